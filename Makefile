@@ -1,0 +1,34 @@
+# Needs Python 3.11 or newer (PYTHON=… chooses one) and make; everything else goes into .venv by itself.
+# ARGS passes more to run, test and bench: make run ARGS="--port 8091", make test ARGS="-k config".
+
+.PHONY: help run test lint types bench clean
+.NOTPARALLEL: # they share .venv
+
+export PYTHON
+VENV := .venv/bin
+
+help: ## say what there is (this)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: .venv/.ready-run ## start a broker on http://127.0.0.1:8090/ with its home in .run/home; Ctrl-C stops it
+	@exec $(VENV)/pycmbs serve --home .run/home --config conf $(ARGS)
+
+test: .venv/.ready-test ## run the tests
+	@$(VENV)/python -m pytest $(ARGS)
+
+lint: .venv/.ready-dev ## check style and formatting
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+
+types: .venv/.ready-dev ## check types
+	@$(VENV)/mypy
+
+bench: .venv/.ready-test ## measure throughput and latency on this machine
+	@$(VENV)/python -m bench $(ARGS)
+
+clean: ## remove .venv, caches and build files; homes in .run stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/.ready-%: pyproject.toml .ci/setup-venv
+	@.ci/setup-venv $*

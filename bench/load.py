@@ -1,0 +1,154 @@
+"""The load: keep-alive connections of one process that send the next request as soon as the last is answered.
+
+Runs as a process of its own (``python -m bench.load``): orders as JSON on standard input, figures as JSON on standard output.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import select
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from bench import ROOT
+
+WARM_UP = 0.3
+"""How long the load is on before the figures count, as a part of the time in which they do."""
+_SILENCE = 15.0
+"""Seconds without any answer after which a run is given up."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request, and by what its answer is known to be good."""
+
+    method: str
+    target: str
+    body: str = ""
+    status: int = 200
+    contains: str = ""
+
+    def encode(self) -> bytes:
+        """The bytes for the wire."""
+        body = self.body.encode()
+        lines = [f"{self.method} {self.target} HTTP/1.1", "Host: 127.0.0.1", "Accept: application/occi+json"]
+        if body:
+            lines += ["Content-Type: application/occi+json", f"Content-Length: {len(body)}"]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What one run of the load is to do. The connections take the requests in turn, and begin again at their end."""
+
+    port: int
+    connections: int
+    seconds: float
+    requests: list[Request]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What came of a run: answers per second, and seconds until half and until 99 % of them."""
+
+    rate: float
+    p50: float
+    p99: float
+
+
+def figures(latencies: list[float], seconds: float) -> Figures:
+    """The figures of a run of ``seconds``. Raises RuntimeError when nothing was answered in it."""
+    if not latencies:
+        raise RuntimeError(f"nothing was answered within {seconds} s")
+    latencies.sort()
+    last = len(latencies) - 1
+    return Figures(len(latencies) / seconds, latencies[last // 2], latencies[round(last * 0.99)])
+
+
+def run(orders: Orders) -> Figures:
+    """Have a process of its own put on the load. Raises RuntimeError with what it complained of."""
+    command = [sys.executable, "-m", "bench.load"]
+    text = json.dumps(asdict(orders))
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False, cwd=ROOT)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return Figures(**json.loads(done.stdout))
+
+
+class _Client:
+    """One connection with one request under way."""
+
+    def __init__(self, port: int, requests: Iterator[tuple[bytes, bytes, bytes]]) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._requests = requests
+        self._received = b""
+        self.next()
+
+    def next(self) -> None:
+        """Send the next request."""
+        request, self._status, self._contains = next(self._requests)
+        self.since = time.perf_counter()
+        self.socket.sendall(request)
+
+    def receive(self) -> bool:
+        """Take what arrived; whether that completes the answer. Raises RuntimeError for one that is not as expected."""
+        piece = self.socket.recv(262144)
+        if not piece:
+            raise RuntimeError("the server closed a connection")
+        received = self._received = self._received + piece
+        end = received.find(b"\r\n\r\n")
+        if end < 0:
+            return False
+        at = received.find(b"Content-Length: ", 0, end)
+        length = int(received[at + 16 : received.find(b"\r", at)])
+        if len(received) < end + 4 + length:
+            return False
+        if not received.startswith(self._status, 9) or self._contains not in received:
+            raise RuntimeError(f"an answer is not as expected: {received[:2000].decode('utf-8', 'replace')}")
+        self._received = b""
+        return True
+
+
+def _load(orders: Orders) -> Figures:
+    encoded = [(one.encode(), str(one.status).encode(), one.contains.encode()) for one in orders.requests]
+    shared = itertools.cycle(encoded)
+    clients = [_Client(orders.port, shared) for _ in range(orders.connections)]
+    by_descriptor = {client.socket.fileno(): client for client in clients}
+    poll = select.epoll()
+    for descriptor in by_descriptor:
+        poll.register(descriptor, select.EPOLLIN)
+    latencies: list[float] = []
+    begin = time.perf_counter() + orders.seconds * WARM_UP
+    end = begin + orders.seconds
+    while (now := time.perf_counter()) < end:
+        ready = poll.poll(_SILENCE)
+        if not ready:
+            raise RuntimeError(f"nothing is answered any more, for {_SILENCE} s")
+        for descriptor, _ in ready:
+            client = by_descriptor[descriptor]
+            if client.receive():
+                now = time.perf_counter()
+                if begin <= now < end:
+                    latencies.append(now - client.since)
+                client.next()
+    return figures(latencies, orders.seconds)
+
+
+def main() -> None:
+    """Do what standard input orders."""
+    document = json.load(sys.stdin)
+    orders = Orders(**{**document, "requests": [Request(**one) for one in document["requests"]]})
+    try:
+        json.dump(asdict(_load(orders)), sys.stdout)
+    except (RuntimeError, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""``cmbs_member``: members of the federation; starts and stops layers, discovers neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from pycmbs.backends.base import Backend, Report
+from pycmbs.occi import cmbs
+from pycmbs.occi.attribute import AttributeDefinition
+from pycmbs.occi.category import Action
+from pycmbs.occi.entity import Entity, Invocation
+from pycmbs.occi.naming import LAYERS
+from pycmbs.store.base import Write
+
+
+def _actions() -> dict[str, Action]:
+    actions = {"check_neighbors": "discover the members behind the neighbours"}
+    for layer in LAYERS:
+        actions[f"start_{layer}"] = f"start listening on {layer.upper()}"
+        actions[f"stop_{layer}"] = f"stop listening on {layer.upper()}"
+    return {term: Action(cmbs.MEMBER_ACTIONS, term, title) for term, title in actions.items()}
+
+
+class MemberBackend(Backend):
+    """One member is the broker's own (``local``); the others are where messages can go."""
+
+    name: ClassVar[str] = "cmbs_member"
+    attributes: ClassVar[Mapping[str, AttributeDefinition]] = cmbs.MEMBER_ATTRIBUTES
+    actions: ClassVar[Mapping[str, Action]] = _actions()
+
+    def create(self, entity: Entity) -> Sequence[Write]:
+        """Refuses a second local member and socket URLs that are none."""
+        return self.host.members.check_new(entity)
+
+    def update(self, old: Entity, new: Entity) -> Sequence[Write]:
+        """Refuses socket URLs that are none, and, of a layer that is listening, one that cannot be bound."""
+        self.host.members.check_update(old, new)
+        return ()
+
+    def updated(self, entity: Entity) -> None:
+        """Listens where the member now says."""
+        self.host.members.settle(entity)
+
+    def delete(self, entity: Entity) -> Sequence[Write]:
+        """Stops listening."""
+        return self.host.members.release(entity)
+
+    def act(self, entity: Entity, invocation: Invocation) -> Report:
+        """``start_*``, ``stop_*``, ``check_neighbors``."""
+        verb, _, layer = invocation.term.partition("_")
+        if invocation.term == "check_neighbors":
+            return self.host.members.check_neighbors(entity)
+        if verb == "start" and layer in LAYERS:
+            return self.host.members.start(entity, layer)
+        if verb == "stop" and layer in LAYERS:
+            return self.host.members.stop(entity, layer)
+        return super().act(entity, invocation)

@@ -1,0 +1,50 @@
+"""``cmbs_message``: messages; sends them on a layer and shows what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from pycmbs.backends.base import Backend, Report
+from pycmbs.occi import cmbs
+from pycmbs.occi.attribute import AttributeDefinition
+from pycmbs.occi.entity import Entity, Invocation
+from pycmbs.occi.naming import LAYERS
+from pycmbs.store.base import Write
+
+
+class MessageBackend(Backend):
+    """A message is created first and sent by an action, as often as one likes."""
+
+    name: ClassVar[str] = "cmbs_message"
+    attributes: ClassVar[Mapping[str, AttributeDefinition]] = cmbs.MESSAGE_ATTRIBUTES
+
+    def create(self, entity: Entity) -> Sequence[Write]:
+        """Completes the layer and the origin."""
+        self.host.messages.prepare(entity)
+        return ()
+
+    def update(self, old: Entity, new: Entity) -> Sequence[Write]:
+        """Checks it like a new one."""
+        del old
+        self.host.messages.prepare(new)
+        return ()
+
+    def retrieve(self, entity: Entity) -> Entity:
+        """Adds the ledger."""
+        shown = entity.copy()
+        shown.attributes[cmbs.DELIVERIES] = self.host.messages.ledger(entity)
+        return shown
+
+    def delete(self, entity: Entity) -> Sequence[Write]:
+        """What is not delivered yet is not delivered any more."""
+        return self.host.messages.forget(entity)
+
+    def act(self, entity: Entity, invocation: Invocation) -> Report:
+        """``send_*``, ``execute``."""
+        verb, _, layer = invocation.term.partition("_")
+        if verb == "send" and layer in LAYERS:
+            return self.host.messages.send(entity, layer, invocation.attributes)
+        if invocation.term == "execute":
+            return self.host.messages.execute(entity)
+        return super().act(entity, invocation)

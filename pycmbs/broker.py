@@ -1,0 +1,162 @@
+"""The composition root: the only module that names concrete stores, transports and backends, and puts them together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from pycmbs.backends import load_backends
+from pycmbs.backends.base import Members, Messages
+from pycmbs.config import Settings
+from pycmbs.engine.control import ControlClient
+from pycmbs.engine.engine import Engine
+from pycmbs.errors import ConfigurationError
+from pycmbs.occi import cmbs
+from pycmbs.occi.category import Category, Kind, bind
+from pycmbs.occi.rendering.json_2012 import JsonReader
+from pycmbs.runtime import Runtime, ThreadRuntime
+from pycmbs.services.categories import CategoryService
+from pycmbs.services.entities import EntityService
+from pycmbs.services.inbox import InboxService
+from pycmbs.services.link import EngineLink
+from pycmbs.services.members import MemberService
+from pycmbs.services.messages import MessageService
+from pycmbs.services.operations import OperationService
+from pycmbs.services.outbox import OutboxService
+from pycmbs.store import open_store
+from pycmbs.store.base import Store
+from pycmbs.store.group import GroupCommit
+from pycmbs.transport.address import check_address
+from pycmbs.transport.router import Transports
+from pycmbs.wsgi.app import Application
+from pycmbs.wsgi.collections import Collections
+from pycmbs.wsgi.entities import Entities
+from pycmbs.wsgi.query_interface import QueryInterface
+from pycmbs.wsgi.routes import Routes
+
+TRANSPORTS = ("zeromq",)
+"""What ``serve`` moves messages with."""
+
+PROVIDERS = {cmbs.MEMBER: "cmbs_member", cmbs.MESSAGE: "cmbs_message"}
+"""The backends of the shipped kinds."""
+
+DEFINITIONS = ("cmbs_member.json", "cmbs_message.json")
+
+
+class Broker:
+    """The services of one process, joined together. Also the :class:`~pycmbs.backends.base.Host` of its backends."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        engine: EngineLink,
+        check_address: Callable[[str], None] = check_address,
+    ) -> None:
+        """``check_address`` raises for a socket URL that no transport here can reach."""
+        self.store = store
+        self.categories = CategoryService(store, load_backends(self))
+        self.entities = EntityService(store, self.categories)
+        self._members = MemberService(store, self.categories, self.entities, engine, check_address)
+        self.operations = OperationService(self.entities)
+        self._messages = MessageService(
+            store,
+            self.entities,
+            self._members,
+            self.operations,
+            engine,
+            check_address,
+            deadline=settings.delivery_deadline,
+        )
+        self.outbox = OutboxService(store, self.entities, self._members)
+        self.inbox = InboxService(store, self.categories, self._members)
+
+    @property
+    def members(self) -> MemberService:
+        """The federation's members."""
+        return self._members
+
+    @property
+    def messages(self) -> MessageService:
+        """Messages and their deliveries."""
+        return self._messages
+
+
+def _host_protocols(broker: Broker) -> tuple[Members, Messages]:
+    """Tells the type checker that the services are what backends expect."""
+    return broker.members, broker.messages
+
+
+class _NoEngine:
+    """While the broker is prepared there is no engine, and nothing needs one."""
+
+    def wake(self) -> None:
+        """Nobody is asleep."""
+
+    def call(self, operation: str, parameters: dict[str, object], *, seconds: float) -> dict[str, object]:
+        """Nobody answers."""
+        raise ConfigurationError(f"the engine is not started yet: {operation} {parameters} {seconds}")
+
+
+def control_path(settings: Settings) -> Path:
+    """Where the engine answers the fronts."""
+    return settings.run_dir / "engine.sock"
+
+
+def shipped_definitions() -> list[Category]:
+    """The member and message kinds, their mixins and actions, as this version ships them."""
+    found: list[Category] = []
+    for name in DEFINITIONS:
+        text = resources.files("pycmbs").joinpath("definitions", name).read_bytes()
+        found += JsonReader().categories(text).categories
+    return [bind(one, PROVIDERS[one.identifier]) if isinstance(one, Kind) else one for one in found]
+
+
+def prepare(settings: Settings) -> str:
+    """Open the store, load the shipped definitions, close it again; returns what there is to say of store and member.
+
+    Raises ConfigurationError for a store that cannot be opened or cannot be served from.
+    """
+    store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
+    try:
+        if not (store.shared and store.durable):
+            raise ConfigurationError(
+                f"a broker cannot be served from the store {settings.store!r}: it forgets everything when its process ends",
+                hint="use --store sqlite:",
+            )
+        broker = Broker(settings, store, _NoEngine())
+        if settings.preload == "cmbs":
+            broker.categories.ship(shipped_definitions())
+        own = broker.members.local()
+        member = f"member {own.id}" if own else f"no member yet: POST one to {cmbs.MEMBER_LOCATION}"
+        return f"store {store.url}, {member}"
+    finally:
+        store.close()
+
+
+def build_application(settings: Settings, runtime: Runtime) -> Application:
+    """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
+    store = GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
+    broker = Broker(settings, store, ControlClient(control_path(settings), runtime), Transports(TRANSPORTS).check)
+    return application(broker, settings)
+
+
+def application(broker: Broker, settings: Settings) -> Application:
+    """The WSGI application of a broker, whatever its store and engine are."""
+    routes = Routes(
+        QueryInterface(broker.categories),
+        Collections(broker.entities, broker.categories),
+        Entities(broker.entities),
+    )
+    return Application(routes, max_body=settings.max_body, base=settings.url.rstrip("/"))
+
+
+def build_engine(settings: Settings) -> Engine:
+    """The engine process. Its threads group what they write themselves, so the store needs no group commit."""
+    store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
+    transports = Transports(TRANSPORTS)
+    engine = Engine(settings, store, transports, control_path(settings))
+    broker = Broker(settings, store, engine, transports.check)
+    engine.attach(broker.members, broker.outbox, broker.inbox)
+    return engine

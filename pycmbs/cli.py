@@ -1,0 +1,93 @@
+"""The command ``pycmbs``: reads flags, and says in one sentence what kept it from running."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pycmbs import __version__
+from pycmbs.config import FILES, SETTINGS, load_settings
+from pycmbs.config_values import Setting
+from pycmbs.errors import CmbsError, ConfigurationError
+
+_USUAL = ("home", "host", "port", "store", "workers", "log_level")
+
+_EXAMPLE = """\
+example: two brokers on one machine
+  pycmbs serve
+  pycmbs serve --home ~/.pycmbs-2 --port 8091
+  curl http://127.0.0.1:8090/-/
+
+Every flag is also an environment variable (--log-level: PYCMBS_LOG_LEVEL) and a setting in a file of --config;
+the flag wins over the variable, the variable over the file.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``pycmbs`` with ``arguments`` (None: those of this process); the exit code.
+
+    0: stopped as asked. 1: could not run. 2: a flag, a setting or the surroundings must change first.
+    130: interrupted before it ran.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "config"):  # no command was given
+        parser.print_help(sys.stderr)
+        return 2
+    flags = {setting.name: getattr(options, setting.name) for setting in SETTINGS}
+    try:
+        settings = load_settings(options.config, os.environ, flags)
+        from pycmbs.processes.supervisor import serve  # not needed to print help
+
+        return serve(settings)
+    except CmbsError as error:
+        print(f"pycmbs: {_sentence(error)}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigurationError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _sentence(error: CmbsError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pycmbs",
+        description="pyCMBS: a federated message broker for management traffic, driven with plain curl.",
+        epilog="`pycmbs serve` starts a broker; `pycmbs serve --help` lists its flags.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"pyCMBS {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND")
+    serve = commands.add_parser(
+        "serve",
+        usage="pycmbs serve [flags]",
+        help="start a broker, and run it until Ctrl-C or SIGTERM",
+        description="Start a broker, and run it until Ctrl-C or SIGTERM. It prints one line once it serves.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    usual = serve.add_argument_group("usual flags")
+    usual.add_argument(
+        "--config", metavar="DIR", type=Path, help=f"directory of {', '.join(FILES)} (default: ./conf if it is there)"
+    )
+    further = serve.add_argument_group("further flags")
+    for setting in SETTINGS:
+        _add_flag(usual if setting.name in _USUAL else further, setting)
+    return parser
+
+
+def _add_flag(group: argparse._ArgumentGroup, setting: Setting) -> None:
+    default = f"{setting.default} {setting.unit}".strip() or "empty"
+    # Text as it is: load_settings parses it, so that flag, variable and file are judged alike.
+    group.add_argument(
+        setting.flag,
+        dest=setting.name,
+        metavar=setting.value.metavar,
+        help=f"{setting.meaning} (default: {default})".replace("%", "%%"),
+    )

@@ -1,0 +1,265 @@
+"""The broker's settings: each declared once, in :class:`Settings`; flags and the files in ``conf/`` follow from that.
+
+A value comes from the first of these that has one: the flag, the environment variable ``PYCMBS_<NAME>``, the file in
+the configuration directory, the default.
+"""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pycmbs.config_values import DIRECTORY, HOST, LOG_FILE, STORE, Setting, Value, one_of, seconds, whole
+from pycmbs.errors import ConfigurationError
+
+SERVER_FILE = "occi_server.conf"
+STORE_FILE = "couchdb_server.conf"
+LOGGING_FILE = "OCCILogging.conf"
+CONFIG_VARIABLE = "PYCMBS_CONFIG"
+
+# Where a setting stands: file and section.
+_SERVER = (SERVER_FILE, "server")
+_MEMBER = (SERVER_FILE, "member")
+_DELIVERY = (SERVER_FILE, "delivery")
+_STORE = (STORE_FILE, "store")
+_LOGGING = (LOGGING_FILE, "logging")
+
+# What each file is for: the first line of it.
+FILES = {
+    SERVER_FILE: "pyCMBS: where the broker listens, and how it delivers.",
+    STORE_FILE: "pyCMBS: the store, where everything is kept that the broker accepted.",
+    LOGGING_FILE: "pyCMBS: what is logged, and where.",
+}
+
+
+# ruff: noqa: RUF009 -- _setting is dataclasses.field, with what a setting has besides its default.
+def _setting(place: tuple[str, str], default: str, value: Value, meaning: str, unit: str = "") -> Any:
+    file, section = place
+    declared = {"file": file, "section": section, "default": default, "value": value, "meaning": meaning, "unit": unit}
+    return field(default_factory=lambda: value.parse(default), metadata=declared)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting, parsed. ``Settings()`` has the defaults; :func:`load_settings` is how the broker gets one."""
+
+    home: Path = _setting(
+        _SERVER, "~/.pycmbs", DIRECTORY,
+        "The home of this broker: its database and runtime files. Two homes are two brokers.",
+    )  # fmt: skip
+    host: str = _setting(_SERVER, "127.0.0.1", HOST, "The address the HTTP server listens on.")
+    port: int = _setting(
+        _SERVER, "8090", whole(0, 65535),
+        "The TCP port the HTTP server listens on; 0 takes a free one and the start line says which.",
+    )  # fmt: skip
+    workers: int = _setting(
+        _SERVER, "2", whole(1, 64),
+        "How many front processes answer HTTP; one per processor core is a good number.", "processes",
+    )  # fmt: skip
+    max_body: int = _setting(
+        _SERVER, "4194304", whole(1024, 1073741824),
+        "The largest request body that is read; a larger one is answered with 413.", "bytes",
+    )  # fmt: skip
+    preload: str = _setting(
+        _SERVER, "cmbs", one_of("cmbs", "none"),
+        "Definitions that are registered at start: cmbs, the kinds member and message; none, an empty broker.",
+    )  # fmt: skip
+    neighbor_timeout: float = _setting(
+        _MEMBER, "2", seconds(0.01, 600),
+        "How long check_neighbors waits for one neighbour before it reports it as not reached.", "seconds",
+    )  # fmt: skip
+    delivery_deadline: float = _setting(
+        _DELIVERY, "3600", seconds(0.1, 31536000),
+        "How long after sending an undelivered recipient expires, unless the message has its own deadline.", "seconds",
+    )  # fmt: skip
+    retry_first: float = _setting(
+        _DELIVERY, "0.5", seconds(0.01, 3600),
+        "The pause before the first retry of a delivery; it doubles with every further one.", "seconds",
+    )  # fmt: skip
+    retry_most: float = _setting(
+        _DELIVERY, "30", seconds(0.01, 86400),
+        "The longest pause between two retries of a delivery; at least retry_first.", "seconds",
+    )  # fmt: skip
+    window: int = _setting(
+        _DELIVERY, "64", whole(1, 65536),
+        "How many messages may be on their way to one recipient without its acknowledgement.", "messages",
+    )  # fmt: skip
+    poll: float = _setting(
+        _DELIVERY, "1", seconds(0.01, 60),
+        "How often the engine looks into the outbox by itself, should a wake-up have been lost.", "seconds",
+    )  # fmt: skip
+    store: str = _setting(
+        _STORE, "sqlite:", STORE,
+        "The store, as a URL; `sqlite:` alone is the embedded database pycmbs.db in the home.",
+    )  # fmt: skip
+    log_level: str = _setting(
+        _LOGGING, "info", one_of("debug", "info", "warning", "error", "critical"),
+        "The least important lines that are logged.",
+    )  # fmt: skip
+    log_file: str = _setting(
+        _LOGGING, "", LOG_FILE, "The file that log lines are appended to; empty: standard error.",
+    )  # fmt: skip
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the runtime files are: local sockets and ``broker.json``."""
+        return self.home / "run"
+
+    @property
+    def url(self) -> str:
+        """The HTTP root, ``http://host:port/``; meaningful once a port 0 is resolved."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON data, to be handed to a child process."""
+        return {setting.name: str(getattr(self, setting.name)) for setting in SETTINGS}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Settings:
+        """What :meth:`to_json` described. Raises KeyError or ValueError when it did not."""
+        return cls(**{setting.name: setting.value.parse(str(document[setting.name])) for setting in SETTINGS})
+
+
+SETTINGS = tuple(Setting(name=item.name, **item.metadata) for item in dataclasses.fields(Settings))
+_BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+def load_settings(
+    config_dir: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None] | None = None
+) -> Settings:
+    """The settings in force, from flags, environment, files and defaults.
+
+    ``config_dir`` is what ``--config`` said (None: PYCMBS_CONFIG, else ``./conf`` where that holds an
+    ``occi_server.conf``, else no files); ``flags`` maps names of settings to text, None where not given.
+    An empty environment variable counts as unset. Raises ConfigurationError with one sentence that names the culprit.
+    """
+    values: dict[str, Any] = {}
+    directory = _config_dir(config_dir, environ)
+    in_files = _read_files(directory) if directory else {}
+    for setting in SETTINGS:
+        name = setting.name
+        flag = (flags or {}).get(name)
+        if flag is not None:
+            values[name] = _parse(setting, flag, f"the flag {setting.flag}")
+        elif environ.get(setting.variable):
+            values[name] = _parse(setting, environ[setting.variable], f"the environment variable {setting.variable}")
+        elif name in in_files:
+            path, text = in_files[name]
+            values[name] = _parse(setting, text, f"{name} in {path} [{setting.section}]")
+    settings = Settings(**values)
+    if settings.retry_most < settings.retry_first:
+        raise ConfigurationError(
+            f"retry_most is {settings.retry_most:g} s and retry_first {settings.retry_first:g} s, "
+            "but the longest pause must be at least the first"
+        )
+    return settings
+
+
+def _parse(setting: Setting, text: str, origin: str) -> Any:
+    try:
+        return setting.value.parse(text)
+    except ValueError:
+        unit = f" ({setting.unit})" if setting.unit else ""
+        raise ConfigurationError(f"{origin} is {text!r}, but must be {setting.value.allowed}{unit}") from None
+
+
+def _config_dir(given: Path | None, environ: Mapping[str, str]) -> Path | None:
+    origin = "--config"
+    if given is None and environ.get(CONFIG_VARIABLE):
+        given, origin = Path(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE
+    if given is None:
+        return Path("conf") if Path("conf", SERVER_FILE).exists() else None
+    if not given.is_dir():
+        raise ConfigurationError(f"{origin} names {given}, which is not a directory")
+    return given
+
+
+def _read_files(directory: Path) -> dict[str, tuple[Path, str]]:
+    """The settings that the files in ``directory`` make: name to file and text. A file may be missing."""
+    found: dict[str, tuple[Path, str]] = {}
+    for file in FILES:
+        path = directory / file
+        parser = _read_file(path)
+        for section in parser.sections():
+            for name, text in parser.items(section):
+                _check_place(path, section, name)
+                found[name] = (path, text)
+    return found
+
+
+def _read_file(path: Path) -> configparser.ConfigParser:
+    # No section may act on the others ([DEFAULT]) and `%` means itself: passwords contain it.
+    parser = configparser.ConfigParser(interpolation=None, default_section="\n")
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            parser.read_file(stream)
+    except FileNotFoundError:
+        pass
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigurationError(f"{path} cannot be read: {reason}") from None
+    except configparser.Error as error:
+        raise ConfigurationError(f"{path} cannot be read: {_what_is_wrong(error)}") from None
+    return parser
+
+
+def _what_is_wrong(error: configparser.Error) -> str:
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno} stands before any [section]"
+    if isinstance(error, configparser.ParsingError):
+        return f"line {error.errors[0][0]} is neither `name = value` nor a [section] nor a # comment"
+    if isinstance(error, configparser.DuplicateOptionError):
+        return f"line {error.lineno} sets {error.option} a second time"
+    if isinstance(error, configparser.DuplicateSectionError):
+        return f"line {error.lineno} opens [{error.section}] a second time"
+    return " ".join(str(error).split())
+
+
+def _check_place(path: Path, section: str, name: str) -> None:
+    here = [setting for setting in SETTINGS if setting.file == path.name]
+    setting = _BY_NAME.get(name)
+    if setting in here and setting is not None and setting.section == section:
+        return
+    if setting is not None:
+        raise ConfigurationError(
+            f"{path} sets {name} in [{section}], but it belongs in {setting.file} [{setting.section}]"
+        )
+    sections = list(dict.fromkeys(item.section for item in here))
+    if section not in sections:
+        allowed = ", ".join(f"[{item}]" for item in sections)
+        raise ConfigurationError(f"{path} has an unknown section [{section}], but there is only {allowed}")
+    names = ", ".join(item.name for item in here if item.section == section)
+    raise ConfigurationError(f"{path} [{section}] sets {name}, which is unknown; known there: {names}")
+
+
+_COMMENT: dict[str, Any] = {"width": 110, "initial_indent": "# ", "subsequent_indent": "#   "}
+
+
+def render_conf(file: str) -> str:
+    """The text of the shipped configuration file ``file``: every setting of it, commented out, at its default."""
+    lines = [
+        f"# {FILES[file]}",
+        "# Each setting stands here with its default: to change one, remove the `# ` before its name.",
+        "# A flag wins over the environment variable, and that over this file.",
+        f"# Read from the directory that --config or {CONFIG_VARIABLE} names; without either from ./conf.",
+    ]
+    section = ""
+    for setting in (item for item in SETTINGS if item.file == file):
+        if setting.section != section:
+            section = setting.section
+            lines += ["", f"[{section}]"]
+        unit = f" Unit: {setting.unit}." if setting.unit else ""
+        lines += [
+            "",
+            *textwrap.wrap(setting.meaning, **_COMMENT),
+            *textwrap.wrap(f"Allowed: {setting.value.allowed}.{unit}", **_COMMENT),
+            f"# Environment: {setting.variable}. Flag: {setting.flag}.",
+            f"# {setting.name} = {setting.default}".rstrip(),
+        ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,116 @@
+"""What a setting is, and the types of value it can have: text in, a value or ValueError out."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Value:
+    """A type of value: ``parse`` turns text into one or raises ValueError; ``allowed`` says which texts pass.
+
+    ``metavar`` stands for it in the help text.
+    """
+
+    parse: Callable[[str], Any]
+    metavar: str
+    allowed: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. ``default`` is text as it would stand in the file; ``unit`` is empty where there is none."""
+
+    name: str
+    file: str
+    section: str
+    default: str
+    value: Value
+    meaning: str
+    unit: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return f"PYCMBS_{self.name.upper()}"
+
+    @property
+    def flag(self) -> str:
+        """The command-line flag that sets it."""
+        return "--" + self.name.replace("_", "-")
+
+
+def whole(least: int, most: int) -> Value:
+    """A whole number, both ends included."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text[:20]) <= most):
+            raise ValueError(text)
+        return int(text)
+
+    return Value(parse, "N", f"a whole number from {least} to {most}")
+
+
+def seconds(least: float, most: float) -> Value:
+    """A span of time in seconds, both ends included."""
+
+    def parse(text: str) -> float:
+        number = float(text)
+        if not (math.isfinite(number) and least <= number <= most):
+            raise ValueError(text)
+        return number
+
+    return Value(parse, "SECONDS", f"a number from {least:g} to {most:.0f}")
+
+
+def one_of(*words: str) -> Value:
+    """One of some lower-case words, in any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError(text)
+        return text.lower()
+
+    return Value(parse, "|".join(words), f"{', '.join(words[:-1])} or {words[-1]}")
+
+
+def _parse_text(text: str) -> str:
+    if not text or not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
+def _parse_directory(text: str) -> Path:
+    try:
+        return Path(_parse_text(text)).expanduser().absolute()
+    except RuntimeError as error:  # `~` without a home directory to stand for
+        raise ValueError(text) from error
+
+
+def _parse_log_file(text: str) -> str:
+    return "" if text in {"", "-"} else str(_parse_directory(text))
+
+
+def _parse_host(text: str) -> str:
+    if text.lower() == "localhost":
+        return "127.0.0.1"
+    address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
+    if not address.is_loopback:
+        raise ValueError(text)
+    return str(address)
+
+
+HOST = Value(
+    _parse_host,
+    "ADDRESS",
+    "a loopback address, since this version has no authentication yet: "
+    "run `pycmbs serve --host 127.0.0.1` and put an authenticating proxy in front",
+)
+DIRECTORY = Value(_parse_directory, "DIR", "the path of a directory; `~` is your own home directory")
+LOG_FILE = Value(_parse_log_file, "FILE", "the path of a file; empty or `-` is standard error")
+STORE = Value(_parse_text, "URL", "the URL of a store, such as sqlite: or sqlite:/var/lib/pycmbs/pycmbs.db")

@@ -1,0 +1,218 @@
+"""The engine: puts its parts together, listens where the own member was told to, and answers the fronts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from pycmbs.config import Settings
+from pycmbs.engine.control import ControlServer
+from pycmbs.engine.discovery import Discovery
+from pycmbs.engine.inbound import Inbound
+from pycmbs.engine.inquiry import Inquiries
+from pycmbs.engine.outbound import Outbound
+from pycmbs.errors import CmbsError, Conflict, InvalidRequest, SocketUnavailable, Unavailable
+from pycmbs.occi import cmbs
+from pycmbs.occi.naming import LAYERS
+from pycmbs.services.inbox import InboxService
+from pycmbs.services.members import MemberService, socket_of
+from pycmbs.services.outbox import OutboxService
+from pycmbs.store.base import Store
+from pycmbs.transport.base import Arrival
+from pycmbs.transport.router import Transports
+
+log = logging.getLogger(__name__)
+
+_HOUSEKEEPING_SECONDS = 60.0
+_REBIND_SECONDS = 1.0
+_WALKS = 4
+
+
+class Engine:
+    """Owns the transports. Also the :class:`~pycmbs.services.link.EngineLink` of the services in its own process."""
+
+    def __init__(self, settings: Settings, store: Store, transports: Transports, control: Path) -> None:
+        self._settings = settings
+        self._store = store
+        self._transports = transports
+        self._control_path = control
+        self._inquiries = Inquiries(transports)
+        self._bound: dict[str, str] = {}
+        self._binding = threading.RLock()
+        self._closing = threading.Event()
+        self._own = ""
+        # Walks take long: they must not keep the control socket's threads from starting and stopping layers.
+        self._walks = ThreadPoolExecutor(_WALKS, thread_name_prefix="walk")
+        self._operations: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "start": self._start_layer,
+            "stop": self._stop_layer,
+            "settle": self._settle,
+            "try": self._try,
+            "discover": lambda _parameters: self._walks.submit(self._discovery.walk),
+            "wait": lambda parameters: self._outbound.wait(str(parameters["message"]), float(parameters["seconds"])),
+        }
+
+    def attach(self, members: MemberService, outbox: OutboxService, inbox: InboxService) -> None:
+        """Give it the services, which in turn were given the engine."""
+        settings = self._settings
+        self._members = members
+        self._outbox = outbox
+        self._inbox = inbox
+        self._discovery = Discovery(members, self._inquiries, seconds=settings.neighbor_timeout)
+        self._outbound = Outbound(
+            outbox,
+            self._transports,
+            self._inquiries,
+            window=settings.window,
+            retry_first=settings.retry_first,
+            retry_most=settings.retry_most,
+            poll=settings.poll,
+        )
+        self._inbound = Inbound(inbox, self._layers_at, self._transports.reply, self._discovery.hint)
+        self._inbound.identity = self._identity
+        self._control = ControlServer(self._control_path, self._operations, self.wake)
+
+    # The engine as the services of its own process see it
+
+    def wake(self) -> None:
+        """See :class:`~pycmbs.services.link.EngineLink`."""
+        self._outbound.wake()
+
+    def call(self, operation: str, parameters: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+        """See :class:`~pycmbs.services.link.EngineLink`. Runs in the caller's thread."""
+        answer = self._operations[operation](parameters)
+        result: dict[str, Any] = answer.result(seconds) if isinstance(answer, Future) else answer
+        return result
+
+    # Life
+
+    def start(self) -> None:
+        """Listen, take up the outbox, answer the fronts. Sockets that cannot be bound are tried again every second."""
+        self._transports.start(self._receive)
+        self._inbound.start()
+        self._bind_wanted()
+        self._outbound.start()
+        self._discovery.start()
+        self._control.start()
+        threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop taking calls and arrivals, finish what was taken, close the sockets. What is unsettled stays stored."""
+        self._closing.set()
+        self._control.close()
+        self._walks.shutdown(wait=False, cancel_futures=True)
+        self._discovery.close()
+        self._outbound.close()
+        self._inbound.close()
+        self._transports.close()
+
+    def _receive(self, arrivals: list[Arrival]) -> None:
+        for arrival in arrivals:
+            if arrival.answer:
+                self._outbound.answer(arrival)
+            else:
+                self._inbound.put(arrival)
+
+    def _identity(self) -> str:
+        return self._own
+
+    def _keep_house(self) -> None:
+        waited = _HOUSEKEEPING_SECONDS
+        while not self._closing.wait(_REBIND_SECONDS):
+            waited += _REBIND_SECONDS
+            try:
+                if self._members.wanted() != self._bound:
+                    self._bind_wanted()
+                if waited >= _HOUSEKEEPING_SECONDS:
+                    waited = 0.0
+                    self._outbox.reconcile()
+                    while self._inbox.forget_receipts():
+                        pass
+                    self._store.compact()
+            except Unavailable as exc:
+                log.warning("housekeeping waits: %s", exc)
+            except Exception:
+                log.exception("housekeeping failed; it is tried again")
+
+    # Listening
+
+    def _layers_at(self, url: str) -> tuple[str, ...]:
+        return tuple(layer for layer, bound in self._bound.items() if bound == url)
+
+    def _bind_wanted(self) -> None:
+        """Bind what the own member was told to listen on; what fails is logged and tried again."""
+        with self._binding:
+            wanted = self._members.wanted()
+            for layer in self._bound.keys() - wanted.keys():
+                self._unbind(layer)
+            for layer, url in wanted.items():
+                if self._bound.get(layer) != url:
+                    try:
+                        self._bind(layer, url)
+                    except CmbsError as exc:
+                        log.warning("%s cannot listen: %s", layer, exc)
+            self._record()
+
+    def _bind(self, layer: str, url: str) -> None:
+        self._transports.listen(url)
+        self._unbind(layer)
+        self._bound[layer] = url
+
+    def _unbind(self, layer: str) -> None:
+        url = self._bound.pop(layer, None)
+        if url is not None and url not in self._bound.values():
+            self._transports.unlisten(url)
+
+    def _record(self) -> None:
+        own = self._members.local()
+        self._own = own.id if own else ""
+        self._members.record_listening([layer for layer in LAYERS if layer in self._bound])
+
+    def _start_layer(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        layer = str(parameters.get("layer"))
+        own = self._members.local()
+        if own is None:
+            raise Conflict("this broker has no member of its own yet")
+        url, name = socket_of(own, layer), cmbs.socket_attribute(layer)
+        if not url:
+            raise InvalidRequest(f"{own.path} has no socket for {layer}", attribute=name)
+        with self._binding:
+            if self._bound.get(layer) != url:
+                try:
+                    self._bind(layer, url)
+                except SocketUnavailable as exc:
+                    exc.hint = f"Stop what listens there, or change {name} with a POST to {own.path}."
+                    raise
+            self._members.want(layer, listen=True)
+            self._record()
+        if layer == "l1":
+            self._discovery.hint([])
+        return self._listening()
+
+    def _stop_layer(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        layer = str(parameters.get("layer"))
+        with self._binding:
+            self._members.want(layer, listen=False)
+            self._unbind(layer)
+            self._record()
+        return self._listening()
+
+    def _listening(self) -> dict[str, Any]:
+        return {"listening": {layer: self._bound[layer] for layer in LAYERS if layer in self._bound}}
+
+    def _try(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Raises SocketUnavailable when one of the sockets could not be bound; leaves nothing bound."""
+        with self._binding:
+            for url in parameters.get("sockets") or []:
+                if url not in self._bound.values():
+                    self._transports.listen(url)
+                    self._transports.unlisten(url)
+        return {}
+
+    def _settle(self, _parameters: dict[str, Any]) -> dict[str, Any]:
+        self._bind_wanted()
+        return self._listening()

@@ -1,0 +1,318 @@
+"""The outbox at work: rows are sent, sent again, settled by answers, and expire.
+
+One thread owns all the state here. It is woken by answers, by wake-ups of the fronts, and by the clock; a turn reads what is
+new, stores what was settled with one commit, and sends what may be sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any, Final
+
+from pycmbs.engine.inquiry import Inquiries, Sender
+from pycmbs.engine.route import Flight, Route
+from pycmbs.errors import (
+    BadEnvelope,
+    CmbsError,
+    InvalidAddress,
+    NoLocalMember,
+    TooLarge,
+    Unavailable,
+    UnknownEntity,
+    from_dict,
+)
+from pycmbs.runtime import drain
+from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, Delivery
+from pycmbs.services.outbox import OutboxService
+from pycmbs.transport.base import Arrival
+from pycmbs.transport.envelope import ACK, MESSAGE, REFUSAL, Envelope, decode, encode
+
+log = logging.getLogger(__name__)
+
+_PAGE = 500
+_TURN = 500
+_PATIENCE = 2.0
+"""Seconds to wait for an answer before a row counts as unanswered."""
+_WAKE: Final = None
+_CACHED = 16
+
+
+class Outbound:
+    """What the engine owes to other members."""
+
+    def __init__(
+        self,
+        outbox: OutboxService,
+        transports: Sender,
+        inquiries: Inquiries,
+        *,
+        window: int,
+        retry_first: float,
+        retry_most: float,
+        poll: float,
+    ) -> None:
+        """``window``: rows under way to one recipient. ``retry_*``, ``poll``: seconds."""
+        self._outbox = outbox
+        self._transports = transports
+        self._inquiries = inquiries
+        self._make_route: Callable[[], Route] = lambda: Route(window, retry_first, retry_most)
+        self._poll = poll
+        self._events: queue.Queue[Arrival | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
+        self._closing = False
+        self._routes: dict[str, Route] = {}
+        self._flights: dict[str, Route] = {}
+        self._cursor = 0
+        self._swept = 0.0
+        self._unstored: list[Delivery] = []
+        self._bodies: dict[tuple[str, int], dict[str, Any]] = {}
+        self._nonce = uuid.uuid4().hex[:12]
+        self._sent = 0
+        self._waiters: dict[str, list[tuple[float, Future[dict[str, Any]]]]] = {}
+        self._waiters_lock = threading.Lock()
+
+    # From other threads
+
+    def start(self) -> None:
+        """Begin to work; what an earlier engine left unsettled is taken up."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop after the turn under way. What is unsettled stays in the outbox."""
+        self._closing = True
+        self.wake()
+        self._thread.join(2)
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        self._events.put(_WAKE)
+
+    def answer(self, arrival: Arrival) -> None:
+        """An answer arrived."""
+        self._events.put(arrival)
+
+    def wait(self, path: str, seconds: float) -> Future[dict[str, Any]]:
+        """A future that is done when no recipient of the message is unsettled, or when the seconds are over."""
+        future: Future[dict[str, Any]] = Future()
+        with self._waiters_lock:
+            self._waiters.setdefault(path, []).append((time.monotonic() + seconds, future))
+        if not self._outbox.unsettled(path):
+            self._release({path})
+        self.wake()
+        return future
+
+    def _release(self, paths: set[str]) -> None:
+        with self._waiters_lock:
+            done = [future for path in paths for _, future in self._waiters.pop(path, [])]
+        for future in done:
+            future.set_result({})
+
+    def _release_late(self) -> None:
+        now = time.monotonic()
+        with self._waiters_lock:
+            late = [(path, one) for path, waiters in self._waiters.items() for one in waiters if one[0] <= now]
+            for path, one in late:
+                self._waiters[path].remove(one)
+                if not self._waiters[path]:
+                    del self._waiters[path]
+        for _, (_, future) in late:
+            future.set_result({})
+
+    # The thread
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                self._turn(self._next_events())
+            except Unavailable as exc:
+                log.warning("the outbox rests: %s", exc)
+                time.sleep(self._poll)
+            except Exception:
+                log.exception("a turn of the outbox failed; it goes on")
+                time.sleep(self._poll)
+
+    def _next_events(self) -> list[Arrival]:
+        try:
+            first = self._events.get(timeout=self._pause())
+        except queue.Empty:
+            return []
+        return [one for one in drain(self._events, first, _TURN) if one is not None]
+
+    def _pause(self) -> float:
+        now = time.monotonic()
+        times = [at for route in self._routes.values() if (at := route.next_event(_patience(route))) is not None]
+        with self._waiters_lock:
+            times += [deadline for waiters in self._waiters.values() for deadline, _ in waiters]
+        return max(0.0, min([self._poll, *(at - now for at in times)]))
+
+    def _turn(self, answers: list[Arrival]) -> None:
+        for arrival in answers:
+            row = self._answered(arrival)
+            if row is not None:
+                self._unstored.append(row)
+        self._store()
+        self._time_out()
+        self._sweep()
+        self._load()
+        self._send()
+        self._release_late()
+
+    def _answered(self, arrival: Arrival) -> Delivery | None:
+        """The row that an answer settles, in its final state; None for an answer that settles none."""
+        try:
+            envelope = decode(arrival.data)
+        except BadEnvelope as exc:
+            log.warning("an answer from %s is dropped: %s", arrival.address, exc)
+            return None
+        route = None if self._inquiries.answered(envelope) else self._flights.get(envelope.id)
+        if route is None or envelope.type not in (ACK, REFUSAL):
+            return None  # a second answer, or one to an earlier engine
+        error = from_dict(envelope.body.get("error"))
+        if envelope.type == REFUSAL and not envelope.body.get("final"):
+            self._fail(route, error.message, alive=True)
+            return None
+        del self._flights[envelope.id]
+        if route.failures:
+            log.info("%s answers again", route.url)
+        row = route.answered(envelope.id)
+        if row is not None and envelope.type == REFUSAL:
+            return row.settled(FAILED, time.time(), f"{error.code}: {error.message}")
+        return row and row.settled(DELIVERED, time.time(), "", envelope.body.get("reply") or None)
+
+    def _store(self) -> None:
+        """Write settled rows; when the store is away they wait here, and are sent to nobody meanwhile."""
+        if not self._unstored:
+            return
+        try:
+            _, concluded = self._outbox.settle(self._unstored)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception(
+                "%d answers cannot be stored together; alone, and without what was answered", len(self._unstored)
+            )
+            concluded = set()
+            while self._unstored:
+                concluded |= self._outbox.settle([replace(self._unstored[0], answer=None)])[1]
+                self._unstored.pop(0)
+        self._unstored = []
+        self._release(concluded)
+
+    def _time_out(self) -> None:
+        now = time.monotonic()
+        for route in list(self._routes.values()):
+            oldest = next(iter(route.flights.values()), None)
+            if oldest is not None and oldest.at + _patience(route) <= now:
+                self._fail(route, f"no answer from {route.url}; does its member listen on {oldest.row.layer}?")
+
+    def _fail(self, route: Route, reason: str, *, alive: bool = False) -> None:
+        """Everything under way on the route goes back, and the ledger says so."""
+        for id in route.flights:
+            self._flights.pop(id, None)
+        back = route.failed(time.monotonic(), reason)
+        if route.failures == 1:
+            log.info("what is for %s waits: %s", route.url, reason)
+        if route.url and not alive:  # another layer may share the connection of one that answers
+            self._transports.forget(route.url)
+        route.url = ""
+        rows = [replace(row, updated=time.time()) for row in back]
+        stored, _ = self._outbox.settle(rows)
+        route.refresh(stored, {row.id for row in rows})
+
+    def _sweep(self) -> None:
+        """Settle what is overdue, in memory or not. Once a poll: deadlines are kept to about a second."""
+        if time.monotonic() - self._swept < self._poll:
+            return
+        self._swept, now = time.monotonic(), time.time()
+        while overdue := self._outbox.overdue(now, _PAGE):
+            _, concluded = self._outbox.settle([self._expired(row, now) for row in overdue])
+            self._release(concluded)
+        for name in [name for name, route in self._routes.items() if route.idle]:
+            del self._routes[name]
+
+    def _expired(self, row: Delivery, now: float) -> Delivery:
+        """An overdue row in its final state, with what was tried so far; it is not sent any more."""
+        route = self._routes.get(row.route)
+        flight = route.drop(row.id) if route is not None else None
+        if flight is not None:
+            self._flights.pop(flight.id, None)
+        attempts = flight.row.attempts if flight is not None else row.attempts
+        reason = row.reason or (f"no answer from {row.socket}" if attempts else "not sent yet")
+        tries = f"{attempts} attempt{'s' * (attempts != 1)}"
+        return replace(row, attempts=attempts).settled(EXPIRED, now, f"{reason}: gave up after {tries}")
+
+    def _load(self) -> None:
+        """Read the rows accepted since the last turn, and refill routes that have room again."""
+        while rows := self._outbox.pending(after=self._cursor, limit=_PAGE):
+            for row in rows:
+                self._routes.setdefault(row.route, self._make_route()).admit(row)
+            self._cursor = rows[-1].number
+            if len(rows) < _PAGE:
+                break
+        for name, route in self._routes.items():
+            if route.more and route.room:
+                room = route.room
+                rows = self._outbox.pending(after=route.cursor, limit=room, route=name)
+                route.more = False
+                for row in rows:
+                    route.admit(row)
+                route.more = len(rows) == room
+
+    def _send(self) -> None:
+        for route in list(self._routes.values()):
+            for _ in range(route.sendable(time.monotonic())):
+                if not self._send_one(route):
+                    break
+
+    def _send_one(self, route: Route) -> bool:
+        """Send the row that is first; False when the route has to pause."""
+        row = route.queue[0]  # it stays there until all is read: the store may fail
+        try:
+            body = self._body(row)
+        except (NoLocalMember, UnknownEntity) as exc:
+            self._fail(route, exc.message)
+            return False
+        url = route.url or self._outbox.address(row)
+        route.queue.popleft()
+        if body is None:
+            return True  # it was sent anew or deleted, and this row is gone with that
+        route.url = url
+        self._sent += 1
+        id = f"{self._nonce}-{self._sent}"
+        # The member that the body speaks for: who it is now may not have reached the engine yet.
+        sender = body["description"]["id"]
+        envelope = Envelope(MESSAGE, id, sender, {**body, "deadline": round(row.deadline - time.time(), 3)})
+        route.flights[id] = Flight(replace(row, attempts=row.attempts + 1), id, time.monotonic())
+        self._flights[id] = route
+        try:
+            self._transports.send(route.url, encode(envelope))
+        except (InvalidAddress, TooLarge) as exc:  # trying again cannot help
+            del route.flights[id], self._flights[id]
+            self._unstored.append(row.settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
+            self.wake()
+        except CmbsError as exc:
+            self._fail(route, exc.message)
+            return False
+        return True
+
+    def _body(self, row: Delivery) -> dict[str, Any] | None:
+        """The envelope's body, made once for all recipients of a message; None when the row itself is gone."""
+        key = (row.message, row.round)
+        body = self._bodies.get(key) or self._outbox.outgoing(row)
+        if body is not None:
+            if len(self._bodies) >= _CACHED and key not in self._bodies:
+                del self._bodies[next(iter(self._bodies))]
+            self._bodies[key] = body
+        return body
+
+
+def _patience(route: Route) -> float:
+    """Longer after every failure: a receiver that is merely slow must get to answer once."""
+    return _PATIENCE * float(1 << min(route.failures, 3))

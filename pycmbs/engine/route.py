@@ -1,0 +1,106 @@
+"""One recipient's layer as the sender sees it: what waits, what is under way, how it is doing. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, replace
+
+from pycmbs.services.deliveries import SENT, Delivery
+
+
+@dataclass(slots=True)
+class Flight:
+    """A row that was sent and is not answered yet."""
+
+    row: Delivery
+    id: str
+    at: float
+
+
+class Route:
+    """Rows of one route, in the order of acceptance.
+
+    While the recipient answers, up to ``window`` rows are under way. When it does not, they all go back, and after a pause
+    that doubles with every failure (with jitter, up to ``most`` seconds) the first one alone is tried: so order holds, a
+    dead member costs one datagram a pause, and one that comes back is noticed by that.
+    """
+
+    def __init__(self, window: int, first: float, most: float) -> None:
+        self._window = window
+        self._first = first
+        self._most = most
+        self.queue: deque[Delivery] = deque()
+        self.flights: dict[str, Flight] = {}
+        self.cursor = 0
+        """The ``number`` of the last row that was taken into memory."""
+        self.more = False
+        """Whether the store holds rows beyond the cursor that did not fit."""
+        self.url = ""
+        self.failures = 0
+        self.resume = 0.0
+        """When to try again, after a failure."""
+
+    @property
+    def room(self) -> int:
+        """How many more rows may be held in memory."""
+        return max(0, self._window - len(self.queue) - len(self.flights))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not (self.queue or self.flights or self.more)
+
+    def admit(self, row: Delivery) -> None:
+        """Take a row in, or remember that the store has it. Rows come in the order of their numbers."""
+        if row.number <= self.cursor:
+            return
+        if self.more or not self.room:
+            self.more = True
+        else:
+            self.queue.append(row)
+            self.cursor = row.number
+
+    def sendable(self, now: float) -> int:
+        """How many rows may be sent now."""
+        if now < self.resume:
+            return 0
+        return min(len(self.queue), (1 if self.failures else self._window) - len(self.flights))
+
+    def answered(self, id: str) -> Delivery | None:
+        """The row of an answer; the recipient is alive."""
+        flight = self.flights.pop(id, None)
+        if flight is None:
+            return None
+        self.failures, self.resume = 0, 0.0
+        return flight.row
+
+    def failed(self, now: float, reason: str) -> list[Delivery]:
+        """The recipient did not answer: everything under way goes back. Returns the rows as they are now."""
+        self.failures += 1
+        pause = min(self._most, self._first * 2 ** min(self.failures - 1, 16))
+        self.resume = now + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
+        back = [replace(flight.row, state=SENT, updated=now, reason=reason) for flight in self.flights.values()]
+        self.flights.clear()
+        self.queue.extendleft(sorted(back, key=lambda row: -row.number))
+        return back
+
+    def refresh(self, rows: list[Delivery | None], ids: set[str]) -> None:
+        """Put rows that were stored anew in the place of the old ones; those that are gone disappear."""
+        stored = {row.id: row for row in rows if row is not None}
+        self.queue = deque(stored.get(row.id, row) for row in self.queue if row.id in stored or row.id not in ids)
+
+    def drop(self, id: str) -> Flight | None:
+        """Forget a row; returns its flight if it was under way."""
+        for key, flight in self.flights.items():
+            if flight.row.id == id:
+                return self.flights.pop(key)
+        self.queue = deque(row for row in self.queue if row.id != id)
+        return None
+
+    def next_event(self, patience: float) -> float | None:
+        """When to look at it again: the pause is over, or the oldest row under way has waited for ``patience`` seconds."""
+        times = [flight.at + patience for flight in self.flights.values()][:1]
+        if self.queue and self.resume and not self.flights:
+            times.append(self.resume)
+        return min(times, default=None)

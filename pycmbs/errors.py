@@ -1,0 +1,274 @@
+"""Every error the broker raises on purpose: one tree, stable codes.
+
+::
+
+    CmbsError                     anything the broker refuses or cannot do
+    ├── InvalidRequest            the request itself is wrong
+    │   ├── MalformedBody         the body is not what its media type promises
+    │   ├── InvalidAttribute      one attribute is unknown, mistyped, missing or out of range
+    │   ├── InvalidCategory       a category definition contradicts itself or the standard
+    │   └── InvalidAddress        a socket URL that is not one
+    ├── NotFound                  what the request names is not there
+    │   ├── UnknownEntity         no entity at this path
+    │   ├── UnknownCategory       no kind, mixin or action with this identifier
+    │   └── UnknownLocation       nothing is bound to this path
+    ├── Forbidden                 understood, and not allowed
+    │   └── ImmutableAttribute    a client may not change this attribute
+    ├── Conflict                  contradicts what is already there
+    │   ├── DuplicateId           an entity with this id exists
+    │   ├── RevisionConflict      somebody else changed the document first
+    │   ├── CategoryConflict      a definition contradicts the registered one, or is still in use
+    │   ├── SecondLocalMember     a broker is one member
+    │   ├── NoLocalMember         sending needs a local member, and there is none
+    │   ├── NotSendable           the message may not be sent as it is
+    │   ├── NotExecutable         the message may not be executed
+    │   └── SocketUnavailable     a socket that cannot be bound
+    ├── MethodNotAllowed          the path is there, the method is not
+    ├── NotAcceptable             no rendering the client accepts
+    ├── UnsupportedMediaType      no rendering can read this body
+    ├── TooLarge                  over a configured size
+    ├── Unavailable               not now; later the same request may pass
+    │   ├── StoreUnavailable      the store does not answer
+    │   ├── EngineUnavailable     the engine process does not answer
+    │   └── QueueFull             a bounded queue is at its bound
+    ├── RemoteError               another member answered with an error
+    │   └── BadEnvelope           bytes from the wire that are no envelope of ours
+    └── ConfigurationError        a setting, a file or a name at start is wrong
+
+The codes are part of the interface, the sentences are not. Which HTTP status a class gets is decided in
+:mod:`pycmbs.wsgi.errors`, nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class CmbsError(Exception):
+    """Anything the broker refuses or cannot do.
+
+    ``message`` is one sentence for a person in a hurry; ``hint`` says what to do about it; ``data`` names the
+    offender (``attribute``, ``location``, ``kind`` …) for a program.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, /, *, hint: str = "", **data: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.data = data
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as plain data, to be rendered or to cross the federation."""
+        document: dict[str, Any] = {"code": self.code, "message": self.message, **self.data}
+        if self.hint:
+            document["hint"] = self.hint
+        return document
+
+
+class InvalidRequest(CmbsError):
+    """The request itself is wrong."""
+
+    code = "invalid-request"
+
+
+class MalformedBody(InvalidRequest):
+    """The body is not what its media type promises."""
+
+    code = "malformed-body"
+
+
+class InvalidAttribute(InvalidRequest):
+    """One attribute is unknown, mistyped, missing or out of range."""
+
+    code = "invalid-attribute"
+
+
+class InvalidCategory(InvalidRequest):
+    """A category definition contradicts itself or the standard."""
+
+    code = "invalid-category"
+
+
+class InvalidAddress(InvalidRequest):
+    """A socket URL that is not one."""
+
+    code = "invalid-address"
+
+
+class NotFound(CmbsError):
+    """What the request names is not there."""
+
+    code = "not-found"
+
+
+class UnknownEntity(NotFound):
+    """No entity at this path."""
+
+    code = "unknown-entity"
+
+
+class UnknownCategory(NotFound):
+    """No kind, mixin or action with this identifier."""
+
+    code = "unknown-category"
+
+
+class UnknownLocation(NotFound):
+    """Nothing is bound to this path."""
+
+    code = "unknown-location"
+
+
+class Forbidden(CmbsError):
+    """Understood, and not allowed."""
+
+    code = "forbidden"
+
+
+class ImmutableAttribute(Forbidden):
+    """A client may not change this attribute."""
+
+    code = "immutable-attribute"
+
+
+class Conflict(CmbsError):
+    """Contradicts what is already there."""
+
+    code = "conflict"
+
+
+class DuplicateId(Conflict):
+    """An entity with this id exists."""
+
+    code = "duplicate-id"
+
+
+class RevisionConflict(Conflict):
+    """Somebody else changed the document first."""
+
+    code = "revision-conflict"
+
+
+class CategoryConflict(Conflict):
+    """A definition contradicts the registered one, or is still in use."""
+
+    code = "category-conflict"
+
+
+class SecondLocalMember(Conflict):
+    """A broker is one member."""
+
+    code = "second-local-member"
+
+
+class NoLocalMember(Conflict):
+    """Sending needs a local member, and there is none."""
+
+    code = "no-local-member"
+
+
+class NotSendable(Conflict):
+    """The message may not be sent as it is."""
+
+    code = "not-sendable"
+
+
+class NotExecutable(Conflict):
+    """The message may not be executed."""
+
+    code = "not-executable"
+
+
+class SocketUnavailable(Conflict):
+    """A socket that cannot be bound."""
+
+    code = "socket-unavailable"
+
+
+class MethodNotAllowed(CmbsError):
+    """The path is there, the method is not. ``data['allow']`` lists those that are."""
+
+    code = "method-not-allowed"
+
+
+class NotAcceptable(CmbsError):
+    """No rendering the client accepts."""
+
+    code = "not-acceptable"
+
+
+class UnsupportedMediaType(CmbsError):
+    """No rendering can read this body."""
+
+    code = "unsupported-media-type"
+
+
+class TooLarge(CmbsError):
+    """Over a configured size."""
+
+    code = "too-large"
+
+
+class Unavailable(CmbsError):
+    """Not now; the same request may pass after ``retry_after`` seconds."""
+
+    code = "unavailable"
+    retry_after: ClassVar[int] = 1
+
+
+class StoreUnavailable(Unavailable):
+    """The store does not answer."""
+
+    code = "store-unavailable"
+
+
+class EngineUnavailable(Unavailable):
+    """The engine process does not answer."""
+
+    code = "engine-unavailable"
+
+
+class QueueFull(Unavailable):
+    """A bounded queue is at its bound."""
+
+    code = "queue-full"
+
+
+class RemoteError(CmbsError):
+    """Another member answered with an error."""
+
+    code = "remote-error"
+
+
+class BadEnvelope(RemoteError):
+    """Bytes from the wire that are no envelope of ours."""
+
+    code = "bad-envelope"
+
+
+class ConfigurationError(CmbsError):
+    """A setting, a file or a name at start is wrong. ``pycmbs`` prints it and exits with 2."""
+
+    code = "configuration"
+
+
+def _tree(base: type[CmbsError]) -> dict[str, type[CmbsError]]:
+    found = {base.code: base}
+    for child in base.__subclasses__():
+        found.update(_tree(child))
+    return found
+
+
+def from_dict(document: Any) -> CmbsError:
+    """The error that :meth:`CmbsError.to_dict` described; an unknown code comes back as :class:`RemoteError`.
+
+    Takes anything: what describes an error comes from others.
+    """
+    data = dict(document) if isinstance(document, dict) else {}
+    code = str(data.pop("code", RemoteError.code))
+    message = str(data.pop("message", "the other side gave no reason"))
+    hint = str(data.pop("hint", ""))
+    cls = _tree(CmbsError).get(code, RemoteError)
+    return cls(message, hint=hint, **{str(name): value for name, value in data.items()})

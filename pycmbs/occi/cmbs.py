@@ -1,0 +1,72 @@
+"""The vocabulary of CMBS: identifiers, attribute names and states (reference: README of pyCMBS 0.2, sections 4.1 to 4.4)."""
+
+from __future__ import annotations
+
+from pycmbs.occi.attribute import AttributeDefinition
+
+SCHEME = "http://houssem.org/cmbs#"
+MEMBER = SCHEME + "member"
+MESSAGE = SCHEME + "message"
+MEMBER_LOCATION = "/cmbs/member/"
+MESSAGE_LOCATION = "/cmbs/message/"
+MEMBER_ACTIONS = "http://houssem.org/cmbs/member/action#"
+
+LOCAL = "cmbs.member.local"
+LISTENING = "cmbs.member.listening"
+NEIGHBORS = "cmbs.member.neighbors_socket"
+MEMBER_TOPICS = "cmbs.member.topics"
+
+LAYER = "cmbs.message.cmbs_layer"
+SENDABLE = "cmbs.message.sendable"
+EXECUTABLE = "cmbs.message.executable"
+STORABLE = "cmbs.message.storable"
+PATH_HISTORY = "cmbs.message.path_history"
+CONTENT = "cmbs.message.message_content"
+RESULT = "cmbs.message.result"
+RECEIVER = "cmbs.message.l1_socket_receiver_member"
+PROVIDERS = "cmbs.message.providers"
+TOPICS = "cmbs.message.topics"
+DEADLINE = "cmbs.message.deadline"
+STATE = "cmbs.message.state"
+ORIGIN = "cmbs.message.origin"
+DELIVERIES = "cmbs.message.deliveries"
+
+
+def socket_attribute(layer: str) -> str:
+    """The member's attribute that holds its socket of a layer."""
+    return f"cmbs.member.{layer}_socket"
+
+
+def mixin(layer: str) -> str:
+    """The identifier of a layer's mixin."""
+    return SCHEME + layer
+
+
+def internal(name: str, type: str = "string", description: str = "") -> AttributeDefinition:
+    """An attribute that only the broker writes."""
+    return AttributeDefinition(name, type, mutable=False, internal=True, description=description)
+
+
+def table(*definitions: AttributeDefinition) -> dict[str, AttributeDefinition]:
+    """Definitions by name."""
+    return {definition.name: definition for definition in definitions}
+
+
+MEMBER_ATTRIBUTES = table(
+    AttributeDefinition(
+        LOCAL, mutable=False, pattern="true|false", default="true", has_default=True,
+        description="Whether this is the broker's own member.",
+    ),
+    internal(LISTENING, "array", "The layers whose sockets are bound now."),
+)  # fmt: skip
+"""What the member backend knows of, whether the kind declares it or not."""
+
+MESSAGE_ATTRIBUTES = table(
+    AttributeDefinition(
+        DEADLINE, "number", description="Seconds after sending until an undelivered recipient counts as expired."
+    ),
+    internal(STATE, "string", "The summary of the deliveries."),
+    internal(ORIGIN, "string", "The id of the member that sent it first."),
+    internal(DELIVERIES, "array", "Per recipient: what became of the message."),
+)
+"""What the message backend knows of, whether the kind declares it or not."""

@@ -1,0 +1,60 @@
+"""Entities: resources and links as values (GFD.221 4.5), and drafts of them as clients send them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class Entity:
+    """A resource or a link.
+
+    ``path`` is where it is read, always starting with '/'. ``attributes`` has full dotted names. ``links`` are the inline
+    links as they were given. ``private`` is the broker's own record on it and is never rendered. ``revision`` is the
+    store's, empty while it is not stored.
+    """
+
+    id: str
+    kind: str
+    path: str
+    mixins: tuple[str, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
+    title: str = ""
+    summary: str = ""
+    links: list[dict[str, Any]] = field(default_factory=list)
+    private: dict[str, Any] = field(default_factory=dict)
+    revision: str = ""
+    number: int = 0
+
+    def copy(self) -> Entity:
+        """A copy whose attributes, links and private record can be changed without changing this one's."""
+        return Entity(
+            self.id, self.kind, self.path, self.mixins, dict(self.attributes), self.title, self.summary,
+            list(self.links), dict(self.private), self.revision, self.number,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Draft:
+    """An entity as a client describes it: what is None was not given.
+
+    ``attributes`` is as sent, nested or flat: which it is can only be told with the entity's definitions at hand.
+    """
+
+    kind: str | None = None
+    id: str | None = None
+    mixins: tuple[str, ...] | None = None
+    attributes: dict[str, Any] | None = None
+    title: str | None = None
+    summary: str | None = None
+    links: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """A request to perform an action (GFD.223 5.5.4, 5.6.5): its term, its identifier if the body named it, its attributes."""
+
+    term: str
+    identifier: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,105 @@
+"""Names: identifiers, terms, locations, ids, and the two spellings of layers 3.1 and 3.2."""
+
+from __future__ import annotations
+
+import re
+
+import uuid_utils
+
+from pycmbs.errors import InvalidCategory, InvalidRequest
+
+LAYERS = ("l1", "l2", "l31", "l32", "l4")
+"""The layers, as they are spelled inside."""
+
+_TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # GFD.221 4.2, with the digits that 2012 terms start with
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,512}#")  # a URI that ends in "#": GFD.221 4.2
+_LOCATION = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+/")
+_ID = re.compile(r"[A-Za-z0-9._~!$'()*+,;=:@-]{1,200}")
+_ATTRIBUTE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,15}")
+_RESERVED = ("/-/", "/.well-known/")
+_DOTTED_LAYER = re.compile(r"(?<![a-z0-9])l3\.([12])(?![0-9])")
+
+
+def canonical(name: str) -> str:
+    """``l3.1`` and ``l3.2`` spelled as ``l31`` and ``l32`` in a CMBS attribute, action or mixin name.
+
+    The README of 2012 writes ``l3.1_socket`` and ``start_l3.1``, its code ``l31``; OCCI allows only the latter, since an
+    attribute's component must start with a letter (GFD.221 4.3.3).
+    """
+    return _DOTTED_LAYER.sub(r"l3\1", name) if "l3." in name else name
+
+
+def identifier(scheme: str, term: str) -> str:
+    """The type identifier of a category: scheme and term (GFD.221 4.2). Raises InvalidCategory."""
+    if not isinstance(term, str) or not _TERM.fullmatch(term):
+        raise InvalidCategory(
+            f"{term!r} is not a category's term",
+            hint="A term is letters, digits, '-', '_' and '.', as in 'member'.",
+            field="term",
+        )
+    if not isinstance(scheme, str) or not _SCHEME.fullmatch(scheme):
+        raise InvalidCategory(
+            f"{scheme!r} is not the scheme of category {term!r}",
+            hint="A scheme is a URI that ends in '#', as in 'http://houssem.org/cmbs#'.",
+            field="scheme",
+        )
+    return scheme + canonical(term)
+
+
+def check_attribute(name: str, category: str) -> str:
+    """An attribute's full name: components joined by dots (GFD.229 5.4), of which it has 16 at most. Raises InvalidCategory."""
+    if not _ATTRIBUTE.fullmatch(name) or len(name) > 255:
+        raise InvalidCategory(
+            f"{name[:255]!r} is not an attribute's name for {category}",
+            hint="A name is letters, digits, '-' and '_', in up to 16 parts with dots between, as in 'cmbs.member.state'.",
+            field="attributes",
+        )
+    return name
+
+
+def split_identifier(text: str) -> tuple[str, str]:
+    """Scheme and term of an identifier. Raises InvalidCategory."""
+    if not isinstance(text, str):
+        raise InvalidCategory(f"a category's identifier is a string, not {text!r}")
+    scheme, mark, term = text.rpartition("#")
+    identifier(scheme + mark, term)
+    return scheme + mark, canonical(term)
+
+
+def check_location(text: object, category: str) -> str:
+    """A kind's or mixin's location: a path that starts and ends with '/' (GFD.185 3.3). Raises InvalidCategory."""
+    if not isinstance(text, str) or not _LOCATION.fullmatch(text) or "/../" in text or "/./" in text:
+        raise InvalidCategory(
+            f"{text!r} is not a location for {category}",
+            hint="A location is a path that starts and ends with '/', as in '/cmbs/member/'.",
+            field="location",
+        )
+    if text.startswith(_RESERVED):
+        raise InvalidCategory(f"the location {text!r} is the broker's own", field="location")
+    return text
+
+
+def new_id() -> str:
+    """A time-ordered UUID (RFC 9562, version 7): ids in order of creation keep a store's index compact."""
+    return str(uuid_utils.uuid7())
+
+
+def bare_id(text: object) -> str:
+    """An entity's id without ``urn:uuid:``. Raises InvalidRequest for what cannot be the last segment of a path."""
+    if isinstance(text, str):
+        bare = text.removeprefix("urn:uuid:")
+        if _ID.fullmatch(bare) and bare not in (".", ".."):
+            return bare
+    raise InvalidRequest(
+        f"{text!r} is not an id",
+        hint="An id is a UUID, or up to 200 of the characters A-Z a-z 0-9 . _ ~ ! $ ' ( ) * + , ; = : @ -.",
+        field="id",
+    )
+
+
+def check_path(path: str) -> str:
+    """The id at the end of a path at which an entity may be. Raises InvalidRequest."""
+    *folders, last = path.split("/")[1:]
+    if any(folder in ("", ".", "..") for folder in folders) or (path + "/").startswith(_RESERVED):
+        raise InvalidRequest(f"there can be no entity at {path[:200]}", field="location")
+    return bare_id(last)

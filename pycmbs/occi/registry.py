@@ -1,0 +1,139 @@
+"""The registry: an immutable snapshot of all categories, by identifier and by location."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TypeVar
+
+from pycmbs.errors import InvalidCategory, InvalidRequest, UnknownCategory
+from pycmbs.occi.attribute import AttributeDefinition
+from pycmbs.occi.category import ENTITY, Action, Category, Kind, Mixin
+from pycmbs.occi.schema import Schema, merged
+
+C = TypeVar("C", bound=Category)
+Extras = Callable[[Kind], Mapping[str, AttributeDefinition]]
+"""What a kind's backend knows of, whether the kind declares it or not."""
+
+
+class Registry:
+    """All categories at one moment. A change of the categories makes a new one."""
+
+    def __init__(self, categories: Iterable[Category], extras: Extras = lambda _kind: {}) -> None:
+        self._by_identifier = {category.identifier: category for category in categories}
+        self._extras = extras
+        self._by_location = {
+            category.location: category
+            for category in self._by_identifier.values()
+            if isinstance(category, Kind | Mixin) and category.location
+        }
+        self._schemas: dict[tuple[str, ...], Schema] = {}
+
+    def __iter__(self) -> Iterator[Category]:
+        return iter(self._by_identifier.values())
+
+    def get(self, identifier: str) -> Category | None:
+        """The category, or None."""
+        return self._by_identifier.get(identifier)
+
+    def at(self, location: str) -> Kind | Mixin | None:
+        """The kind or mixin at this location, or None."""
+        return self._by_location.get(location)
+
+    def kind(self, identifier: str) -> Kind:
+        """The kind. Raises UnknownCategory."""
+        return self._typed(identifier, Kind)
+
+    def mixin(self, identifier: str) -> Mixin:
+        """The mixin. Raises UnknownCategory."""
+        return self._typed(identifier, Mixin)
+
+    def action(self, identifier: str) -> Action:
+        """The action. Raises UnknownCategory."""
+        return self._typed(identifier, Action)
+
+    def _typed(self, identifier: str, wanted: type[C]) -> C:
+        found = self._by_identifier.get(identifier)
+        if isinstance(found, wanted):
+            return found
+        known = sorted(one.identifier for one in self if isinstance(one, wanted))
+        raise UnknownCategory(
+            f"there is no {wanted.class_} {identifier[:300]!r}",
+            hint=f"The broker knows {', '.join(known[:8])}; GET /-/ lists them all." if known else "GET /-/ lists all.",
+            category=identifier[:300],
+        )
+
+    def lineage(self, kind: Kind) -> list[Kind]:
+        """The kind's parents from the root down, and the kind itself."""
+        chain = [kind]
+        while chain[0].parent:
+            parent = self.kind(chain[0].parent)
+            if parent in chain:
+                raise InvalidCategory(f"the kind {kind.identifier} is its own ancestor", category=kind.identifier)
+            chain.insert(0, parent)
+        return chain
+
+    def schema(self, kind: Kind, mixins: Iterable[str]) -> Schema:
+        """The definitions that hold for entities of this kind with these mixins. Compiled once. Raises UnknownCategory."""
+        key = (kind.identifier, *mixins)
+        schema = self._schemas.get(key)
+        if schema is None:
+            layers = [one.attributes for one in self.lineage(kind)]
+            layers += [one.attributes for one in self._with_depends(key[1:])]
+            layers.append(self._extras(kind))
+            if len(self._schemas) > 1000:  # clients choose the combinations: don't keep them all
+                self._schemas.clear()
+            schema = self._schemas[key] = Schema(merged(layers), self._mixins_with)
+        return schema
+
+    def _mixins_with(self, attribute: str) -> list[str]:
+        return [one.identifier for one in self if isinstance(one, Mixin) and attribute in one.attributes]
+
+    def mixins_with_action(self, term: str) -> list[str]:
+        """The mixins that bring an action of this term."""
+        return [
+            one.identifier
+            for one in self
+            if isinstance(one, Mixin) and any(name.rpartition("#")[2] == term for name in one.actions)
+        ]
+
+    def _with_depends(self, mixins: Iterable[str]) -> list[Mixin]:
+        found: dict[str, Mixin] = {}
+
+        def add(identifier: str) -> None:
+            if identifier not in found:
+                mixin = found[identifier] = self.mixin(identifier)
+                for depended in mixin.depends:
+                    if isinstance(self.get(depended), Mixin):
+                        add(depended)
+
+        for identifier in mixins:
+            add(identifier)
+        return list(found.values())
+
+    def brought_by(self, mixins: Iterable[str]) -> set[str]:
+        """The names of the attributes that mixins, and those they depend on, have. Raises UnknownCategory."""
+        return {name for mixin in self._with_depends(mixins) for name in mixin.attributes}
+
+    def check_applies(self, kind: Kind, mixins: Iterable[str]) -> None:
+        """Raises InvalidRequest when a mixin is not made for this kind (GFD.221 4.4.2), UnknownCategory."""
+        family = {one.identifier for one in self.lineage(kind)}
+        for mixin in self._with_depends(mixins):
+            if mixin.applies and not family & set(mixin.applies):
+                raise InvalidRequest(
+                    f"the mixin {mixin.identifier} does not apply to {kind.identifier}",
+                    hint=f"It applies to {', '.join(mixin.applies)}.",
+                    category=mixin.identifier,
+                )
+
+    def actions(self, kind: Kind, mixins: Iterable[str]) -> dict[str, Action]:
+        """The actions that apply, by term: the kind's, its parents' and the mixins'."""
+        holders: list[Kind | Mixin] = [*self.lineage(kind), *self._with_depends(mixins)]
+        names = [name for holder in holders for name in holder.actions]
+        return {action.term: action for name in names if isinstance(action := self.get(name), Action)}
+
+    def instantiable(self, identifier: str) -> Kind:
+        """The kind, if entities of it may be made. Raises UnknownCategory, InvalidRequest."""
+        kind = self.kind(identifier)
+        if kind.identifier == ENTITY.identifier:
+            raise InvalidRequest(f"{identifier} has no instances of its own", category=identifier)
+        return kind

@@ -1,0 +1,88 @@
+"""Renderings: pure functions from bytes to the model and back, one module a form.
+
+A rendering is found by media type: :data:`READERS` for what a client sends, :data:`WRITERS` for what it accepts. Today
+there is one form, ``application/occi+json`` as of 2012; the text forms and the JSON of OCCI 1.2 join these tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pycmbs.occi.category import Category
+from pycmbs.occi.entity import Draft, Entity, Invocation
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderBinding:
+    """``PUT /-/`` with ``providers``: which backend serves a kind."""
+
+    kind: str
+    local: tuple[str, ...]
+    remote: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CategorySet:
+    """What a body on the query interface says."""
+
+    categories: list[Category] = field(default_factory=list)
+    providers: list[ProviderBinding] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class EntityView:
+    """An entity and what of it depends on the moment: its URL and the actions that apply now, title by identifier."""
+
+    entity: Entity
+    url: str
+    actions: dict[str, str]
+
+
+class Reader(Protocol):
+    """Bytes in, model out. Every method raises :class:`~pycmbs.errors.MalformedBody` or a more exact InvalidRequest."""
+
+    def categories(self, body: bytes) -> CategorySet:
+        """Full categories, and provider bindings, of a POST or PUT on the query interface."""
+
+    def category_names(self, body: bytes) -> list[str]:
+        """Identifiers of the categories that a DELETE on the query interface names."""
+
+    def category_filter(self, body: bytes) -> dict[str, list[dict[str, Any]]] | None:
+        """Partial categories by class; None when the body filters nothing."""
+
+    def drafts(self, body: bytes) -> list[Draft]:
+        """The entities that the body describes; at least one."""
+
+    def entity_filter(self, body: bytes) -> list[Draft]:
+        """Partial entities to filter a collection by; empty when the body filters nothing."""
+
+    def locations(self, body: bytes) -> list[str] | None:
+        """The URLs or paths that the body lists, or None when it lists none."""
+
+    def invocation(self, body: bytes, term: str) -> Invocation:
+        """The action invocation; ``term`` is the ``action`` of the query."""
+
+
+class Writer(Protocol):
+    """Model in, bytes out. ``pretty`` asks for what a person wants to read."""
+
+    content_type: str
+
+    def categories(self, categories: list[Category], *, pretty: bool) -> bytes:
+        """An answer of the query interface."""
+
+    def entity(self, view: EntityView, *, pretty: bool) -> bytes:
+        """One entity."""
+
+    def listing(self, urls: list[str], *, pretty: bool) -> bytes:
+        """A collection: where its entities are."""
+
+    def created(self, urls: list[str], *, pretty: bool) -> bytes:
+        """What a creation made."""
+
+    def report(self, document: dict[str, Any], *, pretty: bool) -> bytes:
+        """The outcome of an action."""
+
+    def error(self, document: dict[str, Any], *, pretty: bool) -> bytes:
+        """An error."""

@@ -1,0 +1,133 @@
+"""What every child of the supervisor does the same way: read its orders, log, announce itself, die with the parent.
+
+A child is started by exec with its orders as JSON in the environment variable ``PYCMBS_CHILD``::
+
+    {"role": "front", "index": 0, "settings": {…}, "ready_fd": 5, "lifeline_fd": 6, "lock_fd": 4}
+
+- ``ready_fd``: the child writes the byte ``1`` when it serves, or the sentence that says why it never will.
+- ``lifeline_fd``: nobody ever writes there; end of file means that the supervisor is gone.
+- ``lock_fd``: the lock on the home. Held, never used: no new broker starts in this home while a child still runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+from pycmbs import logs
+from pycmbs.config import Settings
+from pycmbs.errors import ConfigurationError
+
+VARIABLE = "PYCMBS_CHILD"
+READY = b"1"
+
+
+@dataclass
+class Child:
+    """What the supervisor told this process. ``settings.port`` is the port to serve, also where the user said 0.
+
+    ``ready_fd`` is -1 once the supervisor was told something.
+    """
+
+    role: str
+    index: int
+    settings: Settings
+    ready_fd: int
+    lifeline_fd: int
+    lock_fd: int
+
+    @property
+    def name(self) -> str:
+        """``engine``, ``front-0``, ``front-1`` …, for logs."""
+        return process_name(self.role, self.index)
+
+    def to_json(self) -> str:
+        """The text for the environment variable ``PYCMBS_CHILD``."""
+        document = {name: getattr(self, name) for name in ("role", "index", "ready_fd", "lifeline_fd", "lock_fd")}
+        return json.dumps({**document, "settings": self.settings.to_json()})
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Child:
+        """The orders in ``environ``. Raises ConfigurationError when there are none: started by hand."""
+        if VARIABLE not in environ:
+            raise ConfigurationError("this process is started by the broker itself: run `pycmbs serve`")
+        document = json.loads(environ[VARIABLE])
+        return cls(**{**document, "settings": Settings.from_json(document["settings"])})
+
+    def announce_ready(self) -> None:
+        """Tell the supervisor that this process serves. Once only."""
+        self._tell(READY)
+
+    def announce_failure(self, sentence: str) -> None:
+        """Tell the supervisor why this process will never serve; instead of :meth:`announce_ready`, then exit."""
+        self._tell(sentence.encode())
+
+    def _tell(self, message: bytes) -> None:
+        descriptor, self.ready_fd = self.ready_fd, -1
+        try:
+            os.write(descriptor, message[:4096])
+        except BrokenPipeError:
+            pass  # the supervisor is gone, and the lifeline is about to say so
+        finally:
+            os.close(descriptor)
+
+    def watch_lifeline(self) -> None:
+        """Exit at once when the supervisor is gone, even by SIGKILL: watched by an operating-system thread."""
+        threading.Thread(target=self._await_end, name="lifeline", daemon=True).start()
+
+    def _await_end(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
+        while os.read(self.lifeline_fd, 1):
+            pass
+        # No clean-up: a new supervisor may already wait for this home, and what was accepted is on disk.
+        os._exit(1)
+
+
+def process_name(role: str, index: int) -> str:
+    """How a child is called in logs: the engine is one, fronts are numbered."""
+    return role if role == "engine" else f"{role}-{index}"
+
+
+def ignore_interrupt() -> None:
+    """Leave Ctrl-C, which reaches the whole process group, to the supervisor."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The supervisor starts its children with SIGINT blocked, so that it cannot hit them before this line.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def enter() -> Child:
+    """Become a child: read the orders, keep the descriptors to this process, log, ignore Ctrl-C, watch the lifeline.
+
+    Raises ConfigurationError when there are no orders or the log cannot be opened.
+    """
+    child = Child.from_environ(os.environ)
+    for descriptor in (child.ready_fd, child.lifeline_fd, child.lock_fd):
+        os.set_inheritable(descriptor, False)
+    ignore_interrupt()
+    child.watch_lifeline()
+    logs.configure(child.settings, child.name)
+    return child
+
+
+def run(main: Callable[[Child], None]) -> NoReturn:
+    """Run ``main`` as this process and exit: 0 when it returns, 2 when it (or :func:`enter`) finds a setting wrong.
+
+    A ConfigurationError of ``main`` before :meth:`Child.announce_ready` reaches the user as the supervisor's own one sentence.
+    """
+    child = None
+    try:
+        child = enter()
+        main(child)
+    except ConfigurationError as error:
+        if child is None or child.ready_fd < 0:
+            sys.stderr.write(f"pycmbs: {error.message}\n")
+        else:
+            child.announce_failure(error.message)
+        sys.exit(2)
+    sys.exit(0)

@@ -1,0 +1,131 @@
+"""What a broker claims for itself before anything runs: its home, and its port."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import time
+from pathlib import Path
+
+from pycmbs.config import Settings
+from pycmbs.errors import ConfigurationError
+
+# A Unix socket's path is limited to 107 bytes; this leaves 16 for the name of a socket in there.
+MOST_RUN_DIR_BYTES = 90
+# How long the processes of a killed broker may take to go, in seconds, until its home counts as used.
+LOCK_PATIENCE = 2.0
+
+
+def claim_home(settings: Settings) -> int:
+    """Create the home and its ``run`` directory, both for this user only, and lock the home.
+
+    Returns the descriptor of the lock, which is held as long as any process has it open. Raises ConfigurationError
+    when another broker uses this home, or it cannot be used at all.
+    """
+    if len(os.fsencode(settings.run_dir)) > MOST_RUN_DIR_BYTES:
+        raise ConfigurationError(
+            f"the home {settings.home} has too long a path for the local sockets in it: "
+            f"choose one of at most {MOST_RUN_DIR_BYTES - len('/run')} bytes with --home"
+        )
+    try:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        settings.run_dir.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(settings.home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the home {settings.home} cannot be used: {error.strerror}; choose another with --home"
+        ) from None
+    if not _lock(descriptor):
+        owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"another broker already uses the home {settings.home} (pid {owner}): "
+            "stop it, or choose another home with --home"
+        )
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    return descriptor
+
+
+def release_home(descriptor: int) -> None:
+    """Give the home back: empties the file, so that nobody takes its process id for a broker that runs."""
+    os.ftruncate(descriptor, 0)
+    os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    give_up = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if _owner_lives(descriptor) or time.monotonic() > give_up:
+                return False
+            time.sleep(0.02)  # its children hold the lock too, and are about to notice that it is gone
+        else:
+            return True
+
+
+def _owner_lives(descriptor: int) -> bool:
+    owner = os.pread(descriptor, 20, 0).strip()
+    if not owner.isdigit():
+        return False  # taken this moment, and the pid is not written yet: look again
+    try:
+        os.kill(int(owner), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # somebody else's process
+    return not _is_zombie(int(owner))
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] == "Z"
+        )
+    except OSError:
+        return False
+
+
+def claim_port(host: str, port: int) -> socket.socket:
+    """A socket that is bound to the port and never listens: it keeps the port for the front processes.
+
+    They bind beside it with SO_REUSEPORT; port 0 takes a free one, which ``getsockname`` tells.
+    Raises ConfigurationError when somebody else listens there, or the address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # With SO_REUSEPORT alone, two brokers of one user would share a port and each get half of the requests.
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT do not count
+            probe.bind((host, port))
+        _reserve(reserved, host, port)
+    except OSError as error:
+        reserved.close()
+        raise ConfigurationError(_why_not(error, host, port)) from None
+    return reserved
+
+
+def _reserve(reserved: socket.socket, host: str, port: int) -> None:
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        reserved.bind((host, port))
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        # Connections in TIME_WAIT of a server without SO_REUSEPORT. Not asked for at once, as a socket that has
+        # it does not show up in the probe of the next broker before its front processes listen.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind((host, port))
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is already in use: choose another with --port, or stop what listens there"
+    if error.errno == errno.EACCES:
+        return f"port {port} on {host} needs privileges this user lacks: choose one above 1023 with --port"
+    return f"{host} port {port} cannot be listened on: {error.strerror}; choose another with --host"

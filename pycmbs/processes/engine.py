@@ -1,0 +1,23 @@
+"""The engine process: plain threads, every socket towards other members, the outbox."""
+
+from __future__ import annotations
+
+import signal
+
+from pycmbs import broker
+from pycmbs.processes import child
+
+
+def main(me: child.Child) -> None:
+    """Work until SIGTERM."""
+    # Blocked in every thread, to be waited for in this one: a handler would interrupt whatever runs.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    engine = broker.build_engine(me.settings)
+    engine.start()
+    me.announce_ready()
+    signal.sigwait({signal.SIGTERM})
+    engine.close()
+
+
+if __name__ == "__main__":
+    child.run(main)

@@ -1,0 +1,87 @@
+"""A front process: eventlet, one HTTP server, the services. Nothing is monkey-patched: waiting goes through the runtime."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import warnings
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+with warnings.catch_warnings():
+    # eventlet announces its retirement at every import; that decision is recorded in doc/architecture.md.
+    warnings.simplefilter("ignore")
+    import eventlet
+    import eventlet.event
+    import eventlet.green.socket
+    import eventlet.tpool
+
+    from pycmbs.wsgi import server
+
+from pycmbs import broker
+from pycmbs.processes import child
+from pycmbs.runtime import Signal, connected
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+_DRAIN_SECONDS = 2.5
+
+
+class GreenSignal:
+    """A :class:`~pycmbs.runtime.Signal` among green threads."""
+
+    def __init__(self) -> None:
+        self._event = eventlet.event.Event()
+
+    def set(self) -> None:
+        """Wake all who wait."""
+        if not self._event.ready():
+            self._event.send(True)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until set; False when ``seconds`` passed first."""
+        return bool(self._event.wait(seconds))
+
+
+class GreenRuntime:
+    """A :class:`~pycmbs.runtime.Runtime` on green threads."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let other green threads run."""
+        eventlet.sleep(seconds)
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Run ``work`` in a green thread after the caller next waits."""
+        eventlet.spawn_n(_logged, work)
+
+    def signal(self) -> Signal:
+        """A signal for green threads."""
+        return GreenSignal()
+
+    def offload(self, work: Callable[..., T], *args: Any) -> T:
+        """Run it in an operating-system thread, while other green threads go on."""
+        result: T = eventlet.tpool.execute(work, *args)
+        return result
+
+    def connect_unix(self, path: str) -> socket.socket:
+        """A green socket."""
+        return connected(eventlet.green.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
+
+
+def _logged(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:
+        log.exception("a green thread failed")
+
+
+def main(me: child.Child) -> None:
+    """Serve HTTP until SIGTERM."""
+    application = broker.build_application(me.settings, GreenRuntime())
+    listener = server.listen(me.settings.host, me.settings.port)
+    server.serve(listener, application, started=me.announce_ready, drain_seconds=_DRAIN_SECONDS)
+
+
+if __name__ == "__main__":
+    child.run(main)

@@ -1,0 +1,146 @@
+"""One child of the supervisor: its process, whether it is ready, and when to start it again once it died."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pycmbs
+from pycmbs.processes.child import READY, VARIABLE, Child, process_name
+
+
+class Slot:
+    """The place of one child. ``process`` is None before the first start and between a death and the next start."""
+
+    READY_DEADLINE = 20.0  # seconds from its start until a child must be ready
+    BACKOFF_FIRST = 0.1  # seconds until a child that died is started again …
+    BACKOFF_MOST = 5.0  # … doubled each time up to this …
+    HEALTHY = 10.0  # … unless it ran this long
+
+    def __init__(self, role: str, index: int, command: Sequence[str]) -> None:
+        self.role = role
+        self.index = index
+        self.name = process_name(role, index)
+        self.command = list(command)
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ready = False
+        self.said = b""  # what came through the ready pipe so far
+        self.ready_fd = -1
+        self.started_at = 0.0
+        self.restart_at: float | None = None
+        self.told: signal.Signals | None = None  # the last signal sent to this process
+        self._backoff = self.BACKOFF_FIRST
+
+    def start(self, orders: Child) -> None:
+        """Start the process with ``orders``, its ready pipe filled in; read ``ready_fd`` from here on.
+
+        Raises OSError when the system cannot start one now.
+        """
+        self.ready, self.said, self.restart_at, self.told = False, b"", None, None
+        self.started_at = time.monotonic()
+        self.ready_fd, child_end = os.pipe()
+        os.set_blocking(self.ready_fd, False)
+        orders = dataclasses.replace(orders, role=self.role, index=self.index, ready_fd=child_end)
+        # Blocked until the child ignores it: Ctrl-C reaches the whole group, and stopping is the supervisor's business.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 -- our own command lines
+                self.command,
+                env={**_environment(), VARIABLE: orders.to_json()},
+                stdin=subprocess.DEVNULL,
+                stdout=sys.__stderr__,  # standard output carries the start line and nothing else
+                pass_fds=(child_end, orders.lifeline_fd, orders.lock_fd),
+            )
+        except OSError:
+            self.close_pipe()
+            raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            os.close(child_end)
+
+    def listen(self) -> bool:
+        """Read what the child says through its ready pipe; whether that made it ready. Closes the pipe at its end."""
+        if self.ready_fd < 0:
+            return False
+        try:
+            piece = os.read(self.ready_fd, 4096)
+        except BlockingIOError:
+            return False
+        if not piece:
+            self.close_pipe()
+        self.said += piece
+        became = self.said.startswith(READY) and not self.ready
+        self.ready = self.ready or became
+        return became
+
+    @property
+    def reason(self) -> str:
+        """The sentence by which the child said that it will never serve, or nothing."""
+        return "" if self.ready else self.said.decode("utf-8", "replace")
+
+    def died(self) -> int | None:
+        """The exit code of a child that is gone, negative for a signal; None while it runs. The slot is free then."""
+        code = self.process.poll() if self.process else None
+        if code is None:
+            return None
+        heard = -1
+        while heard < len(self.said):  # its last words may still be in the pipe
+            heard = len(self.said)
+            self.listen()
+        self.close_pipe()
+        self.process = None
+        return code
+
+    def schedule(self) -> float:
+        """Plan the next start; the seconds until then."""
+        now = time.monotonic()
+        if now - self.started_at >= self.HEALTHY:
+            self._backoff = self.BACKOFF_FIRST
+        pause, self._backoff = self._backoff, min(self._backoff * 2, self.BACKOFF_MOST)
+        self.restart_at = now + pause
+        return pause
+
+    @property
+    def late_at(self) -> float | None:
+        """When a child that still is not ready counts as hung, on the monotonic clock."""
+        if self.process is None or self.ready or self.told is signal.SIGKILL:
+            return None
+        return self.started_at + self.READY_DEADLINE
+
+    def send(self, number: signal.Signals) -> None:
+        """Send the process a signal, should there be one."""
+        self.told = number
+        if self.process:
+            self.process.send_signal(number)
+
+    def close_pipe(self) -> None:
+        """Close this end of the ready pipe."""
+        if self.ready_fd >= 0:
+            os.close(self.ready_fd)
+            self.ready_fd = -1
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, in words, from what :meth:`Slot.died` returned."""
+    if code >= 0:
+        return f"exited with code {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def _environment() -> dict[str, str]:
+    """The environment for children: this very package is found there too, also when run from a checkout."""
+    root = str(Path(pycmbs.__file__).parent.parent)
+    environment = dict(os.environ)
+    if root not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
+    return environment

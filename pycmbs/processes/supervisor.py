@@ -1,0 +1,262 @@
+"""The parent of a broker's processes: claims home and port, starts the children, keeps them running, stops them.
+
+It serves nothing itself and imports neither eventlet nor zmq. Fronts stop before the engine, so that a request which
+is still being answered finds everything it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import pycmbs
+from pycmbs import logs
+from pycmbs.config import Settings
+from pycmbs.errors import ConfigurationError, Unavailable
+from pycmbs.processes.child import Child
+from pycmbs.processes.claims import claim_home, claim_port, release_home
+from pycmbs.processes.slot import Slot, describe_exit
+
+_log = logging.getLogger(__name__)
+
+FRONT_GRACE = 3.0  # seconds after the request to stop until fronts that still drain are killed …
+STOP_GRACE = 4.0  # … and until the engine is, so that all is over within 5
+BROKER_FILE = "broker.json"  # in home/run: who and where the broker's processes are, for tools
+
+_STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+_COMMANDS: Mapping[str, Sequence[str]] = {
+    # -P: a module in the current directory must not come before the one it is named like.
+    "engine": (sys.executable, "-P", "-m", "pycmbs.processes.engine"),
+    "front": (sys.executable, "-P", "-m", "pycmbs.processes.front"),
+}
+
+
+def serve(settings: Settings) -> int:
+    """Run a broker until it is told to stop; the exit code.
+
+    Raises ConfigurationError when a setting keeps it from starting, Unavailable when something else does.
+    """
+    from pycmbs.broker import prepare  # the composition root: heavy, and only needed by a broker that starts
+
+    return Supervisor(settings, prepare).run()
+
+
+class Supervisor:
+    """Runs one broker. Must be used in the main thread, since it handles the process's signals.
+
+    ``prepare`` makes the store ready and returns what the start line says about store and member;
+    ``commands`` replaces the command lines by role, for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        prepare: Callable[[Settings], str],
+        commands: Mapping[str, Sequence[str]] = _COMMANDS,
+    ) -> None:
+        self._settings = settings
+        self._prepare = prepare
+        self._engine = Slot("engine", 0, commands["engine"])
+        self._fronts = [Slot("front", index, commands["front"]) for index in range(settings.workers)]
+        self._slots = [self._engine, *self._fronts]
+        self._orders: Child
+        self._wakeup: socket.socket
+        self._description = ""
+        self._serving = False  # everything was ready once, and the start line is printed
+        self._stopping_since: float | None = None
+
+    def run(self) -> int:
+        """Start, supervise, stop; 0 after a stop that was asked for. Raises as :func:`serve` does."""
+        with contextlib.ExitStack() as stack:
+            lock = claim_home(self._settings)
+            stack.callback(release_home, lock)
+            logs.configure(self._settings, "supervisor")
+            port = stack.enter_context(claim_port(self._settings.host, self._settings.port))
+            self._settings = replace(self._settings, port=port.getsockname()[1])
+            self._description = self._prepare(self._settings)
+            lifeline, ours = os.pipe()
+            stack.callback(os.close, ours)
+            stack.callback(os.close, lifeline)
+            self._orders = Child("", 0, self._settings, ready_fd=-1, lifeline_fd=lifeline, lock_fd=lock)
+            stack.callback(self._clean_up)
+            self._wakeup = stack.enter_context(_signals())
+            self._supervise()
+        return 0
+
+    def _supervise(self) -> None:
+        for slot in self._slots:
+            self._start(slot)
+        while not self._stopped():
+            self._wait()
+            self._obey()
+            for slot in self._slots:
+                self._look_after(slot)
+            if self._stopping_since is not None:
+                self._stop_step(time.monotonic() - self._stopping_since)
+            elif not self._serving and all(slot.ready for slot in self._slots):
+                self._announce()
+
+    def _start(self, slot: Slot) -> None:
+        try:
+            slot.start(self._orders)
+        except OSError as error:
+            if not self._serving:
+                raise Unavailable(f"{slot.name} could not be started: {error.strerror}") from error
+            _log.error("%s could not be started: %s; again in %.1f s", slot.name, error.strerror, slot.schedule())
+        self._record()
+
+    def _stopped(self) -> bool:
+        return self._stopping_since is not None and not any(slot.process for slot in self._slots)
+
+    def _wait(self) -> None:
+        """Wait for a signal (the end of a child is one), a word from a child, or the next thing that is due."""
+        poll = select.poll()
+        poll.register(self._wakeup, select.POLLIN)
+        for slot in self._slots:
+            if slot.ready_fd >= 0:
+                poll.register(slot.ready_fd, select.POLLIN)
+        now = time.monotonic()
+        due = list(self._due())
+        poll.poll(max(0.0, min(due) - now) * 1000 + 1 if due else None)
+
+    def _due(self) -> Iterator[float]:
+        if self._stopping_since is not None:
+            fronts = [slot for slot in self._fronts if slot.process]
+            if any(slot.told is not signal.SIGKILL for slot in fronts or [self._engine]):
+                yield self._stopping_since + (FRONT_GRACE if fronts else STOP_GRACE)
+            return
+        for slot in self._slots:
+            if slot.restart_at is not None:
+                yield slot.restart_at
+            elif slot.late_at is not None:
+                yield slot.late_at
+
+    def _obey(self) -> None:
+        """Act on the signals that came: the first asks to stop, Ctrl-C after that kills at once."""
+        received = set(self._read_signals())
+        if not received & _STOP:
+            return
+        if self._stopping_since is None:
+            self._stopping_since = time.monotonic()
+            _log.info("stopping")
+        elif signal.SIGINT in received:
+            _log.warning("asked again: stopping at once")
+            for slot in self._slots:
+                slot.send(signal.SIGKILL)
+
+    def _read_signals(self) -> bytes:
+        try:
+            return self._wakeup.recv(4096)
+        except BlockingIOError:
+            return b""
+
+    def _look_after(self, slot: Slot) -> None:
+        if slot.listen():
+            self._record()
+        code = slot.died()
+        if self._stopping_since is not None:
+            return
+        now = time.monotonic()
+        if code is not None:
+            self._lost(slot, code)
+        elif slot.restart_at is not None and now >= slot.restart_at:
+            self._start(slot)
+        elif slot.late_at is not None and now >= slot.late_at:
+            if not self._serving:
+                raise Unavailable(f"{slot.name} was not ready after {slot.READY_DEADLINE:.0f} seconds")
+            _log.error("%s was not ready after %.0f seconds: killing it", slot.name, slot.READY_DEADLINE)
+            slot.send(signal.SIGKILL)
+
+    def _lost(self, slot: Slot, code: int) -> None:
+        """A child died without being asked to: fatal while the broker starts, otherwise it is started again."""
+        if not self._serving:
+            if slot.reason:
+                raise ConfigurationError(slot.reason)
+            sentence = f"{slot.name} {describe_exit(code)} before it was ready: see what it wrote above"
+            raise ConfigurationError(sentence) if code == 2 else Unavailable(sentence)
+        reason = f" ({slot.reason})" if slot.reason else ""
+        _log.error("%s %s%s: starting it again in %.1f s", slot.name, describe_exit(code), reason, slot.schedule())
+        self._record()
+
+    def _stop_step(self, since: float) -> None:
+        """Bring the stop on: fronts first, then the engine; whoever is too slow is killed."""
+        fronts = [slot for slot in self._fronts if slot.process]
+        late = since >= (FRONT_GRACE if fronts else STOP_GRACE)
+        for slot in fronts or [self._engine]:
+            if late and slot.told is not signal.SIGKILL:
+                _log.warning("%s does not stop: killing it", slot.name)
+                slot.send(signal.SIGKILL)
+            elif slot.told is None:
+                slot.send(signal.SIGTERM)
+
+    def _announce(self) -> None:
+        self._serving = True
+        self._record()
+        line = f"pyCMBS {pycmbs.__version__} listening on {self._settings.url}, {self._description}\n"
+        with contextlib.suppress(OSError):  # that nobody reads it is no reason not to serve
+            os.write(1, line.encode())  # at once, and nothing stays in a buffer to fail at exit
+
+    def _record(self) -> None:
+        """Write ``broker.json``: who runs now. Not before everything was ready once."""
+        if not self._serving:
+            return
+        document = {
+            "pid": os.getpid(),
+            "version": pycmbs.__version__,
+            "host": self._settings.host,
+            "port": self._settings.port,
+            "url": self._settings.url,
+            "children": [
+                {"name": slot.name, "role": slot.role, "pid": slot.process.pid, "ready": slot.ready}
+                for slot in self._slots
+                if slot.process
+            ],
+        }
+        path = self._settings.run_dir / BROKER_FILE
+        new = path.with_suffix(".new")
+        try:
+            new.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+            new.replace(path)
+        except OSError as error:  # a full disk must not end the supervision
+            _log.warning("%s cannot be written: %s", path, error.strerror)
+
+    def _clean_up(self) -> None:
+        for slot in self._slots:
+            slot.send(signal.SIGKILL)
+        for slot in self._slots:
+            if slot.process:
+                slot.process.wait()
+            slot.close_pipe()
+        (self._settings.run_dir / BROKER_FILE).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[socket.socket]:
+    """A socket that gets one byte per signal, its number: those that stop, and the end of a child."""
+    receiver, sender = socket.socketpair()
+    receiver.setblocking(False)
+    sender.setblocking(False)
+    wanted = {*_STOP, signal.SIGCHLD}
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        wanted.discard(signal.SIGHUP)  # started with nohup
+    previous_fd = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    # A handler that does nothing: only with one does the byte get written.
+    previous = {number: signal.signal(number, lambda *_: None) for number in wanted}
+    try:
+        yield receiver
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(previous_fd)
+        receiver.close()
+        sender.close()

@@ -1,0 +1,91 @@
+"""How code that waits gets to wait: the few verbs that differ between green threads and real ones.
+
+Services, stores and clients wait, spawn and offload only through a :class:`Runtime`, so they run unchanged in a front
+process (green threads, :mod:`pycmbs.processes.green`) and in the engine, the command line and the tests (real threads,
+:class:`ThreadRuntime`).
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+
+
+class Signal(Protocol):
+    """A one-shot event: any number wait for it, one sets it."""
+
+    def set(self) -> None:
+        """Wake all who wait, now and later. Must be called on the runtime's own thread(s)."""
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until set; False when ``seconds`` passed first."""
+
+
+class Runtime(Protocol):
+    """The verbs of waiting."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let others run for at least ``seconds``; 0 only yields."""
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Run ``work`` concurrently, after the caller next waits. An exception in it is logged, never lost."""
+
+    def signal(self) -> Signal:
+        """A new, unset signal."""
+
+    def offload(self, work: Callable[..., T], *args: Any) -> T:
+        """Run blocking work (a scan, a slow syscall) where it holds up nobody else; returns its result."""
+
+    def connect_unix(self, path: str) -> socket.socket:
+        """A connected local stream socket whose blocking calls suit this runtime. Raises OSError."""
+
+
+class ThreadRuntime:
+    """A :class:`Runtime` on real threads."""
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep this thread."""
+        time.sleep(seconds)
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Run ``work`` in a new daemon thread."""
+        threading.Thread(target=work, daemon=True).start()
+
+    def signal(self) -> Signal:
+        """A :class:`threading.Event`."""
+        return threading.Event()
+
+    def offload(self, work: Callable[..., T], *args: Any) -> T:
+        """Run it here: a real thread holds up nobody else."""
+        return work(*args)
+
+    def connect_unix(self, path: str) -> socket.socket:
+        """A plain blocking socket."""
+        return connected(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
+
+
+def connected(connection: socket.socket, path: str) -> socket.socket:
+    """The socket, connected; closed when that fails. Raises OSError."""
+    try:
+        connection.connect(path)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def drain(source: queue.Queue[T], first: T, most: int) -> list[T]:
+    """``first`` and what else is in ``source`` right now, at most ``most``: one turn's worth of work."""
+    items = [first]
+    while len(items) < most:
+        try:
+            items.append(source.get_nowait())
+        except queue.Empty:
+            break
+    return items

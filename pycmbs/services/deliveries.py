@@ -1,0 +1,127 @@
+"""Deliveries: one row per message and recipient. The rows are the outbox and the ledger at once (DESIGN "Delivery").
+
+A row is *unsettled* while it is ``pending`` or ``sent``, and *settled* once it is ``delivered``, ``failed`` or ``expired``.
+Rows are valid only together with their message, which is written last in the batch that makes them.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pycmbs.store.base import Document, Query, Store, Write
+
+DELIVERY = "delivery"
+
+PENDING, SENT, DELIVERED, FAILED, EXPIRED = "pending", "sent", "delivered", "failed", "expired"
+UNSETTLED = frozenset({PENDING, SENT})
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of a message for one recipient. Times are seconds since the epoch.
+
+    ``message`` is the path of the message, ``round`` tells this sending from earlier and later ones, ``of`` is how many
+    recipients it has. ``member`` may be empty (L1 to a stranger), ``socket`` too (a provider nobody knows).
+    """
+
+    message: str
+    round: int
+    index: int
+    of: int
+    member: str
+    socket: str
+    layer: str
+    accepted: float
+    deadline: float
+    state: str = PENDING
+    attempts: int = 0
+    updated: float = 0.0
+    reason: str = ""
+    why: str = ""
+    answer: Any = None
+    revision: str = ""
+    number: int = 0
+
+    @property
+    def id(self) -> str:
+        """The row's document."""
+        return f"{DELIVERY}:{self.message}:{self.round}:{self.index}"
+
+    @property
+    def route(self) -> str:
+        """What orders it: rows of one route, a recipient's layer, are sent in the order of acceptance."""
+        return f"{self.member or self.socket}|{self.layer}"
+
+    def settled(self, state: str, now: float, reason: str = "", answer: Any = None) -> Delivery:
+        """The row in its final state."""
+        return replace(self, state=state, updated=now, reason=reason, answer=answer)
+
+    def write(self) -> Write:
+        """The write that stores the row, new or changed."""
+        body = {name: getattr(self, name) for name in _STORED}
+        keys: dict[str, tuple[str, ...]] = {"message": (self.message,)}
+        if self.state in UNSETTLED:
+            keys |= {"unsettled": ("1",), "route": (self.route,), "deadline": (moment(self.deadline),)}
+        return Write(self.id, DELIVERY, body, keys, self.revision or None)
+
+    def entry(self) -> dict[str, Any]:
+        """The row as the ledger shows it."""
+        entry: dict[str, Any] = {
+            "member": self.member,
+            "socket": self.socket,
+            "layer": self.layer,
+            "state": self.state,
+            "attempts": self.attempts,
+            "accepted": timestamp(self.accepted),
+            "deadline": timestamp(self.deadline),
+            "why": self.why,
+        }
+        if self.updated:
+            entry["updated"] = timestamp(self.updated)
+        if self.reason:
+            entry["reason"] = self.reason
+        return entry
+
+
+_STORED = (
+    "message", "round", "index", "of", "member", "socket", "layer", "accepted", "deadline", "state", "attempts", "updated",
+    "reason", "why", "answer",
+)  # fmt: skip
+
+
+def delivery_from(document: Document) -> Delivery:
+    """The row that a document holds."""
+    return Delivery(**document.body, revision=document.revision, number=document.number)
+
+
+def moment(seconds: float) -> str:
+    """A time as a key: sorts as text as the times do."""
+    return f"{max(seconds, 0):017.3f}"
+
+
+def timestamp(seconds: float) -> str:
+    """A time for people and programs: RFC 3339, UTC, milliseconds."""
+    at = dt.datetime.fromtimestamp(seconds, dt.UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def of_message(store: Store, path: str) -> list[Delivery]:
+    """The rows of a message, in the order of its recipients."""
+    return [delivery_from(one) for one in store.find(Query(DELIVERY, {"message": path}))]
+
+
+def summary(rows: Iterable[Delivery]) -> str:
+    """The state of a message, from its rows: the least settled one decides, then the worst.
+
+    ``sending`` while a row is unsettled; ``delivered`` when all are; ``partial`` when some are; else ``expired`` or
+    ``failed``, whichever is there (``failed`` first; also when there is no recipient at all).
+    """
+    states = {row.state for row in rows}
+    if states & UNSETTLED:
+        return "sending"
+    if DELIVERED in states:
+        return DELIVERED if states == {DELIVERED} else "partial"
+    return EXPIRED if states == {EXPIRED} else FAILED

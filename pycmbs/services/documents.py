@@ -1,0 +1,82 @@
+"""Entities as stored documents: ids, bodies and the keys they are found by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pycmbs.occi.entity import Entity
+from pycmbs.store.base import Document, Write
+
+ENTITY = "entity"
+_LONGEST = 512
+"""Characters of a text that is indexed."""
+_MOST_ITEMS = 256
+"""How many items of an array attribute are indexed."""
+
+
+def document_id(path: str) -> str:
+    """The document of the entity at ``path``."""
+    return f"{ENTITY}:{path}"
+
+
+def key_value(value: Any) -> str | None:
+    """A scalar as a key: what a query string, a JSON filter and a stored value have in common. None for what is no scalar,
+    and for a text that is content rather than a value to look for."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(int(value)) if value == int(value) and abs(value) < 2**53 else repr(value)
+    return None
+
+
+def _keys(entity: Entity) -> dict[str, tuple[str, ...]]:
+    keys: dict[str, tuple[str, ...]] = {"kind": (entity.kind,), "id": (entity.id,)}
+    if entity.mixins:
+        keys["mixin"] = tuple(entity.mixins)
+    for name, value in {**entity.attributes, "occi.core.title": entity.title}.items():
+        items = value[:_MOST_ITEMS] if isinstance(value, list) else [value]
+        texts = tuple(dict.fromkeys(text for item in items if (text := key_value(item))))
+        if texts:
+            keys[name] = texts
+    return keys
+
+
+def entity_write(entity: Entity, *, revision: str | None) -> Write:
+    """The write that stores the entity; ``revision`` as in :class:`~pycmbs.store.base.Write`."""
+    body: dict[str, Any] = {
+        "id": entity.id,
+        "kind": entity.kind,
+        "path": entity.path,
+        "mixins": list(entity.mixins),
+        "attributes": entity.attributes,
+        "title": entity.title,
+        "summary": entity.summary,
+        "links": entity.links,
+        "private": entity.private,
+    }
+    return Write(document_id(entity.path), ENTITY, body, _keys(entity), revision)
+
+
+def entity_delete(entity: Entity) -> Write:
+    """The write that deletes the entity as it was read."""
+    return Write(document_id(entity.path), ENTITY, revision=entity.revision, delete=True)
+
+
+def entity_from(document: Document) -> Entity:
+    """The entity that a document holds."""
+    body = document.body
+    return Entity(
+        id=body["id"],
+        kind=body["kind"],
+        path=body["path"],
+        mixins=tuple(body["mixins"]),
+        attributes=dict(body["attributes"]),
+        title=body["title"],
+        summary=body["summary"],
+        links=list(body["links"]),
+        private=dict(body["private"]),
+        revision=document.revision,
+        number=document.number,
+    )

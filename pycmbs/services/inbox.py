@@ -1,0 +1,186 @@
+"""What arrives from other members: messages and introductions, taken in durably and exactly once in effect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pycmbs.errors import CmbsError, InvalidRequest, NoLocalMember, NotFound, RevisionConflict, Unavailable
+from pycmbs.occi import cmbs, naming
+from pycmbs.occi.category import Mixin
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.rendering.json_2012 import draft
+from pycmbs.services.categories import CategoryService
+from pycmbs.services.deliveries import DELIVERED, moment
+from pycmbs.services.documents import document_id, entity_write
+from pycmbs.services.members import MemberService
+from pycmbs.store.base import Document, Query, Store, Write
+
+RECEIPT = "receipt"
+DUPLICATE = "duplicate"
+_DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary")
+_KEEP_RECEIPTS = 86400.0
+"""Seconds beyond a message's deadline that its receipt is kept: clocks differ, and networks hold things back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as another member sent it: the body of its envelope, and the layers of the socket it came in at."""
+
+    sender: str
+    body: dict[str, Any]
+    layers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to tell the sender. A refusal is ``final`` when trying again cannot help."""
+
+    body: dict[str, Any]
+    error: CmbsError | None = None
+    final: bool = False
+
+
+@dataclass(slots=True)
+class _Taken:
+    """One message on its way into the store."""
+
+    origin: str
+    id: str
+    round: int
+    layer: str
+    document: dict[str, Any]
+    deadline: float
+    writes: list[Write] = field(default_factory=list)
+
+    @property
+    def receipt(self) -> str:
+        return f"{RECEIPT}:{self.origin}:{self.id}:{self.round}"
+
+    def receipt_write(self) -> Write:
+        """The write that makes a second arrival a duplicate."""
+        expires = moment(time.time() + self.deadline + _KEEP_RECEIPTS)
+        return Write(self.receipt, RECEIPT, {"layer": self.layer}, {"expires": (expires,)})
+
+
+class InboxService:
+    """The receiver's side of delivery."""
+
+    def __init__(self, store: Store, categories: CategoryService, members: MemberService) -> None:
+        self._store = store
+        self._categories = categories
+        self._members = members
+
+    def greet(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Another member introduces itself; the answer introduces the own one and whom it knows.
+
+        Raises NoLocalMember, InvalidRequest, Conflict (it claims the own id).
+        """
+        if self._members.local() is None:
+            raise NoLocalMember("this broker has no member of its own yet")
+        description = body.get("description")
+        if isinstance(description, dict):
+            self._members.learn(description)
+        return self._handshake()
+
+    def _handshake(self) -> dict[str, Any]:
+        return {"member_description": self._members.description(), "sockets_l1": self._members.sockets_l1()}
+
+    def receive(self, incoming: Sequence[Incoming]) -> list[Answer]:
+        """Take in what one turn of the loop brought, with one commit; every answer is true once this returns.
+
+        A message that was taken in before (same origin, id and round) is acknowledged again and changes nothing.
+        Raises StoreUnavailable: then none was taken in, and none may be answered.
+        """
+        answers: list[Answer | None] = [None] * len(incoming)
+        taken: dict[int, _Taken] = {}
+        for index, one in enumerate(incoming):
+            try:
+                taken[index] = self._opened(one)
+            except Unavailable:
+                raise
+            except CmbsError as exc:
+                # What a client of this broker could still put right (no member, no such kind yet) is worth another try.
+                answers[index] = Answer({}, exc, final=not isinstance(exc, NoLocalMember | NotFound))
+        statuses = self._store_all(list(taken.values()))
+        handshake = self._handshake() if any(one.layer == "l1" for one in taken.values()) else {}
+        for (index, item), status in zip(taken.items(), statuses, strict=True):
+            answers[index] = Answer({"status": status, "reply": handshake if item.layer == "l1" else {}})
+        return [answer for answer in answers if answer is not None]
+
+    def _opened(self, one: Incoming) -> _Taken:
+        own = self._members.local()
+        layer, round_, document = (one.body.get(name) for name in ("layer", "round", "message"))
+        if own is None:
+            raise NoLocalMember("this broker has no member of its own yet")
+        if layer not in one.layers:
+            raise NotFound(f"nobody listens on {layer!r:.20} here")
+        if not isinstance(document, dict) or not isinstance(round_, int):
+            raise InvalidRequest("the envelope holds no message")
+        description = one.body.get("description")
+        if isinstance(description, dict):
+            self._members.learn(description)
+        deadline = one.body.get("deadline")
+        left = float(deadline) if isinstance(deadline, int | float) else 0.0
+        origin, id = naming.bare_id(one.sender), naming.bare_id(document.get("id"))
+        taken = _Taken(origin, id, round_, str(layer), document, max(left, 0.0))
+        if one.sender != own.id:  # what a member sends itself it has already
+            self._add_entity(taken)
+        return taken
+
+    def _add_entity(self, taken: _Taken) -> None:
+        """The message as an entity here, to be written with its receipt; none if it is not storable."""
+        entity = self._entity(taken)
+        if entity.attributes.get(cmbs.STORABLE) == "false":
+            return
+        present = self._store.get(document_id(entity.path))
+        if present is not None and present.body["attributes"].get(cmbs.ORIGIN) != taken.origin:
+            # Ids are chosen by clients of either broker: another's message must not overwrite this one's.
+            entity.id = f"{taken.id}.{taken.origin}"
+            entity.path = cmbs.MESSAGE_LOCATION + entity.id
+            present = self._store.get(document_id(entity.path))
+        taken.writes.append(entity_write(entity, revision=present.revision if present else None))
+
+    def _entity(self, taken: _Taken) -> Entity:
+        """The message as its sender described it. Raises InvalidRequest for what cannot be an entity here."""
+        described = draft({name: taken.document[name] for name in _DESCRIBING if name in taken.document})
+        registry = self._categories.registry()
+        kind = registry.kind(cmbs.MESSAGE)
+        mixins = tuple(name for name in described.mixins or () if isinstance(registry.get(name), Mixin))
+        registry.check_applies(kind, mixins)
+        schema = registry.schema(kind, mixins)
+        given = schema.flatten(described.attributes or {})
+        attributes = schema.created({name: one for name, one in given.items() if not schema.definitions[name].internal})
+        attributes |= {cmbs.ORIGIN: taken.origin, cmbs.STATE: "received"}
+        entity = Entity(taken.id, cmbs.MESSAGE, cmbs.MESSAGE_LOCATION + taken.id, mixins, attributes)
+        entity.title, entity.summary = described.title or "", described.summary or ""
+        return entity
+
+    def _store_all(self, taken: Sequence[_Taken]) -> list[str]:
+        known = self._store.get_many([one.receipt for one in taken])
+        fresh = [one for one in taken if one.receipt not in known]
+        # The receipt is last: a store that is not atomic has the message by then.
+        batches = [[*one.writes, one.receipt_write()] for one in fresh]
+        results = iter(self._store.write_batches(batches) if batches else [])
+        return [DUPLICATE if one.receipt in known else self._status(one, next(results)) for one in taken]
+
+    def _status(self, one: _Taken, result: list[Document] | RevisionConflict) -> str:
+        if not isinstance(result, RevisionConflict):
+            return DELIVERED
+        if self._store.get(one.receipt) is not None:  # it came twice in one turn, or through two processes
+            return DUPLICATE
+        # The entity changed between reading and writing: once more, alone.
+        one.writes.clear()
+        self._add_entity(one)
+        self._store.write([*one.writes, one.receipt_write()])
+        return DELIVERED
+
+    def forget_receipts(self, most: int = 500) -> int:
+        """Delete receipts of messages that nobody can send again, their deadline being long past; returns how many."""
+        query = Query(RECEIPT, below=("expires", moment(time.time())), limit=most)
+        gone = [[Write(one.id, RECEIPT, revision=one.revision, delete=True)] for one in self._store.find(query)]
+        if gone:
+            self._store.write_batches(gone)
+        return len(gone)

@@ -1,0 +1,266 @@
+"""Messages: made ready, sent on a layer, received from others. Posting one over HTTP or receiving one runs this code."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pycmbs.backends.base import Report
+from pycmbs.errors import (
+    CmbsError,
+    EngineUnavailable,
+    InvalidRequest,
+    NoLocalMember,
+    NotExecutable,
+    NotSendable,
+    RevisionConflict,
+    UnknownEntity,
+)
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.naming import LAYERS, canonical
+from pycmbs.services import deliveries, routing
+from pycmbs.services.deliveries import DELIVERED, FAILED, UNSETTLED, Delivery
+from pycmbs.services.documents import entity_write
+from pycmbs.services.entities import EntityService
+from pycmbs.services.link import EngineLink
+from pycmbs.services.members import MemberService, is_local, socket_of
+from pycmbs.services.operations import OperationService
+from pycmbs.store.base import Store, Write
+
+_MOST_WAIT = 60.0
+_OPTIONS = frozenset({"wait", "dry_run"})
+
+
+class MessageService:
+    """Everything the broker does with messages on the sender's side."""
+
+    def __init__(
+        self,
+        store: Store,
+        entities: EntityService,
+        members: MemberService,
+        operations: OperationService,
+        engine: EngineLink,
+        check_address: Callable[[str], None],
+        *,
+        deadline: float,
+    ) -> None:
+        """``deadline``: seconds a message without one of its own is kept trying."""
+        self._store = store
+        self._entities = entities
+        self._members = members
+        self._operations = operations
+        self._engine = engine
+        self._check_address = check_address
+        self._deadline = deadline
+
+    # What the backend asks
+
+    def prepare(self, message: Entity) -> None:
+        """See :class:`~pycmbs.backends.base.Messages`. Raises InvalidRequest, InvalidAddress."""
+        attributes = message.attributes
+        layers = [layer for layer in LAYERS if cmbs.mixin(layer) in message.mixins]
+        if not attributes.get(cmbs.LAYER) and len(layers) == 1:
+            attributes[cmbs.LAYER] = layers[0]
+        if layers and attributes.get(cmbs.LAYER) not in layers:
+            raise InvalidRequest(
+                f"the message says layer {attributes.get(cmbs.LAYER)!r} and has the mixin of {' and '.join(layers)}",
+                attribute=cmbs.LAYER,
+            )
+        if receiver := attributes.get(cmbs.RECEIVER):
+            try:
+                self._check_address(receiver)
+            except CmbsError as exc:
+                exc.data["attribute"] = cmbs.RECEIVER
+                raise
+        for name in (cmbs.PROVIDERS, cmbs.TOPICS):
+            for item in attributes.get(name) or []:
+                if not isinstance(item, str) or not item:
+                    raise InvalidRequest(f"{name} must hold names, not {item!r:.80}", attribute=name)
+        deadline = attributes.get(cmbs.DEADLINE)
+        if deadline is not None and not 0 < deadline <= 366 * 86400:
+            raise InvalidRequest(f"{cmbs.DEADLINE} must be between 0 and 366 days, in seconds", attribute=cmbs.DEADLINE)
+
+    def ledger(self, message: Entity) -> list[dict[str, Any]]:
+        """See :class:`~pycmbs.backends.base.Messages`."""
+        return [row.entry() for row in deliveries.of_message(self._store, message.path)] if message.private else []
+
+    def forget(self, message: Entity) -> Sequence[Write]:
+        """See :class:`~pycmbs.backends.base.Messages`."""
+        rows = deliveries.of_message(self._store, message.path)
+        return [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in rows]
+
+    def execute(self, message: Entity) -> Report:
+        """Perform, here, the operation in the message's content; what comes of it is its ``result``.
+
+        Raises NotExecutable, InvalidRequest (no operation), and whatever the operation raises, which is then its result.
+        """
+        if message.attributes.get(cmbs.EXECUTABLE) == "false":
+            raise NotExecutable(f"{message.path} is not executable", attribute=cmbs.EXECUTABLE)
+        try:
+            result = self._operations.perform(message.attributes.get(cmbs.CONTENT))
+        except CmbsError as exc:
+            self._record_result(message.path, {"error": exc.to_dict()})
+            raise
+        self._record_result(message.path, result)
+        return {"result": result}
+
+    def _record_result(self, path: str, result: dict[str, Any]) -> None:
+        def change(message: Entity) -> bool:
+            message.attributes[cmbs.RESULT] = result
+            return True
+
+        with contextlib.suppress(UnknownEntity):  # the operation may have deleted its own message
+            self._entities.modify(path, change)
+
+    # Sending
+
+    def send(self, message: Entity, layer: str, attributes: Mapping[str, Any]) -> Report:
+        """Accept the message for delivery on a layer: durable when this returns.
+
+        ``attributes`` may hold ``dry_run`` (tell who would get it, send nothing) and ``wait`` (seconds to wait until all
+        recipients are settled). A message that is being sent is not sent twice. Raises NotSendable, NoLocalMember,
+        InvalidRequest.
+        """
+        dry_run, wait = _options(attributes)
+        self._check_sendable(message, layer)
+        own = self._members.local()
+        if own is None:
+            raise NoLocalMember(
+                "this broker has no member to send as",
+                hint=f"POST one to {cmbs.MEMBER_LOCATION} first.",
+            )
+        if dry_run:
+            return _plan(self.route(message, layer))
+        accepted = self._accept(message, layer, own)
+        if wait and accepted.attributes[cmbs.STATE] == "sending":
+            with contextlib.suppress(EngineUnavailable):  # accepted is accepted, and the report says how far it is
+                # This wakes the engine, too.
+                self._engine.call("wait", {"message": message.path, "seconds": wait}, seconds=wait + 2)
+        else:
+            self._engine.wake()
+        return self._report(message.path)
+
+    def _check_sendable(self, message: Entity, layer: str) -> None:
+        if message.attributes.get(cmbs.SENDABLE) == "false":
+            raise NotSendable(
+                f"{message.path} is not sendable", hint=f"Set {cmbs.SENDABLE} to true.", attribute=cmbs.SENDABLE
+            )
+        said = canonical(str(message.attributes.get(cmbs.LAYER) or layer))
+        if said != layer:
+            raise NotSendable(
+                f"{message.path} is a message of layer {said}", hint=f"Use ?action=send_{said}.", attribute=cmbs.LAYER
+            )
+
+    def route(self, message: Entity, layer: str) -> routing.Routing:
+        """Who gets the message on this layer, as of now. Raises InvalidRequest when it does not say whom it is for."""
+        attributes = message.attributes
+        if layer == "l1":
+            socket = _needed(attributes, cmbs.RECEIVER, layer)
+            return routing.unicast(socket, [_peer(member, layer) for member in self._members.at(layer, socket)])
+        peers = [_peer(member, layer) for member in self._members.all()]
+        if layer == "l2":
+            return routing.broadcast(peers)
+        if layer == "l31":
+            return routing.multicast(_needed(attributes, cmbs.PROVIDERS, layer), peers)
+        if layer == "l32":
+            return routing.topical(_needed(attributes, cmbs.TOPICS, layer), peers)
+        providers, topics = _needed(attributes, cmbs.PROVIDERS, layer), _needed(attributes, cmbs.TOPICS, layer)
+        return routing.multicast_topical(providers, topics, peers)
+
+    def _accept(self, message: Entity, layer: str, own: Entity) -> Entity:
+        """One commit: a row per recipient, and the message that makes them valid. Changes made meanwhile are respected."""
+        for _ in range(20):
+            rows = deliveries.of_message(self._store, message.path)
+            if any(row.state in UNSETTLED for row in rows):
+                return self._entities.stored(message.path)
+            writes = [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in rows]
+            sent = message.copy()
+            # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
+            sent.private["round"] = max(message.private.get("round", 0) + 1, int(time.time() * 1e6))
+            new = self._rows(sent, layer)
+            sent.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(new), cmbs.LAYER: layer}
+            sent.private["error"] = "" if new else "nobody is a recipient"
+            try:
+                self._store.write(
+                    [*writes, *(row.write() for row in new), entity_write(sent, revision=message.revision)]
+                )
+            except RevisionConflict:
+                message = self._entities.stored(message.path)
+                continue
+            return sent
+        raise NotSendable(f"others keep changing {message.path}", hint="Try again.")
+
+    def _rows(self, message: Entity, layer: str) -> list[Delivery]:
+        found = self.route(message, layer)
+        now = time.time()
+        blank = Delivery(
+            message=message.path,
+            round=message.private["round"],
+            index=0,
+            of=len(found.recipients) + len(found.unknown),
+            member="",
+            socket="",
+            layer=layer,
+            accepted=now,
+            deadline=now + float(message.attributes.get(cmbs.DEADLINE) or self._deadline),
+        )
+        rows: list[Delivery] = []
+        for one in found.recipients:
+            row = replace(blank, index=len(rows), member=one.member, socket=one.socket, why=one.reason)
+            rows.append(row if one.socket else row.settled(FAILED, now, f"it has no {layer} socket"))
+        for name in found.unknown:
+            row = replace(blank, index=len(rows), member=name, why=f"it is named as {name}")
+            rows.append(row.settled(FAILED, now, "no member of that name is known"))
+        return rows
+
+    def _report(self, path: str) -> Report:
+        message = self._entities.stored(path)
+        rows = deliveries.of_message(self._store, path)
+        report: Report = {
+            "state": message.attributes.get(cmbs.STATE, ""),
+            "recipients": len(rows),
+            "delivered": sum(row.state == DELIVERED for row in rows),
+            "deliveries": [row.entry() for row in rows],
+        }
+        if message.private.get("error"):
+            report["reason"] = message.private["error"]
+        return report
+
+
+def _options(attributes: Mapping[str, Any]) -> tuple[bool, float]:
+    unknown = set(attributes) - _OPTIONS
+    if unknown:
+        raise InvalidRequest(
+            f"send has no attribute {min(unknown)!r}", hint="It has wait and dry_run.", attribute=min(unknown)
+        )
+    dry_run, wait = attributes.get("dry_run", False), attributes.get("wait", 0)
+    if not isinstance(dry_run, bool):
+        raise InvalidRequest("dry_run must be true or false", attribute="dry_run")
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= _MOST_WAIT:
+        raise InvalidRequest(f"wait must be a number of seconds from 0 to {_MOST_WAIT:.0f}", attribute="wait")
+    return dry_run, float(wait)
+
+
+def _peer(member: Entity, layer: str) -> routing.Peer:
+    topics = tuple(member.attributes.get(cmbs.MEMBER_TOPICS) or ())
+    return routing.Peer(member.id, socket_of(member, layer), topics, is_local(member))
+
+
+def _needed(attributes: Mapping[str, Any], name: str, layer: str) -> Any:
+    value = attributes.get(name)
+    if not value:
+        raise InvalidRequest(f"a message of layer {layer} must say {name}", attribute=name)
+    return value
+
+
+def _plan(found: routing.Routing) -> Report:
+    return {
+        "recipients": [{"member": one.member, "socket": one.socket, "why": one.reason} for one in found.recipients],
+        "unknown": list(found.unknown),
+        "dry_run": True,
+    }

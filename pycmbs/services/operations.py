@@ -1,0 +1,82 @@
+"""OCCI operations as data: what a message or a gateway can ask the broker to do, by the same services as HTTP does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pycmbs.errors import InvalidRequest
+from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.occi.naming import canonical
+from pycmbs.occi.rendering.json_2012 import draft, entity_document
+from pycmbs.services.entities import EntityService
+
+_DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary", "links")
+_MEMBERS = frozenset({"operation", "target", "action", *_DESCRIBING})
+
+
+class OperationService:
+    """Performs ``{"operation": …, "target": …, "action": …, "attributes": …}`` (DESIGN "Execution").
+
+    ``operation`` is ``create`` (``target``: a kind's location), ``list`` (a collection), ``read``, ``replace``, ``update``,
+    ``delete`` or ``act`` (an entity; ``action``: the term). What describes an entity stands beside them as in OCCI JSON.
+    """
+
+    def __init__(self, entities: EntityService) -> None:
+        self._entities = entities
+        self._verbs: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
+            "create": self._create,
+            "list": self._list,
+            "read": self._read,
+            "replace": self._replace,
+            "update": self._update,
+            "delete": self._delete,
+            "act": self._act,
+        }
+
+    def perform(self, operation: Any) -> dict[str, Any]:
+        """Do it; returns what came of it. Raises InvalidRequest for what is no operation, and whatever the service does."""
+        if not isinstance(operation, dict) or not isinstance(operation.get("operation"), str):
+            raise InvalidRequest(
+                "the content is no operation", hint='It looks like {"operation": "read", "target": "/cmbs/member/…"}.'
+            )
+        unknown = set(operation) - _MEMBERS
+        if unknown:
+            raise InvalidRequest(f"an operation has no member {min(unknown)!r}", field=min(unknown))
+        verb, target = operation["operation"], operation.get("target")
+        if verb not in self._verbs:
+            raise InvalidRequest(f"there is no operation {verb[:40]!r}", hint=f"There is {', '.join(self._verbs)}.")
+        if not isinstance(target, str) or not target.startswith("/"):
+            raise InvalidRequest("an operation needs a target: a path that starts with '/'", field="target")
+        return self._verbs[verb](target, operation)
+
+    def _create(self, target: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+        return {"location": self._entities.create(target, [_draft(operation)])[0].path}
+
+    def _list(self, target: str, _operation: Mapping[str, Any]) -> dict[str, Any]:
+        return {"locations": self._entities.find(target)}
+
+    def _read(self, target: str, _operation: Mapping[str, Any]) -> dict[str, Any]:
+        return entity_document(self._entities.get(target))
+
+    def _replace(self, target: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+        return entity_document(self._entities.put(target, _draft(operation))[0])
+
+    def _update(self, target: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+        return entity_document(self._entities.update(target, _draft(operation)))
+
+    def _delete(self, target: str, _operation: Mapping[str, Any]) -> dict[str, Any]:
+        self._entities.delete(target)
+        return {}
+
+    def _act(self, target: str, operation: Mapping[str, Any]) -> dict[str, Any]:
+        term, attributes = operation.get("action"), operation.get("attributes", {})
+        if not isinstance(term, str) or not isinstance(attributes, dict):
+            raise InvalidRequest("act needs an action's term, and attributes that are an object", field="action")
+        if term == "execute":
+            raise InvalidRequest("an operation cannot execute a message: that could go on for ever", action=term)
+        return self._entities.act(target, Invocation(canonical(term), attributes=attributes))
+
+
+def _draft(operation: Mapping[str, Any]) -> Draft:
+    return draft({name: operation[name] for name in _DESCRIBING if name in operation})

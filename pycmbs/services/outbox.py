@@ -1,0 +1,151 @@
+"""The outbox, as the engine works on it: what is pending, what goes out, what was settled."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from pycmbs.errors import NoLocalMember, RevisionConflict, UnknownEntity
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.rendering.json_2012 import entity_document
+from pycmbs.services import deliveries
+from pycmbs.services.deliveries import UNSETTLED, Delivery
+from pycmbs.services.documents import ENTITY, entity_write
+from pycmbs.services.entities import EntityService
+from pycmbs.services.members import MemberService, describe, socket_of
+from pycmbs.store.base import Query, Store, Write
+
+_OWN_AFFAIRS = frozenset({cmbs.STATE, cmbs.RESULT, cmbs.DELIVERIES, cmbs.RECEIVER, cmbs.DEADLINE})
+"""What of a message concerns only the broker that sends it."""
+
+
+class OutboxService:
+    """Rows of deliveries on their way from accepted to settled."""
+
+    def __init__(self, store: Store, entities: EntityService, members: MemberService) -> None:
+        self._store = store
+        self._entities = entities
+        self._members = members
+
+    def outgoing(self, row: Delivery) -> dict[str, Any] | None:
+        """The body of the envelope for one recipient; None when the row is gone, its message being deleted or sent anew.
+
+        Raises NoLocalMember when the own member was deleted meanwhile, UnknownEntity when the message is not there: in a
+        store that is not atomic a row may be seen before its message.
+        """
+        own = self._members.local()
+        message = self._entities.stored_many([row.message]).get(row.message)
+        if message is None or message.private.get("round") != row.round:
+            if self._store.get(row.id) is None:
+                return None
+            raise UnknownEntity(f"the message {row.message} is not there yet", location=row.message)
+        if own is None:
+            raise NoLocalMember("this broker has no member to send as")
+        shared = message.copy()
+        history = message.attributes.get(cmbs.PATH_HISTORY) or []
+        shared.attributes = {
+            **{name: value for name, value in message.attributes.items() if name not in _OWN_AFFAIRS},
+            cmbs.ORIGIN: own.id,
+            cmbs.PATH_HISTORY: [*history, f"urn:uuid:{own.id}"],
+        }
+        return {
+            "layer": row.layer,
+            "round": row.round,
+            "message": entity_document(shared),
+            "description": describe(own),
+            "sockets_l1": self._members.sockets_l1() if row.layer == "l1" else [],
+            "deadline": round(row.deadline - time.time(), 3),
+        }
+
+    def settle(self, rows: Sequence[Delivery]) -> tuple[list[Delivery | None], set[str]]:
+        """Store changed rows with one commit, and with them the state of messages that have a single recipient; then bring
+        the state of the others up to date.
+
+        Returns the rows as stored, None for one whose message was deleted or sent anew meanwhile, and the paths of the
+        messages of which no row is unsettled any more.
+        """
+        single = {row.message for row in rows if row.of == 1 and row.state not in UNSETTLED}
+        messages = self._entities.stored_many(single)
+        batches: list[list[Write]] = []
+        for row in rows:
+            message = messages.get(row.message)
+            batch = [row.write()]
+            if message is not None and _conclude(message, row, [row]):
+                batch.append(entity_write(message, revision=message.revision))
+            batches.append(batch)
+        stored: list[Delivery | None] = []
+        touched = set()
+        for row, result in zip(rows, self._store.write_batches(batches), strict=True):
+            if isinstance(result, RevisionConflict):
+                stored.append(self._settle_again(row))
+            else:
+                stored.append(replace(row, revision=result[0].revision))
+            if stored[-1] is not None and row.state not in UNSETTLED:
+                touched.add(row.message)
+        return stored, {path for path in touched if path in single or self._concluded(path)}
+
+    def _settle_again(self, row: Delivery) -> Delivery | None:
+        """After a conflict: the message was changed by somebody (both are written one after the other), or it is gone."""
+        found = self._store.get(row.id)
+        if found is None:
+            return None
+        try:
+            (stored,) = self._store.write([replace(row, revision=found.revision).write()])
+        except RevisionConflict:
+            return None
+        self._concluded(row.message)
+        return replace(row, revision=stored.revision)
+
+    def reconcile(self) -> None:
+        """Bring up to date the messages that a kill, or a failing store, left behind their rows."""
+        query = Query(ENTITY, {"kind": cmbs.MESSAGE, cmbs.STATE: "sending"}, limit=200)
+        while found := self._store.find(query):
+            for one in found:
+                self._concluded(one.body["path"])
+            query = replace(query, after=found[-1].number)
+
+    def _concluded(self, path: str) -> bool:
+        """Bring a message's state up to date if all its rows are settled; tells whether they are."""
+        if self.unsettled(path):
+            return False
+        rows = deliveries.of_message(self._store, path)
+        if rows:
+            with contextlib.suppress(UnknownEntity):
+                self._entities.modify(path, lambda message: _conclude(message, rows[0], rows))
+        return True
+
+    def pending(self, *, after: int, limit: int, route: str = "") -> list[Delivery]:
+        """Unsettled rows in the order of acceptance, of all routes or of one; ``after``: the last ``number`` seen."""
+        equals = {"route": route} if route else {"unsettled": "1"}
+        found = self._store.find(Query(deliveries.DELIVERY, equals, after=after, limit=limit))
+        return [deliveries.delivery_from(one) for one in found]
+
+    def overdue(self, now: float, limit: int) -> list[Delivery]:
+        """Unsettled rows whose deadline has passed."""
+        below = ("deadline", deliveries.moment(now))
+        found = self._store.find(Query(deliveries.DELIVERY, {"unsettled": "1"}, below=below, limit=limit))
+        return [deliveries.delivery_from(one) for one in found]
+
+    def address(self, row: Delivery) -> str:
+        """Where the recipient listens now: it may have moved since the message was accepted."""
+        member = self._members.by_id(row.member) if row.member else None
+        return (socket_of(member, row.layer) if member is not None else "") or row.socket
+
+    def unsettled(self, path: str) -> bool:
+        """Whether a recipient of the message is not settled yet."""
+        return self._store.count(Query(deliveries.DELIVERY, {"message": path, "unsettled": "1"})) > 0
+
+
+def _conclude(message: Entity, row: Delivery, rows: Sequence[Delivery]) -> bool:
+    """Give the message the summary of its rows, and for L1 the answer; tells whether that changed it."""
+    if message.private.get("round") != row.round:
+        return False
+    before = (message.attributes.get(cmbs.STATE), message.attributes.get(cmbs.RESULT))
+    message.attributes[cmbs.STATE] = deliveries.summary(rows)
+    if row.layer == "l1" and row.answer is not None:
+        message.attributes[cmbs.RESULT] = row.answer
+    return before != (message.attributes[cmbs.STATE], message.attributes.get(cmbs.RESULT))

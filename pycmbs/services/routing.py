@@ -1,0 +1,104 @@
+"""Who gets a message: pure rules, no I/O (DESIGN "The layers")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A member, as far as routing is concerned: its id, its socket of the layer in question, its topics."""
+
+    id: str
+    socket: str
+    topics: tuple[str, ...] = ()
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One recipient and why it is one. ``member`` is empty when only the socket is known (L1 to a stranger)."""
+
+    member: str
+    socket: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """Who gets it, and which of the named providers nobody knows."""
+
+    recipients: tuple[Recipient, ...]
+    unknown: tuple[str, ...] = ()
+
+
+def unicast(socket: str, peers: Iterable[Peer]) -> Routing:
+    """L1: the member behind a socket; a socket that no known member has is a recipient too."""
+    member = next((peer.id for peer in peers if peer.socket == socket), "")
+    return Routing((Recipient(member, socket, f"it is addressed by its socket {socket}"),))
+
+
+def broadcast(peers: Iterable[Peer]) -> Routing:
+    """L2: every known member but the sender."""
+    return Routing(tuple(Recipient(peer.id, peer.socket, "it is a known member") for peer in peers if not peer.own))
+
+
+def multicast(providers: Sequence[str], peers: Iterable[Peer]) -> Routing:
+    """L3.1: the members named. A name is an id, its URN or an entity's URL, and matches exactly."""
+    by_id = {peer.id: peer for peer in peers}
+    found: dict[str, Recipient] = {}
+    unknown: list[str] = []
+    for name in dict.fromkeys(providers):
+        peer = by_id.get(provider_id(name))
+        if peer is None:
+            unknown.append(name)
+        else:
+            found.setdefault(peer.id, Recipient(peer.id, peer.socket, f"it is named as {name}"))
+    return Routing(tuple(found.values()), tuple(unknown))
+
+
+def topical(topics: Sequence[str], peers: Iterable[Peer]) -> Routing:
+    """L3.2: the members interested in one of the topics, but the sender."""
+    matched = ((peer, _interest(topics, peer.topics)) for peer in peers if not peer.own)
+    return Routing(tuple(Recipient(peer.id, peer.socket, reason) for peer, reason in matched if reason))
+
+
+def multicast_topical(providers: Sequence[str], topics: Sequence[str], peers: Sequence[Peer]) -> Routing:
+    """L4: the members named that are also interested in one of the topics."""
+    named = multicast(providers, peers)
+    by_id = {peer.id: peer for peer in peers}
+    recipients = tuple(
+        Recipient(one.member, one.socket, f"{one.reason} and {reason}")
+        for one in named.recipients
+        if (reason := _interest(topics, by_id[one.member].topics))
+    )
+    return Routing(recipients, named.unknown)
+
+
+def provider_id(name: str) -> str:
+    """The id in an id, a ``urn:uuid:`` or an entity's URL."""
+    if "://" in name or name.startswith("/"):
+        name = name.rstrip("/").rpartition("/")[2]
+    return name.removeprefix("urn:uuid:")
+
+
+def _interest(topics: Sequence[str], subscriptions: Sequence[str]) -> str:
+    for topic in topics:
+        for subscription in subscriptions:
+            if matches(subscription, topic):
+                how = "" if subscription == topic else f" by {subscription}"
+                return f"it is interested in {topic}{how}"
+    return ""
+
+
+def matches(subscription: str, topic: str) -> bool:
+    """Whether a topic of dotted words is what was subscribed to: ``*`` stands for one word, a last ``>`` for the rest, of
+    at least one word, as in NATS."""
+    wanted, words = subscription.split("."), topic.split(".")
+    if wanted[-1] == ">":
+        wanted.pop()
+        if len(words) <= len(wanted):
+            return False
+        words = words[: len(wanted)]
+    return len(wanted) == len(words) and all(w in ("*", word) for w, word in zip(wanted, words, strict=True))

@@ -1,0 +1,126 @@
+"""Which entities of a collection are meant: what a client filters by, as queries of the store and a check of the rest."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pycmbs.errors import UnknownCategory, UnknownLocation
+from pycmbs.occi.category import RESOURCE, Kind, Mixin
+from pycmbs.occi.entity import Draft, Entity
+from pycmbs.occi.registry import Registry
+from pycmbs.services.documents import ENTITY, key_value
+from pycmbs.store.base import Query
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a client filters by. ``drafts`` are alternatives; all else must hold for every entity."""
+
+    categories: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    drafts: tuple[Draft, ...] = ()
+
+
+EVERYTHING = Selection()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One alternative: the query that finds candidates, and what they must have beyond its keys."""
+
+    query: Query
+    mixins: frozenset[str] = frozenset()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    def holds(self, entity: Entity) -> bool:
+        """Whether a candidate is one of the selected."""
+        return self.mixins <= set(entity.mixins) and all(
+            entity.attributes.get(name) == value for name, value in self.attributes.items()
+        )
+
+
+def plans(registry: Registry, location: str, selection: Selection) -> list[Plan]:
+    """One plan for each alternative of the selection within the collection at ``location``.
+
+    Raises UnknownLocation, UnknownCategory, InvalidAttribute (a filter on what no entity there can have).
+    """
+    category = collection(registry, location)
+    found = (_plan(registry, category, selection, draft) for draft in selection.drafts or (Draft(),))
+    return [plan for plan in found if plan is not None]
+
+
+def collection(registry: Registry, location: str) -> Kind | Mixin | None:
+    """The kind or mixin at a location; None for '/', which holds every entity. Raises UnknownLocation."""
+    if location == "/":
+        return None
+    category = registry.at(location)
+    if category is None:
+        raise UnknownLocation(
+            f"nothing is bound to {location[:300]}",
+            hint=collections_hint(registry, location),
+            location=location[:300],
+        )
+    return category
+
+
+def collections_hint(registry: Registry, path: str) -> str:
+    """What a client that asked for a path that is not there may have meant."""
+    known = sorted(one.location for one in registry if isinstance(one, Kind | Mixin) and one.location)
+    close = difflib.get_close_matches(path[:300].rstrip("/") + "/", known, 1, 0.8)
+    return f"Did you mean {close[0]}?" if close else f"Collections are {', '.join(known[:12])}."
+
+
+def _plan(registry: Registry, category: Kind | Mixin | None, selection: Selection, draft: Draft) -> Plan | None:
+    """None when nothing can be of two kinds at once."""
+    named = [category] if category is not None else []
+    for name in (*selection.categories, *([draft.kind] if draft.kind else []), *(draft.mixins or ())):
+        other = registry.get(name)
+        if not isinstance(other, Kind | Mixin):
+            raise UnknownCategory(f"there is no kind or mixin {name[:300]!r}", category=name[:300])
+        named.append(other)
+    kinds = list(dict.fromkeys(one.identifier for one in named if isinstance(one, Kind)))
+    mixins = list(dict.fromkeys(one.identifier for one in named if isinstance(one, Mixin)))
+    if len(kinds) > 1:
+        return None
+    equals = {"kind": kinds[0]} if kinds else {}
+    if mixins:
+        equals["mixin"] = mixins[0]
+    rest: dict[str, Any] = {}
+    given = {**selection.attributes, **(draft.attributes or {})}
+    for name, value in _checked(registry, kinds, mixins, given).items():
+        text = key_value(value)
+        if text:
+            equals[name] = text
+        else:
+            rest[name] = value  # not a key: compared one by one
+    equals |= {name: text for name, text in (("id", draft.id), ("occi.core.title", draft.title)) if text}
+    return Plan(Query(ENTITY, equals), frozenset(mixins[1:]), rest)
+
+
+def _checked(registry: Registry, kinds: list[str], mixins: list[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes to filter by under their full names, in the spelling they are kept in."""
+    core = {name: value for name, value in given.items() if name.startswith("occi.core.")}
+    rest = {name: value for name, value in given.items() if name not in core}
+    if not rest:
+        return core
+    kind = registry.kind(kinds[0]) if kinds else _applicable(registry, mixins)
+    family = {one.identifier for one in registry.lineage(kind)}
+    possible = [
+        one.identifier
+        for one in registry
+        if isinstance(one, Mixin) and (not one.applies or not kinds or family & set(one.applies))
+    ]
+    schema = registry.schema(kind, tuple(dict.fromkeys([*mixins, *possible])))
+    return {**core, **schema.checked_filter(rest)}
+
+
+def _applicable(registry: Registry, mixins: list[str]) -> Kind:
+    for mixin in mixins:
+        for name in registry.mixin(mixin).applies:
+            kind = registry.get(name)
+            if isinstance(kind, Kind):
+                return kind
+    return RESOURCE

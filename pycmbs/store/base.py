@@ -1,0 +1,159 @@
+"""The store seam: documents with revisions, index keys and a change feed.
+
+What a store keeps is a :class:`Document`: a JSON object with an id, a type, a revision and *keys*. Keys are what a
+:class:`Query` can ask for; whoever writes a document names its keys, so that a store needs to know nothing of OCCI and
+answers every query from an index (SQLite: a key table; CouchDB: a Mango index on the same field).
+
+The contract below is checked for every implementation by ``tests/store/contract.py``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from pycmbs.errors import RevisionConflict
+
+Keys = Mapping[str, tuple[str, ...]]
+"""Index entries: name to values. A name with no values is the same as no name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One stored JSON object.
+
+    ``revision`` is opaque and changes at every write; ``number`` orders documents by creation, is unique in the store
+    and survives updates (a store without integers of its own may map it). Documents are values: nobody may change
+    ``body`` after handing it to a store or getting it from one.
+    """
+
+    id: str
+    type: str
+    body: dict[str, Any]
+    keys: Keys = field(default_factory=dict)
+    revision: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One change to one document.
+
+    ``revision`` is the condition: ``None`` creates (the id must not exist, or be deleted), a revision replaces or
+    deletes exactly that one, if it is of this ``type``. ``delete`` removes the document and its keys, and leaves a mark in the
+    change feed.
+    """
+
+    id: str
+    type: str
+    body: dict[str, Any] = field(default_factory=dict)
+    keys: Keys = field(default_factory=dict)
+    revision: str | None = None
+    delete: bool = False
+
+
+Batch = Sequence[Write]
+"""Writes that stand or fall together. Each id may occur once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Documents of one type whose keys match, in order of creation.
+
+    ``equals``: for each name, the document has this value among its values. ``below``: the document has a value of this
+    name that sorts (as text, by code point) strictly before the given one; at most one entry. ``after``: only documents
+    whose ``number`` is greater (the cursor of the previous page). ``limit``: at most so many; ``None`` is all.
+    """
+
+    type: str
+    equals: Mapping[str, str] = field(default_factory=dict)
+    below: tuple[str, str] | None = None
+    after: int = 0
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One document's latest state in the change feed. ``document`` is None when it was deleted."""
+
+    id: str
+    type: str
+    document: Document | None
+
+
+class Store(ABC):
+    """Where documents live. All methods may be called from several threads of a process.
+
+    Every method raises :class:`~pycmbs.errors.StoreUnavailable` when the store cannot answer (gone, full, locked for
+    longer than a second), within about a second; the same call works again when the store is back.
+    """
+
+    durable: ClassVar[bool]
+    """Whether a write that returned survives the loss of the process and of the machine's power."""
+
+    shared: ClassVar[bool]
+    """Whether several processes may open the same store. ``serve`` needs one that is."""
+
+    atomic: ClassVar[bool]
+    """Whether a batch is written whole or not at all, even through a kill. A store that cannot promise it (CouchDB)
+    writes the batch in the given order, so that the *last* write is the point of acceptance: callers put the document
+    that makes the others valid last, and ignore others without it."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The store's URL in full, for people: where the data is, without secrets."""
+
+    @abstractmethod
+    def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+        """Write many independent batches with one commit (group commit; ``_bulk_docs``).
+
+        Returns, per batch and in order, the documents as written (with revision and number; a deleted one has an empty
+        body), or the :class:`~pycmbs.errors.RevisionConflict` that refused it; ``data['id']`` names the document. A refused
+        batch leaves no trace and does not hold up the others. Later batches see what earlier ones of the same call wrote.
+        When it returns, all that it reports as written is as durable as ``durable`` says.
+        """
+
+    @abstractmethod
+    def get(self, id: str) -> Document | None:
+        """The document, or None if there is none (or it was deleted)."""
+
+    @abstractmethod
+    def get_many(self, ids: Sequence[str]) -> dict[str, Document]:
+        """Those of ``ids`` that exist, by id."""
+
+    @abstractmethod
+    def find(self, query: Query) -> list[Document]:
+        """The documents that match, through an index: the cost grows with the matches, not with the store."""
+
+    @abstractmethod
+    def count(self, query: Query) -> int:
+        """How many :meth:`find` would return without ``limit``."""
+
+    @abstractmethod
+    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+        """What changed after the cursor ``since`` (``""``: from the beginning), oldest first, each document once with its
+        latest state, and the cursor to go on from. ``types`` narrows it; ``limit`` bounds how many are returned. An empty
+        list means that nothing is left. Cursors are opaque and stay valid through a restart."""
+
+    @abstractmethod
+    def head(self, type: str) -> str:
+        """A token that changes whenever a document of this type is written or deleted. Cheap enough for every request."""
+
+    @abstractmethod
+    def compact(self, keep: int = 10_000) -> int:
+        """Forget the marks of deleted documents but the newest ``keep``; returns how many went. A follower of the feed that
+        is further behind than that misses deletions."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give everything back. Idempotent."""
+
+    def write(self, batch: Batch) -> list[Document]:
+        """Write one batch. Returns the documents as written; raises :class:`~pycmbs.errors.RevisionConflict`."""
+        (result,) = self.write_batches([batch])
+        if isinstance(result, RevisionConflict):
+            raise result
+        return result

@@ -1,0 +1,177 @@
+"""The embedded store: one SQLite file, WAL, every commit on disk before it is answered.
+
+Several processes of a broker open the same file, and one commits at a time: :mod:`pycmbs.store.sqlite_file`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from pycmbs.errors import CmbsError, ConfigurationError, RevisionConflict, StoreUnavailable
+from pycmbs.runtime import Runtime
+from pycmbs.store import sqlite_sql as sql
+from pycmbs.store.base import Batch, Change, Document, Query, Store
+from pycmbs.store.sqlite_commit import Commit
+from pycmbs.store.sqlite_file import SqliteFile
+
+_SCAN = 200
+"""A read of more documents than this does not run where it would hold up other green threads."""
+_ESTIMATES = (257, 1025)
+"""Up to how many documents a key is counted; further only when all keys of a query reach that."""
+_CHUNK = 1000
+"""How many marks of deleted documents go with one commit."""
+
+
+class SqliteStore(Store):
+    """See :class:`~pycmbs.store.base.Store`."""
+
+    durable = True
+    shared = True
+    atomic = True
+
+    def __init__(self, path: Path, runtime: Runtime) -> None:
+        self._path = path
+        self._runtime = runtime
+        self._file = SqliteFile(path, runtime)
+
+    @classmethod
+    def open(cls, rest: str, *, home: Path, runtime: Runtime) -> SqliteStore:
+        """Open the file ``rest`` (default ``pycmbs.db``), relative to ``home``; it is made if it is not there.
+
+        Raises ConfigurationError for one that cannot be opened, is no store, or is of a newer pyCMBS.
+        """
+        path = home / (rest or "pycmbs.db")
+        try:
+            return cls(path, runtime)
+        except (sqlite3.Error, OSError, CmbsError) as exc:
+            raise ConfigurationError(f"the store {path} cannot be opened: {exc}", path=str(path)) from exc
+
+    @property
+    def url(self) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        return f"sqlite:{self._path}"
+
+    def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        with _translated(), self._file.transaction() as connection:
+            return Commit(connection).write(batches)
+
+    def get(self, id: str) -> Document | None:
+        """See :class:`~pycmbs.store.base.Store`."""
+        found = self._documents(sql.GET, (id,))
+        return found[0] if found else None
+
+    def get_many(self, ids: Sequence[str]) -> dict[str, Document]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        if len(ids) > _SCAN:
+            return self._runtime.offload(self._get_many, ids)
+        return self._get_many(ids)
+
+    def _get_many(self, ids: Sequence[str]) -> dict[str, Document]:
+        return {one.id: one for id in dict.fromkeys(ids) for one in self._documents(sql.GET, (id,))}
+
+    def find(self, query: Query) -> list[Document]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        statement, parameters, narrow = self._statement(query)
+        if narrow and (query.limit is None or query.limit <= _SCAN):
+            # Most questions without a limit have few answers: those of one message, the members.
+            most = _SCAN + 1 if query.limit is None else query.limit
+            found = self._documents(statement, [*parameters[:-1], most])
+            if len(found) <= _SCAN:
+                return found
+        return self._runtime.offload(self._documents, statement, parameters)
+
+    def _statement(self, query: Query) -> tuple[str, list[Any], bool]:
+        """The statement, and whether it walks hardly more documents than it finds."""
+        limit = -1 if query.limit is None else query.limit
+        if query.below is not None:
+            where, parameters = sql.below(query)
+            return sql.select(where), [*parameters, limit], False
+        names, narrow = self._by_selectivity(query)
+        where, parameters = sql.conditions(query, names)
+        return sql.select(where), [*parameters, limit], narrow
+
+    def _by_selectivity(self, query: Query) -> tuple[list[str], bool]:
+        """The query's names, that of the fewest documents first, and whether those are few."""
+        names = list(query.equals)
+        if len(names) < 2:
+            return names, True
+        for most in _ESTIMATES:
+            numbers = {name: self._estimate(query, name, most) for name in names}
+            if min(numbers.values()) < most:
+                break
+        names.sort(key=numbers.__getitem__)
+        return names, numbers[names[0]] < _ESTIMATES[0]
+
+    def _estimate(self, query: Query, name: str, most: int) -> int:
+        text = sql.value(query.equals[name])
+        with _translated():
+            number: int = self._file.rows(sql.ESTIMATE, (sql.key(query.type, name), text, query.after, most))[0][0]
+        return number
+
+    def count(self, query: Query) -> int:
+        """See :class:`~pycmbs.store.base.Store`."""
+        where, parameters = sql.below(query) if query.below else sql.conditions(query, self._by_selectivity(query)[0])
+        with _translated():
+            counted: int = self._runtime.offload(self._file.rows, f"SELECT count(*) {where}", parameters)[0][0]
+        return counted
+
+    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        return self._runtime.offload(self._changes, int(since or 0), types, limit)
+
+    def _changes(self, since: int, types: Sequence[str], limit: int) -> tuple[list[Change], str]:
+        with _translated():
+            # Asked first: all up to it is seen by the query. A follower of a rare type does not walk the others twice.
+            ((last,),) = self._file.rows(sql.LAST)
+            rows = self._file.rows(sql.changes(len(types)), [since, *types, limit])
+            found = [Change(row[1], row[2], None if row[4] else _document(row)) for row in rows]
+        seen = max(since, rows[-1][3] if rows else 0)
+        return found, str(seen if len(rows) == limit else max(seen, last or 0))
+
+    def head(self, type: str) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        with _translated():
+            rows = self._file.rows(sql.HEAD, (type,))
+        return str(rows[0][0]) if rows else ""
+
+    def compact(self, keep: int = 10_000) -> int:
+        """See :class:`~pycmbs.store.base.Store`. In small commits, between which others get their turn."""
+        total, gone = 0, _CHUNK
+        while gone == _CHUNK:
+            with _translated(), self._file.transaction() as connection:
+                gone = connection.execute(sql.COMPACT, (keep, _CHUNK)).rowcount
+            total += gone
+            self._runtime.sleep(0)
+        return total
+
+    def close(self) -> None:
+        """See :class:`~pycmbs.store.base.Store`."""
+        self._file.close()
+
+    def _documents(self, statement: str, parameters: Sequence[Any]) -> list[Document]:
+        with _translated():
+            return [_document(row) for row in self._file.rows(statement, parameters)]
+
+
+def _document(row: tuple[Any, ...]) -> Document:
+    number, id, type, sequence, _, keys, body = row
+    found = {name: tuple(values) for name, values in orjson.loads(keys).items()}
+    return Document(id, type, orjson.loads(body), found, str(sequence), number)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """What SQLite and the file system complain of, as the store's own error; not what a caller did wrong."""
+    try:
+        yield
+    except (sqlite3.ProgrammingError, sqlite3.DataError):
+        raise
+    except (sqlite3.DatabaseError, OSError, orjson.JSONDecodeError) as exc:
+        raise StoreUnavailable(f"the store does not work: {exc}", hint="See the broker's log, and its disk.") from exc

@@ -1,0 +1,81 @@
+"""The writes of one transaction of the SQLite store."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+import orjson
+
+from pycmbs.errors import RevisionConflict
+from pycmbs.store import sqlite_sql as sql
+from pycmbs.store.base import Batch, Document, Write
+
+
+class Commit:
+    """What happens between BEGIN and COMMIT."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._last: int = connection.execute(sql.LAST).fetchone()[0] or 0
+        self._heads: dict[str, int] = {}
+
+    def write(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+        """Write the batches; what each came to."""
+        outcome = [self._write_batch(batch) for batch in batches]
+        self._connection.executemany(sql.SET_HEAD, list(self._heads.items()))
+        return outcome
+
+    def _write_batch(self, batch: Batch) -> list[Document] | RevisionConflict:
+        several = len(batch) > 1  # a single write that is refused has changed nothing
+        last, heads = self._last, dict(self._heads)
+        outcome: list[Document] | RevisionConflict
+        if several:
+            self._connection.execute("SAVEPOINT batch")
+        try:
+            outcome = [self._apply(write) for write in batch]
+        except RevisionConflict as exc:
+            if several:
+                self._connection.execute("ROLLBACK TO batch")
+            self._last, self._heads = last, heads
+            outcome = exc.with_traceback(None)  # it is a result: whoever keeps it keeps no frames of ours
+        if several:
+            self._connection.execute("RELEASE batch")
+        return outcome
+
+    def _apply(self, write: Write) -> Document:
+        """Do one write. Raises RevisionConflict, having changed nothing."""
+        keys = {} if write.delete else {name: tuple(values) for name, values in write.keys.items() if values}
+        body = {} if write.delete else write.body
+        sequence = self._last + 1
+        number = self._create(write, sequence, keys) if write.revision is None else self._change(write, sequence, keys)
+        self._last = self._heads[write.type] = sequence
+        return Document(write.id, write.type, body, keys, str(sequence), number)
+
+    def _create(self, write: Write, sequence: int, keys: dict[str, tuple[str, ...]]) -> int:
+        execute = self._connection.execute
+        row = (write.id, write.type, sequence, orjson.dumps(keys), orjson.dumps(write.body))
+        cursor = execute(sql.INSERT, row)
+        if cursor.rowcount == 0:
+            if execute(sql.UNMARK, (write.id,)).rowcount == 0:
+                raise RevisionConflict(f"{write.id} exists already", id=write.id)
+            cursor = execute(sql.INSERT, row)
+        number = cursor.lastrowid or 0
+        self._connection.executemany(sql.ADD_KEY, [(*pair, number) for pair in sql.key_rows(write.type, keys)])
+        return number
+
+    def _change(self, write: Write, sequence: int, keys: dict[str, tuple[str, ...]]) -> int:
+        execute = self._connection.execute
+        current = execute(sql.CURRENT, (write.id, write.type)).fetchone()
+        if current is None or str(current[1]) != write.revision:
+            raise RevisionConflict(f"{write.id} was changed meanwhile", id=write.id)
+        number: int = current[0]
+        before = sql.key_rows(write.type, orjson.loads(current[2]))
+        after = sql.key_rows(write.type, keys)
+        self._connection.executemany(sql.DROP_KEY, [(*pair, number) for pair in before - after])
+        self._connection.executemany(sql.ADD_KEY, [(*pair, number) for pair in after - before])
+        if write.delete:
+            execute(sql.DELETE, (sequence, number))
+        else:
+            execute(sql.REPLACE, (sequence, orjson.dumps(keys), orjson.dumps(write.body), number))
+        return number

@@ -1,0 +1,222 @@
+"""One SQLite file that several processes write: its connections, whose turn it is, and whether it is still the same file.
+
+Waiting goes through the runtime, since SQLite's own busy timeout sleeps in C and would freeze every green thread of a
+front process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pycmbs.errors import StoreUnavailable
+from pycmbs.runtime import Runtime
+from pycmbs.store import sqlite_sql as sql
+
+_PATIENCE = 1.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
+_WAIT = "Try again in a second."
+
+Inode = tuple[int, int] | None
+
+
+class SqliteFile:
+    """The open file. Raises what SQLite and the file system raise, and StoreUnavailable."""
+
+    def __init__(self, path: Path, runtime: Runtime) -> None:
+        self._path = str(path)
+        self._log = f"{path}-wal"
+        self._uri = path.absolute().as_uri()
+        self._runtime = runtime
+        self._writing = threading.Lock()  # only ever tried: who waits for it lets the other green threads run
+        self._idle: list[tuple[int, sqlite3.Connection]] = []
+        self._generation = 0
+        self._closed = False
+        if not os.path.exists(path) and os.path.exists(self._log):  # noqa: PTH110
+            # SQLite would make an empty file, and throw the log of the lost one away.
+            raise StoreUnavailable(f"it is not there, but its log {self._log} is")
+        self._writer: sqlite3.Connection | None = self._open_writer("rwc")
+        self._inodes = self._identity()
+
+    # Writing
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A connection in a write transaction, which is on disk when this is left without an exception. Nothing may wait in
+        it: all green threads of a process would share it."""
+        with self._turn():
+            connection = self._checked_writer()
+            self._patiently(connection, "BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                self._undo(connection)
+                raise
+            if self._identity() != self._inodes:
+                raise StoreUnavailable(f"{self._path} was moved while it was written")
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """For one writer at a time in this process."""
+        for pause in self._pauses("other writers of this process"):
+            if self._writing.acquire(blocking=False):
+                break
+            self._runtime.sleep(pause)
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+    def _checked_writer(self) -> sqlite3.Connection:
+        """What is written to a file that was moved away would be lost: notice it, and go on with the one that is there."""
+        self._check_open()
+        inodes = self._identity()
+        if inodes != self._inodes:
+            if inodes[0] == self._inodes[0] or inodes[1] == self._inodes[1]:
+                # One without the other: SQLite would apply the log to a file that it does not belong to.
+                raise StoreUnavailable(
+                    f"{self._path} and its log {self._log} do not belong together",
+                    hint="Put back both, or put one file in place and remove the log.",
+                )
+            self._forget_writer()
+        if self._writer is None:
+            self._writer = self._open_writer("rw")
+            self._inodes = self._identity()
+            self._generation += 1
+        return self._writer
+
+    def _undo(self, connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._forget_writer()  # nobody knows what state it is in; the next writer opens another
+
+    def _forget_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _open_writer(self, mode: str) -> sqlite3.Connection:
+        """``mode``: ``rwc`` makes the file if it is not there; ``rw`` takes only a store."""
+        connection = self._connect(mode)
+        try:
+            if self._patiently(connection, "PRAGMA journal_mode = WAL") != [("wal",)]:
+                raise StoreUnavailable("its file system cannot share it between processes (no WAL)")
+            connection.execute("PRAGMA synchronous = FULL")
+            self._patiently(connection, "BEGIN IMMEDIATE")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > sql.VERSION:
+                raise StoreUnavailable(f"it was written by a newer pyCMBS (schema {version})")
+            if version == 0:
+                if mode == "rw" or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                    raise StoreUnavailable("it is not a store of pyCMBS")
+                for statement in sql.SCHEMA.split(";"):
+                    connection.execute(statement)
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    # Reading
+
+    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a query."""
+        self._check_open()
+        if _inode(self._path) != self._inodes[0]:
+            with self._turn():
+                self._checked_writer()
+        generation, connection = self._take_reader()
+        try:
+            found = self._patiently(connection, statement, parameters)
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append((generation, connection))
+        if self._closed:
+            self._close_idle()
+        return found
+
+    def _take_reader(self) -> tuple[int, sqlite3.Connection]:
+        """A connection that nobody else uses until it is back among the idle ones."""
+        while True:
+            try:
+                generation, connection = self._idle.pop()
+            except IndexError:
+                break
+            if generation == self._generation:
+                return generation, connection
+            connection.close()
+        generation, connection = self._generation, self._connect("rw")
+        connection.execute("PRAGMA query_only = 1")
+        return generation, connection
+
+    def _close_idle(self) -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                self._idle.pop()[1].close()
+
+    # Both
+
+    def close(self) -> None:
+        """Close every connection; those in use, when their users are done."""
+        self._closed = True
+        while not self._writing.acquire(blocking=False):  # whoever has it gives up within a second
+            self._runtime.sleep(_LONGEST_PAUSE)
+        try:
+            self._close_idle()
+            self._forget_writer()
+        finally:
+            self._writing.release()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+
+    def _identity(self) -> tuple[Inode, Inode]:
+        """Which files these names stand for. Raises OSError if there is none; a missing log is None."""
+        try:
+            log = _inode(self._log)
+        except FileNotFoundError:
+            log = None
+        return _inode(self._path), log
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        # Used by several threads, but by one at a time.
+        return sqlite3.connect(
+            f"{self._uri}?mode={mode}", uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        )
+
+    def _patiently(
+        self, connection: sqlite3.Connection, statement: str, parameters: Sequence[Any] = ()
+    ) -> list[tuple[Any, ...]]:
+        """The rows of a statement that may find the file locked."""
+        for pause in self._pauses("another process"):
+            try:
+                return connection.execute(statement, parameters).fetchall()
+            except sqlite3.OperationalError as exc:
+                if getattr(exc, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+            self._runtime.sleep(pause)
+        raise AssertionError  # pragma: no cover - pauses end by raising
+
+    def _pauses(self, holder: str) -> Iterator[float]:
+        """Growing pauses until the patience is over. Raises StoreUnavailable then."""
+        pause, end = _FIRST_PAUSE, time.monotonic() + _PATIENCE
+        while time.monotonic() < end:
+            yield pause
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+        raise StoreUnavailable(f"the store is kept busy by {holder}", hint=_WAIT)
+
+
+def _inode(path: str) -> Inode:
+    status = os.stat(path)  # noqa: PTH116 - on the way of every read
+    return status.st_dev, status.st_ino

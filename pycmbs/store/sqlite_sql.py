@@ -1,0 +1,115 @@
+"""The SQL of the SQLite store: its schema, and queries as statements. Pure text, no connection."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from pycmbs.store.base import Query
+
+VERSION = 1
+"""Of the schema; kept in ``user_version``."""
+
+SCHEMA = f"""
+CREATE TABLE documents (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,    -- order of creation, never used twice
+    id TEXT NOT NULL UNIQUE,
+    type TEXT NOT NULL,
+    seq INTEGER NOT NULL UNIQUE,                 -- order of the latest change, and so the revision
+    deleted INTEGER NOT NULL DEFAULT 0,
+    keys BLOB NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX documents_type ON documents (type, number) WHERE deleted = 0;
+CREATE INDEX documents_deleted ON documents (seq) WHERE deleted = 1;
+CREATE TABLE keys (
+    name TEXT NOT NULL,                          -- type:name
+    value TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (name, value, number)
+) WITHOUT ROWID;
+CREATE TABLE heads (type TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = {VERSION};
+"""
+
+COLUMNS = "d.number, d.id, d.type, d.seq, d.deleted, d.keys, d.body"
+
+INSERT = "INSERT INTO documents (id, type, seq, keys, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+CURRENT = "SELECT number, seq, keys FROM documents WHERE id = ? AND type = ? AND deleted = 0"
+REPLACE = "UPDATE documents SET seq = ?, keys = ?, body = ? WHERE number = ?"
+DELETE = "UPDATE documents SET seq = ?, deleted = 1, keys = '{}', body = '{}' WHERE number = ?"
+UNMARK = "DELETE FROM documents WHERE id = ? AND deleted = 1"
+ADD_KEY = "INSERT INTO keys (name, value, number) VALUES (?, ?, ?)"
+DROP_KEY = "DELETE FROM keys WHERE name = ? AND value = ? AND number = ?"
+LAST = "SELECT max(seq) FROM heads"
+SET_HEAD = "INSERT INTO heads (type, seq) VALUES (?, ?) ON CONFLICT (type) DO UPDATE SET seq = excluded.seq"
+HEAD = "SELECT seq FROM heads WHERE type = ?"
+GET = f"SELECT {COLUMNS} FROM documents d WHERE d.id = ? AND d.deleted = 0"  # noqa: S608 - constants only
+COMPACT = """DELETE FROM documents WHERE number IN (SELECT number FROM documents WHERE deleted = 1 AND seq <=
+    (SELECT seq FROM documents WHERE deleted = 1 ORDER BY seq DESC LIMIT 1 OFFSET ?) ORDER BY seq LIMIT ?)"""
+ESTIMATE = "SELECT count(*) FROM (SELECT 1 FROM keys WHERE name = ? AND value = ? AND number > ? LIMIT ?)"
+
+_LONGEST = 192
+_PREFIX = 128
+
+
+def key(type: str, name: str) -> str:
+    """The name under which a type's key is kept."""
+    return f"{type}:{name}"
+
+
+def value(text: str) -> str:
+    """A value as it is kept: of a long one the beginning, for the order, and a digest, for equality. That is longer than
+    any value kept as it is, so that the two are never taken for each other."""
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[:_PREFIX]}\0{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def key_rows(type: str, keys: Any) -> set[tuple[str, str]]:
+    """The rows of the key table, without the number, for a document's keys."""
+    return {(key(type, name), value(text)) for name, values in keys.items() for text in values}
+
+
+def conditions(query: Query, order: list[str]) -> tuple[str, list[Any]]:
+    """FROM and WHERE of a query. ``order``: its names, the most selective first; that one drives, the others are probed
+    by primary key, so that no query scans documents."""
+    parameters: list[Any] = []
+    if order:
+        name = order[0]
+        clauses = ["k.name = ?", "k.value = ?", "k.number > ?"]
+        parameters += [key(query.type, name), value(query.equals[name]), query.after]
+        source = "keys k CROSS JOIN documents d ON d.number = k.number"  # CROSS keeps this order
+        number = "k.number"
+    else:
+        clauses = ["d.type = ?", "d.deleted = 0", "d.number > ?"]
+        parameters += [query.type, query.after]
+        source, number = "documents d", "d.number"
+    for name in order[1:]:
+        clauses.append(f"EXISTS (SELECT 1 FROM keys o WHERE o.name = ? AND o.value = ? AND o.number = {number})")  # noqa: S608
+        parameters += [key(query.type, name), value(query.equals[name])]
+    return f"FROM {source} WHERE {' AND '.join(clauses)}", parameters
+
+
+def below(query: Query) -> tuple[str, list[Any]]:
+    """FROM and WHERE of a query with ``below``, which drives it: what is overdue is little."""
+    assert query.below is not None
+    name, bound = query.below
+    clauses = ["d.number IN (SELECT number FROM keys WHERE name = ? AND value < ?)", "d.number > ?"]
+    parameters: list[Any] = [key(query.type, name), bound, query.after]
+    for other, text in query.equals.items():
+        clauses.append("EXISTS (SELECT 1 FROM keys o WHERE o.name = ? AND o.value = ? AND o.number = d.number)")
+        parameters += [key(query.type, other), value(text)]
+    return f"FROM documents d WHERE {' AND '.join(clauses)}", parameters
+
+
+def select(where: str) -> str:
+    """The documents of such a FROM and WHERE, in the order of creation; one more parameter: the limit."""
+    number = "k.number" if where.startswith("FROM keys") else "d.number"
+    return f"SELECT {COLUMNS} {where} ORDER BY {number} LIMIT ?"
+
+
+def changes(types: int) -> str:
+    """The change feed, narrowed to so many types; parameters: the cursor, the types, the limit."""
+    among = f"AND d.type IN ({', '.join('?' * types)})" if types else ""
+    return f"SELECT {COLUMNS} FROM documents d WHERE d.seq > ? {among} ORDER BY d.seq LIMIT ?"  # noqa: S608

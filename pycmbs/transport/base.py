@@ -1,0 +1,84 @@
+"""The transport seam: how bytes get from one member to another.
+
+A transport is chosen by the scheme of the socket URL in a member's description. It moves datagrams: bounded, unordered
+across addresses, in order per address while a connection lives, **at most once** and without any promise of arrival. What
+delivers a message in spite of that (retry, acknowledgement, deduplication) is above the seam and the same for all
+transports.
+
+The contract below is checked for every implementation by ``tests/transport/contract.py``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One datagram that came in.
+
+    ``address`` is the listening URL it came in at, or, for an answer to something that was sent, the URL that was sent
+    to; ``answer`` tells which. ``peer`` is what :meth:`Transport.reply` needs to answer it; opaque.
+    """
+
+    address: str
+    data: bytes
+    peer: Hashable
+    answer: bool = False
+
+
+Receiver = Callable[[list[Arrival]], None]
+"""Gets what one turn of the transport's loop received. Called on the transport's own thread: must return at once
+(hand over, don't work) and must not raise."""
+
+
+class Transport(ABC):
+    """Moves bytes between members. Every method may be called from any thread and none of them blocks for long."""
+
+    schemes: ClassVar[frozenset[str]]
+    """The URL schemes it serves, without the colon."""
+
+    across_processes: ClassVar[bool]
+    """Whether it reaches other processes. ``serve`` needs one that does."""
+
+    @abstractmethod
+    def check(self, url: str) -> None:
+        """Raises :class:`~pycmbs.errors.InvalidAddress`, with a sentence, when ``url`` cannot be an address of this
+        transport. Pure: touches no socket."""
+
+    @abstractmethod
+    def start(self, receiver: Receiver) -> None:
+        """Begin to work; arrivals go to ``receiver`` from now on. Called once."""
+
+    @abstractmethod
+    def listen(self, url: str) -> None:
+        """Bind; on return, what others send to ``url`` arrives here. Idempotent. Raises
+        :class:`~pycmbs.errors.SocketUnavailable` naming the URL and the reason, :class:`~pycmbs.errors.InvalidAddress`."""
+
+    @abstractmethod
+    def unlisten(self, url: str) -> None:
+        """Unbind at once: on return the address is free for others and nothing more arrives from it. Idempotent."""
+
+    @abstractmethod
+    def send(self, url: str, data: bytes) -> None:
+        """Queue a datagram for ``url``. Raises :class:`~pycmbs.errors.QueueFull` when the bound towards this address is
+        reached, :class:`~pycmbs.errors.InvalidAddress`, and :class:`~pycmbs.errors.TooLarge` for a datagram that the
+        transport could never carry. Says nothing about arrival: what is sent while nobody listens waits, up to the
+        bound; after :meth:`close` it vanishes."""
+
+    @abstractmethod
+    def reply(self, peer: Hashable, data: bytes) -> None:
+        """Answer an arrival; reaches the sender as an :class:`Arrival` with ``answer`` set. Lost silently when the sender
+        is gone."""
+
+    @abstractmethod
+    def forget(self, url: str) -> None:
+        """Drop the connection towards ``url`` and what is queued for it; the next :meth:`send` makes a new one.
+        Idempotent. For peers that stay silent: a half-open connection is not noticed otherwise."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Unbind and drop everything, wait for the transport's thread. Nothing arrives after the return. Idempotent."""

@@ -1,0 +1,130 @@
+"""The envelope: what the bytes of one datagram say, in version 1. Pure: bytes in, values out.
+
+One UTF-8 JSON object with its keys in this order::
+
+    {"cmbs":1,"type":"message","id":"…","from":"…","body":{…}}
+
+``cmbs`` is the version, ``id`` ties an answer to what it answers, ``from`` is the id of the member that speaks. Keys that
+are not known are ignored, so that a later minor change needs no new version; types that are not known pass here and are
+refused by whoever handles them.
+
+===========  ================  ==========================================================================================
+type         in answer to      body
+===========  ================  ==========================================================================================
+hello                          ``description``: the sender's member entity, or null when it has none;
+                               ``sockets_l1``: list of URLs of the members that it knows
+welcome      hello             ``member_description``: the answering member's entity; ``sockets_l1``: as above
+message                        ``layer``: ``l1``, ``l2``, ``l31``, ``l32`` or ``l4``; ``round``: attempt, from 1;
+                               ``message``: the message entity; ``description``: the sender's member entity;
+                               ``deadline``: seconds that are left for the delivery (a duration: clocks differ)
+ack          message           ``status``: ``delivered`` or ``duplicate``, said after the receiver's durable write;
+                               ``reply``: object, what the layer returns to the sender
+refusal      hello, message    ``error``: ``code``, ``message`` and more, as of ``CmbsError.to_dict``;
+                               ``final``: true when trying again cannot help
+===========  ================  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from pycmbs.depth import deeper
+from pycmbs.errors import BadEnvelope
+
+VERSION: Final = 1
+"""The version written here."""
+
+VERSIONS: Final = (1,)
+"""The versions understood here."""
+
+HELLO: Final = "hello"
+WELCOME: Final = "welcome"
+MESSAGE: Final = "message"
+ACK: Final = "ack"
+REFUSAL: Final = "refusal"
+
+MAX_ID: Final = 128
+"""Longest ``id`` and longest ``from``, in characters."""
+
+_TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+MAX_DEPTH: Final = 200
+"""Deepest nesting of a datagram."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One datagram's content. ``sender`` is the wire's ``from``. ``body`` belongs to the envelope: don't change it."""
+
+    type: str
+    id: str
+    sender: str
+    body: dict[str, Any]
+    version: int = VERSION
+
+
+def encode(envelope: Envelope) -> bytes:
+    """The bytes for the wire. Raises :class:`TypeError` when the body holds what JSON cannot say (our own fault)."""
+    return orjson.dumps(
+        {
+            "cmbs": envelope.version,
+            "type": envelope.type,
+            "id": envelope.id,
+            "from": envelope.sender,
+            "body": envelope.body,
+        }
+    )
+
+
+def decode(data: bytes) -> Envelope:
+    """What the bytes say.
+
+    Raises :class:`~pycmbs.errors.BadEnvelope`; its ``data["reason"]`` is ``json``, ``object``, ``version`` (then
+    ``data["versions"]`` lists those understood here), or the key that is wrong: ``type``, ``id``, ``from``, ``body``.
+    """
+    try:
+        document = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise BadEnvelope(f"the datagram is not JSON: {error}", reason="json") from None
+    if deeper(document, MAX_DEPTH, data):
+        raise BadEnvelope(f"the datagram nests deeper than {MAX_DEPTH} levels", reason="depth")
+    if not isinstance(document, dict):
+        raise BadEnvelope("the datagram is JSON, but not an object", reason="object")
+    # First, since a later version may change the rules of everything else.
+    version = _version(document)
+    kind, id_, sender, body = (document.get(key) for key in ("type", "id", "from", "body"))
+    if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
+        raise _wrong("type", "a lower-case word of at most 32 letters, digits, - and _")
+    if not isinstance(id_, str) or not 0 < len(id_) <= MAX_ID or not id_.isprintable():
+        raise _wrong("id", f"1 to {MAX_ID} printable characters")
+    if not isinstance(sender, str) or len(sender) > MAX_ID:
+        raise _wrong("from", f"a string of at most {MAX_ID} characters")
+    if not isinstance(body, dict):
+        raise _wrong("body", "an object")
+    return Envelope(kind, id_, sender, body, version)
+
+
+def reply_to(envelope: Envelope, type: str, sender: str, body: dict[str, Any]) -> Envelope:
+    """An answer to ``envelope``: it carries the same id, which is how the other side knows what is answered."""
+    return Envelope(type, envelope.id, sender, body)
+
+
+def _version(document: dict[str, Any]) -> int:
+    version = document.get("cmbs")
+    if type(version) is not int or version < 1:  # True is an int to isinstance
+        raise BadEnvelope('the datagram has no version: "cmbs" must be a number from 1', reason="version",
+                          versions=list(VERSIONS))  # fmt: skip
+    if version not in VERSIONS:
+        spoken = ", ".join(map(str, VERSIONS))
+        raise BadEnvelope(f"the datagram is of version {version}; spoken here: {spoken}", reason="version",
+                          versions=list(VERSIONS))  # fmt: skip
+    return version
+
+
+def _wrong(key: str, rule: str) -> BadEnvelope:
+    return BadEnvelope(f'"{key}" of an envelope must be {rule}', reason=key)

@@ -1,0 +1,64 @@
+"""What IP address a host name means, asked where the answer may take its time.
+
+libzmq asks on its own I/O thread, where one dead name server holds up the traffic with *everybody*. So nothing but IP
+addresses is given to libzmq: :func:`resolve` for who can wait, :class:`Resolver` for who cannot.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+Answer = Callable[[str | None], None]
+"""Gets the IP address, or None when there is none. Called on a resolver's thread."""
+
+
+def resolve(host: str) -> str | None:
+    """The IP address of ``host``, None when it has none. Blocks as long as the system's resolver does.
+
+    IPv4 goes first whatever the system prefers, so that who binds a name and who connects to it mean the same address.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return None
+    found.sort(key=lambda entry: entry[0] != socket.AF_INET)
+    return str(found[0][4][0]) if found else None
+
+
+class Resolver:
+    """A few daemon threads that ask. ``threads`` is how many slow names may be waited for at once.
+
+    Daemon, because nobody can interrupt the system's resolver, and no close may wait for it.
+    """
+
+    def __init__(self, threads: int = 4) -> None:
+        self._questions: queue.SimpleQueue[tuple[str, Answer] | None] = queue.SimpleQueue()
+        self._most = threads
+        self._threads: list[threading.Thread] = []
+
+    def ask(self, host: str, answer: Answer) -> None:
+        """Have ``answer`` called with the address of ``host``, later. Call from one thread only."""
+        self._questions.put((host, answer))
+        if len(self._threads) < self._most:
+            thread = threading.Thread(target=self._work, name="resolver", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """End the threads, each after the question it is at. Doesn't wait."""
+        for _ in self._threads:
+            self._questions.put(None)
+
+    def _work(self) -> None:
+        while (question := self._questions.get()) is not None:
+            host, answer = question
+            try:
+                answer(resolve(host))
+            except Exception:
+                log.exception("could not deal with the address of %s", host)

@@ -1,0 +1,279 @@
+"""``tcp:``, ``ipc:`` and ``inproc:`` addresses: ZeroMQ.
+
+Who listens binds a ROUTER, who sends connects a DEALER per address; each datagram is one frame, which other ZeroMQ
+programs can speak too. One thread owns every socket (:mod:`~pycmbs.transport.zeromq_loop`); the methods here may be
+called from any thread and hand over to it. A send is counted and refused here, without asking that thread: what waits for
+an address is a bounded queue of ours, which the thread drains into the socket while libzmq takes more
+(:class:`~pycmbs.transport.zeromq_ports.Link`).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket as sockets
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import ClassVar
+
+import zmq
+
+from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable, TooLarge
+from pycmbs.transport.address import Address, parse_address
+from pycmbs.transport.base import Receiver, Transport
+from pycmbs.transport.resolver import Resolver
+from pycmbs.transport.zeromq_context import CONTEXT, MAX_SIZE, Context, Limits, room_for
+from pycmbs.transport.zeromq_loop import Loop
+from pycmbs.transport.zeromq_ports import Link, Listener
+
+log = logging.getLogger(__name__)
+
+CALL_SECONDS = 2.0
+"""Longest wait of ``listen`` and ``unlisten`` for the loop's thread."""
+
+CLOSE_SECONDS = 5.0
+"""Longest wait of ``close``."""
+
+_REASONS = {
+    errno.EADDRINUSE: "address already in use",
+    errno.EADDRNOTAVAIL: "this machine has no such address",
+    errno.EACCES: "permission denied",
+    errno.ENOENT: "there is no such directory",
+    errno.ENODEV: "this machine has no such address",
+}
+
+
+class ZeroMQTransport(Transport):
+    """The transport of a real federation.
+
+    ``limits`` bounds its queues and connections. ``max_size`` is short for the limit of that name, in bytes.
+    """
+
+    schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "ipc", "inproc"})
+    across_processes: ClassVar[bool] = True
+
+    def __init__(self, max_size: int = MAX_SIZE, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits(max_size=max_size)
+        self._most_links = self._limits.links
+        self._lock = threading.Lock()
+        """Guards the links, their queues' fill and ``_closed``; never held while waiting."""
+        self._links: OrderedDict[str, Link] = OrderedDict()  # the one unused for longest first
+        self._listeners: dict[str, Listener] = {}  # changed by the loop's thread only
+        self._resolver = Resolver()
+        self._context: Context | None = None
+        self._loop: Loop | None = None
+        self._closed = False
+
+    def check(self, url: str) -> None:
+        """As :func:`~pycmbs.transport.address.parse_address`, of the schemes served here."""
+        self._address(url)
+
+    def start(self, receiver: Receiver) -> None:
+        """Start the thread."""
+        self._most_links = room_for(self._limits.links)
+        self._context = CONTEXT.acquire()
+        self._loop = Loop(receiver, tick=self._tick, finish=self._finish)
+        self._loop.start()
+
+    def listen(self, url: str) -> None:
+        """Bind. A host name is resolved first; an answer comes within two times :data:`CALL_SECONDS`."""
+        address = self._address(url)
+        if url not in self._listeners:
+            self._call(url, lambda endpoint: self._bind(url, endpoint), self._endpoint(address))
+
+    def unlisten(self, url: str) -> None:
+        """Unbind, and wait until the operating system has the address back."""
+        self._address(url)
+        if url in self._listeners:
+            self._call(url, self._unbind, url)
+
+    def send(self, url: str, data: bytes) -> None:
+        """Queue. Raises also :class:`~pycmbs.errors.TooLarge` for what is over ``max_size`` and could never arrive."""
+        if len(data) > self._limits.max_size:
+            raise TooLarge(f"a datagram has at most {self._limits.max_size} bytes, this one {len(data)}", url=url)
+        loop = self._running()
+        with self._lock:
+            if self._closed:
+                return
+            link = self._links.get(url)
+            if link is None:
+                link = self._links[url] = Link(self._address(url), self._limits, loop)
+                loop.post(lambda new=link: self._open(new))  # type: ignore[misc]
+                if len(self._links) > self._most_links:
+                    log.warning("over %d connections: the one unused for longest is given up", self._most_links)
+                    self._drop(next(iter(self._links)))
+            else:
+                self._links.move_to_end(url)
+            link.offer(data)
+
+    def reply(self, peer: Hashable, data: bytes) -> None:
+        """Answer. To an answer, it is a :meth:`send` that is lost silently when the queue is full."""
+        match peer:
+            case ("dealer", str(url)):
+                try:
+                    self.send(url, data)
+                except QueueFull:
+                    log.debug("an answer to %s is lost: its queue is full", url)
+            case (str(url), bytes(identity)):
+                listener = self._listeners.get(url)
+                if listener is not None:
+                    listener.answer(identity, data)
+
+    def forget(self, url: str) -> None:
+        """Drop the queue now, and the connection on the thread's next turn."""
+        self._address(url)
+        with self._lock:
+            if url in self._links:
+                self._drop(url)
+
+    def close(self) -> None:
+        """Unbind, disconnect, end the thread: within :data:`CLOSE_SECONDS`, whatever is unsent."""
+        with self._lock:
+            self._closed = True
+        if self._loop is not None:
+            self._loop.stop(CLOSE_SECONDS)
+
+    # What any thread may do.
+
+    def _address(self, url: str) -> Address:
+        address = parse_address(url)
+        if address.scheme not in self.schemes:
+            raise InvalidAddress(f"ZeroMQ does not serve the scheme of {url}", url=url)
+        return address
+
+    def _running(self) -> Loop:
+        if self._loop is None:
+            raise RuntimeError("the transport is not started")
+        return self._loop
+
+    def _call(self, url: str, work: Callable[[str], None], argument: str) -> None:
+        """Have the loop's thread do it, and wait. Raises :class:`~pycmbs.errors.SocketUnavailable`."""
+        try:
+            self._running().call(lambda: work(argument), CALL_SECONDS)
+        except TimeoutError:
+            raise _unavailable(url, "the transport is closed, or has no time") from None
+
+    def _endpoint(self, address: Address) -> str:
+        """The address as libzmq can bind it. Raises :class:`~pycmbs.errors.SocketUnavailable` for an unknown host."""
+        if address.literal:
+            return address.url
+        answer: Future[str | None] = Future()
+        self._running().post(lambda: self._resolver.ask(address.host, answer.set_result))
+        try:
+            ip = answer.result(CALL_SECONDS)
+        except TimeoutError:
+            raise _unavailable(address.url, "the name server does not answer") from None
+        if ip is None:
+            raise _unavailable(address.url, "the host's name is not known")
+        return _tcp_endpoint(ip, address.port)
+
+    def _drop(self, url: str) -> None:
+        """Give a link up; the caller holds the lock."""
+        link = self._links.pop(url)
+        link.drop()
+        self._running().post(link.close)
+
+    # What the loop's thread does.
+
+    def _bind(self, url: str, endpoint: str) -> None:
+        if url in self._listeners:
+            return
+        assert self._context is not None
+        if endpoint.startswith("ipc://"):
+            _check_path(url, endpoint.removeprefix("ipc://"))
+        listener = Listener(url, endpoint, self._running())
+        try:
+            listener.open(self._context, self._limits)
+        except zmq.ZMQError as error:
+            raise _unavailable(url, _REASONS.get(error.errno or 0, str(error).lower())) from None
+        self._listeners[url] = listener
+
+    def _unbind(self, url: str) -> None:
+        listener = self._listeners.pop(url, None)
+        if listener is not None:
+            listener.close()
+
+    def _open(self, link: Link) -> None:
+        """Connect a link, as soon as the IP address of its host is known. Does nothing for one that is, or is at it."""
+        if not link.unopened:
+            return
+        if link.address.literal:
+            self._connect(link, link.address.url)
+            return
+        link.opening = True
+        loop = self._running()
+
+        def answered(ip: str | None) -> None:  # on a resolver's thread
+            loop.post(lambda: self._resolved(link, ip))
+
+        self._resolver.ask(link.address.host, answered)
+
+    def _resolved(self, link: Link, ip: str | None) -> None:
+        link.opening = False
+        if ip is None:
+            log.info("the host of %s is not known; asked again when there is something to send", link.address.url)
+        else:
+            self._connect(link, _tcp_endpoint(ip, link.address.port))
+
+    def _connect(self, link: Link, endpoint: str) -> None:
+        if self._context is not None and not self._closed:
+            link.open(self._context, endpoint)
+
+    def _tick(self) -> None:
+        """Give up idle links; look after those that wait for something that signals nothing."""
+        with self._lock:
+            for url in [url for url, link in self._links.items() if link.idle > self._limits.idle]:
+                self._drop(url)
+            links = list(self._links.values())
+        for link in links:
+            self._open(link)
+            link.look_again()
+
+    def _finish(self) -> None:
+        with self._lock:
+            links, self._links = list(self._links.values()), OrderedDict()
+        self._resolver.close()
+        for port in [*self._listeners.values(), *links]:
+            try:
+                port.close()
+            except zmq.ZMQError:
+                log.exception("a socket did not close cleanly: %s", port)
+        self._listeners.clear()
+        self._context = None
+        CONTEXT.release()
+
+
+def _tcp_endpoint(ip: str, port: int) -> str:
+    return f"tcp://[{ip}]:{port}" if ":" in ip else f"tcp://{ip}:{port}"
+
+
+def _check_path(url: str, path: str) -> None:
+    """Raises :class:`~pycmbs.errors.SocketUnavailable` unless a socket can be made at ``path``.
+
+    libzmq removes whatever is there before it binds: another process's socket, silently, and any file. The path
+    comes from a client, so this is no place for trust.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return  # nothing there; or bind() has the better words
+    if not stat.S_ISSOCK(mode):
+        raise _unavailable(url, "there is something at this path that is no socket")
+    with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except (ConnectionRefusedError, FileNotFoundError):
+            return  # left behind by a process that is gone
+        except OSError as error:
+            if error.errno != errno.EAGAIN:  # EAGAIN: somebody listens, and is busy
+                raise _unavailable(url, _REASONS.get(error.errno or 0, "the path cannot be used")) from None
+    raise _unavailable(url, _REASONS[errno.EADDRINUSE])
+
+
+def _unavailable(url: str, reason: str) -> SocketUnavailable:
+    return SocketUnavailable(f"cannot listen on {url}: {reason}", url=url, reason=reason)

@@ -1,0 +1,117 @@
+"""What every ZeroMQ socket of this process shares: the context, the bounds, the options."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+import zmq
+
+log = logging.getLogger(__name__)
+
+Socket = zmq.Socket[bytes]
+Context = zmq.Context[Socket]
+
+MOST_SOCKETS = 8192
+"""Most ZeroMQ sockets in this process; libzmq's default, 1023, is less than the links that may be open."""
+
+SPARE_DESCRIPTORS = 512
+"""File descriptors, and ZeroMQ sockets, left for everything but links."""
+
+MAX_SIZE = 64 * 1024 * 1024
+"""Largest datagram, in bytes, unless a transport is made with another bound."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of a ZeroMQ transport."""
+
+    max_size: int = MAX_SIZE
+    """Largest datagram, in bytes. A larger one is refused by ``send``; a peer that sends one is cut off."""
+    queue_messages: int = 1000
+    """Most datagrams that wait for one address here. libzmq holds up to as many again, once connected."""
+    queue_bytes: int = 64 * 1024 * 1024
+    """Most bytes that wait for one address here; one datagram may always wait."""
+    links: int = 4096
+    """Most addresses with a connection; the one unused for longest gives way."""
+    idle: float = 300.0
+    """Seconds without traffic after which a connection is given up."""
+
+
+class SharedContext:
+    """libzmq's context, one per process while any transport is open: ``inproc:`` reaches no further than a context.
+
+    ``ended`` counts, per inproc URL, the listeners that have gone: see ``Link.serve``.
+    """
+
+    def __init__(self) -> None:
+        self.ended: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._context: Context | None = None
+        self._users = 0
+
+    def acquire(self) -> Context:
+        """The context, made when this is its first user."""
+        with self._lock:
+            if self._context is None:
+                self._context = zmq.Context()
+                self._context.set(zmq.MAX_SOCKETS, MOST_SOCKETS)
+            self._users += 1
+            return self._context
+
+    def release(self) -> None:
+        """The opposite; the last user terminates it. Every socket of the caller must be closed, or this blocks."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._context is not None:
+                self._context.term()
+                self._context = None
+
+
+CONTEXT = SharedContext()
+
+
+def new_socket(context: Context, kind: int, endpoint: str, limits: Limits) -> Socket:
+    """A socket with the options that both kinds share."""
+    socket = context.socket(kind)
+    try:
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.SNDHWM, limits.queue_messages)
+        socket.set(zmq.RCVHWM, 1000)
+        socket.set(zmq.MAXMSGSIZE, limits.max_size)
+        # Only where the address says so: with it, libzmq prefers IPv6 for everything.
+        socket.set(zmq.IPV6, int("[" in endpoint))
+        # A peer that vanished without a word is noticed within half a minute, by heartbeat or by the kernel.
+        socket.set(zmq.HEARTBEAT_IVL, 10_000)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, 20_000)
+        socket.set(zmq.HEARTBEAT_TTL, 30_000)
+        socket.set(zmq.HANDSHAKE_IVL, 10_000)
+        socket.set(zmq.TCP_KEEPALIVE, 1)
+        socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)
+        socket.set(zmq.TCP_KEEPALIVE_INTVL, 10)
+        socket.set(zmq.TCP_KEEPALIVE_CNT, 3)
+    except BaseException:
+        socket.close(0)
+        raise
+    return socket
+
+
+def room_for(links: int) -> int:
+    """How many of ``links`` this process has file descriptors for, after raising its soft limit if it may.
+
+    A link takes two: its mailbox and its connection. A process that runs out of them cannot accept connections either.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * links + SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    elif soft == resource.RLIM_INFINITY:
+        soft = wanted
+    fitting = min(links, MOST_SOCKETS - SPARE_DESCRIPTORS, max(16, (soft - SPARE_DESCRIPTORS) // 2))
+    if fitting < links:
+        log.warning("at most %d connections at a time, not %d: raise the limit of open files", fitting, links)
+    return fitting

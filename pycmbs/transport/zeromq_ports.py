@@ -1,0 +1,235 @@
+"""The sockets of the ZeroMQ transport: a :class:`Listener` per address listened on, a :class:`Link` per address sent to.
+
+Both are served by the loop's thread; what other threads may touch says so.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+
+import zmq
+
+from pycmbs.errors import QueueFull
+from pycmbs.transport.address import Address
+from pycmbs.transport.base import Arrival
+from pycmbs.transport.zeromq_context import CONTEXT, Context, Limits, Socket, new_socket
+from pycmbs.transport.zeromq_loop import Loop, Port
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+"""Most datagrams moved in each direction by one port in one turn, so that a busy one does not starve the others."""
+
+UNBIND_SECONDS = 1.0
+"""Longest wait for libzmq to let go of a bound address. It takes about 0.1 ms."""
+
+
+class Listener(Port):
+    """A ROUTER, bound to one URL. ``endpoint`` is the URL as libzmq wants it: with an IP address in place of a name."""
+
+    def __init__(self, url: str, endpoint: str, loop: Loop) -> None:
+        self.url = url
+        self._endpoint = endpoint
+        self._loop = loop
+        self._socket: Socket | None = None
+        self._fd = -1
+        # Answers that wait to go out; appended to by any thread. At the bound the oldest is lost, as answers may be.
+        self._answers: deque[tuple[bytes, bytes]] = deque(maxlen=65536)
+
+    def open(self, context: Context, limits: Limits) -> None:
+        """Bind. Raises :class:`zmq.ZMQError` when that is not possible."""
+        socket = new_socket(context, zmq.ROUTER, self._endpoint, limits)
+        try:
+            socket.set(zmq.ROUTER_MANDATORY, 1)  # a full pipe to one peer is an error for it, not a wait for all
+            socket.set(zmq.BACKLOG, 1024)
+            socket.bind(self._endpoint)
+        except BaseException:
+            socket.close(0)
+            raise
+        self._socket = socket
+        self._fd = int(socket.get(zmq.FD))
+        self._loop.watch(self, self._fd)
+
+    def answer(self, identity: bytes, data: bytes) -> None:
+        """Queue an answer for a peer. From any thread."""
+        self._answers.append((identity, data))
+        self._loop.serve(self)
+
+    def serve(self, arrivals: list[Arrival]) -> bool:
+        """Send answers, receive datagrams."""
+        self.due = False
+        socket = self._socket
+        if socket is None:
+            return False
+        for _ in range(min(BATCH, len(self._answers))):
+            identity, data = self._answers.popleft()
+            try:
+                socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)
+                socket.send(data, zmq.NOBLOCK)
+            except zmq.ZMQError as error:  # gone, or does not read: an answer that is lost
+                log.debug("an answer from %s is lost: %s", self.url, error)
+        try:
+            for _ in range(BATCH):
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+                if len(frames) == 2:
+                    arrivals.append(Arrival(self.url, frames[1], (self.url, frames[0])))
+                else:
+                    log.info("dropped a datagram at %s: %d frames, not 1", self.url, len(frames) - 1)
+        except zmq.Again:
+            pass
+        return bool(self._answers) or bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
+
+    def close(self) -> None:
+        """Unbind, wait until the address is free, close."""
+        socket, self._socket = self._socket, None
+        if socket is None:
+            return
+        self._loop.unwatch(self, self._fd)
+        try:
+            if self._endpoint.startswith("inproc:"):
+                socket.unbind(self._endpoint)
+            else:
+                self._unbind(socket)
+        finally:
+            socket.close(0)
+            if self._endpoint.startswith("inproc:"):
+                CONTEXT.ended[self._endpoint] += 1  # after the close: who connects later, connects to a later one
+
+    def _unbind(self, socket: Socket) -> None:
+        # unbind() only asks libzmq's I/O thread to; 75 of 200 binds right after it failed. The event says it is done.
+        monitor: Socket = socket.get_monitor_socket(zmq.EVENT_CLOSED | zmq.EVENT_CLOSE_FAILED)
+        try:
+            socket.unbind(socket.get_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+            if not monitor.poll(int(UNBIND_SECONDS * 1000)):
+                log.warning("%s is unbound, but libzmq did not say so within %.1f s", self.url, UNBIND_SECONDS)
+        finally:
+            socket.disable_monitor()
+            monitor.close(0)
+
+
+class Link(Port):
+    """A DEALER towards one address, and what waits to be sent there.
+
+    ``offer`` is for any thread, under one lock of the caller's; the rest is the loop's thread's.
+    """
+
+    def __init__(self, address: Address, limits: Limits, loop: Loop) -> None:
+        self.address = address
+        self.used = time.monotonic()
+        self._limits = limits
+        self._loop = loop
+        self._socket: Socket | None = None
+        self._fd = -1
+        self._context: Context | None = None
+        self._endpoint = ""
+        self._born = 0
+        self._dropped = False
+        self.opening = False
+        """Whether somebody is at opening it. The loop's thread only."""
+        self._queue: deque[bytes] = deque()
+        # Each counter has one writer, so that the bytes that wait are known without a lock between the threads.
+        self._bytes_in = 0
+        self._bytes_out = 0
+
+    @property
+    def idle(self) -> float:
+        """Seconds since anything was sent or received."""
+        return time.monotonic() - self.used
+
+    def offer(self, data: bytes) -> None:
+        """Queue a datagram. Raises :class:`~pycmbs.errors.QueueFull`."""
+        waiting = len(self._queue)
+        size = self._bytes_in - self._bytes_out
+        if waiting >= self._limits.queue_messages or (waiting and size + len(data) > self._limits.queue_bytes):
+            raise QueueFull(
+                f"{waiting} datagrams of {size} bytes wait for {self.address.url} already", url=self.address.url
+            )
+        self._bytes_in += len(data)
+        self._queue.append(data)
+        self.used = time.monotonic()
+        self._loop.serve(self)
+
+    def drop(self) -> None:
+        """Forget what waits and never send again. From any thread; :meth:`close` must follow on the loop's."""
+        self._dropped = True
+        self._queue.clear()
+
+    @property
+    def unopened(self) -> bool:
+        """Whether there is no socket and nobody is making one."""
+        return self._socket is None and not self.opening and not self._dropped
+
+    def look_again(self) -> None:
+        """Have it served, if anything waits, whatever it believes to know. From any thread."""
+        if self._queue:
+            self.due = False
+            self._loop.serve(self)
+
+    def open(self, context: Context, endpoint: str) -> None:
+        """Connect; libzmq keeps trying. Does nothing when the link was dropped meanwhile."""
+        if self._dropped:
+            return
+        self._context, self._endpoint = context, endpoint
+        self._born = CONTEXT.ended[endpoint]
+        socket = new_socket(context, zmq.DEALER, endpoint, self._limits)
+        try:
+            # Nothing goes into a connection that is not there: it waits here, where it is counted and can be dropped.
+            socket.set(zmq.IMMEDIATE, 1)
+            socket.set(zmq.RECONNECT_IVL, 100)
+            socket.set(zmq.RECONNECT_IVL_MAX, 2000)
+            socket.set(zmq.CONNECT_TIMEOUT, 5000)
+            socket.connect(endpoint)
+        except BaseException:
+            socket.close(0)
+            raise
+        self._socket = socket
+        self._fd = int(socket.get(zmq.FD))
+        self._loop.watch(self, self._fd)
+
+    def serve(self, arrivals: list[Arrival]) -> bool:
+        """Send what waits, receive answers."""
+        self.due = False
+        if self._endpoint.startswith("inproc:") and self._born != CONTEXT.ended[self._endpoint]:
+            self._reconnect()  # libzmq does it for tcp and ipc only
+        socket = self._socket
+        if socket is not None:
+            self._flush(socket)
+            self._drain(socket, arrivals)
+        events = 0 if socket is None else int(socket.get(zmq.EVENTS))
+        if self._queue and not events & zmq.POLLOUT:
+            self.due = True  # the descriptor, or open(), will tell; no sender need
+        return bool(events & zmq.POLLIN) or bool(self._queue and events & zmq.POLLOUT)
+
+    def close(self) -> None:
+        """Disconnect; what libzmq has not sent is lost."""
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            self._loop.unwatch(self, self._fd)
+            socket.close(0)
+
+    def _reconnect(self) -> None:
+        self.close()
+        if self._context is not None:
+            self.open(self._context, self._endpoint)
+
+    def _flush(self, socket: Socket) -> None:
+        try:
+            for _ in range(min(BATCH, len(self._queue))):
+                data = self._queue[0]
+                socket.send(data, zmq.NOBLOCK)
+                self._bytes_out += len(data)
+                self._queue.popleft()
+        except (zmq.Again, IndexError):  # not now; or drop() came between
+            pass
+
+    def _drain(self, socket: Socket, arrivals: list[Arrival]) -> None:
+        try:
+            for _ in range(BATCH):
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+                if len(frames) == 1 and not self._dropped:
+                    arrivals.append(Arrival(self.address.url, frames[0], ("dealer", self.address.url), answer=True))
+                    self.used = time.monotonic()
+        except zmq.Again:
+            pass

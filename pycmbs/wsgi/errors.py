@@ -1,0 +1,46 @@
+"""The one table from errors to HTTP statuses, and the one answer they become (GFD.223 5.7; RFC 9110 15)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from pycmbs import __version__, errors
+from pycmbs.errors import CmbsError, InvalidRequest
+from pycmbs.wsgi.negotiation import DEFAULT
+
+SERVER = f"pyCMBS/{__version__} OCCI/1.2 OCCI/1.1"
+
+STATUS: dict[type[CmbsError], int] = {
+    errors.CmbsError: 500,
+    errors.InvalidRequest: 400,
+    errors.NotFound: 404,
+    errors.Forbidden: 403,
+    errors.Conflict: 409,
+    errors.MethodNotAllowed: 405,
+    errors.NotAcceptable: 406,
+    errors.UnsupportedMediaType: 415,
+    errors.TooLarge: 413,
+    errors.Unavailable: 503,
+    errors.RemoteError: 502,
+    errors.ConfigurationError: 500,
+}
+"""A class that is not here has the status of the nearest one above it."""
+
+
+def status_of(error: CmbsError) -> int:
+    """The HTTP status that an error is answered with."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def protocol_refusal(status: int, sentence: str) -> bytes:
+    """The whole answer to what the HTTP server refuses by itself, since it is hardly HTTP: the connection ends with it."""
+    error = InvalidRequest(sentence)
+    body = DEFAULT.writer.error({"status": status, **error.to_dict()}, pretty=DEFAULT.pretty)
+    lines = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Connection: close",
+        f"Content-Length: {len(body)}",
+        f"Content-Type: {DEFAULT.content_type}",
+        f"Server: {SERVER}",
+    )
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + body

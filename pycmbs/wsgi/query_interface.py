@@ -1,0 +1,50 @@
+"""The query interface ``/-/``: what there is, and how to change it (GFD.223 5.4; PUT as pyOCNI has it)."""
+
+from __future__ import annotations
+
+from webob import Response
+
+from pycmbs.errors import UnknownCategory
+from pycmbs.occi.category import Category
+from pycmbs.services.categories import CategoryService
+from pycmbs.wsgi.exchange import Exchange
+
+
+class QueryInterface:
+    """Handlers of ``/-/``."""
+
+    def __init__(self, categories: CategoryService) -> None:
+        self._categories = categories
+
+    def get(self, exchange: Exchange) -> Response:
+        """List the categories: all, those of ``?category=``, or those that a body describes in part."""
+        wanted = exchange.reader.category_filter(exchange.body)
+        found: list[Category] = self._categories.listed(wanted)
+        if named := exchange.query.categories:
+            found = [one for one in found if one.identifier in named or one.term in named]
+            missing = [name for name in named if not any(name in (one.identifier, one.term) for one in found)]
+            if missing:
+                raise UnknownCategory(f"there is no category {missing[0][:300]!r}", category=missing[0][:300])
+        writer = exchange.rendition.writer
+        return exchange.answer(writer.categories(found, pretty=exchange.rendition.pretty))
+
+    def post(self, exchange: Exchange) -> Response:
+        """Register categories."""
+        posted = exchange.reader.categories(exchange.body)
+        if posted.categories:
+            self._categories.register(posted.categories)
+        self._categories.bind(posted.providers)
+        return exchange.answer(b"")
+
+    def put(self, exchange: Exchange) -> Response:
+        """Replace categories, or bind kinds to backends."""
+        posted = exchange.reader.categories(exchange.body)
+        if posted.categories:
+            self._categories.replace(posted.categories)
+        self._categories.bind(posted.providers)
+        return exchange.answer(b"")
+
+    def delete(self, exchange: Exchange) -> Response:
+        """Remove categories."""
+        self._categories.remove(exchange.reader.category_names(exchange.body))
+        return exchange.answer(b"")

@@ -1,0 +1,49 @@
+"""The URL map, whole: which handler a path goes to, and which methods it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from webob import Response
+
+from pycmbs.errors import MethodNotAllowed
+from pycmbs.wsgi.collections import Collections
+from pycmbs.wsgi.entities import Entities
+from pycmbs.wsgi.exchange import Exchange
+from pycmbs.wsgi.query_interface import QueryInterface
+
+Handler = Callable[[Exchange], Response]
+
+QUERY_PATHS = ("/-/", "/.well-known/org/ogf/occi/-/")
+
+
+class Routes:
+    """Paths to handlers."""
+
+    def __init__(self, query: QueryInterface, collections: Collections, entities: Entities) -> None:
+        self.query: dict[str, Handler] = {
+            "GET": query.get,
+            "POST": query.post,
+            "PUT": query.put,
+            "DELETE": query.delete,
+        }
+        self.collection: dict[str, Handler] = {
+            "GET": collections.get,
+            "POST": collections.post,
+            "DELETE": collections.delete,
+        }
+        self.entity: dict[str, Handler] = {
+            "GET": entities.get,
+            "PUT": entities.put,
+            "POST": entities.post,
+            "DELETE": entities.delete,
+        }
+
+    def find(self, method: str, path: str) -> Handler:
+        """The handler of a request. Raises MethodNotAllowed."""
+        table = self.query if path in QUERY_PATHS else self.collection if path.endswith("/") else self.entity
+        handler = table.get("GET" if method == "HEAD" else method)
+        if handler is None:
+            allowed = ", ".join(sorted([*table, "HEAD"]))
+            raise MethodNotAllowed(f"{path[:300]} has no {method[:20]}", hint=f"It has {allowed}.", allow=allowed)
+        return handler

@@ -1,0 +1,62 @@
+"""The tables that follow from the code. ``python -m tests.documents.tables`` writes them into the documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pycmbs import errors
+from pycmbs.config import SETTINGS
+from pycmbs.errors import CmbsError
+from pycmbs.wsgi.errors import status_of
+from tests.documents.markdown import ROOT
+
+
+def settings() -> str:
+    """Every setting, as doc/configuration.md has it."""
+    lines = [
+        "| Setting | Default | Unit | Environment | Flag | File, section | Allowed | Meaning |",
+        "| --- " * 8 + "|",
+    ]
+    for one in SETTINGS:
+        allowed = one.value.allowed.partition(", since")[0]
+        cells = (
+            f"`{one.name}`", f"`{one.default}`" if one.default else "empty", one.unit, f"`{one.variable}`", f"`{one.flag}`",
+            f"`{one.file}`, `[{one.section}]`", allowed, one.meaning,
+        )  # fmt: skip
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def error_codes() -> str:
+    """Every error, as doc/http.md has it: what is more special stands under what is more general."""
+    lines = ["| Code | Status | Class | Meaning |", "| --- | --- | --- | --- |"]
+    for cls in _tree(CmbsError):
+        meaning = re.split(r"(?<=[.?!])\s", " ".join((cls.__doc__ or "").replace("``", "`").split()))[0]
+        lines.append(f"| `{cls.code}` | {status_of(cls(''))} | `{cls.__name__}` | {meaning} |")
+    return "\n".join(lines)
+
+
+def _tree(cls: type[CmbsError]) -> Iterator[type[CmbsError]]:
+    yield cls
+    for child in cls.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from _tree(child)
+
+
+TABLES = {"doc/configuration.md": ("settings", settings), "doc/http.md": ("errors", error_codes)}
+"""Document to the name of its table's markers, and what makes the table."""
+
+
+def written(document: str) -> str:
+    """The document as it is, with its table as the code has it."""
+    name, make = TABLES[document]
+    text = (ROOT / document).read_text(encoding="utf-8")
+    marked = re.compile(rf"(<!-- {name}: .*? -->\n\n).*?(\n\n<!-- /{name} -->)", re.DOTALL)
+    assert len(marked.findall(text)) == 1, f"{document} must have the table {name} once, between its markers"
+    return marked.sub(lambda found: found[1] + make() + found[2], text)
+
+
+if __name__ == "__main__":
+    for path in TABLES:
+        (ROOT / path).write_text(written(path), encoding="utf-8")

@@ -1,0 +1,239 @@
+"""The control socket: frames on literal bytes, and calls over a real socket."""
+
+import contextlib
+import socket
+import threading
+from concurrent.futures import Future
+
+import pytest
+
+from pycmbs.engine.control import ControlClient, ControlServer, encode, read, short_path
+from pycmbs.errors import EngineUnavailable, RemoteError, SocketUnavailable
+from pycmbs.runtime import ThreadRuntime
+
+
+def received(data):
+    """What is read from a connection that brings these bytes and ends."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(data)
+        theirs.shutdown(socket.SHUT_WR)
+        return read(ours)
+
+
+def test_a_frame_is_its_length_and_an_object():
+    """Four bytes, big-endian, then JSON."""
+    assert encode({"id": 1}) == b'\x00\x00\x00\x08{"id":1}'
+    assert received(b'\x00\x00\x00\x08{"id":1}') == {"id": 1}
+
+
+def test_frames_follow_each_other():
+    """One frame is read and the next one is left."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(encode({"a": 1}) + encode({"b": 2}))
+        assert [read(ours), read(ours)] == [{"a": 1}, {"b": 2}]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\x00\x00\x00\x08{", b"\x00\x00\x00\x01"])
+def test_a_frame_that_breaks_off_is_the_end(data):
+    """A connection that ends within a frame, or before one, is a ConnectionError."""
+    with pytest.raises(ConnectionError):
+        received(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff\xff\xff\xff", b"\x00\x00\x00\x02[]", b"\x00\x00\x00\x01{", b"\x00\x00\x00\x00", b"HTTP/1.1 200"]
+)
+def test_what_is_no_frame_is_refused(data):
+    """Neither a frame without an object nor one of gigabytes is read."""
+    with pytest.raises(ValueError, match=r"."):
+        received(data)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "engine.sock"
+
+
+@pytest.fixture
+def serve(path):
+    """Starts a server of some operations; all are closed in the end."""
+    servers = []
+
+    def start(operations=None, wake=lambda: None, at=path):
+        server = ControlServer(at, operations or {}, wake)
+        server.start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def client(path):
+    client = ControlClient(path, ThreadRuntime())
+    yield client
+    for connection in client._idle:
+        connection.close()
+
+
+def test_a_call_is_answered(serve, client):
+    """The operation gets the parameters, the caller what it returned."""
+    serve({"double": lambda parameters: {"value": parameters["value"] * 2}})
+    assert client.call("double", {"value": 21}, seconds=5) == {"value": 42}
+
+
+def test_calls_share_a_connection(serve, client):
+    """A connection is used again, so that calls one after the other need only one."""
+    serve({"echo": lambda parameters: parameters})
+    assert [client.call("echo", {"n": n}, seconds=5) for n in range(50)] == [{"n": n} for n in range(50)]
+    assert len(client._idle) == 1
+
+
+def test_calls_run_side_by_side(serve, client):
+    """A slow call does not hold up another one."""
+    release = threading.Event()
+    serve({"slow": lambda _: {"waited": release.wait(10)}, "fast": lambda _: {}})
+    answers = []
+    slow = threading.Thread(target=lambda: answers.append(client.call("slow", {}, seconds=10)))
+    slow.start()
+    assert client.call("fast", {}, seconds=5) == {}
+    release.set()
+    slow.join(10)
+    assert answers == [{"waited": True}]
+
+
+def test_an_error_crosses_the_socket(serve, client):
+    """What the engine raises is raised in the front, with its class, sentence, hint and data."""
+
+    def fail(_parameters):
+        raise SocketUnavailable("in use", hint="stop the other", url="tcp://h:1")
+
+    serve({"start": fail})
+    with pytest.raises(SocketUnavailable, match="in use") as caught:
+        client.call("start", {}, seconds=5)
+    assert (caught.value.hint, caught.value.data) == ("stop the other", {"url": "tcp://h:1"})
+
+
+def test_a_fault_is_an_error_without_details(serve, client):
+    """An operation that breaks is answered, with nothing of the traceback."""
+
+    def fail(_parameters):
+        raise ZeroDivisionError("secret")
+
+    serve({"x": fail})
+    with pytest.raises(Exception, match="the engine failed") as caught:
+        client.call("x", {}, seconds=5)
+    assert "secret" not in str(caught.value.to_dict())
+
+
+def test_an_unknown_operation_is_answered(serve, client):
+    """A front of another version hears that the engine does not know what it asks."""
+    serve()
+    with pytest.raises(EngineUnavailable, match="nonsense"):
+        client.call("nonsense", {}, seconds=5)
+
+
+def test_a_call_may_have_to_wait(serve, client):
+    """An operation that returns a future is answered when that is done, and holds no worker meanwhile."""
+    future = Future()
+    serve({"wait": lambda _: future, "other": lambda _: {}})
+    answers = []
+    waiting = [threading.Thread(target=lambda: answers.append(client.call("wait", {}, seconds=10))) for _ in range(20)]
+    for one in waiting:
+        one.start()
+    assert client.call("other", {}, seconds=5) == {}
+    future.set_result({"done": True})
+    for one in waiting:
+        one.join(10)
+    assert answers == [{"done": True}] * 20
+
+
+def test_a_wake_up_reaches_the_engine(serve, client):
+    """Waking needs no answer and never blocks."""
+    woken = threading.Event()
+    serve(wake=woken.set)
+    client.wake()
+    assert woken.wait(5)
+
+
+def test_waking_nobody_is_no_error(client):
+    """A lost wake-up costs a poll and nothing else."""
+    assert client.wake() is None
+
+
+def test_an_engine_that_is_not_there_is_unavailable(client):
+    """The error says that trying again helps."""
+    with pytest.raises(EngineUnavailable) as caught:
+        client.call("x", {}, seconds=1)
+    assert "try again" in caught.value.hint
+
+
+def test_an_engine_that_does_not_answer_is_unavailable(serve, client):
+    """A call ends with its deadline."""
+    serve({"never": lambda _: Future()})
+    with pytest.raises(EngineUnavailable):
+        client.call("never", {}, seconds=0.1)
+
+
+def test_an_engine_that_was_restarted_is_found_again(serve, client):
+    """Connections of an earlier engine are dropped, and the call is made on a new one."""
+    first = serve({"echo": lambda parameters: parameters})
+    client.call("echo", {"n": 1}, seconds=5)
+    first.close()
+    serve({"echo": lambda parameters: parameters})
+    assert client.call("echo", {"n": 2}, seconds=5) == {"n": 2}
+
+
+def test_closing_ends_calls_under_way(serve, client):
+    """A front does not wait for an engine that stops."""
+    entered = threading.Event()
+    server = serve({"never": lambda _: entered.set() or Future()})
+    closer = threading.Thread(target=lambda: entered.wait(5) and server.close())
+    closer.start()
+    with pytest.raises(EngineUnavailable):
+        client.call("never", {}, seconds=10)
+    closer.join(5)
+
+
+def test_junk_on_the_socket_ends_that_connection_alone(serve, client, path):
+    """Who speaks something else is cut off, and the others are served."""
+    serve({"echo": lambda parameters: parameters})
+    with ThreadRuntime().connect_unix(str(path)) as junk:
+        junk.sendall(b"\xff\xff\xff\xffGET / HTTP/1.1\r\n\r\n")
+        junk.settimeout(5)
+        with contextlib.suppress(ConnectionResetError):
+            assert junk.recv(1) == b""
+    assert client.call("echo", {"n": 1}, seconds=5) == {"n": 1}
+
+
+def test_what_a_killed_engine_left_is_in_nobodys_way(serve, client, path):
+    """A socket file of an earlier engine is replaced."""
+    path.touch()
+    serve({"echo": lambda parameters: parameters})
+    assert client.call("echo", {}, seconds=5) == {}
+
+
+def test_a_home_may_be_deep(serve, tmp_path):
+    """A path longer than a socket address can hold (107 bytes) works like any other."""
+    deep = tmp_path / ("a" * 60) / ("b" * 60) / ("c" * 60)
+    deep.mkdir(parents=True)
+    path = deep / "engine.sock"
+    serve({"echo": lambda parameters: parameters}, at=path)
+    client = ControlClient(path, ThreadRuntime())
+    assert client.call("echo", {"n": 1}, seconds=5) == {"n": 1}
+    client._idle.pop().close()
+    with short_path(path) as name:
+        assert len(name) <= 107
+
+
+def test_a_future_that_fails_is_an_error(serve, client):
+    """An operation that fails after it had to wait is answered with its error."""
+    future = Future()
+    future.set_exception(RemoteError("it went wrong"))
+    serve({"wait": lambda _: future})
+    with pytest.raises(RemoteError):
+        client.call("wait", {}, seconds=0.5)

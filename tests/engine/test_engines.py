@@ -1,0 +1,314 @@
+"""Two engines in one process, joined by the memory transport: what is accepted is delivered, in spite of everything."""
+
+import pytest
+
+from pycmbs.broker import Broker, shipped_definitions
+from pycmbs.config import Settings
+from pycmbs.engine import outbound
+from pycmbs.engine.engine import Engine
+from pycmbs.errors import QueueFull, SocketUnavailable, StoreUnavailable
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.transport.memory import MemoryNetwork, MemoryTransport
+from pycmbs.transport.router import Transports
+from tests.harness import wait_until
+from tests.services.world import CATEGORIES, FaultyStore
+
+LAYERS = ("l1", "l2", "l31", "l32", "l4")
+
+
+class LossyTransport(MemoryTransport):
+    """The memory transport, but ``lose`` says which datagrams do not arrive, and ``refuse`` what sending raises."""
+
+    lose = 0
+    refuse = None
+
+    def send(self, url, data):
+        if self.refuse is not None:
+            raise self.refuse
+        if self.lose > 0:
+            self.lose -= 1
+        else:
+            super().send(url, data)
+
+
+class Node:
+    """One broker: store, services and engine, without processes."""
+
+    def __init__(self, home, network, name):
+        home.mkdir()
+        settings = Settings(home=home, retry_first=0.02, retry_most=0.05, poll=0.02, neighbor_timeout=1.0)
+        self.name = name
+        self.store = FaultyStore()
+        self.transport = LossyTransport(network)
+        self.engine = Engine(
+            settings, self.store, Transports(["memory"], {"memory": lambda: self.transport}), home / "e.sock"
+        )
+        self.broker = Broker(settings, self.store, self.engine)
+        self.broker.categories.ship(CATEGORIES)
+        self.engine.attach(self.broker.members, self.broker.outbox, self.broker.inbox)
+        self.engine.start()
+
+    def become(self, *layers, neighbors=(), topics=()):
+        """Add the own member and start layers."""
+        sockets = {f"{layer}_socket": f"memory:{self.name}-{layer}" for layer in LAYERS}
+        given = {**sockets, "neighbors_socket": list(neighbors), "topics": list(topics)}
+        self.broker.entities.create(cmbs.MEMBER_LOCATION, [Draft(id=self.name, attributes={"cmbs": {"member": given}})])
+        for layer in layers:
+            self.act(cmbs.MEMBER_LOCATION + self.name, f"start_{layer}")
+
+    def act(self, path, term, **attributes):
+        """Perform an action."""
+        return self.broker.entities.act(path, Invocation(term, "", attributes))
+
+    def message(self, layer, id="m1", **attributes):
+        """Create a message; returns its path."""
+        given = {"cmbs": {"message": {"message_content": f"content of {id}", **attributes}}}
+        draft = Draft(id=id, mixins=(cmbs.mixin(layer),), attributes=given)
+        return self.broker.entities.create(cmbs.MESSAGE_LOCATION, [draft])[0].path
+
+    def attribute(self, path, name):
+        """One attribute of what is there, or None."""
+        found = self.broker.entities.stored_many([path]).get(path)
+        return found and self.broker.entities.get(path).attributes.get(name)
+
+    def settled(self, path):
+        """Wait until a message is settled; returns its state."""
+        wait_until(lambda: self.attribute(path, cmbs.STATE) not in (None, "sending"), 10, "the message's end")
+        return self.attribute(path, cmbs.STATE)
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    """Makes nodes on one network; patience is short, so that tests are."""
+    monkeypatch.setattr(outbound, "_PATIENCE", 0.1)
+    network, nodes = MemoryNetwork(), []
+
+    def make(name):
+        nodes.append(Node(tmp_path / name, network, name))
+        return nodes[-1]
+
+    yield make
+    for one in nodes:
+        one.engine.close()
+
+
+@pytest.fixture
+def pair(node):
+    """Two members that know each other and listen on L1 and L2."""
+    a, b = node("a"), node("b")
+    a.become("l1", "l2")
+    b.become("l1", "l2", neighbors=["memory:a-l1"], topics=["net.link"])
+    report = b.act(cmbs.MEMBER_LOCATION + "b", "check_neighbors")
+    assert [one["member"] for one in report["found"]] == ["a"]
+    return a, b
+
+
+def test_l1_is_request_and_reply(pair):
+    """DESIGN 4: the receiver has the message, the sender the handshake as its result."""
+    a, b = pair
+    path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
+    assert a.act(path, "send_l1")["state"] in ("sending", "delivered")
+    assert a.settled(path) == "delivered"
+    assert b.attribute(path, cmbs.CONTENT) == "content of m1"
+    assert a.attribute(path, cmbs.RESULT)["member_description"]["id"] == "b"
+
+
+def test_l2_reaches_everybody(node, pair):
+    """DESIGN 4: every known member gets it and acknowledges it."""
+    a, b = pair
+    c = node("c")
+    c.become("l1", "l2", neighbors=["memory:a-l1"])
+    c.act(cmbs.MEMBER_LOCATION + "c", "check_neighbors")
+    path = a.message("l2")
+    a.act(path, "send_l2")
+    assert a.settled(path) == "delivered"
+    assert [one.attribute(path, cmbs.ORIGIN) for one in (b, c)] == ["a", "a"]
+
+
+def test_a_lost_datagram_is_sent_again(pair):
+    """At least once: what does not arrive is tried again, and the ledger counts the attempts."""
+    a, b = pair
+    a.transport.lose = 3
+    path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
+    a.act(path, "send_l1")
+    assert a.settled(path) == "delivered"
+    assert a.attribute(path, cmbs.DELIVERIES)[0]["attempts"] == 4
+    assert b.attribute(path, cmbs.STATE) == "received"
+
+
+def test_a_lost_answer_is_no_second_message(pair):
+    """Effect once: the receiver acknowledges again and keeps one message."""
+    a, b = pair
+    reply = b.transport.reply
+    lost = []
+    b.transport.reply = lambda peer, data: reply(peer, data) if lost else lost.append(data)
+    path = a.message("l2")
+    a.act(path, "send_l2")
+    assert a.settled(path) == "delivered"
+    assert b.broker.entities.find(cmbs.MESSAGE_LOCATION) == [path]
+
+
+def test_a_member_that_listens_later_gets_it_later(pair):
+    """A member that does not listen on the layer is tried until it does."""
+    a, b = pair
+    b.act(cmbs.MEMBER_LOCATION + "b", "stop_l2")
+    path = a.message("l2")
+    a.act(path, "send_l2")
+    wait_until(lambda: a.attribute(path, cmbs.DELIVERIES)[0]["attempts"] > 1, what="another attempt")
+    b.act(cmbs.MEMBER_LOCATION + "b", "start_l2")
+    assert a.settled(path) == "delivered"
+
+
+def test_what_cannot_be_delivered_expires(pair):
+    """After its deadline a recipient is expired, and the ledger says why."""
+    a, _ = pair
+    path = a.message("l1", l1_socket_receiver_member="memory:nobody", deadline=0.3)
+    a.act(path, "send_l1")
+    assert a.settled(path) == "expired"
+    (entry,) = a.attribute(path, cmbs.DELIVERIES)
+    assert "no answer from memory:nobody" in entry["reason"]
+    assert "gave up after" in entry["reason"]
+
+
+def test_a_refusal_for_good_fails_at_once(pair):
+    """A message that the receiver cannot ever take is failed with the receiver's reason, not tried until its deadline."""
+    a, b = pair
+    b.broker.categories.replace([one for one in shipped_definitions() if one.identifier == cmbs.mixin("l31")])
+    kind = b.broker.categories.registry().kind(cmbs.MESSAGE)
+    narrow = {name: one for name, one in kind.attributes.items() if name != "cmbs.message.executable"}
+    b.broker.categories.replace([type(kind)(kind.scheme, kind.term, attributes=narrow, location=kind.location)])
+    path = a.message("l2")
+    a.act(path, "send_l2")
+    assert a.settled(path) == "failed"
+    assert a.attribute(path, cmbs.DELIVERIES)[0]["reason"].startswith("invalid-attribute")
+
+
+def test_order_is_that_of_acceptance(pair):
+    """DESIGN 5: per sender and recipient, in the order of acceptance."""
+    a, b = pair
+    for number in range(30):
+        a.act(a.message("l2", f"m{number:02}"), "send_l2")
+    assert a.settled(cmbs.MESSAGE_LOCATION + "m29") == "delivered"
+    assert b.broker.entities.find(cmbs.MESSAGE_LOCATION) == a.broker.entities.find(cmbs.MESSAGE_LOCATION)
+
+
+def test_more_than_a_window_gets_through(pair):
+    """What does not fit into memory is read from the store when there is room."""
+    a, b = pair
+    for number in range(200):
+        a.act(a.message("l2", f"m{number:03}"), "send_l2")
+    assert a.settled(cmbs.MESSAGE_LOCATION + "m199") == "delivered"
+    wait_until(lambda: len(b.broker.entities.find(cmbs.MESSAGE_LOCATION)) == 200, what="200 messages")
+
+
+@pytest.mark.parametrize(
+    ("side", "fault"), [(0, "get"), (0, "write"), (0, "find"), (1, "get"), (1, "write"), (1, "find")]
+)
+def test_a_store_that_was_away_loses_nothing(pair, side, fault):
+    """Accepted is accepted: a store that fails for a while, on either side, delays and does no more."""
+    a, _ = pair
+    path = a.message("l2")
+    pair[1].act(cmbs.MEMBER_LOCATION + "b", "stop_l2")
+    a.act(path, "send_l2")
+    wait_until(lambda: a.attribute(path, cmbs.DELIVERIES)[0]["attempts"] > 0, what="an attempt")
+    pair[1].act(cmbs.MEMBER_LOCATION + "b", "start_l2")
+    pair[side].store.faults = {fault}
+    store = pair[side].store
+    wait_until(lambda: store.failures > 2 or (side == 1 and fault == "find"), what="failing operations")
+    store.faults = set()
+    assert a.settled(path) == "delivered"
+
+
+def test_a_full_queue_is_tried_again(pair):
+    """A transport at its bound is no failure of the message."""
+    a, _ = pair
+    a.transport.refuse = QueueFull("full")
+    path = a.message("l2")
+    a.act(path, "send_l2")
+    wait_until(lambda: a.attribute(path, cmbs.DELIVERIES)[0].get("reason") == "full", what="a failed attempt")
+    a.transport.refuse = None
+    assert a.settled(path) == "delivered"
+
+
+def test_the_outbox_outlives_its_engine(pair, tmp_path):
+    """What an earlier engine left unsettled is taken up by the next one."""
+    a, b = pair
+    a.engine.close()
+    path = a.message("l2")
+    a.act(path, "send_l2")
+    transports = Transports(["memory"], {"memory": lambda: MemoryTransport(b.transport._network)})
+    engine = Engine(Settings(home=tmp_path, poll=0.02), a.store, transports, tmp_path / "e2.sock")
+    broker = Broker(Settings(home=tmp_path), a.store, engine)
+    engine.attach(broker.members, broker.outbox, broker.inbox)
+    engine.start()
+    try:
+        assert a.settled(path) == "delivered"
+    finally:
+        engine.close()
+
+
+def test_a_new_engine_listens_where_the_old_one_did(pair, tmp_path):
+    """DESIGN 4: what was listening listens again after a restart."""
+    _, b = pair
+    b.engine.close()
+    transports = Transports(["memory"], {"memory": lambda: MemoryTransport(b.transport._network)})
+    engine = Engine(Settings(home=tmp_path), b.store, transports, tmp_path / "e2.sock")
+    broker = Broker(Settings(home=tmp_path), b.store, engine)
+    engine.attach(broker.members, broker.outbox, broker.inbox)
+    engine.start()
+    listening = broker.members.local().attributes[cmbs.LISTENING]
+    engine.close()
+    assert listening == ["l1", "l2"]
+
+
+def test_a_socket_in_use_is_an_error_answer(pair):
+    """DESIGN 4: a socket that cannot be bound is an answer that names it; nothing is changed by it."""
+    a, b = pair
+    with pytest.raises(SocketUnavailable, match="memory:a-l1"):
+        b.broker.entities.update(cmbs.MEMBER_LOCATION + "b", Draft(attributes={"cmbs.member.l1_socket": "memory:a-l1"}))
+    assert b.act(cmbs.MEMBER_LOCATION + "b", "start_l1")["listening"]["l1"] == "memory:b-l1"
+    assert a.act(cmbs.MEMBER_LOCATION + "a", "stop_l2")["listening"] == {"l1": "memory:a-l1"}
+
+
+def test_starting_and_stopping_are_idempotent(pair):
+    """Twice is once."""
+    a, _ = pair
+    path = cmbs.MEMBER_LOCATION + "a"
+    assert a.act(path, "start_l1") == a.act(path, "start_l1")
+    assert a.act(path, "stop_l1") == a.act(path, "stop_l1") == {"listening": {"l2": "memory:a-l2"}}
+
+
+def test_a_federation_is_found_from_one_neighbor(node):
+    """DESIGN 4: check_neighbors finds everybody, reports who does not answer, and ends in spite of loops."""
+    first, second, third = node("a"), node("b"), node("c")
+    first.become("l1", neighbors=["memory:b-l1"])
+    second.become("l1", neighbors=["memory:c-l1", "memory:a-l1"])
+    third.become("l1", neighbors=["memory:dead"])
+    third.act(cmbs.MEMBER_LOCATION + "c", "check_neighbors")
+    second.act(cmbs.MEMBER_LOCATION + "b", "check_neighbors")
+    report = first.act(cmbs.MEMBER_LOCATION + "a", "check_neighbors")
+    assert {one["member"] for one in report["found"]} == {"b", "c"}
+    assert {one.id for one in first.broker.members.all()} == {"a", "b", "c"}
+    unreachable = third.act(cmbs.MEMBER_LOCATION + "c", "check_neighbors")["unreachable"]
+    assert [one["socket"] for one in unreachable] == ["memory:dead"]
+
+
+def test_a_waiting_send_ends_when_all_is_settled(pair):
+    """The engine answers a wait as soon as no recipient is open, and at the latest when its seconds are over."""
+    a, b = pair
+    path = a.message("l2")
+    a.act(path, "send_l2")
+    assert a.engine.call("wait", {"message": path, "seconds": 10.0}, seconds=12) == {}
+    b.act(cmbs.MEMBER_LOCATION + "b", "stop_l2")
+    a.act(path, "send_l2")
+    assert a.engine.call("wait", {"message": path, "seconds": 0.1}, seconds=2) == {}
+    assert a.attribute(path, cmbs.STATE) == "sending"
+
+
+def test_the_faulty_store_is_faulty():
+    """The fault that these tests rely on is one."""
+    store = FaultyStore()
+    store.faults = {"get"}
+    with pytest.raises(StoreUnavailable):
+        store.get("x")

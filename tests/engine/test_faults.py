@@ -1,0 +1,226 @@
+"""What goes wrong between two commits, at a peer, or for a moment: the outbox goes on, and ends where it should."""
+
+import resource
+import socket
+import threading
+from contextlib import contextmanager, suppress
+from os import close, dup, listdir
+
+from pycmbs.engine import engine as engine_module
+from pycmbs.engine import outbound
+from pycmbs.engine.control import ControlClient
+from pycmbs.errors import StoreUnavailable
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Draft
+from pycmbs.runtime import ThreadRuntime
+from pycmbs.transport.base import Arrival
+from pycmbs.transport.envelope import ACK, MESSAGE, Envelope, encode
+from tests.engine.test_engines import node, pair  # noqa: F401 - fixtures
+from tests.harness import wait_until
+
+MEMBER_A = cmbs.MEMBER_LOCATION + "a"
+
+
+def deep(levels):
+    """JSON text that nests so deep."""
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+@contextmanager
+def muted(inbound):
+    """A receiver that takes nothing in."""
+    keep, inbound.put = inbound.put, lambda _arrival: None
+    yield
+    inbound.put = keep
+
+
+@contextmanager
+def calling(node):  # noqa: F811
+    """A front's connection to a node's engine."""
+    client = ControlClient(node.engine._control_path, ThreadRuntime())
+    yield client
+    for connection in client._idle:
+        connection.close()
+
+
+def test_an_answer_too_deep_to_store_stops_nobody(pair):  # noqa: F811
+    """An acknowledgement that cannot be stored is dropped; other messages are delivered."""
+    a, b = pair
+    inbound = b.engine._inbound
+    answer = inbound._answer
+
+    def poison(arrival, envelope, type, body):
+        if type != ACK:
+            answer(arrival, envelope, type, body)
+            return
+        head = f'{{"cmbs":1,"type":"ack","id":"{envelope.id}","from":"b","body":{{"status":"delivered","reply":'
+        inbound._reply(arrival.peer, (head + deep(400) + "}}").encode())
+
+    inbound._answer = poison
+    path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
+    a.act(path, "send_l1")
+    wait_until(lambda: a.attribute(path, cmbs.DELIVERIES)[0]["attempts"] > 0, what="an attempt")
+    inbound._answer = answer
+    other = a.message("l2", "m2")
+    a.act(other, "send_l2")
+    assert [a.settled(other), a.settled(path)] == ["delivered", "delivered"]
+
+
+def test_a_bad_introduction_does_not_take_messages_with_it(pair):  # noqa: F811
+    """What arrives in the same turn as an introduction that breaks something is taken in all the same."""
+    _, b = pair
+    b.broker.inbox.greet = lambda _body: 1 / 0
+    message = {"kind": cmbs.MESSAGE, "id": "zz", "attributes": {}}
+    body = {"layer": "l2", "round": 1, "deadline": 5, "message": message}
+    envelopes = [Envelope("hello", "h", "x", {}), Envelope(MESSAGE, "i", "a", body)]
+    b.engine._inbound._take([Arrival("memory:b-l2", encode(one), None) for one in envelopes])
+    assert b.attribute(cmbs.MESSAGE_LOCATION + "zz", cmbs.STATE) == "received"
+
+
+def test_a_member_that_listens_on_nothing_can_send(node):  # noqa: F811
+    """Sending needs a member, not a layer of its own."""
+    a, b = node("a"), node("b")
+    a.become()
+    b.become("l1")
+    path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
+    a.act(path, "send_l1")
+    assert a.settled(path) == "delivered"
+
+
+def test_the_origin_is_the_member_there_is_now(pair):  # noqa: F811
+    """After the own member was deleted and another made, messages come from that."""
+    a, b = pair
+    a.broker.entities.delete(MEMBER_A)
+    a.name = "a2"
+    a.become()
+    path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
+    a.act(path, "send_l1")
+    assert a.settled(path) == "delivered"
+    assert b.attribute(path, cmbs.ORIGIN) == "a2"
+
+
+def test_a_state_left_behind_its_rows_is_brought_up_to_date(node, pair, monkeypatch):  # noqa: F811
+    """A kill, or a store that fails, between the commit of the rows and that of the message leaves nothing `sending`."""
+    monkeypatch.setattr(engine_module, "_HOUSEKEEPING_SECONDS", 0.5)
+    a, b = pair
+    c = node("c")
+    c.become("l1", "l2", neighbors=["memory:a-l1"])
+    c.act(cmbs.MEMBER_LOCATION + "c", "check_neighbors")
+    b.engine.close()
+    c.engine.close()
+    outbox, failed = a.broker.outbox, []
+    concluded = outbox._concluded
+
+    def fails_once(path):
+        if not failed:
+            failed.append(path)
+            raise StoreUnavailable("gone for a moment")
+        return concluded(path)
+
+    outbox._concluded = fails_once
+    path = a.message("l2", deadline=0.3)
+    a.act(path, "send_l2")
+    assert a.settled(path) == "expired"
+    assert failed == [path]
+
+
+def test_waiting_for_an_answer_costs_nothing(pair, monkeypatch):  # noqa: F811
+    """While a silent recipient is tried, and rows wait behind that, the outbox rests."""
+    monkeypatch.setattr(outbound, "_PATIENCE", 2.0)
+    a, _ = pair
+    queue = a.engine._outbound
+    for number in range(3):
+        a.act(a.message("l1", f"m{number}", l1_socket_receiver_member="memory:nobody"), "send_l1")
+    wait_until(
+        lambda: any(one.failures and one.flights and one.queue for one in list(queue._routes.values())), 10, "a probe"
+    )
+    assert queue._pause() > 0
+
+
+def test_a_slow_receiver_gets_to_answer(pair):  # noqa: F811
+    """A receiver that takes longer than the first patience is waited for longer the next time."""
+    a, b = pair
+    receive, slow = b.broker.inbox.receive, threading.Event()
+    b.broker.inbox.receive = lambda incoming: slow.wait(0.25) or receive(incoming)
+    path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
+    a.act(path, "send_l1")
+    assert a.settled(path) == "delivered"
+
+
+def test_rows_survive_that_the_own_member_is_deleted(pair):  # noqa: F811
+    """Rows whose sender is gone wait for one, and the ledger says so; the outbox does not stumble."""
+    a, b = pair
+    with muted(b.engine._inbound):
+        path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
+        a.act(path, "send_l1")
+        a.broker.entities.delete(MEMBER_A)
+        a.engine._outbound._bodies.clear()
+        routes = a.engine._outbound._routes
+        wait_until(lambda: any(one.failures > 2 for one in list(routes.values())), what="three pauses")
+    a.name = "a2"
+    a.become()
+    assert a.settled(path) == "delivered"
+
+
+def test_a_lost_settle_is_made_good(pair):  # noqa: F811
+    """A member whose socket changed listens there, also when the engine was not told."""
+    a, _ = pair
+    a.engine._operations["settle"] = lambda _parameters: {}
+    change = {"cmbs": {"member": {"l2_socket": "memory:a-new"}}}
+    a.broker.entities.update(MEMBER_A, Draft(attributes=change))
+    wait_until(lambda: a.engine._bound["l2"] == "memory:a-new", what="the new socket")
+
+
+def test_a_refusal_leaves_the_connection_alone(pair):  # noqa: F811
+    """A recipient that answers, if only with no, is not disconnected: other layers may share the connection."""
+    a, _ = pair
+    forgotten = []
+    a.transport.forget = forgotten.append
+    path = a.message("l1", l1_socket_receiver_member="memory:b-l2", deadline=0.5)
+    a.act(path, "send_l1")
+    assert a.settled(path) == "expired"
+    assert forgotten == []
+
+
+def test_walks_do_not_keep_layers_from_starting(pair):  # noqa: F811
+    """However many walk the federation, the other operations are answered at once."""
+    a, _ = pair
+    a.engine._discovery._seconds = 3.0
+    a.broker.entities.update(MEMBER_A, Draft(attributes={"cmbs": {"member": {"neighbors_socket": ["memory:dead"]}}}))
+    with calling(a) as client:
+        walks = [threading.Thread(target=client.call, args=("discover", {}), kwargs={"seconds": 30}) for _ in range(8)]
+        for walk in walks:
+            walk.start()
+        assert "listening" in client.call("settle", {}, seconds=2)
+        for walk in walks:
+            walk.join()
+
+
+def test_the_control_socket_survives_a_want_of_descriptors(pair):  # noqa: F811
+    """When descriptors are free again, new fronts are answered again."""
+    a, _ = pair
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    with socket.socket(socket.AF_UNIX) as waiting:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, listdir("/proc/self/fd"))) + 1, hard))  # noqa: PTH208
+        try:
+            with suppress(OSError):
+                while True:
+                    taken.append(dup(0))
+            waiting.connect(str(a.engine._control_path))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            for descriptor in taken:
+                close(descriptor)
+    with calling(a) as client:
+        assert "listening" in client.call("settle", {}, seconds=5)
+
+
+def test_stopping_does_not_wait_for_sockets_heard_of(pair):  # noqa: F811
+    """An engine that has heard of more sockets than it can visit stops at once."""
+    a, _ = pair
+    a.engine._discovery.hint(f"memory:dead{number}" for number in range(12_000))
+    closing = threading.Thread(target=a.engine.close)
+    closing.start()
+    closing.join(3.5)
+    assert not closing.is_alive()

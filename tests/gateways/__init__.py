@@ -1,0 +1,1 @@
+"""Tests of the gateway seam: one contract for every implementation."""

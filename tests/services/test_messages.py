@@ -1,0 +1,443 @@
+"""Messages on the sender's side: checked, accepted with one commit, settled, summed up; and the outbox."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from pycmbs.errors import (
+    EngineUnavailable,
+    ImmutableAttribute,
+    InvalidAddress,
+    InvalidAttribute,
+    InvalidRequest,
+    NoLocalMember,
+    NotExecutable,
+    NotSendable,
+    StoreUnavailable,
+)
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, PENDING, SENT, Delivery, moment, summary, timestamp
+from tests.services.world import OWN, add_member, add_message, add_own, make_broker
+
+PATH = cmbs.MESSAGE_LOCATION + "m1"
+
+
+@pytest.fixture
+def broker(store, engine):
+    """A broker with a member of its own that knows two others, a and b."""
+    broker = make_broker(store, engine)
+    add_own(broker, topics=["own.>"])
+    add_member(broker, "a", 1, topics=["net.link"])
+    add_member(broker, "b", 2, topics=["net.*"])
+    return broker
+
+
+def send(broker, layer, **attributes):
+    """Send the message m1."""
+    return broker.entities.act(PATH, Invocation(f"send_{layer}", "", attributes))
+
+
+def settle(broker, state, reason="", answer=None, rows=None):
+    """Have all pending rows come out so."""
+    rows = broker.outbox.pending(after=0, limit=100) if rows is None else rows
+    return broker.outbox.settle([row.settled(state, time.time(), reason, answer) for row in rows])
+
+
+def attributes(broker):
+    """The message's attributes as they are shown."""
+    return broker.entities.get(PATH).attributes
+
+
+def test_accepting_is_one_commit(broker, store):
+    """Rows and message stand or fall together, and the message, which makes the rows valid, is written last."""
+    add_message(broker, "l2")
+    store.batches.clear()
+    send(broker, "l2")
+    (batch,) = store.batches
+    assert [write.type for write in batch] == ["delivery", "delivery", "entity"]
+
+
+def test_a_failed_commit_accepts_nothing(broker, store, engine):
+    """When the store is gone nothing was accepted, and the engine is not woken."""
+    add_message(broker, "l2")
+    store.faults = {"write"}
+    with pytest.raises(StoreUnavailable):
+        send(broker, "l2")
+    assert broker.outbox.pending(after=0, limit=10) == []
+    assert engine.woken == 0
+
+
+def test_the_report_tells_who_gets_it(broker, engine):
+    """A send answers with the ledger so far, and wakes the engine once."""
+    add_message(broker, "l2")
+    report = send(broker, "l2")
+    assert (report["state"], report["recipients"], report["delivered"]) == ("sending", 2, 0)
+    assert [entry["member"] for entry in report["deliveries"]] == ["a", "b"]
+    assert engine.woken == 1
+
+
+@pytest.mark.parametrize(
+    ("layer", "given", "members"),
+    [
+        ("l1", {"l1_socket_receiver_member": "memory:l1-1"}, ["a"]),
+        ("l1", {"l1_socket_receiver_member": "memory:stranger"}, [""]),
+        ("l2", {}, ["a", "b"]),
+        ("l31", {"providers": ["b", "nobody"]}, ["b", "nobody"]),
+        ("l32", {"topics": ["net.disk"]}, ["b"]),
+        ("l4", {"providers": ["a"], "topics": ["net.link"]}, ["a"]),
+        ("l4", {"providers": ["a"], "topics": ["net.disk"]}, []),
+    ],
+)
+def test_each_layer_has_its_recipients(broker, layer, given, members):
+    """DESIGN 4: the table of layers."""
+    add_message(broker, layer, **given)
+    assert [entry["member"] for entry in send(broker, layer)["deliveries"]] == members
+
+
+def test_an_unknown_provider_fails_at_once(broker):
+    """DESIGN 4: a provider that nobody knows is reported, not dropped."""
+    add_message(broker, "l31", providers=["a", "nobody"])
+    entries = send(broker, "l31")["deliveries"]
+    assert [(one["state"], one.get("reason", "")) for one in entries] == [
+        ("pending", ""),
+        ("failed", "no member of that name is known"),
+    ]
+
+
+def test_a_member_without_the_socket_fails_at_once(broker):
+    """Who has no socket of the layer cannot be reached on it."""
+    add_member(broker, "c", 3, l2_socket="")
+    add_message(broker, "l2")
+    assert send(broker, "l2")["deliveries"][-1]["reason"] == "it has no l2 socket"
+
+
+def test_nobody_is_a_failure_with_a_reason(broker):
+    """A message that nobody gets says so, and does not stay under way."""
+    add_message(broker, "l32", topics=["nobody.cares"])
+    report = send(broker, "l32")
+    assert (report["state"], report["reason"]) == ("failed", "nobody is a recipient")
+
+
+def test_a_dry_run_sends_nothing(broker, engine, store):
+    """DESIGN 5: it lists the recipients and why each matched."""
+    add_message(broker, "l4", providers=["a", "x"], topics=["net.link"])
+    before = store.head("entity")
+    plan = send(broker, "l4", dry_run=True)
+    assert [one["member"] for one in plan["recipients"]] == ["a"]
+    assert "interested in net.link" in plan["recipients"][0]["why"]
+    assert plan["unknown"] == ["x"]
+    assert (store.head("entity"), engine.woken) == (before, 0)
+
+
+def test_sending_while_sending_is_once(broker):
+    """A message that is being sent is not sent twice."""
+    add_message(broker, "l2")
+    send(broker, "l2")
+    rows = broker.outbox.pending(after=0, limit=10)
+    send(broker, "l2")
+    assert broker.outbox.pending(after=0, limit=10) == rows
+
+
+def test_two_sends_at_once_are_one(broker, store):
+    """The loser of the race reports what the winner accepted."""
+    add_message(broker, "l2")
+    store.before_write = lambda: send(broker, "l2")
+    assert send(broker, "l2")["recipients"] == 2
+    assert len(broker.outbox.pending(after=0, limit=10)) == 2
+
+
+def test_a_settled_message_may_be_sent_again(broker):
+    """Another send is another round, and the ledger is that of the last one."""
+    add_message(broker, "l2")
+    send(broker, "l2")
+    first = broker.outbox.pending(after=0, limit=10)[0].round
+    settle(broker, DELIVERED)
+    assert send(broker, "l2")["state"] == "sending"
+    rows = broker.outbox.pending(after=0, limit=10)
+    assert len(rows) == 2
+    assert all(row.round > first for row in rows)
+    assert len(attributes(broker)[cmbs.DELIVERIES]) == 2
+
+
+def test_a_change_made_meanwhile_is_respected(broker, store):
+    """An update that was faster stays: what is sent is what is stored."""
+    add_message(broker, "l2")
+    store.before_write = lambda: broker.entities.update(PATH, Draft(attributes={cmbs.CONTENT: "new"}))
+    send(broker, "l2")
+    (row, _) = broker.outbox.pending(after=0, limit=10)
+    assert broker.outbox.outgoing(row)["message"]["attributes"]["cmbs"]["message"]["message_content"] == "new"
+
+
+@pytest.mark.parametrize("value", ["false", "False", False])
+def test_what_is_not_sendable_is_refused(broker, value):
+    """DESIGN 4: sendable false, in any spelling."""
+    add_message(broker, "l2", sendable=value)
+    with pytest.raises(NotSendable):
+        send(broker, "l2")
+
+
+def test_a_message_is_sent_on_its_layer(broker):
+    """A message that says l2 cannot be sent on another layer, though it has that mixin."""
+    given = {cmbs.LAYER: "l2", cmbs.RECEIVER: "memory:l1-1"}
+    broker.entities.create(
+        cmbs.MESSAGE_LOCATION, [Draft(id="m1", mixins=(cmbs.mixin("l1"), cmbs.mixin("l2")), attributes=given)]
+    )
+    with pytest.raises(NotSendable):
+        send(broker, "l1")
+
+
+def test_sending_needs_a_member():
+    """Without a local member nobody can be the sender; the hint says what to do."""
+    broker = make_broker()
+    add_message(broker, "l2")
+    with pytest.raises(NoLocalMember) as caught:
+        send(broker, "l2")
+    assert cmbs.MEMBER_LOCATION in caught.value.hint
+
+
+@pytest.mark.parametrize("layer", ["l1", "l31", "l32", "l4"])
+def test_a_message_must_say_whom_it_is_for(broker, layer):
+    """A layer's addressing attribute is needed when it is sent."""
+    add_message(broker, layer)
+    with pytest.raises(InvalidRequest):
+        send(broker, layer)
+
+
+@pytest.mark.parametrize(
+    "options", [{"wait": -1}, {"wait": 61}, {"wait": "1"}, {"wait": True}, {"dry_run": "yes"}, {"x": 1}]
+)
+def test_wrong_options_are_refused(broker, options):
+    """Wait is 0 to 60 seconds, dry_run a boolean, and there is nothing else."""
+    add_message(broker, "l2")
+    with pytest.raises(InvalidRequest):
+        send(broker, "l2", **options)
+
+
+def test_waiting_is_the_engines(broker, engine):
+    """A send that waits has the engine tell when all is settled."""
+    add_message(broker, "l2")
+    send(broker, "l2", wait=3)
+    assert engine.calls == [("wait", {"message": PATH, "seconds": 3.0})]
+
+
+def test_an_engine_that_is_away_does_not_undo_the_acceptance(broker, engine):
+    """The message is in the outbox: the report says how far it is."""
+    add_message(broker, "l2")
+    engine.error = EngineUnavailable("gone")
+    assert send(broker, "l2", wait=3)["state"] == "sending"
+
+
+@pytest.mark.parametrize(
+    ("layer", "given", "error"),
+    [
+        ("l1", {"cmbs_layer": "l2"}, InvalidRequest),
+        ("l1", {"l1_socket_receiver_member": "nonsense"}, InvalidAddress),
+        ("l31", {"providers": [5]}, InvalidRequest),
+        ("l32", {"topics": [""]}, InvalidRequest),
+        ("l2", {"deadline": 0}, InvalidRequest),
+        ("l2", {"deadline": 10**9}, InvalidRequest),
+        ("l2", {"sendable": "maybe"}, InvalidAttribute),
+        ("l2", {"state": "delivered"}, ImmutableAttribute),
+        ("l2", {"deliveries": [1]}, ImmutableAttribute),
+    ],
+)
+def test_a_wrong_message_is_refused(broker, layer, given, error):
+    """Messages are checked when they are made, not when they are sent."""
+    with pytest.raises(error):
+        add_message(broker, layer, **given)
+
+
+@pytest.mark.parametrize("layer", ["l1", "l2", "l31", "l32", "l4"])
+def test_the_layer_follows_from_the_mixin(broker, layer):
+    """A message with one layer's mixin need not say its layer."""
+    assert add_message(broker, layer).attributes[cmbs.LAYER] == layer
+
+
+def test_what_goes_out_is_the_content_and_no_secret(broker):
+    """The envelope holds the message, its sender and how long there is; what only concerns the sender stays."""
+    add_message(broker, "l2", deadline=100)
+    send(broker, "l2")
+    (row, _) = broker.outbox.pending(after=0, limit=10)
+    body = broker.outbox.outgoing(row)
+    sent = body["message"]["attributes"]["cmbs"]["message"]
+    assert (body["layer"], body["round"], body["description"]["id"]) == ("l2", row.round, OWN)
+    assert (sent["message_content"], sent["origin"], sent["path_history"]) == ("hello", OWN, [f"urn:uuid:{OWN}"])
+    assert {"state", "result", "deliveries", "deadline"}.isdisjoint(sent)
+    assert 95 < body["deadline"] <= 100
+
+
+def test_a_message_that_is_gone_does_not_go_out(broker):
+    """What was deleted after it was accepted is sent to nobody any more."""
+    add_message(broker, "l2")
+    send(broker, "l2")
+    rows = broker.outbox.pending(after=0, limit=10)
+    broker.entities.delete(PATH)
+    assert broker.outbox.pending(after=0, limit=10) == []
+    assert broker.outbox.outgoing(rows[0]) is None
+    assert settle(broker, DELIVERED, rows=rows) == ([None, None], set())
+
+
+def test_a_store_that_is_gone_is_no_deleted_message(broker, store):
+    """What cannot be read now is not gone: the row must stay in the outbox."""
+    add_message(broker, "l2")
+    send(broker, "l2")
+    (row, _) = broker.outbox.pending(after=0, limit=10)
+    store.faults = {"get"}
+    with pytest.raises(StoreUnavailable):
+        broker.outbox.outgoing(row)
+
+
+def test_settling_one_of_many(broker):
+    """A message is under way until its last recipient is settled."""
+    add_message(broker, "l2")
+    send(broker, "l2")
+    first, second = broker.outbox.pending(after=0, limit=10)
+    assert settle(broker, DELIVERED, rows=[first])[1] == set()
+    assert attributes(broker)[cmbs.STATE] == "sending"
+    assert settle(broker, EXPIRED, "gave up", rows=[second])[1] == {PATH}
+    assert attributes(broker)[cmbs.STATE] == "partial"
+
+
+def test_the_answer_to_l1_is_the_result(broker, store):
+    """DESIGN 4: L1 is request and reply; row and message are settled with one commit."""
+    add_message(broker, "l1", l1_socket_receiver_member="memory:l1-1")
+    send(broker, "l1")
+    rows = broker.outbox.pending(after=0, limit=10)
+    store.batches.clear()
+    settle(broker, DELIVERED, answer={"member_description": {}}, rows=rows)
+    assert [[write.type for write in batch] for batch in store.batches] == [["delivery", "entity"]]
+    assert (attributes(broker)[cmbs.STATE], attributes(broker)[cmbs.RESULT]) == (
+        "delivered",
+        {"member_description": {}},
+    )
+
+
+def test_settling_respects_a_change_made_meanwhile(broker, store):
+    """A client's update and the outcome are both kept."""
+    add_message(broker, "l1", l1_socket_receiver_member="memory:l1-1")
+    send(broker, "l1")
+    rows = broker.outbox.pending(after=0, limit=10)
+    store.before_write = lambda: broker.entities.update(PATH, Draft(title="changed"))
+    stored, concluded = settle(broker, DELIVERED, rows=rows)
+    assert (stored[0].state, concluded) == (DELIVERED, {PATH})
+    assert (broker.entities.get(PATH).title, attributes(broker)[cmbs.STATE]) == ("changed", "delivered")
+
+
+def test_an_attempt_is_in_the_ledger(broker):
+    """The ledger shows attempts and the reason of the last failure while it goes on."""
+    add_message(broker, "l1", l1_socket_receiver_member="memory:l1-1")
+    send(broker, "l1")
+    (row,) = broker.outbox.pending(after=0, limit=10)
+    broker.outbox.settle([replace(row, state=SENT, attempts=3, reason="no answer", updated=time.time())])
+    (entry,) = attributes(broker)[cmbs.DELIVERIES]
+    assert (entry["state"], entry["attempts"], entry["reason"]) == ("sent", 3, "no answer")
+    assert attributes(broker)[cmbs.STATE] == "sending"
+
+
+def test_rows_are_in_the_order_of_acceptance(broker):
+    """DESIGN 5: per recipient, in the order in which messages were accepted."""
+    for id in ("m1", "m2", "m3"):
+        add_message(broker, "l2", id)
+    for id in ("m2", "m1", "m3"):
+        broker.entities.act(cmbs.MESSAGE_LOCATION + id, Invocation("send_l2"))
+    rows = broker.outbox.pending(after=0, limit=10, route="a|l2")
+    assert [row.message[-2:] for row in rows] == ["m2", "m1", "m3"]
+    assert broker.outbox.pending(after=rows[1].number, limit=10, route="a|l2") == rows[2:]
+
+
+def test_the_overdue_are_found(broker):
+    """A row is overdue once its deadline has passed, and never again once it is settled."""
+    add_message(broker, "l1", deadline=10, l1_socket_receiver_member="memory:l1-1")
+    send(broker, "l1")
+    assert broker.outbox.overdue(time.time() + 5, 10) == []
+    (row,) = broker.outbox.overdue(time.time() + 11, 10)
+    settle(broker, EXPIRED, rows=[row])
+    assert broker.outbox.overdue(time.time() + 11, 10) == []
+    assert attributes(broker)[cmbs.STATE] == "expired"
+
+
+def test_a_recipient_is_found_where_it_is_now(broker):
+    """A member that moved after the acceptance gets the message at its new socket."""
+    add_message(broker, "l31", providers=["a"])
+    send(broker, "l31")
+    (row,) = broker.outbox.pending(after=0, limit=10)
+    broker.entities.update(cmbs.MEMBER_LOCATION + "a", Draft(attributes={"cmbs.member.l31_socket": "memory:moved"}))
+    assert broker.outbox.address(row) == "memory:moved"
+
+
+def test_what_is_not_executable_is_not_executed(broker):
+    """Executable false is respected here too."""
+    add_message(broker, "l2", executable="false", message_content={"operation": "list", "target": "/"})
+    with pytest.raises(NotExecutable):
+        broker.entities.act(PATH, Invocation("execute"))
+
+
+def test_a_message_is_executed_here(broker):
+    """An operation in the content is performed, and what comes of it is the result."""
+    add_message(broker, "l2", message_content={"operation": "list", "target": "/cmbs/message/"})
+    assert broker.entities.act(PATH, Invocation("execute")) == {"result": {"locations": [PATH]}}
+    assert attributes(broker)[cmbs.RESULT] == {"locations": [PATH]}
+
+
+def test_a_failed_execution_is_a_result(broker):
+    """What the operation was refused with is answered and kept."""
+    add_message(broker, "l2", message_content={"operation": "read", "target": "/nowhere/x"})
+    with pytest.raises(Exception, match="no entity"):
+        broker.entities.act(PATH, Invocation("execute"))
+    assert attributes(broker)[cmbs.RESULT]["error"]["code"] == "unknown-entity"
+
+
+@pytest.mark.parametrize(
+    "content", ["hello", None, {}, {"operation": 5}, {"operation": "fly", "target": "/"}, {"operation": "read"}]
+)
+def test_what_is_no_operation_cannot_be_executed(broker, content):
+    """Content that holds no operation is an InvalidRequest."""
+    add_message(broker, "l2", message_content=content)
+    with pytest.raises(InvalidRequest):
+        broker.entities.act(PATH, Invocation("execute"))
+
+
+ROW = Delivery("/m", 1, 0, 1, "a", "s", "l1", 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("states", "state"),
+    [
+        ([], "failed"),
+        ([PENDING], "sending"),
+        ([SENT, DELIVERED], "sending"),
+        ([DELIVERED, DELIVERED], "delivered"),
+        ([DELIVERED, FAILED], "partial"),
+        ([DELIVERED, EXPIRED], "partial"),
+        ([FAILED, EXPIRED], "failed"),
+        ([EXPIRED, EXPIRED], "expired"),
+        ([FAILED], "failed"),
+    ],
+)
+def test_a_message_is_summed_up(states, state):
+    """DESIGN 5: the least settled row decides, then the worst."""
+    assert summary(replace(ROW, state=one) for one in states) == state
+
+
+def test_moments_sort_as_times():
+    """A time as a key sorts as text as the times do."""
+    times = [0.0, 0.001, 9.5, 10.0, 1e9, 1.7e9 + 0.001, 1e12]
+    assert sorted(map(moment, times)) == list(map(moment, times))
+
+
+def test_times_are_rfc_3339():
+    """RFC 3339, UTC, milliseconds."""
+    assert timestamp(0.1234) == "1970-01-01T00:00:00.123Z"
+
+
+def test_a_message_made_anew_is_another_one(broker):
+    """A message that was deleted and created again under its id is not taken for the old one."""
+    rounds = []
+    for _ in range(2):
+        add_message(broker, "l2")
+        send(broker, "l2")
+        rounds.append(broker.outbox.pending(after=0, limit=10)[0].round)
+        broker.entities.delete(PATH)
+    assert rounds[0] != rounds[1]

@@ -1,0 +1,99 @@
+"""A broker for the tests of its services: the memory store, a store that fails on demand, and an engine that remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pycmbs.broker import Broker, shipped_definitions
+from pycmbs.config import Settings
+from pycmbs.errors import CmbsError, StoreUnavailable
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Draft, Entity
+from pycmbs.store.base import Store
+from pycmbs.store.memory import MemoryStore
+
+OWN = "996ad860-2a9a-504f-8861-aeafd0b2ae29"
+CATEGORIES = tuple(shipped_definitions())
+
+
+class FakeEngine:
+    """An :class:`~pycmbs.services.link.EngineLink` that notes what it is asked, and answers or fails as told."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.woken = 0
+        self.error: CmbsError | None = None
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def call(self, operation: str, parameters: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+        self.calls.append((operation, parameters))
+        if self.error is not None:
+            raise self.error
+        return {"answered": operation}
+
+
+class FaultyStore(MemoryStore):
+    """The memory store, but ``faults`` says of each operation what it raises, and ``before_write`` who is faster."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.faults: set[str] = set()
+        self.failures = 0
+        self.before_write: Callable[[], None] | None = None
+        self.batches: list[list[Any]] = []
+
+    def _check(self, operation: str) -> None:
+        if operation in self.faults:
+            self.failures += 1
+            raise StoreUnavailable("the store is gone")
+
+    def write_batches(self, batches: Any) -> Any:
+        self._check("write")
+        other, self.before_write = self.before_write, None
+        if other is not None:
+            other()
+        self.batches += batches
+        return super().write_batches(batches)
+
+    def find(self, query: Any) -> Any:
+        self._check("find")
+        return super().find(query)
+
+    def get(self, id: str) -> Any:
+        self._check("get")
+        return super().get(id)
+
+
+def make_broker(store: Store | None = None, engine: FakeEngine | None = None, *, shipped: bool = True) -> Broker:
+    """The services of one process. ``shipped``: with the broker's own definitions."""
+    broker = Broker(Settings(home=Path("/nowhere")), store or FaultyStore(), engine or FakeEngine())
+    if shipped:
+        broker.categories.ship(CATEGORIES)
+    return broker
+
+
+def member(id: str, number: int = 0, **attributes: Any) -> Draft:
+    """A member's description; ``number`` makes its sockets its own."""
+    sockets = {f"{layer}_socket": f"memory:{layer}-{number}" for layer in ("l1", "l2", "l31", "l32", "l4")}
+    return Draft(cmbs.MEMBER, id, attributes={"cmbs": {"member": {**sockets, **attributes}}})
+
+
+def add_member(broker: Broker, id: str, number: int = 0, **attributes: Any) -> Entity:
+    """Another broker's member, unless it says that it is local."""
+    return broker.entities.create(cmbs.MEMBER_LOCATION, [member(id, number, **{"local": "false", **attributes})])[0]
+
+
+def add_own(broker: Broker, **attributes: Any) -> Entity:
+    """The broker's own member."""
+    return add_member(broker, OWN, 0, local="true", **attributes)
+
+
+def add_message(broker: Broker, layer: str, id: str = "m1", **attributes: Any) -> Entity:
+    """A message of a layer."""
+    given = {"cmbs": {"message": {"message_content": "hello", **attributes}}}
+    draft = Draft(cmbs.MESSAGE, id, (cmbs.mixin(layer),), given)
+    return broker.entities.create(cmbs.MESSAGE_LOCATION, [draft])[0]

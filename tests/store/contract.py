@@ -1,0 +1,248 @@
+"""What every store promises. Each implementation's test module runs this suite with a ``store`` fixture of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pycmbs.errors import RevisionConflict
+from pycmbs.store.base import Batch, Document, Query, Store, Write
+from tests.store import oracle
+
+
+def create(id: str, *, type: str = "thing", body: dict[str, Any] | None = None, **keys: str | Sequence[str]) -> Write:
+    """The write that creates a document; a key is one value or several."""
+    several = {name: (value,) if isinstance(value, str) else tuple(value) for name, value in keys.items()}
+    return Write(id, type, {"id": id} if body is None else body, several)
+
+
+def ids(documents: Sequence[Document]) -> list[str]:
+    """Their ids, in their order."""
+    return [one.id for one in documents]
+
+
+class StoreContract:
+    """Derive, give it a fixture ``store``, and every promise of :class:`~pycmbs.store.base.Store` is checked."""
+
+    def test_a_created_document_is_read_as_it_was_written(self, store: Store) -> None:
+        """Body and keys come back as they were given, with a revision and a number."""
+        body = {"text": "ünïcode\0 €", "deep": {"list": [1, 2.5, None, True]}}
+        (written,) = store.write([create("a", body=body, colour=("red", "blue"), empty=())])
+        assert written == store.get("a")
+        assert (written.body, written.keys, written.type) == (body, {"colour": ("red", "blue")}, "thing")
+        assert written.revision
+        assert written.number > 0
+
+    def test_what_is_not_there_is_none(self, store: Store) -> None:
+        """Neither an unknown nor a deleted id has a document."""
+        (written,) = store.write([create("a")])
+        (deleted,) = store.write([Write("a", "thing", revision=written.revision, delete=True)])
+        assert (deleted.body, dict(deleted.keys)) == ({}, {})
+        assert store.get("a") is None
+        assert store.get("b") is None
+        assert store.get_many(["a", "b"]) == {}
+
+    def test_an_id_is_created_once(self, store: Store) -> None:
+        """Creating what exists is a conflict that names the document, and changes nothing."""
+        (first,) = store.write([create("a", body={"n": 1})])
+        with pytest.raises(RevisionConflict) as caught:
+            store.write([create("a", body={"n": 2})])
+        assert caught.value.data["id"] == "a"
+        assert store.get("a") == first
+
+    def test_a_deleted_id_may_be_created_again(self, store: Store) -> None:
+        """It is a new document then: with a revision and a number that were never used."""
+        (first,) = store.write([create("a")])
+        store.write([Write("a", "thing", revision=first.revision, delete=True)])
+        (second,) = store.write([create("a")])
+        assert second.number > first.number
+        assert second.revision != first.revision
+        assert store.get("a") == second
+
+    def test_an_update_keeps_the_number_and_changes_the_revision(self, store: Store) -> None:
+        """Order of creation survives updates."""
+        first, other = store.write([create("a", colour="red"), create("b", colour="red")])
+        (updated,) = store.write([Write("a", "thing", {"n": 2}, {"colour": ("red",)}, revision=first.revision)])
+        assert updated.number == first.number
+        assert updated.revision not in {first.revision, other.revision}
+        assert ids(store.find(Query("thing", {"colour": "red"}))) == ["a", "b"]
+
+    @pytest.mark.parametrize("delete", [False, True])
+    def test_a_stale_revision_is_refused(self, store: Store, delete: bool) -> None:
+        """Neither an update nor a deletion hits a document that was changed meanwhile, or is of another type."""
+        (first,) = store.write([create("a")])
+        (second,) = store.write([Write("a", "thing", {"n": 2}, revision=first.revision)])
+        for type, revision in (("thing", first.revision), ("other", second.revision), ("thing", "")):
+            with pytest.raises(RevisionConflict):
+                store.write([Write("a", type, {"n": 3}, revision=revision, delete=delete)])
+        assert store.get("a") == second
+
+    def test_a_revision_of_nothing_is_refused(self, store: Store) -> None:
+        """An update of what was deleted, or never was, is a conflict."""
+        (first,) = store.write([create("a")])
+        store.write([Write("a", "thing", revision=first.revision, delete=True)])
+        for id in ("a", "never"):
+            with pytest.raises(RevisionConflict):
+                store.write([Write(id, "thing", revision=first.revision)])
+        assert store.find(Query("thing")) == []
+
+    def test_a_refused_batch_leaves_no_trace(self, store: Store) -> None:
+        """Not a document, not a key, not a change, not a head; and the others of the call are written."""
+        store.write([create("taken")])
+        head, (_, cursor) = store.head("new"), store.changes("")
+        refused = [create("a", type="new", colour="red"), create("taken"), create("b", type="new")]
+        bad, good = store.write_batches([refused, [create("c", colour="red")]])
+        assert isinstance(bad, RevisionConflict)
+        assert bad.data["id"] == "taken"
+        assert not isinstance(good, RevisionConflict)
+        assert ids(good) == ["c"]
+        assert store.get_many(["a", "b", "c"]).keys() == {"c"}
+        assert (store.head("new"), store.count(Query("new"))) == (head, 0)
+        assert [change.id for change in store.changes(cursor)[0]] == ["c"]
+
+    def test_later_batches_see_earlier_ones(self, store: Store) -> None:
+        """Of two batches of one call that create the same document, the second is refused."""
+        first, second, third = store.write_batches([[create("a")], [create("a")], [create("b")]])
+        assert isinstance(second, RevisionConflict)
+        assert [type(first), type(third)] == [list, list]
+
+    def test_no_batches_are_no_writes(self, store: Store) -> None:
+        """An empty call, and an empty batch, change nothing."""
+        empty: list[Batch] = []
+        assert store.write_batches(empty) == []
+        assert store.write([]) == []
+        assert store.changes("")[0] == []
+
+    def test_find_is_in_order_of_creation_and_pages(self, store: Store) -> None:
+        """Pages by number and limit are the whole list, each document once."""
+        store.write([create(f"{9 - number}", colour="red" if number % 2 else "blue") for number in range(9)])
+        query, found = Query("thing", {"colour": "blue"}, limit=2), []
+        while page := store.find(query):
+            found += page
+            query = Query("thing", {"colour": "blue"}, after=page[-1].number, limit=2)
+        assert ids(found) == ["9", "7", "5", "3", "1"]
+        assert found == store.find(Query("thing", {"colour": "blue"}))
+        assert store.find(Query("thing", limit=0)) == []
+
+    def test_equals_are_all_required(self, store: Store) -> None:
+        """A document matches when each name has the value among its values, and the type is right."""
+        store.write([create("a", x=("1", "2"), y="1"), create("b", x="1", y="2"), create("c", x="1"), create("d")])
+        store.write([create("e", type="other", x="1", y="1")])
+        assert ids(store.find(Query("thing", {"x": "1"}))) == ["a", "b", "c"]
+        assert ids(store.find(Query("thing", {"x": "2", "y": "1"}))) == ["a"]
+        assert store.find(Query("thing", {"y": "1", "z": "1"})) == []
+        assert store.count(Query("thing", {"x": "1"}, limit=1)) == 3
+        assert store.count(Query("thing")) == 4
+
+    def test_keys_follow_the_document(self, store: Store) -> None:
+        """An update replaces the keys, a deletion removes them."""
+        first, other = store.write([create("a", x=("1", "2")), create("b", x="2")])
+        (second,) = store.write([Write("a", "thing", {}, {"x": ("2", "3")}, revision=first.revision)])
+        assert store.find(Query("thing", {"x": "1"})) == []
+        assert store.find(Query("thing", {"x": "3"})) == [second]
+        store.write([Write("a", "thing", revision=second.revision, delete=True)])
+        assert store.find(Query("thing", {"x": "2"})) == [other]
+        assert store.count(Query("thing", {"x": "3"})) == 0
+
+    def test_below_is_strict_and_by_code_point(self, store: Store) -> None:
+        """A value that sorts before the bound matches, the bound itself does not."""
+        values = {"a": "2026-01-01", "b": "2026-01-02", "c": "\U0001f600", "d": "\uffff", "e": "long" * 99}
+        store.write([create(id, due=value, x="1") for id, value in values.items()])
+        assert ids(store.find(Query("thing", below=("due", "2026-01-02")))) == ["a"]
+        assert ids(store.find(Query("thing", {"x": "1"}, below=("due", "\U0001f600")))) == ["a", "b", "d", "e"]
+        assert ids(store.find(Query("thing", below=("due", "longl")))) == ["a", "b"]
+        assert store.count(Query("thing", {"x": "2"}, below=("due", "z"))) == 0
+        assert store.count(Query("thing", below=("other", "z"))) == 0
+
+    def test_long_values_are_told_apart(self, store: Store) -> None:
+        """Values of any length are equal only if they are, and one document may have many."""
+        long = "x" * 5000
+        store.write([create("a", x=long), create("b", x=long + "y"), create("c", x=[str(n) for n in range(500)])])
+        assert ids(store.find(Query("thing", {"x": long}))) == ["a"]
+        assert ids(store.find(Query("thing", {"x": long + "y"}))) == ["b"]
+        assert ids(store.find(Query("thing", {"x": "499"}))) == ["c"]
+
+    def test_the_feed_has_each_document_once_with_its_latest_state(self, store: Store) -> None:
+        """Oldest change first; a deleted document is a change without a document."""
+        a, b, _ = store.write([create("a"), create("b"), create("c")])
+        _, cursor = store.changes("")
+        (a2,) = store.write([Write("a", "thing", {"n": 2}, revision=a.revision)])
+        store.write([Write("b", "thing", revision=b.revision, delete=True)])
+        changes, end = store.changes(cursor)
+        assert [(one.id, one.type, one.document) for one in changes] == [("a", "thing", a2), ("b", "thing", None)]
+        assert [one.id for one in store.changes("")[0]] == ["c", "a", "b"]
+        assert store.changes(end) == ([], end)
+
+    def test_the_feed_narrows_and_pages(self, store: Store) -> None:
+        """Following with a limit gives the same as at once, also for some types only."""
+        store.write([create(f"{n}", type=("x", "y", "z")[n % 3]) for n in range(12)])
+        found, cursor = [], ""
+        while True:
+            changes, cursor = store.changes(cursor, types=["x", "z"], limit=3)
+            if not changes:
+                break
+            assert len(changes) <= 3
+            found += [one.id for one in changes]
+        assert found == ["0", "2", "3", "5", "6", "8", "9", "11"]
+        store.write([create("new", type="z")])
+        assert [one.id for one in store.changes(cursor, types=["x", "z"])[0]] == ["new"]
+
+    def test_a_head_changes_with_its_type_only(self, store: Store) -> None:
+        """Every creation, update and deletion gives a new token, which others' writes leave alone."""
+        heads = [store.head("thing")]
+        (first,) = store.write([create("a")])
+        heads.append(store.head("thing"))
+        (second,) = store.write([Write("a", "thing", {"n": 2}, revision=first.revision)])
+        heads.append(store.head("thing"))
+        store.write([Write("a", "thing", revision=second.revision, delete=True)])
+        heads.append(store.head("thing"))
+        store.write([create("b", type="other")])
+        assert len(set(heads)) == 4
+        assert store.head("thing") == heads[-1]
+
+    def test_compact_forgets_the_oldest_marks(self, store: Store) -> None:
+        """Documents and the newest marks stay, and so do revisions and heads."""
+        made = store.write([create(f"{n}") for n in range(6)])
+        for one in made[:5]:
+            store.write([Write(one.id, "thing", revision=one.revision, delete=True)])
+        head = store.head("thing")
+        assert store.compact(keep=2) == 3
+        assert [one.id for one in store.changes("")[0]] == ["5", "3", "4"]
+        assert (store.compact(keep=2), store.compact(keep=0)) == (0, 2)
+        assert [one.id for one in store.changes("")[0]] == ["5"]
+        assert store.head("thing") == head
+        assert store.get("5") == made[5]
+
+    def test_one_of_many_threads_wins(self, store: Store) -> None:
+        """Of writers with the same revision exactly one succeeds, and no write is lost."""
+        store.write([create("a", body={"n": 0})])
+
+        def count_up() -> None:
+            for _ in range(20):
+                while True:
+                    now = store.get("a")
+                    assert now is not None
+                    change = Write("a", "thing", {"n": now.body["n"] + 1}, revision=now.revision)
+                    if not isinstance(store.write_batches([[change]])[0], RevisionConflict):
+                        break
+
+        threads = [threading.Thread(target=count_up) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        final = store.get("a")
+        assert final is not None
+        assert final.body == {"n": 80}
+
+    def test_it_does_what_a_dictionary_would_do(self, store: Store) -> None:
+        """Any sequence of writes leaves what a model of a few lines says, for every kind of question."""
+        oracle.check(store)
+
+    def test_closing_twice_is_closing(self, store: Store) -> None:
+        """Close is idempotent."""
+        assert store.close() is None
+        assert store.close() is None

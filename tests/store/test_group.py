@@ -1,0 +1,239 @@
+"""Group commit keeps the contract in front of the embedded store; writers share commits, not each other's errors."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pycmbs.errors import QueueFull, RevisionConflict, StoreUnavailable
+from pycmbs.runtime import ThreadRuntime
+from pycmbs.store.base import Batch, Store
+from pycmbs.store.group import GroupCommit, Outcome
+from pycmbs.store.memory import MemoryStore
+from pycmbs.store.sqlite import SqliteStore
+from tests.harness import wait_until
+from tests.store.contract import StoreContract, create
+from tests.store.faulty import FaultyStore
+
+
+class TestGroupCommit(StoreContract):
+    """The contract."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        runtime = ThreadRuntime()
+        store = GroupCommit(SqliteStore.open("", home=tmp_path, runtime=runtime), runtime)
+        yield store
+        store.close()
+
+
+class GateStore(FaultyStore):
+    """A store whose writes wait while the gate is shut, and note how many batches came together."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore())
+        self.gate = threading.Event()
+        self.groups: list[int] = []
+
+    def write_batches(self, batches: Sequence[Batch]) -> Outcome:
+        self.groups.append(len(batches))
+        assert self.gate.wait(10)
+        if any(write.id == "poison" for batch in batches for write in batch):
+            raise TypeError("poison cannot be encoded")
+        return super().write_batches(batches)
+
+
+@pytest.fixture
+def inner() -> GateStore:
+    """The store behind the group commit; its gate is shut."""
+    return GateStore()
+
+
+@pytest.fixture
+def store(inner: GateStore) -> GroupCommit:
+    """Group commit in front of it, with a low bound."""
+    return GroupCommit(inner, ThreadRuntime(), bound=40)
+
+
+class Callers:
+    """Concurrent callers of ``write`` and what each came to."""
+
+    def __init__(self, store: GroupCommit) -> None:
+        self._store = store
+        self._threads: list[threading.Thread] = []
+        self.outcomes: dict[str, object] = {}
+
+    def start(self, *ids: str) -> None:
+        """One thread each, waiting for the commit when this returns."""
+        for id in ids:
+            before = len(self._store._pending)
+            self._threads.append(threading.Thread(target=self._write, args=(id,)))
+            self._threads[-1].start()
+            wait_until(lambda before=before: len(self._store._pending) > before or not self._store._flushing)
+
+    def _write(self, id: str) -> None:
+        try:
+            self.outcomes[id] = self._store.write([create(id)])[0].id
+        except Exception as exc:  # noqa: BLE001 - an outcome, for the test to judge
+            self.outcomes[id] = exc
+
+    def join(self) -> dict[str, object]:
+        """All outcomes."""
+        for thread in self._threads:
+            thread.join(20)
+        return self.outcomes
+
+
+@pytest.fixture
+def callers(store: GroupCommit, inner: GateStore) -> Callers:
+    """Callers of it, of which ``first`` is in a commit of its own that waits at the gate."""
+    made = Callers(store)
+    thread = threading.Thread(target=made._write, args=("first",))
+    thread.start()
+    made._threads.append(thread)
+    wait_until(lambda: inner.groups == [1])
+    return made
+
+
+def test_concurrent_writers_share_a_commit(callers: Callers, inner: GateStore) -> None:
+    """All 32 that came during one commit are in the next."""
+    ids = [f"{n}" for n in range(32)]
+    callers.start(*ids)
+    inner.gate.set()
+    assert callers.join() == {id: id for id in ["first", *ids]}
+    assert inner.groups == [1, 32]
+
+
+def test_a_group_is_bounded(inner: GateStore) -> None:
+    """No more callers than ``most`` are in one commit."""
+    callers = Callers(GroupCommit(inner, ThreadRuntime(), most=4))
+    thread = threading.Thread(target=callers._write, args=("first",))
+    thread.start()
+    wait_until(lambda: inner.groups == [1])
+    callers.start(*[f"{n}" for n in range(10)])
+    inner.gate.set()
+    thread.join(10)
+    assert len(callers.join()) == 11
+    assert inner.groups == [1, 4, 4, 2]
+
+
+def test_a_conflict_reaches_only_its_caller(callers: Callers, inner: GateStore) -> None:
+    """The others of the group are written."""
+    inner._store.write([create("taken")])
+    callers.start("a", "taken", "b")
+    inner.gate.set()
+    outcomes = callers.join()
+    assert isinstance(outcomes.pop("taken"), RevisionConflict)
+    assert outcomes == {id: id for id in ("first", "a", "b")}
+    assert inner.groups == [1, 3]
+
+
+def test_a_poison_batch_reaches_only_its_caller(callers: Callers, inner: GateStore) -> None:
+    """What cannot be written at all is found by halving; everyone else is written."""
+    ids = [f"{n}" for n in range(15)]
+    callers.start(*ids[:7], "poison", *ids[7:])
+    inner.gate.set()
+    outcomes = callers.join()
+    assert isinstance(outcomes.pop("poison"), TypeError)
+    assert outcomes == {id: id for id in ["first", *ids]}
+    assert len(inner.groups) <= 2 + 2 * 4
+
+
+def test_a_failure_reaches_all_of_the_group_and_nobody_else(callers: Callers, inner: GateStore) -> None:
+    """Each caller raises an exception of its own; who comes later is written."""
+    inner.fail(2, only_writes=True)
+    callers.start("a", "b", "c")
+    inner.gate.set()
+    outcomes = callers.join()
+    assert [type(one) for one in outcomes.values()] == [StoreUnavailable] * 4
+    assert len({id(one) for one in outcomes.values()}) == 4
+    assert len({str(one) for one in outcomes.values()}) == 1
+    callers.start("later")
+    assert callers.join()["later"] == "later"
+
+
+def test_who_has_waited_long_fails_with_the_store(store: GroupCommit, callers: Callers, inner: GateStore) -> None:
+    """Behind a store that does not answer nobody waits for a try of his own, one second after the other."""
+    callers.start("old", "new")
+    store._pending[0].since -= 10
+    inner.fail(1, only_writes=True)
+    inner.gate.set()
+    outcomes = callers.join()
+    assert isinstance(outcomes["old"], StoreUnavailable)
+    assert outcomes["new"] == "new"
+
+
+def test_at_the_bound_the_queue_is_full(store: GroupCommit, callers: Callers, inner: GateStore) -> None:
+    """One more than may wait is refused at once, and the others are written."""
+    ids = [f"{n}" for n in range(40)]
+    callers.start(*ids)
+    with pytest.raises(QueueFull):
+        store.write([create("one too many")])
+    inner.gate.set()
+    assert callers.join() == {id: id for id in ["first", *ids]}
+    assert inner.get("one too many") is None
+
+
+def test_closing_waits_for_what_is_being_written(store: GroupCommit, callers: Callers, inner: GateStore) -> None:
+    """Callers that wait are served; new ones are refused."""
+    callers.start("a")
+    closing = threading.Thread(target=store.close)
+    closing.start()
+    wait_until(lambda: store._closed)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        store.write([create("late")])
+    inner.gate.set()
+    closing.join(10)
+    assert callers.join() == {"first": "first", "a": "a"}
+
+
+class StingyRuntime(ThreadRuntime):
+    """A runtime that has no more threads, or whose sleep is interrupted."""
+
+    def __init__(self, *, threads: bool = True, sleeps: bool = True) -> None:
+        self._threads = threads
+        self._sleeps = sleeps
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        if not self._threads:
+            raise RuntimeError("can't start new thread")
+
+        def until_interrupted() -> None:
+            with contextlib.suppress(SystemExit):
+                work()
+
+        super().spawn(until_interrupted)
+
+    def sleep(self, seconds: float) -> None:
+        if not self._sleeps:
+            self._sleeps = True
+            raise SystemExit
+        time.sleep(seconds)
+
+
+def test_without_another_thread_it_commits_all_the_same() -> None:
+    """A caller that cannot spawn the commit does it itself."""
+    store = GroupCommit(MemoryStore(), StingyRuntime(threads=False))
+    assert [one.id for one in store.write([create("a")])] == ["a"]
+    assert [one.id for one in store.write([create("b")])] == ["b"]
+
+
+def test_an_interrupted_commit_leaves_nobody_waiting(inner: GateStore) -> None:
+    """Who waited gets StoreUnavailable, and the next write starts a new round."""
+    callers = Callers(GroupCommit(inner, StingyRuntime(sleeps=False)))
+    thread = threading.Thread(target=callers._write, args=("first",))
+    thread.start()
+    wait_until(lambda: inner.groups == [1])
+    callers.start("a", "b")
+    inner.gate.set()
+    thread.join(10)
+    outcomes = callers.join()
+    assert outcomes["first"] == "first"
+    assert [type(outcomes[id]) for id in ("a", "b")] == [StoreUnavailable] * 2
+    callers.start("c")
+    assert callers.join()["c"] == "c"

@@ -1,0 +1,1 @@
+"""Tests against real brokers in their own processes, over real sockets."""

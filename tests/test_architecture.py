@@ -1,0 +1,181 @@
+"""The architecture: which way imports point, and what every module owes its reader."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "pycmbs"
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+EVENTLET = {"pycmbs.wsgi.server", "pycmbs.processes.front"}
+LONGEST = 400
+
+
+def imports(path):
+    """Every module that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield node.module
+            # `from pycmbs.occi import naming` imports pycmbs.occi.naming
+            yield from (
+                f"{node.module}.{alias.name}" for alias in node.names if f"{node.module}.{alias.name}" in MODULES
+            )
+
+
+def below(module, prefixes):
+    """Whether a module is one of ``prefixes`` or inside one."""
+    return any(module == prefix or module.startswith(prefix + ".") for prefix in prefixes)
+
+
+def offenders(package, allowed):
+    """Imports of pycmbs modules by ``package`` that are not ``allowed``."""
+    return sorted(
+        f"{name} imports {target}"
+        for name, path in MODULES.items()
+        if below(name, [package])
+        for target in set(imports(path))
+        if below(target, ["pycmbs"]) and target not in ("pycmbs", package) and not below(target, [package, *allowed])
+    )
+
+
+def importers(library):
+    """The modules that import a library."""
+    return {name for name, path in MODULES.items() if any(below(target, [library]) for target in imports(path))}
+
+
+@pytest.mark.parametrize(
+    ("package", "allowed"),
+    [
+        ("pycmbs.errors", []),
+        ("pycmbs.runtime", []),
+        ("pycmbs.occi", ["pycmbs.errors", "pycmbs.depth"]),
+        ("pycmbs.store", ["pycmbs.errors", "pycmbs.runtime"]),
+        ("pycmbs.transport", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.depth"]),
+        ("pycmbs.backends", ["pycmbs.errors", "pycmbs.occi", "pycmbs.store.base"]),
+        (
+            "pycmbs.services",
+            ["pycmbs.errors", "pycmbs.occi", "pycmbs.backends", "pycmbs.store.base", "pycmbs.transport.address",
+             "pycmbs.transport.envelope", "pycmbs.transport.base"],
+        ),
+        ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
+        ("pycmbs.wsgi", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime"]),
+        (
+            "pycmbs.engine",
+            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.config", "pycmbs.store.base",
+             "pycmbs.transport.base", "pycmbs.transport.envelope", "pycmbs.transport.router"],
+        ),
+    ],
+)  # fmt: skip
+def test_imports_point_one_way(package, allowed):
+    """DESIGN 2: each package imports what it may, and nothing else of the broker."""
+    assert offenders(package, allowed) == []
+
+
+@pytest.mark.parametrize("package", ["pycmbs.services", "pycmbs.backends", "pycmbs.occi", "pycmbs.gateways"])
+def test_the_core_knows_no_library_of_the_edges(package):
+    """Services and what they stand on know neither HTTP nor sockets nor SQL."""
+    edges = ("webob", "eventlet", "zmq", "sqlite3", "couchdb", "socket", "http", "requests")
+    found = {f"{name} imports {edge}" for edge in edges for name in importers(edge) if below(name, [package])}
+    assert found == set()
+
+
+def test_eventlet_stays_behind_two_modules():
+    """DESIGN 6: the day eventlet must go, two files change."""
+    assert importers("eventlet") == EVENTLET
+
+
+def test_zeromq_stays_behind_its_transport():
+    """DESIGN 2: nothing above the seam may assume ZeroMQ."""
+    assert {name for name in importers("zmq") if not name.startswith("pycmbs.transport.zeromq")} == set()
+
+
+def test_webob_stays_in_the_front():
+    """Only handlers know requests and responses."""
+    assert {name for name in importers("webob") if not below(name, ["pycmbs.wsgi"])} == set()
+
+
+def test_sql_stays_in_its_store():
+    """Only the SQLite store speaks SQL."""
+    assert {name for name in importers("sqlite3") if not name.startswith("pycmbs.store.sqlite")} == set()
+
+
+@pytest.mark.parametrize(
+    ("seam", "implementations"),
+    [("store", ("memory", "sqlite", "couchdb")), ("transport", ("memory", "zeromq")), ("gateways", ("memory",)),
+     ("backends", ("cmbs_member", "cmbs_message", "dummy"))],
+)  # fmt: skip
+def test_nobody_imports_an_implementation(seam, implementations):
+    """DESIGN 2: implementations are named by the composition root and by their seam's table, which imports when asked."""
+    concrete = tuple(f"pycmbs.{seam}.{name}" for name in implementations)
+    found = {
+        f"{name} imports {target}"
+        for name, path in MODULES.items()
+        if name != "pycmbs.broker" and not name.startswith(concrete)
+        for target in imports(path)
+        if target.startswith(concrete)
+    }
+    assert found == set()
+
+
+def test_importing_patches_nothing():
+    """DESIGN 6: nothing in pycmbs patches at import; only a front process does, when it starts."""
+    names = [name for name in MODULES if not name.endswith("__main__")]
+    script = (
+        "import importlib, socket, threading, time, queue, os, select\n"
+        "before = [socket.socket, threading.Thread, threading.Lock, time.sleep, queue.Queue, os.read, select.select]\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
+        "after = [socket.socket, threading.Thread, threading.Lock, time.sleep, queue.Queue, os.read, select.select]\n"
+        "assert before == after\n"
+        "import sys\n"
+        "patcher = sys.modules.get('eventlet.patcher')\n"
+        "assert patcher is None or not patcher.already_patched, patcher.already_patched\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_says_what_it_is(name):
+    """Every module, package and public class or function has a docstring; private ones and overloads need none."""
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree) or name == "pycmbs.__main__", name
+    definitions = ast.FunctionDef | ast.ClassDef
+    public = [one for one in tree.body if isinstance(one, definitions) and not one.name.startswith("_")]
+    inside = [
+        one for cls in public if isinstance(cls, ast.ClassDef) for one in cls.body if isinstance(one, definitions)
+    ]
+    silent = [one.name for one in (*public, *inside) if not one.name.startswith("_") and not ast.get_docstring(one)]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_short(name):
+    """A module that grows past a few screens wants to be two."""
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) < LONGEST
+
+
+def test_a_test_says_what_it_promises():
+    """Every test of these packages has a docstring of one sentence or more."""
+    folders = ("occi", "services", "backends", "engine", "wsgi", "gateways")
+    files = [
+        *ROOT.glob("tests/test_architecture.py"),
+        *(path for one in folders for path in ROOT.glob(f"tests/{one}/*.py")),
+    ]
+    silent = [
+        f"{path.name}: {node.name}"
+        for path in files
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+    assert silent == []

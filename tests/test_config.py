@@ -1,0 +1,181 @@
+"""Settings: where each comes from, and the sentence a wrong one gets."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pycmbs.config import FILES, SETTINGS, Settings, load_settings, render_conf
+from pycmbs.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    # No ./conf of the checkout, and a home of our own for `~`.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def conf(tmp_path, file, text):
+    directory = tmp_path / "etc"
+    directory.mkdir(exist_ok=True)
+    (directory / file).write_text(text, encoding="utf-8")
+    return directory
+
+
+def sentence(config_dir=None, environ=None, flags=None):
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(config_dir, environ or {}, flags)
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def test_the_defaults_are_those_of_the_readme(tmp_path):
+    """Without a flag, a variable or a file, the broker is on 127.0.0.1:8090 with an embedded store in ~/.pycmbs."""
+    settings = load_settings(None, {})
+    assert settings == Settings()
+    assert settings.home == tmp_path / ".pycmbs"
+    assert settings.run_dir == tmp_path / ".pycmbs" / "run"
+    assert settings.url == "http://127.0.0.1:8090/"
+    assert (settings.workers, settings.max_body, settings.preload, settings.store) == (
+        2,
+        4 * 1024**2,
+        "cmbs",
+        "sqlite:",
+    )
+    assert (settings.delivery_deadline, settings.retry_first, settings.retry_most) == (3600, 0.5, 30)
+    assert (settings.neighbor_timeout, settings.window, settings.poll) == (2, 64, 1)
+    assert (settings.log_level, settings.log_file) == ("info", "")
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path):
+    """The nearer to the command a value stands, the more it counts."""
+    directory = conf(tmp_path, "occi_server.conf", "[server]\nport = 1\nworkers = 3\nhome = /in/file\n")
+    environ = {"PYCMBS_PORT": "2", "PYCMBS_WORKERS": "4"}
+    settings = load_settings(directory, environ, {"port": "5", "workers": None})
+    assert (settings.port, settings.workers, settings.home) == (5, 4, Path("/in/file"))
+
+
+def test_an_empty_variable_counts_as_unset():
+    """`PYCMBS_PORT=` in a compose file means the default, not a fault."""
+    assert load_settings(None, {"PYCMBS_PORT": ""}).port == 8090
+
+
+def test_every_file_is_read_and_may_be_missing(tmp_path):
+    """The three files of the README each set what belongs to them; one that is not there changes nothing."""
+    directory = conf(tmp_path, "couchdb_server.conf", "[store]\nstore = sqlite:/x/100%25.db\n")
+    conf(tmp_path, "OCCILogging.conf", "[logging]\nlog_level = DEBUG\n")
+    settings = load_settings(directory, {})
+    assert (settings.store, settings.log_level, settings.port) == ("sqlite:/x/100%25.db", "debug", 8090)
+
+
+def test_the_directory_comes_from_flag_then_variable_then_conf_here(tmp_path):
+    """--config wins over PYCMBS_CONFIG, which wins over ./conf, which counts only with an occi_server.conf in it."""
+    (tmp_path / "conf").mkdir()
+    assert load_settings(None, {}).port == 8090
+    (tmp_path / "conf" / "occi_server.conf").write_text("[server]\nport = 1\n", encoding="utf-8")
+    assert load_settings(None, {}).port == 1
+    directory = conf(tmp_path, "occi_server.conf", "[server]\nport = 2\n")
+    assert load_settings(None, {"PYCMBS_CONFIG": str(directory)}).port == 2
+    (tmp_path / "flag").mkdir()
+    assert load_settings(tmp_path / "flag", {"PYCMBS_CONFIG": str(directory)}).port == 8090
+
+
+def test_a_directory_that_is_not_there_is_named(tmp_path):
+    """A mistyped --config is refused, not silently replaced by defaults."""
+    assert sentence(tmp_path / "nowhere") == f"--config names {tmp_path}/nowhere, which is not a directory"
+    assert "PYCMBS_CONFIG" in sentence(environ={"PYCMBS_CONFIG": "/nowhere"})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[server]\nport = 80x\n", "port in {path} [server] is '80x', but must be a whole number from 0 to 65535"),
+        ("[server]\nport =\n", "port in {path} [server] is '', but must be"),
+        ("[sever]\nport = 1\n", "{path} sets port in [sever], but it belongs in occi_server.conf [server]"),
+        (
+            "[sever]\nprot = 1\n",
+            "{path} has an unknown section [sever], but there is only [server], [member], [delivery]",
+        ),
+        ("[server]\nprot = 1\n", "{path} [server] sets prot, which is unknown; known there: home, host, port"),
+        ("[server]\nwindow = 1\n", "{path} sets window in [server], but it belongs in occi_server.conf [delivery]"),
+        ("[server]\nstore = x\n", "belongs in couchdb_server.conf [store]"),
+        ("[DEFAULT]\nnothing = 1\n", "{path} has an unknown section [DEFAULT]"),
+        ("port = 1\n", "{path} cannot be read: line 1 stands before any [section]"),
+        ("[server]\nport\n", "{path} cannot be read: line 2 is neither"),
+        ("[server]\nport = 1\nport = 2\n", "{path} cannot be read: line 3 sets port a second time"),
+        ("[server]\n[server]\n", "{path} cannot be read: line 2 opens [server] a second time"),
+        ("[delivery]\nretry_first = nan\n", "must be a number from 0.01 to 3600 (seconds)"),
+        ("[delivery]\nretry_first = 60\n", "retry_most is 30 s and retry_first 60 s"),
+        ("[server]\npreload = all\n", "must be cmbs or none"),
+        ("[server]\nworkers = 0\n", "must be a whole number from 1 to 64 (processes)"),
+    ],
+)
+def test_a_fault_in_a_file_is_one_sentence_that_names_it(tmp_path, text, said):
+    """File, section, setting, value and what is allowed are all in the sentence."""
+    directory = conf(tmp_path, "occi_server.conf", text)
+    assert said.format(path=directory / "occi_server.conf") in sentence(directory)
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    """Neither a directory in the place of a file nor bytes that are no text pass as an empty file."""
+    directory = conf(tmp_path, "OCCILogging.conf", "")
+    (directory / "OCCILogging.conf").write_bytes(b"\xff\xfe\x00")
+    assert "OCCILogging.conf cannot be read: it is not UTF-8 text" in sentence(directory)
+    (directory / "OCCILogging.conf").unlink()
+    (directory / "OCCILogging.conf").mkdir()
+    assert "OCCILogging.conf cannot be read: Is a directory" in sentence(directory)
+
+
+def test_a_wrong_flag_or_variable_is_named():
+    """The sentence says which flag or variable to change."""
+    assert sentence(flags={"max_body": "4M"}).startswith("the flag --max-body is '4M', but must be a whole number")
+    assert sentence(environ={"PYCMBS_PORT": "tcp://10.0.0.1:80"}).startswith("the environment variable PYCMBS_PORT is")
+    assert "--port" in sentence(flags={"port": "9" * 5000})
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
+def test_a_host_that_others_can_reach_is_refused_with_what_works(host):
+    """Without authentication the broker listens on loopback only, and says how to get there."""
+    said = sentence(flags={"host": host})
+    assert "no authentication yet" in said
+    assert "pycmbs serve --host 127.0.0.1" in said
+    assert "authenticating proxy" in said
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("localhost", "http://127.0.0.1:8090/"),
+        ("127.0.0.2", "http://127.0.0.2:8090/"),
+        ("::1", "http://[::1]:8090/"),
+        ("[::1]", "http://[::1]:8090/"),
+    ],
+)
+def test_loopback_addresses_pass_in_every_spelling(host, url):
+    """However loopback is written, the URL of the start line can be pasted into curl."""
+    assert load_settings(None, {}, {"host": host}).url == url
+
+
+def test_settings_survive_the_way_to_a_child():
+    """A child gets exactly the settings of its parent."""
+    settings = load_settings(None, {}, {"port": "0", "retry_first": "0.25", "log_file": "x.log", "home": "~/é"})
+    assert Settings.from_json(settings.to_json()) == settings
+    assert dataclasses.replace(settings, port=1).port == 1
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_shipped_files_are_those_of_the_table(file):
+    """conf/ shows every setting as it is declared; `python -c` with render_conf makes them anew."""
+    assert (ROOT / "conf" / file).read_text(encoding="utf-8") == render_conf(file)
+
+
+def test_every_line_of_a_shipped_file_can_be_uncommented(tmp_path):
+    """Taking the `# ` away from every setting gives the defaults."""
+    for file in FILES:
+        lines = render_conf(file).splitlines()
+        names = tuple(f"# {setting.name} =" for setting in SETTINGS)
+        conf(tmp_path, file, "\n".join(line[2:] if line.startswith(names) else line for line in lines))
+    assert load_settings(tmp_path / "etc", {}) == Settings()
