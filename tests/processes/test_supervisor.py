@@ -54,7 +54,8 @@ child.run(main)
 
 # The parent: Supervisor with those children, and a prepare() that depends on the store.
 PARENT = """
-import json, sys
+import json, signal, sys
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have ignored it, as nohup does
 from pycmbs.config import Settings, load_settings
 from pycmbs.errors import CmbsError, ConfigurationError
 from pycmbs.processes.slot import Slot
