@@ -2,7 +2,7 @@
 
 What a store keeps is a :class:`Document`: a JSON object with an id, a type, a revision and *keys*. Keys are what a
 :class:`Query` can ask for; whoever writes a document names its keys, so that a store needs to know nothing of OCCI and
-answers every query from an index (SQLite: a key table; CouchDB: a Mango index on the same field).
+answers every query from an index (SQLite: a key table; CouchDB: a view).
 
 The contract below is checked for every implementation by ``tests/store/contract.py``.
 """
@@ -73,6 +73,16 @@ class Query:
     after: int = 0
     limit: int | None = None
 
+    def matches(self, document: Document) -> bool:
+        """Whether the document is one of those asked for."""
+        if document.type != self.type or document.number <= self.after:
+            return False
+        if self.below is not None:
+            name, bound = self.below
+            if not any(value < bound for value in document.keys.get(name, ())):
+                return False
+        return all(value in document.keys.get(name, ()) for name, value in self.equals.items())
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -100,6 +110,10 @@ class Store(ABC):
     """Whether a batch is written whole or not at all, even through a kill. A store that cannot promise it (CouchDB)
     writes the batch in the given order, so that the *last* write is the point of acceptance: callers put the document
     that makes the others valid last, and ignore others without it."""
+
+    lanes: ClassVar[int] = 1
+    """How many calls of :meth:`write_batches` at a time are worthwhile: one where commits take turns, more where each waits
+    for a server."""
 
     @property
     @abstractmethod

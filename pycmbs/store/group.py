@@ -39,7 +39,8 @@ class _Pending:
 class GroupCommit(Store):
     """A store whose concurrent writers share commits. Every other call goes straight through.
 
-    A caller waits for the commit its batches are in; a conflict or a failure reaches only those it concerns.
+    A caller waits for the commit its batches are in; a conflict or a failure reaches only those it concerns. As many
+    commits are under way at a time as the store has lanes.
     """
 
     def __init__(self, store: Store, runtime: Runtime, *, most: int = 256, bound: int = 10_000) -> None:
@@ -49,7 +50,8 @@ class GroupCommit(Store):
         self._most = most
         self._bound = bound
         self._pending: list[_Pending] = []
-        self._flushing = False
+        self._flushing = 0
+        self._lanes = store.lanes
         self._closed = False
         self._lock = threading.Lock()  # held for a few instructions, never across a wait
         self.durable, self.shared, self.atomic = store.durable, store.shared, store.atomic  # type: ignore[misc]
@@ -68,7 +70,8 @@ class GroupCommit(Store):
             if len(self._pending) >= self._bound:
                 raise QueueFull(f"{self._bound} writes wait for the store", hint="Try again in a second.")
             self._pending.append(mine)
-            lead, self._flushing = not self._flushing, True
+            lead = self._flushing < self._lanes
+            self._flushing += lead
         if lead:
             try:
                 # Spawned, not called: who is ready to write runs before it and joins the first commit.
@@ -91,10 +94,10 @@ class GroupCommit(Store):
             raise
 
     def _take(self, most: int) -> list[_Pending]:
-        """The next callers; when there are none, flushing is over."""
+        """The next callers; when there are none, this flush is over."""
         with self._lock:
             group, self._pending = self._pending[:most], self._pending[most:]
-            self._flushing = bool(group)
+            self._flushing -= not group
         return group
 
     def _commit(self, group: list[_Pending]) -> None:

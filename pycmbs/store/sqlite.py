@@ -19,6 +19,7 @@ from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Change, Document, Query, Store
 from pycmbs.store.sqlite_commit import Commit
 from pycmbs.store.sqlite_file import SqliteFile
+from pycmbs.store.values import indexed
 
 _SCAN = 200
 """A read of more documents than this does not run where it would hold up other green threads."""
@@ -110,7 +111,7 @@ class SqliteStore(Store):
         return names, numbers[names[0]] < _ESTIMATES[0]
 
     def _estimate(self, query: Query, name: str, most: int) -> int:
-        text = sql.value(query.equals[name])
+        text = indexed(query.equals[name])
         with _translated():
             number: int = self._file.rows(sql.ESTIMATE, (sql.key(query.type, name), text, query.after, most))[0][0]
         return number
