@@ -95,7 +95,8 @@ class Settings:
     )  # fmt: skip
     store: str = _setting(
         _STORE, "sqlite:", STORE,
-        "The store, as a URL; `sqlite:` alone is the embedded database pycmbs.db in the home.",
+        "The store, as a URL; `sqlite:` alone is the embedded database pycmbs.db in the home. "
+        "CouchDB's may end in ?timeout=SECONDS for one call (0.9).",
     )  # fmt: skip
     log_level: str = _setting(
         _LOGGING, "info", one_of("debug", "info", "warning", "error", "critical"),

@@ -113,4 +113,9 @@ HOST = Value(
 )
 DIRECTORY = Value(_parse_directory, "DIR", "the path of a directory; `~` is your own home directory")
 LOG_FILE = Value(_parse_log_file, "FILE", "the path of a file; empty or `-` is standard error")
-STORE = Value(_parse_text, "URL", "the URL of a store, such as sqlite: or sqlite:/var/lib/pycmbs/pycmbs.db")
+STORE = Value(
+    _parse_text,
+    "URL",
+    "the URL of a store, such as sqlite:/var/lib/pycmbs/pycmbs.db, couchdb://user:password@127.0.0.1:5984/pycmbs or, "
+    "with TLS, couchdb+https://…",
+)

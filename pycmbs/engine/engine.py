@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -94,7 +95,8 @@ class Engine:
         """Listen, take up the outbox, answer the fronts. Sockets that cannot be bound are tried again every second."""
         self._transports.start(self._receive)
         self._inbound.start()
-        self._bind_wanted()
+        with contextlib.suppress(Unavailable):  # the store may come later; housekeeping tries again every second
+            self._bind_wanted()
         self._outbound.start()
         self._discovery.start()
         self._control.start()

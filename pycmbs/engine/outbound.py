@@ -70,6 +70,10 @@ class Outbound:
         self._routes: dict[str, Route] = {}
         self._flights: dict[str, Route] = {}
         self._cursor = 0
+        self._settled: int | None = None
+        """Where the store numbers documents before it writes them: no new row appears below this."""
+        self._seen: dict[str, int] = {}
+        """The numbers of rows above that, which are known already, by id."""
         self._swept = 0.0
         self._unstored: list[Delivery] = []
         self._bodies: dict[tuple[str, int], dict[str, Any]] = {}
@@ -234,6 +238,7 @@ class Outbound:
         while overdue := self._outbox.overdue(now, _PAGE):
             _, concluded = self._outbox.settle([self._expired(row, now) for row in overdue])
             self._release(concluded)
+        self._load_late()
         for name in [name for name, route in self._routes.items() if route.idle]:
             del self._routes[name]
 
@@ -248,11 +253,29 @@ class Outbound:
         tries = f"{attempts} attempt{'s' * (attempts != 1)}"
         return replace(row, attempts=attempts).settled(EXPIRED, now, f"{reason}: gave up after {tries}")
 
+    def _load_late(self) -> None:
+        """Read the rows that were written after ones with higher numbers."""
+        after, self._settled = self._settled, self._outbox.settled_before()
+        if after is None or self._settled is None:
+            return
+        while after < self._cursor and (rows := self._outbox.pending(after=after, limit=_PAGE)):
+            for row in rows:
+                if row.number <= self._cursor and row.id not in self._seen:
+                    self._routes.setdefault(row.route, self._make_route()).admit_late(row)
+                    self._seen[row.id] = row.number
+            after = rows[-1].number
+        self._seen = {id: number for id, number in self._seen.items() if number > self._settled}
+
+    def _note(self, rows: list[Delivery]) -> None:
+        if self._settled is not None:
+            self._seen |= {row.id: row.number for row in rows}
+
     def _load(self) -> None:
         """Read the rows accepted since the last turn, and refill routes that have room again."""
         while rows := self._outbox.pending(after=self._cursor, limit=_PAGE):
             for row in rows:
                 self._routes.setdefault(row.route, self._make_route()).admit(row)
+            self._note(rows)
             self._cursor = rows[-1].number
             if len(rows) < _PAGE:
                 break
@@ -260,6 +283,7 @@ class Outbound:
             if route.more and route.room:
                 room = route.room
                 rows = self._outbox.pending(after=route.cursor, limit=room, route=name)
+                self._note(rows)
                 route.more = False
                 for row in rows:
                     route.admit(row)

@@ -61,6 +61,13 @@ class Route:
             self.queue.append(row)
             self.cursor = row.number
 
+    def admit_late(self, row: Delivery) -> None:
+        """Take in a row that was written after others with higher numbers: last, as it was accepted last."""
+        if row.number > self.cursor:
+            self.admit(row)
+        else:
+            self.queue.append(row)
+
     def sendable(self, now: float) -> int:
         """How many rows may be sent now."""
         if now < self.resume:

@@ -124,6 +124,10 @@ class OutboxService:
         found = self._store.find(Query(deliveries.DELIVERY, equals, after=after, limit=limit))
         return [deliveries.delivery_from(one) for one in found]
 
+    def settled_before(self) -> int | None:
+        """See :meth:`pycmbs.store.base.Store.settled_before`."""
+        return self._store.settled_before()
+
     def overdue(self, now: float, limit: int) -> list[Delivery]:
         """Unsettled rows whose deadline has passed."""
         below = ("deadline", deliveries.moment(now))

@@ -156,10 +156,24 @@ class Store(ABC):
     def head(self, type: str) -> str:
         """A token that changes whenever a document of this type is written or deleted. Cheap enough for every request."""
 
+    def settled_before(self) -> int | None:
+        """A number below which no document will appear any more; None where documents appear in the order of their numbers.
+
+        Who reads on from the last number seen misses, in a store with the former, what was numbered earlier and written
+        later: it must look again behind this number."""
+        return None
+
     @abstractmethod
     def compact(self, keep: int = 10_000) -> int:
         """Forget the marks of deleted documents but the newest ``keep``; returns how many went. A follower of the feed that
         is further behind than that misses deletions."""
+
+    def shrink(self) -> None:
+        """Give the space of what is gone back to the file system. May take long, and hold up writers meanwhile."""
+
+    def size(self) -> int | None:
+        """Bytes on the disk; None if the store cannot tell."""
+        return None
 
     @abstractmethod
     def close(self) -> None:

@@ -7,6 +7,7 @@ of a millisecond where a write takes four or more.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime
 from pycmbs.store import couchdb_documents as layout
 from pycmbs.store.base import Batch, Change, Document, Query, Store
-from pycmbs.store.couchdb_client import Address, CouchClient, NotThere, Refused
+from pycmbs.store.couchdb_client import Address, BadCredentials, CouchClient, NotThere, Refused
 from pycmbs.store.couchdb_feed import Feed, Heads, Marks
 from pycmbs.store.couchdb_writer import Writer
 
@@ -65,11 +66,14 @@ class CouchStore(Store):
             return
         with self._opening:
             if not self._ready:
-                self._prepare()
+                try:
+                    self._prepare()
+                except BadCredentials as exc:
+                    raise ConfigurationError(exc.message, hint=exc.hint) from exc
                 self._ready = True
 
     def _prepare(self) -> None:
-        if not self._exists():
+        if not self._client.exists():
             self._make_database()
         mark = self._get(layout.MARK)
         if mark is None:
@@ -81,9 +85,6 @@ class CouchStore(Store):
         design = self._get(f"_design/{layout.DESIGN}")
         if design is None or {name: design.get(name) for name in layout.DESIGN_DOCUMENT} != layout.DESIGN_DOCUMENT:
             self._put(f"_design/{layout.DESIGN}", {**(design or {}), **layout.DESIGN_DOCUMENT})
-
-    def _exists(self) -> bool:
-        return self._client.exists()
 
     def _make_database(self) -> None:
         try:
@@ -110,8 +111,11 @@ class CouchStore(Store):
                 raise StoreUnavailable(f"CouchDB does not write {id}: {exc.args[1]}") from exc
 
     def _get(self, id: str) -> dict[str, Any] | None:
+        if not id:
+            return None  # that would be the database itself
         try:
-            found: dict[str, Any] = self._client.call("GET", *(id.split("/", 1) if id[0] == "_" else (id,)))[1]
+            path = id.split("/", 1) if id.startswith("_design/") else [id]
+            found: dict[str, Any] = self._client.call("GET", *path)[1]
         except NotThere:
             return None
         return found
@@ -243,6 +247,22 @@ class CouchStore(Store):
         """See :class:`~pycmbs.store.base.Store`."""
         token: str = self._do(self._heads.head, type)
         return token
+
+    def settled_before(self) -> int:
+        """See :class:`~pycmbs.store.base.Store`. A number is made before its document is
+        written, and that is over after as many calls as a batch takes."""
+        return layout.number_at(time.time() - self._client.timeout * 3 - 2)
+
+    def shrink(self) -> None:
+        """See :class:`~pycmbs.store.base.Store`. CouchDB does it in the background."""
+        self._do(lambda: self._client.call("POST", "_compact", body={}))
+        self._do(lambda: self._client.call("POST", "_view_cleanup", body={}))
+
+    def size(self) -> int | None:
+        """See :class:`~pycmbs.store.base.Store`. None where the server does not tell."""
+        _, information = self._do(self._client.call, "GET")
+        size = information.get("sizes", {}).get("file")
+        return int(size) if size is not None else None
 
     def compact(self, keep: int = 10_000) -> int:
         """See :class:`~pycmbs.store.base.Store`. Nothing goes on a server without ``_purge``."""

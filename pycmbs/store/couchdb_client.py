@@ -28,9 +28,10 @@ from pycmbs.errors import ConfigurationError, StoreUnavailable, TooLarge
 
 _TIMEOUT = 0.9
 """Seconds for one call, so that a client hears of a silent server within a second."""
-_REST, _LONG_REST = 0.25, 5.0
-"""Seconds in which calls fail at once after a failure, so that those who queue do not wait for a deadline each; the long
-one after refused credentials, since CouchDB locks an account after five wrong passwords."""
+_REST = 0.25
+"""Seconds in which calls fail at once after a failure, so that those who queue do not wait for a deadline each."""
+_LONG_REST = 5.0
+"""The same after refused credentials, since CouchDB locks an account after five wrong passwords."""
 _MOST_IDLE = 32
 
 
@@ -80,6 +81,10 @@ class Refused(Exception):
 
 class NoDatabase(StoreUnavailable):
     """The server works, and the database is not there."""
+
+
+class BadCredentials(StoreUnavailable):
+    """The server refuses who asks."""
 
 
 class _NoCache:
@@ -163,6 +168,11 @@ class CouchClient:
         """Server and database, for people."""
         return self._root
 
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take."""
+        return self._address.timeout
+
     def call(self, method: str, *path: str, body: Any = None, patient: bool = False, **query: Any) -> tuple[int, Any]:
         """The status and the JSON of an answer. ``query``: parameters as they are, or as JSON if not text.
 
@@ -200,31 +210,37 @@ class CouchClient:
     def _translated(self, exc: BaseException) -> BaseException:
         """What an exception of the library means. Raises nothing."""
         where = f"CouchDB at {self._root}"
-        if isinstance(exc, couchdb.http.ResourceNotFound):
-            reason = exc.args[0][1] if exc.args and isinstance(exc.args[0], tuple) else ""
-            if reason in {"missing", "deleted"} or "named_view" in str(reason):
-                return NotThere(str(reason))
-            return NoDatabase(
-                f"{where} has no such database", hint="Was it deleted? Restore it, or restart the broker to begin anew."
-            )
-        if isinstance(exc, couchdb.http.Unauthorized | couchdb.http.Forbidden):
-            return StoreUnavailable(
-                f"{where} refuses the user or the password", hint="Put them right in the store's URL."
-            )
-        if isinstance(exc, couchdb.http.ResourceConflict):
-            return Refused(409, "conflict")
-        if isinstance(exc, couchdb.http.PreconditionFailed):
-            return Refused(412, str(exc.args[0]))
-        if isinstance(exc, couchdb.http.ServerError):
-            return self._server_error(*exc.args[0])
-        if isinstance(exc, TimeoutError):
-            return StoreUnavailable(f"{where} did not answer within {self._address.timeout:g} s")
-        # The last three are what the library makes of an error answer without JSON or without a type.
-        if isinstance(
-            exc, OSError | HTTPException | orjson.JSONDecodeError | AttributeError | TypeError | UnicodeError
-        ):
-            return StoreUnavailable(f"{where} does not answer: {exc or type(exc).__name__}")
-        return exc
+        error: Exception
+        match exc:
+            case couchdb.http.ResourceNotFound():
+                error = self._not_found(exc)
+            case couchdb.http.Unauthorized() | couchdb.http.Forbidden():
+                error = BadCredentials(f"{where} refuses the user or the password", hint="Put them right in the URL.")
+            case couchdb.http.ResourceConflict():
+                error = Refused(409, "conflict")
+            case couchdb.http.PreconditionFailed():
+                error = Refused(412, _words(exc.args[0]))
+            case couchdb.http.ServerError():
+                error = self._server_error(*exc.args[0])
+            case TimeoutError():
+                error = StoreUnavailable(f"{where} did not answer within {self._address.timeout:g} s")
+            # The last three are what the library makes of an error answer without JSON or without a type.
+            case (
+                OSError() | HTTPException() | orjson.JSONDecodeError() | AttributeError() | TypeError() | UnicodeError()
+            ):
+                error = StoreUnavailable(f"{where} does not answer: {exc or type(exc).__name__}")
+            case _:
+                return exc
+        return error
+
+    def _not_found(self, exc: BaseException) -> Exception:
+        reason = str(exc.args[0][1]) if exc.args and isinstance(exc.args[0], tuple) else ""
+        if reason in {"missing", "deleted"} or "named_view" in reason:
+            return NotThere(reason)
+        return NoDatabase(
+            f"there is no database at {self._root}",
+            hint="Was it deleted? Restore it, or restart the broker to begin anew.",
+        )
 
     def _server_error(self, status: int, error: Any) -> Exception:
         if status == 413:
@@ -245,7 +261,7 @@ class CouchClient:
     def _rest(self, error: StoreUnavailable, cause: BaseException, *, patient: bool) -> None:
         if patient and isinstance(cause, TimeoutError):
             return
-        refused = isinstance(cause, couchdb.http.Unauthorized | couchdb.http.Forbidden)
+        refused = isinstance(error, BadCredentials)
         with self._lock:
             self._error = error
             self._resting_until = time.monotonic() + (_LONG_REST if refused else _REST)

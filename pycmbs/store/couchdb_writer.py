@@ -19,8 +19,10 @@ from pycmbs.store.base import Batch, Document
 from pycmbs.store.couchdb_client import CouchClient
 from pycmbs.store.couchdb_documents import Clock, couch_document, written
 
-_MOST_DOCUMENTS, _MOST_BYTES = 200, 8_000_000
+_MOST_DOCUMENTS = 200
 """In one request; more would take longer than a call may."""
+_MOST_BYTES = 8_000_000
+"""The same, of one request's documents."""
 
 Outcome = list[Document] | RevisionConflict
 
@@ -58,16 +60,15 @@ class Writer:
     def write(self, batches: Sequence[Batch]) -> list[Outcome]:
         """See :meth:`~pycmbs.store.base.Store.write_batches`."""
         outcomes: dict[int, Outcome] = {}
+        plans: dict[int, _Plan] = {}
+        for index, batch in enumerate(batches):  # all before any is written: numbers follow the order of the batches
+            try:
+                plans[index] = _Plan(batch, [couch_document(write, self._clock) for write in batch])
+            except RevisionConflict as exc:
+                outcomes[index] = exc.with_traceback(None)
         for wave in _waves(batches):
-            plans: dict[int, _Plan] = {}
-            for index in wave:
-                try:
-                    documents = [couch_document(write, self._clock) for write in batches[index]]
-                    plans[index] = _Plan(batches[index], documents)
-                except RevisionConflict as exc:
-                    outcomes[index] = exc.with_traceback(None)
-            self._write(list(plans.values()))
-            outcomes |= {index: plan.outcome() for index, plan in plans.items()}
+            self._write([plans[index] for index in wave if index in plans])
+        outcomes |= {index: plan.outcome() for index, plan in plans.items()}
         return [outcomes[index] for index in range(len(batches))]
 
     def _write(self, plans: list[_Plan]) -> None:

@@ -154,6 +154,18 @@ class GroupCommit(Store):
         """See :class:`~pycmbs.store.base.Store`."""
         return self._store.head(type)
 
+    def settled_before(self) -> int | None:
+        """See :class:`~pycmbs.store.base.Store`."""
+        return self._store.settled_before()
+
+    def shrink(self) -> None:
+        """See :class:`~pycmbs.store.base.Store`."""
+        self._store.shrink()
+
+    def size(self) -> int | None:
+        """See :class:`~pycmbs.store.base.Store`."""
+        return self._store.size()
+
     def compact(self, keep: int = 10_000) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
         return self._store.compact(keep)

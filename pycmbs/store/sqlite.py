@@ -152,6 +152,16 @@ class SqliteStore(Store):
             self._runtime.sleep(0)
         return total
 
+    def shrink(self) -> None:
+        """See :class:`~pycmbs.store.base.Store`. Writes the whole file anew."""
+        with _translated():
+            self._runtime.offload(self._file.vacuum)
+
+    def size(self) -> int:
+        """See :class:`~pycmbs.store.base.Store`. With the log."""
+        with _translated():
+            return sum(path.stat().st_size for path in self._path.parent.glob(f"{self._path.name}*"))
+
     def close(self) -> None:
         """See :class:`~pycmbs.store.base.Store`."""
         self._file.close()

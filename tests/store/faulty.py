@@ -22,6 +22,7 @@ class FaultyStore(Store):
         self._only_writes = False
         self.commits = 0
         self.durable, self.shared, self.atomic = store.durable, store.shared, store.atomic  # type: ignore[misc]
+        self.lanes = store.lanes  # type: ignore[misc]
 
     def fail(self, times: int = 1, *, only_writes: bool = False) -> None:
         """Let the next ``times`` calls fail; 0 repairs it."""
@@ -60,6 +61,15 @@ class FaultyStore(Store):
 
     def head(self, type: str) -> str:
         return self._through(lambda: self._store.head(type))
+
+    def settled_before(self) -> int | None:
+        return self._store.settled_before()
+
+    def shrink(self) -> None:
+        self._store.shrink()
+
+    def size(self) -> int | None:
+        return self._store.size()
 
     def compact(self, keep: int = 10_000) -> int:
         return self._through(lambda: self._store.compact(keep))
