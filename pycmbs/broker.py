@@ -29,7 +29,7 @@ from pycmbs.services.outbox import OutboxService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
 from pycmbs.store.group import GroupCommit
-from pycmbs.transport.address import check_address
+from pycmbs.transport.address import check_address, parse_listen_at
 from pycmbs.transport.router import Transports
 from pycmbs.wsgi.app import Application
 from pycmbs.wsgi.collections import Collections
@@ -159,7 +159,10 @@ def application(broker: Broker, settings: Settings) -> Application:
 def build_engine(settings: Settings) -> Engine:
     """The engine process. Its threads group what they write themselves, so the store needs no group commit."""
     store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
-    transports = Transports(TRANSPORTS)
+    from pycmbs.transport.zeromq import ZeroMQTransport  # a front has no use for it
+
+    places = parse_listen_at(settings.listen_at)
+    transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(listen_at=places)})
     engine = Engine(settings, store, transports, control_path(settings))
     broker = Broker(settings, store, engine, transports.check)
     engine.attach(broker)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pycmbs.config_values import DIRECTORY, HOST, LOG_FILE, STORE, Setting, Value, one_of, seconds, whole
+from pycmbs.config_values import DIRECTORY, HOST, LISTEN_AT, LOG_FILE, STORE, Setting, Value, one_of, seconds, whole
 from pycmbs.errors import ConfigurationError
 
 SERVER_FILE = "occi_server.conf"
@@ -82,6 +82,11 @@ class Settings:
         "How many members may have passed on what this one passes on, to a member that its sender cannot reach; "
         "0: it passes nothing on.",
         "members",
+    )  # fmt: skip
+    listen_at: str = _setting(
+        _MEMBER, "", LISTEN_AT,
+        "Where to bind a socket of the own member whose address others reach through NAT, a mapped port or a proxy: the "
+        "address as the member's description has it, = and the address to bind.",
     )  # fmt: skip
     delivery_deadline: float = _setting(
         _DELIVERY, "3600", seconds(0.1, 31536000),

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pycmbs.errors import InvalidAddress
+from pycmbs.transport.address import parse_listen_at
+
 
 @dataclass(frozen=True)
 class Value:
@@ -96,6 +99,14 @@ def _parse_log_file(text: str) -> str:
     return "" if text in {"", "-"} else str(_parse_directory(text))
 
 
+def _parse_listen_at(text: str) -> str:
+    try:
+        places = parse_listen_at(text)
+    except InvalidAddress as error:
+        raise ValueError(text) from error
+    return "; ".join(f"{advertised}={bound}" for advertised, bound in places.items())
+
+
 def _parse_host(text: str) -> str:
     if text.lower() == "localhost":
         return "127.0.0.1"
@@ -110,6 +121,12 @@ HOST = Value(
     "ADDRESS",
     "a loopback address, since this version has no authentication yet: "
     "run `pycmbs serve --host 127.0.0.1` and put an authenticating proxy in front",
+)
+LISTEN_AT = Value(
+    _parse_listen_at,
+    "PAIRS",
+    "ADVERTISED=BOUND pairs of socket URLs with ; between them, such as "
+    "tcp://broker.example.org:5010=tcp://0.0.0.0:5010",
 )
 DIRECTORY = Value(_parse_directory, "DIR", "the path of a directory; `~` is your own home directory")
 LOG_FILE = Value(_parse_log_file, "FILE", "the path of a file; empty or `-` is standard error")
