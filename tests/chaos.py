@@ -1,4 +1,4 @@
-"""A bad network between brokers: a TCP proxy that drops, delays, doubles, reorders and cuts, and that refuses whom it is told to.
+"""A bad network between brokers: a TCP proxy that drops, delays, doubles, reorders and cuts, and refuses whom it is told to.
 
 A member advertises :attr:`Proxy.url` and binds elsewhere (the setting ``listen_at``). The proxy understands as much of ZMTP 3
 as it takes to find where messages begin and end: a greeting of 64 bytes, then frames of a byte of flags, a size and a body.

@@ -6,6 +6,7 @@ new, stores what was settled with one commit, and sends what may be sent.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _PAGE = 500
 _TURN = 500
+_BOUND = 10_000
 _PATIENCE = 2.0
 """Seconds to wait for an answer before a row counts as unanswered."""
 _WAKE: Final = None
@@ -64,7 +66,7 @@ class Outbound:
         self._inquiries = inquiries
         self._make_route: Callable[[], Route] = lambda: Route(window, retry_first, retry_most)
         self._poll = poll
-        self._events: queue.Queue[Arrival | None] = queue.Queue()
+        self._events: queue.Queue[Arrival | None] = queue.Queue(_BOUND)
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
         self._closing = False
         self._routes: dict[str, Route] = {}
@@ -92,11 +94,15 @@ class Outbound:
 
     def wake(self) -> None:
         """There is something new in the outbox."""
-        self._events.put(_WAKE)
+        with contextlib.suppress(queue.Full):  # then it is awake
+            self._events.put_nowait(_WAKE)
 
     def answer(self, arrival: Arrival) -> None:
-        """An answer arrived."""
-        self._events.put(arrival)
+        """An answer arrived. When too many wait it is dropped: what it answers is sent again."""
+        try:
+            self._events.put_nowait(arrival)
+        except queue.Full:
+            log.warning("too many answers wait: one from %s is dropped", arrival.address)
 
     def wait(self, path: str, seconds: float) -> Future[dict[str, Any]]:
         """A future that is done when no recipient of the message is unsettled, or when the seconds are over."""
