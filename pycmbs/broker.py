@@ -16,6 +16,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.category import Category, Kind, bind
 from pycmbs.occi.rendering.json_2012 import JsonReader
 from pycmbs.runtime import Runtime, ThreadRuntime
+from pycmbs.services.bound import OutboxBound
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.entities import EntityService
 from pycmbs.services.federation import FederationService
@@ -71,6 +72,7 @@ class Broker:
             self.operations,
             engine,
             check_address,
+            OutboxBound(store, settings.outbox_bound),
             deadline=settings.delivery_deadline,
         )
         self.outbox = OutboxService(store, self.entities, self._members, self.federation)

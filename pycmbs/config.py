@@ -104,6 +104,11 @@ class Settings:
         _DELIVERY, "64", whole(1, 65536),
         "How many messages may be on their way to one recipient without its acknowledgement.", "messages",
     )  # fmt: skip
+    outbox_bound: int = _setting(
+        _DELIVERY, "1000000", whole(1, 1000000000),
+        "How many deliveries may wait in the outbox; a send beyond that is answered with 503. One takes about 2 kB of disk.",
+        "deliveries",
+    )  # fmt: skip
     poll: float = _setting(
         _DELIVERY, "1", seconds(0.01, 60),
         "How often the engine looks into the outbox by itself, should a wake-up have been lost.", "seconds",

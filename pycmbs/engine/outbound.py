@@ -6,6 +6,7 @@ new, stores what was settled with one commit, and sends what may be sent.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 
 _PAGE = 500
 _TURN = 500
+_BOUND = 10_000
 _PATIENCE = 2.0
 """Seconds to wait for an answer before a row counts as unanswered."""
 _WAKE: Final = None
@@ -69,7 +71,7 @@ class Outbound:
         self._probes = probes
         self._make_route: Callable[[str], Route] = lambda member: Route(window, retry_first, retry_most, member)
         self._poll = poll
-        self._events: queue.Queue[Arrival | str | None] = queue.Queue()
+        self._events: queue.Queue[Arrival | str | None] = queue.Queue(_BOUND)
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
         self._closing = False
         self._routes: dict[str, Route] = {}
@@ -97,15 +99,20 @@ class Outbound:
 
     def wake(self) -> None:
         """There is something new in the outbox."""
-        self._events.put(_WAKE)
+        with contextlib.suppress(queue.Full):  # then it is awake
+            self._events.put_nowait(_WAKE)
 
     def answer(self, arrival: Arrival) -> None:
-        """An answer arrived."""
-        self._events.put(arrival)
+        """An answer arrived. When too many wait it is dropped: what it answers is sent again."""
+        try:
+            self._events.put_nowait(arrival)
+        except queue.Full:
+            log.warning("too many answers wait: one from %s is dropped", arrival.address)
 
     def resume(self, member: str) -> None:
         """A member is reached again, or in another way: what waits for it goes out now."""
-        self._events.put(member)
+        with contextlib.suppress(queue.Full):  # then the pause ends by itself
+            self._events.put_nowait(member)
 
     def wait(self, path: str, seconds: float) -> Future[dict[str, Any]]:
         """A future that is done when no recipient of the message is unsettled, or when the seconds are over."""

@@ -48,8 +48,8 @@ class Route:
 
     @property
     def room(self) -> int:
-        """How many more rows may be held in memory."""
-        return max(0, self._window - len(self.queue) - len(self.flights))
+        """How many more rows may be held in memory: of a recipient that does not answer, the one that is tried."""
+        return max(0, (1 if self.failures else self._window) - len(self.queue) - len(self.flights))
 
     @property
     def idle(self) -> bool:
@@ -88,6 +88,9 @@ class Route:
         back = [replace(flight.row, state=SENT, updated=now, reason=reason) for flight in self.flights.values()]
         self.flights.clear()
         self.queue.extendleft(sorted(back, key=lambda row: -row.number))
+        if len(self.queue) > 1:  # the store has the others: much may wait for many that are dead
+            self.queue = deque([self.queue[0]])
+            self.cursor, self.more = self.queue[0].number, True
         return back
 
     def refresh(self, rows: list[Delivery | None], ids: set[str]) -> None:

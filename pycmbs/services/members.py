@@ -63,6 +63,11 @@ class MemberService:
         found = self._store.get(document_id(claim.body["member"])) if claim else None
         return entity_from(found) if found else None
 
+    def local_id(self) -> str:
+        """The id of the broker's own member, empty while there is none."""
+        claim = self._store.get(_LOCAL_CLAIM)
+        return str(claim.body["member"]).rpartition("/")[2] if claim else ""
+
     def all(self) -> list[Entity]:
         """Every known member, the own one included, in order of creation."""
         return [entity_from(one) for one in self._store.find(Query(ENTITY, {"kind": cmbs.MEMBER}))]

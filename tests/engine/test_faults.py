@@ -132,7 +132,7 @@ def test_waiting_for_an_answer_costs_nothing(pair, monkeypatch):  # noqa: F811
     for number in range(3):
         a.act(a.message("l1", f"m{number}", l1_socket_receiver_member="memory:nobody"), "send_l1")
     wait_until(
-        lambda: any(one.failures and one.flights and one.queue for one in list(queue._routes.values())), 10, "a probe"
+        lambda: any(one.failures and one.flights and one.more for one in list(queue._routes.values())), 10, "a probe"
     )
     assert queue._pause() > 0
 

@@ -68,9 +68,11 @@ class FaultyStore(MemoryStore):
         return super().get(id)
 
 
-def make_broker(store: Store | None = None, engine: FakeEngine | None = None, *, shipped: bool = True) -> Broker:
+def make_broker(
+    store: Store | None = None, engine: FakeEngine | None = None, *, shipped: bool = True, **settings: Any
+) -> Broker:
     """The services of one process. ``shipped``: with the broker's own definitions."""
-    broker = Broker(Settings(home=Path("/nowhere")), store or FaultyStore(), engine or FakeEngine())
+    broker = Broker(Settings(home=Path("/nowhere"), **settings), store or FaultyStore(), engine or FakeEngine())
     if shipped:
         broker.categories.ship(CATEGORIES)
     return broker
