@@ -57,21 +57,22 @@ def importers(library):
     [
         ("pycmbs.errors", []),
         ("pycmbs.runtime", []),
+        ("pycmbs.handlers", ["pycmbs.errors"]),
         ("pycmbs.occi", ["pycmbs.errors", "pycmbs.depth"]),
         ("pycmbs.store", ["pycmbs.errors", "pycmbs.runtime"]),
         ("pycmbs.transport", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.depth"]),
         ("pycmbs.backends", ["pycmbs.errors", "pycmbs.occi", "pycmbs.store.base"]),
         (
             "pycmbs.services",
-            ["pycmbs.errors", "pycmbs.occi", "pycmbs.backends", "pycmbs.store.base", "pycmbs.transport.address",
-             "pycmbs.transport.envelope", "pycmbs.transport.base"],
+            ["pycmbs.errors", "pycmbs.occi", "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base",
+             "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base"],
         ),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
         ("pycmbs.wsgi", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime"]),
         (
             "pycmbs.engine",
-            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.config", "pycmbs.store.base",
-             "pycmbs.transport.base", "pycmbs.transport.envelope", "pycmbs.transport.router"],
+            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.handlers", "pycmbs.runtime", "pycmbs.config",
+             "pycmbs.store.base", "pycmbs.transport.base", "pycmbs.transport.envelope", "pycmbs.transport.router"],
         ),
     ],
 )  # fmt: skip

@@ -185,3 +185,65 @@ class Store(ABC):
         if isinstance(result, RevisionConflict):
             raise result
         return result
+
+
+class Wrapper(Store):
+    """A store in front of another one: every call goes through, unless a subclass does it otherwise."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.durable, self.shared, self.atomic = store.durable, store.shared, store.atomic  # type: ignore[misc]
+        self.lanes = store.lanes  # type: ignore[misc]
+
+    @property
+    def url(self) -> str:
+        """See :class:`Store`."""
+        return self._store.url
+
+    def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+        """See :class:`Store`."""
+        return self._store.write_batches(batches)
+
+    def get(self, id: str) -> Document | None:
+        """See :class:`Store`."""
+        return self._store.get(id)
+
+    def get_many(self, ids: Sequence[str]) -> dict[str, Document]:
+        """See :class:`Store`."""
+        return self._store.get_many(ids)
+
+    def find(self, query: Query) -> list[Document]:
+        """See :class:`Store`."""
+        return self._store.find(query)
+
+    def count(self, query: Query) -> int:
+        """See :class:`Store`."""
+        return self._store.count(query)
+
+    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+        """See :class:`Store`."""
+        return self._store.changes(since, types=types, limit=limit)
+
+    def head(self, type: str) -> str:
+        """See :class:`Store`."""
+        return self._store.head(type)
+
+    def settled_before(self) -> int | None:
+        """See :class:`Store`."""
+        return self._store.settled_before()
+
+    def compact(self, keep: int = 10_000) -> int:
+        """See :class:`Store`."""
+        return self._store.compact(keep)
+
+    def shrink(self) -> None:
+        """See :class:`Store`."""
+        self._store.shrink()
+
+    def size(self) -> int | None:
+        """See :class:`Store`."""
+        return self._store.size()
+
+    def close(self) -> None:
+        """See :class:`Store`."""
+        self._store.close()

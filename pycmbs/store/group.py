@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pycmbs.errors import QueueFull, RevisionConflict, StoreUnavailable, Unavailable
 from pycmbs.runtime import Runtime, Signal
-from pycmbs.store.base import Batch, Change, Document, Query, Store
+from pycmbs.store.base import Batch, Document, Store, Wrapper
 
 Outcome = list[list[Document] | RevisionConflict]
 
@@ -36,7 +36,7 @@ class _Pending:
         self.done.set()
 
 
-class GroupCommit(Store):
+class GroupCommit(Wrapper):
     """A store whose concurrent writers share commits. Every other call goes straight through.
 
     A caller waits for the commit its batches are in; a conflict or a failure reaches only those it concerns. As many
@@ -45,21 +45,14 @@ class GroupCommit(Store):
 
     def __init__(self, store: Store, runtime: Runtime, *, most: int = 256, bound: int = 10_000) -> None:
         """``most``: callers in one commit. ``bound``: callers that may wait; one more gets QueueFull."""
-        self._store = store
+        super().__init__(store)
         self._runtime = runtime
         self._most = most
         self._bound = bound
         self._pending: list[_Pending] = []
         self._flushing = 0
-        self._lanes = store.lanes
         self._closed = False
         self._lock = threading.Lock()  # held for a few instructions, never across a wait
-        self.durable, self.shared, self.atomic = store.durable, store.shared, store.atomic  # type: ignore[misc]
-
-    @property
-    def url(self) -> str:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.url
 
     def write_batches(self, batches: Sequence[Batch]) -> Outcome:
         """See :class:`~pycmbs.store.base.Store`. Raises QueueFull when too many wait already."""
@@ -70,7 +63,7 @@ class GroupCommit(Store):
             if len(self._pending) >= self._bound:
                 raise QueueFull(f"{self._bound} writes wait for the store", hint="Try again in a second.")
             self._pending.append(mine)
-            lead = self._flushing < self._lanes
+            lead = self._flushing < self.lanes
             self._flushing += lead
         if lead:
             try:
@@ -129,46 +122,6 @@ class GroupCommit(Store):
             late = [one for one in self._pending if one.since < start]
             self._pending = self._pending[len(late) :]  # they wait in order
         _fail(late, error)
-
-    def get(self, id: str) -> Document | None:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.get(id)
-
-    def get_many(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.get_many(ids)
-
-    def find(self, query: Query) -> list[Document]:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.find(query)
-
-    def count(self, query: Query) -> int:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.count(query)
-
-    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.changes(since, types=types, limit=limit)
-
-    def head(self, type: str) -> str:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.head(type)
-
-    def settled_before(self) -> int | None:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.settled_before()
-
-    def shrink(self) -> None:
-        """See :class:`~pycmbs.store.base.Store`."""
-        self._store.shrink()
-
-    def size(self) -> int | None:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.size()
-
-    def compact(self, keep: int = 10_000) -> int:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.compact(keep)
 
     def close(self) -> None:
         """See :class:`~pycmbs.store.base.Store`. Waits for what is being written."""

@@ -118,7 +118,10 @@ class SqliteStore(Store):
 
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
-        where, parameters = sql.below(query) if query.below else sql.conditions(query, self._by_selectivity(query)[0])
+        if query.below:
+            where, parameters = sql.below(query)
+        else:  # keys are enough: only documents that are there have any
+            where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
         with _translated():
             counted: int = self._runtime.offload(self._file.rows, f"SELECT count(*) {where}", parameters)[0][0]
         return counted

@@ -60,15 +60,17 @@ def key_rows(type: str, keys: Any) -> set[tuple[str, str]]:
     return {(key(type, name), indexed(text)) for name, values in keys.items() for text in values}
 
 
-def conditions(query: Query, order: list[str]) -> tuple[str, list[Any]]:
+def conditions(query: Query, order: list[str], *, keys_only: bool = False) -> tuple[str, list[Any]]:
     """FROM and WHERE of a query. ``order``: its names, the most selective first; that one drives, the others are probed
-    by primary key, so that no query scans documents."""
+    by primary key, so that no query scans documents. ``keys_only``: nothing of the documents is wanted."""
     parameters: list[Any] = []
     if order:
         name = order[0]
         clauses = ["k.name = ?", "k.value = ?", "k.number > ?"]
         parameters += [key(query.type, name), indexed(query.equals[name]), query.after]
-        source = "keys k CROSS JOIN documents d ON d.number = k.number"  # CROSS keeps this order
+        source = "keys k"
+        if not keys_only:
+            source += " CROSS JOIN documents d ON d.number = k.number"  # CROSS keeps this order
         number = "k.number"
     else:
         clauses = ["d.type = ?", "d.deleted = 0", "d.number > ?"]

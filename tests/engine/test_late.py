@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from pycmbs.engine.inquiry import Inquiries
-from pycmbs.engine.outbound import Outbound
+from pycmbs.engine.late import LateRows
+from pycmbs.engine.route import Route
 from pycmbs.services.deliveries import Delivery
 from tests.engine.test_route import row as make_row
+from tests.engine.test_route import send
 
 
 class Outbox:
@@ -28,10 +27,6 @@ class Outbox:
         """As the service of this name."""
         return self.settled
 
-    def overdue(self, now: float, limit: int) -> list[Delivery]:
-        """Nothing is."""
-        return []
-
 
 @pytest.fixture
 def outbox() -> Outbox:
@@ -40,58 +35,65 @@ def outbox() -> Outbox:
 
 
 @pytest.fixture
-def outbound(outbox: Outbox) -> Outbound:
-    """Not started: its turns are taken by hand."""
-    made = Outbound(outbox, None, Inquiries(None), window=4, retry_first=1, retry_most=1, poll=0)  # type: ignore[arg-type]
-    made._load_late()
+def late(outbox: Outbox) -> LateRows:
+    """Rows numbered above zero may be late."""
+    made = LateRows(outbox)  # type: ignore[arg-type]
+    assert made.read(0) == []
     return made
 
 
-def queued(outbound: Outbound) -> list[int]:
-    """The numbers of the rows that wait, in their order."""
-    return [one.number for route in outbound._routes.values() for one in route.queue]
+def numbers(rows: list[Delivery]) -> list[int]:
+    """Theirs."""
+    return [one.number for one in rows]
 
 
-def test_a_late_row_is_sent_once(outbox: Outbox, outbound: Outbound) -> None:
-    """It is taken in with the next look behind the cursor, after the others, and not again with the one after that."""
-    first, late, last = (make_row(number) for number in (10, 11, 12))
-    outbox.rows = [first, last]
-    outbound._load()
-    assert queued(outbound) == [10, 12]
-    outbox.rows.append(late)
-    outbound._load()
-    for _ in range(2):
-        outbound._load_late()
-        assert queued(outbound) == [10, 12, 11]
+def test_a_late_row_is_found_once(outbox: Outbox, late: LateRows) -> None:
+    """What appears behind the cursor is found by the next look, and not by the one after that."""
+    outbox.rows = [make_row(10), make_row(12)]
+    late.note(outbox.rows)
+    assert late.read(12) == []
+    outbox.rows += [make_row(11), make_row(13)]
+    assert numbers(late.read(12)) == [11]
+    assert late.read(12) == []
 
 
-def test_what_did_not_fit_is_not_doubled(outbox: Outbox, outbound: Outbound) -> None:
-    """Rows beyond the window are read when there is room, late or not, each once."""
-    outbox.rows = [make_row(number) for number in (10, 12, 14, 16, 18, 20)]
-    outbound._load()
-    outbox.rows += [make_row(13), make_row(19)]
-    outbound._load_late()
-    (route,) = outbound._routes.values()
-    assert queued(outbound) == [10, 12, 14, 16, 13]
-    route.queue.clear()
-    outbound._load()
-    assert queued(outbound) == [18, 19, 20]
-
-
-def test_what_is_settled_is_forgotten(outbox: Outbox, outbound: Outbound) -> None:
-    """The numbers in memory are those above what the store calls settled."""
-    outbox.rows = [make_row(number) for number in (10, 12)]
-    outbound._load()
+def test_what_is_settled_is_forgotten(outbox: Outbox, late: LateRows) -> None:
+    """The numbers in memory are those above what the store calls settled, and nobody looks below that again."""
+    outbox.rows = [make_row(10), make_row(12)]
+    late.note(outbox.rows)
     outbox.settled = 11
-    outbound._load_late()
-    assert list(outbound._seen.values()) == [12]
+    late.read(12)
+    assert list(late._seen.values()) == [12]
+    outbox.rows += [make_row(9)]
+    assert late.read(12) == []
 
 
-def test_a_store_in_order_costs_nothing(outbox: Outbox, outbound: Outbound) -> None:
-    """Where documents appear in the order of their numbers nobody looks behind, and nothing is remembered."""
+def test_a_store_in_order_costs_nothing(outbox: Outbox) -> None:
+    """Where rows appear in the order of their numbers nobody looks behind, and nothing is remembered."""
     outbox.settled = None
-    outbound._load_late()
-    outbox.rows = [replace(make_row(10))]
-    outbound._load()
-    outbound._load_late()
-    assert (outbound._seen, queued(outbound)) == ({}, [10])
+    late = LateRows(outbox)  # type: ignore[arg-type]
+    outbox.rows = [make_row(10)]
+    late.note(outbox.rows)
+    assert (late.read(10), late._seen) == ([], {})
+
+
+def test_a_late_row_goes_last() -> None:
+    """A route takes it in after those it has, since it was accepted last; one beyond what fits is read when there is room."""
+    route = Route(4, 0.5, 30.0)
+    for number in (10, 12):
+        route.admit(make_row(number))
+    route.admit_late(make_row(11))
+    assert numbers(list(route.queue)) == [10, 12, 11]
+    route.admit(make_row(14))
+    route.admit_late(make_row(15))
+    assert (numbers(list(route.queue)), route.more) == ([10, 12, 11, 14], True)
+
+
+def test_a_late_row_survives_a_failure() -> None:
+    """When all but one row are left to the store, the one with the lowest number stays, so that the others are read again."""
+    route = Route(4, 0.5, 30.0)
+    route.admit(make_row(12))
+    send(route)
+    route.admit_late(make_row(11))
+    route.failed(0.0, "no answer")
+    assert (numbers(list(route.queue)), route.cursor, route.more) == ([11], 11, True)
