@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -140,14 +139,21 @@ class Engine:
 
     # Life
 
+    def store_answers(self) -> bool:
+        """Whether the store can be used now."""
+        try:
+            self._store.head("")
+        except Unavailable:
+            return False
+        return True
+
     def start(self) -> None:
         """Listen, take up the outbox, answer the fronts. Sockets that cannot be bound are tried again every second."""
         self._members.renew(0)
         self._transports.start(self._receive)
         self._inquiries.start()
         self._inbound.start()
-        with contextlib.suppress(Unavailable):  # the store may come later; housekeeping tries again every second
-            self._bind_wanted()
+        self._bind_wanted()
         self._outbound.start()
         self._discovery.start()
         self._probes.start()

@@ -24,9 +24,9 @@ Keys = Mapping[str, tuple[str, ...]]
 class Document:
     """One stored JSON object.
 
-    ``revision`` is opaque and changes at every write; ``number`` orders documents by creation, is unique in the store
-    and survives updates (a store without integers of its own may map it). Documents are values: nobody may change
-    ``body`` after handing it to a store or getting it from one.
+    An ``id`` that has a colon begins with the type and a colon. ``revision`` is opaque and changes at every write;
+    ``number`` orders documents by creation, is unique in the store and survives updates (a store without integers of its own
+    may map it). Documents are values: nobody may change ``body`` after handing it to a store or getting it from one.
     """
 
     id: str

@@ -22,6 +22,8 @@ from pycmbs.store.couchdb_feed import Feed, Heads, Marks
 from pycmbs.store.couchdb_writer import Writer
 
 _PAGE = 200
+_FEW = 65
+"""Fewer rows than this are read at once, to find out how many there are."""
 
 
 class CouchStore(Store):
@@ -38,7 +40,7 @@ class CouchStore(Store):
         self._runtime = runtime
         self._writer = Writer(self._client)
         self._feed = Feed(self._client)
-        self._heads = Heads(self._client)
+        self._heads = Heads(self._client, runtime)
         self._marks = Marks(self._client)
         self._ready = False
         self._opening = threading.Lock()
@@ -160,12 +162,8 @@ class CouchStore(Store):
     def _find(self, query: Query) -> Iterator[Document]:
         if query.limit == 0:
             return
-        name = self._driver(query)
-        if name is None:
-            return
-        pages = self._overdue(query) if query.below is not None else self._pages(query, name)
         left = query.limit
-        for page in pages:
+        for page in self._overdue(query) if query.below is not None else self._by_keys(query):
             for document in page:
                 if query.matches(document):
                     yield document
@@ -173,14 +171,18 @@ class CouchStore(Store):
                     if left == 0:
                         return
 
-    def _driver(self, query: Query) -> str | None:
-        """The name that the fewest documents match by, "" for all of the type; None when none match."""
+    def _by_keys(self, query: Query) -> Iterator[list[Document]]:
+        """Candidates by the name that the fewest documents match by."""
         names = list(query.equals)
-        if query.below is not None or len(names) < 2:
-            return names[0] if names else ""
-        numbers = {name: self._matching(query, name) for name in names}
-        best = min(names, key=numbers.__getitem__)
-        return best if numbers[best] else None
+        if len(names) < 2:
+            yield from self._pages(query, names[0] if names else "")
+            return
+        for name in reversed(names):  # callers name what is common, like the kind, first
+            rows = self._view(reduce=False, include_docs=True, limit=_FEW, **self._range(query, name, query.after))
+            if len(rows) < _FEW:
+                yield _documents(rows)
+                return
+        yield from self._pages(query, min(names, key=lambda name: self._matching(query, name)))
 
     def _pages(self, query: Query, name: str) -> Iterator[list[Document]]:
         """Documents by one name, in the order of creation."""
@@ -188,8 +190,7 @@ class CouchStore(Store):
         while True:
             keys = self._range(query, name, after)
             rows = self._view(reduce=False, include_docs=True, limit=most, **keys)
-            # A row may be older than its document: that may be gone, or be another by now.
-            yield [layout.document_from(row["doc"]) for row in rows if layout.is_document(row.get("doc"))]
+            yield _documents(rows)
             if len(rows) < most:
                 return
             after, most = int(rows[-1]["key"][3]), _PAGE
@@ -245,8 +246,9 @@ class CouchStore(Store):
 
     def head(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
-        token: str = self._do(self._heads.head, type)
-        return token
+        if not self._ready:
+            self._do(lambda: None)
+        return self._heads.head(type)
 
     def settled_before(self) -> int:
         """See :class:`~pycmbs.store.base.Store`. A number is made before its document is
@@ -272,6 +274,11 @@ class CouchStore(Store):
     def close(self) -> None:
         """See :class:`~pycmbs.store.base.Store`."""
         self._client.close()
+
+
+def _documents(rows: list[dict[str, Any]]) -> list[Document]:
+    """Theirs. A row may be older than its document, which may be gone, or be another by now."""
+    return [layout.document_from(row["doc"]) for row in rows if layout.is_document(row.get("doc"))]
 
 
 class CouchHttpsStore(CouchStore):

@@ -1,8 +1,9 @@
 """How documents stand in a CouchDB database, and the view that finds them. Pure data, no connection.
 
 A document is ``{"_id", "_rev", "type", "number", "keys", "body"}``, readable as it is; ``index`` has the keys with long
-values as they are indexed. A deleted one keeps its type, for the
-change feed. ``number`` is text of a fixed width, since JavaScript has no integers of that size.
+values as they are indexed. A deleted one keeps its type, for the change feed. An id that has a colon begins with the type
+and a colon: so the feed tells types without the documents, and ids sort by type. ``number`` is text of a fixed width, since
+JavaScript has no integers of that size.
 """
 
 from __future__ import annotations
@@ -86,7 +87,10 @@ def revision_of(rev: str, number: int, type: str) -> str:
 
 
 def couch_document(write: Write, clock: Clock) -> dict[str, Any]:
-    """What to store for a write. Raises RevisionConflict for a revision that this id and type never had."""
+    """What to store for a write. Raises RevisionConflict for a revision that this id and type never had,
+    ValueError for an id that begins with another type."""
+    if ":" in write.id and not write.id.startswith(f"{write.type}:"):
+        raise ValueError(f"{write.id} does not begin with its type, {write.type}")
     if write.revision is None:
         return {"_id": write.id, **_content(write, clock.next())}
     rev, number, type = (*write.revision.split(" ", 2), "", "")[:3]

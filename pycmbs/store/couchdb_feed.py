@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pycmbs.errors import StoreUnavailable
+from pycmbs.runtime import Runtime, Signal
 from pycmbs.store.base import Change
 from pycmbs.store.couchdb_client import CouchClient, Refused
 from pycmbs.store.couchdb_documents import document_from, is_document
@@ -64,45 +65,71 @@ class Heads:
     """A token per type that changes with it.
 
     Asking costs one request for the changes since the last time. Who asks while such a request is under way waits for the
-    next one, together with all others who do: it is not known whether the one under way sees what they must see.
+    next one, together with all others who do: it is not known whether the one under way sees what they must see. They wait
+    through the runtime, and take no thread from those who read and write.
     """
 
-    def __init__(self, client: CouchClient) -> None:
+    def __init__(self, client: CouchClient, runtime: Runtime) -> None:
+        self._client = client
         self._feed = Feed(client)
+        self._runtime = runtime
         self._prefix = secrets.token_hex(4)
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()  # held for a few instructions, never across a wait
         self._asked = 0
-        self._begun = 0
-        self._count = threading.Lock()
+        self._answered = 0
+        self._under_way: Signal | None = None
         self._since: str | None = None
         self._changes: Counter[str] = Counter()
 
     def head(self, type: str) -> str:
         """See :meth:`~pycmbs.store.base.Store.head`."""
-        with self._count:
+        with self._lock:
             self._asked += 1
             ticket = self._asked
-        with self._turn:
-            if self._begun < ticket:  # nobody has asked the server since this call began
-                with self._count:
-                    begun = self._asked
-                self._follow()
-                self._begun = begun
-            return f"{self._prefix}-{self._changes[type]}"
+        while True:
+            with self._lock:
+                if self._answered >= ticket:
+                    return f"{self._prefix}-{self._changes[type]}"
+                other = self._under_way
+                if other is None:
+                    mine = self._under_way = self._runtime.signal()
+                    covered = self._asked
+            if other is not None:
+                other.wait()
+                continue
+            try:
+                self._runtime.offload(self._follow)
+                with self._lock:
+                    self._answered = covered
+            finally:
+                with self._lock:
+                    self._under_way = None
+                mine.set()
 
     def _follow(self) -> None:
         if self._since is None:
             self._since = self._feed.end()
             return
-        rows: list[dict[str, Any]] = [{}]
-        while rows:
-            rows, self._since = self._feed.page(self._since, _PAGE, documents=True)
-            for row in rows:
-                change = _change(row)
-                if change is not None:
-                    self._changes[change.type] += 1
+        while True:
+            rows, self._since = self._feed.page(self._since, _PAGE, documents=False)
+            ids = [row["id"] for row in rows if not row["id"].startswith("_")]
+            # An id that has a colon begins with its type (see couchdb_documents); of others the document must be asked.
+            self._changes.update(id.partition(":")[0] for id in ids if ":" in id)
+            others = [id for id in ids if ":" not in id]
+            if others:
+                self._changes.update(self._types(others))
             if len(rows) < _PAGE:
-                break
+                return
+
+    def _types(self, ids: list[str]) -> Iterator[str]:
+        _, answer = self._client.call("POST", "_all_docs", body={"keys": ids}, include_docs=True)
+        for row in answer["rows"]:
+            document = row.get("doc")
+            if document is None and row.get("value", {}).get("deleted"):
+                # A mark still has its type, and only this way to it.
+                _, document = self._client.call("GET", row["id"], rev=row["value"]["rev"])
+            if document is not None and "type" in document:
+                yield document["type"]
 
 
 class Marks:
