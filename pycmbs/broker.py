@@ -19,6 +19,8 @@ from pycmbs.runtime import Runtime, ThreadRuntime
 from pycmbs.services.bound import OutboxBound
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.entities import EntityService
+from pycmbs.services.federation import FederationService
+from pycmbs.services.health import HealthService
 from pycmbs.services.inbox import InboxService
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService
@@ -59,7 +61,9 @@ class Broker:
         self.store = store
         self.categories = CategoryService(store, load_backends(self))
         self.entities = EntityService(store, self.categories)
-        self._members = MemberService(store, self.categories, self.entities, engine, check_address)
+        self.health = HealthService(store)
+        self._members = MemberService(store, self.entities, self.health, engine, check_address)
+        self.federation = FederationService(store, self.categories, self._members, self.health)
         self.operations = OperationService(self.entities)
         self._messages = MessageService(
             store,
@@ -71,8 +75,8 @@ class Broker:
             OutboxBound(store, settings.outbox_bound),
             deadline=settings.delivery_deadline,
         )
-        self.outbox = OutboxService(store, self.entities, self._members)
-        self.inbox = InboxService(store, self.categories, self._members)
+        self.outbox = OutboxService(store, self.entities, self._members, self.federation)
+        self.inbox = InboxService(store, self.categories, self._members, self.federation)
 
     @property
     def members(self) -> MemberService:
@@ -163,5 +167,5 @@ def build_engine(settings: Settings) -> Engine:
     transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(listen_at=places)})
     engine = Engine(settings, store, transports, control_path(settings))
     broker = Broker(settings, store, engine, transports.check)
-    engine.attach(broker.members, broker.outbox, broker.inbox)
+    engine.attach(broker)
     return engine

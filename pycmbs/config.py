@@ -73,6 +73,16 @@ class Settings:
         _MEMBER, "2", seconds(0.01, 600),
         "How long check_neighbors waits for one neighbour before it reports it as not reached.", "seconds",
     )  # fmt: skip
+    probe_interval: float = _setting(
+        _MEMBER, "5", seconds(0.05, 3600),
+        "How often a member that is alive is probed; with over 250 members it is less often.", "seconds",
+    )  # fmt: skip
+    hops: int = _setting(
+        _MEMBER, "8", whole(0, 64),
+        "How many members may have passed on what this one passes on, to a member that its sender cannot reach; "
+        "0: it passes nothing on.",
+        "members",
+    )  # fmt: skip
     listen_at: str = _setting(
         _MEMBER, "", LISTEN_AT,
         "Where to bind a socket of the own member whose address others reach through NAT, a mapped port or a proxy: the "

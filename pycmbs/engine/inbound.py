@@ -8,11 +8,26 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from pycmbs.engine.relay import Relay
 from pycmbs.errors import BadEnvelope, CmbsError, RemoteError, RevisionConflict, Unavailable
 from pycmbs.runtime import drain
+from pycmbs.services.deliveries import DELIVERED
 from pycmbs.services.inbox import InboxService, Incoming
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.envelope import ACK, HELLO, MESSAGE, REFUSAL, WELCOME, Envelope, decode, encode, reply_to
+from pycmbs.transport.envelope import (
+    ACK,
+    ALIVE,
+    HELLO,
+    LEAVE,
+    MESSAGE,
+    PROBE,
+    REFUSAL,
+    WELCOME,
+    Envelope,
+    decode,
+    encode,
+    reply_to,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +43,18 @@ class Inbound:
         inbox: InboxService,
         layers_at: Callable[[str], tuple[str, ...]],
         reply: Callable[[Hashable, bytes], None],
-        introduced: Callable[[list[str]], None],
+        introduced: Callable[[Envelope], None],
+        alive: Callable[[str], dict[str, Any]],
+        relay: Relay,
     ) -> None:
-        """``layers_at``: the layers that listen at a URL. ``introduced``: told the sockets that a newcomer knows of."""
+        """``layers_at``: the layers that listen at a URL. ``introduced``: told of every hello that was taken in. ``alive``:
+        what a probe by this member is answered with."""
         self._inbox = inbox
         self._layers_at = layers_at
         self._reply = reply
         self._introduced = introduced
+        self._alive = alive
+        self._relay = relay
         self._queue: queue.Queue[Arrival | None] = queue.Queue(_BOUND)
         self._thread = threading.Thread(target=self._run, name="inbound", daemon=True)
         self.identity: Callable[[], str] = lambda: ""
@@ -73,18 +93,44 @@ class Inbound:
             except BadEnvelope as exc:
                 log.warning("what arrived at %s is dropped: %s", arrival.address, exc)
                 continue
-            if envelope.type == MESSAGE:
+            own = self.identity()
+            if envelope.to and own and envelope.to != own:
+                self._pass_on(own, arrival, envelope)
+            elif envelope.type == MESSAGE:
                 messages.append((arrival, envelope))
-            elif envelope.type == HELLO:
-                self._greet(arrival, envelope)
             else:
-                error = BadEnvelope(f"an envelope of type {envelope.type!r} is not understood here")
-                self._answer(arrival, envelope, REFUSAL, {"error": error.to_dict(), "final": True})
+                self._reply_to(arrival, envelope)
         if messages:
             self._receive(messages)
 
+    def _reply_to(self, arrival: Arrival, envelope: Envelope) -> None:
+        """Answer what is no message. An exception here must not reach the others of this turn."""
+        try:
+            if envelope.type == HELLO:
+                self._answer(arrival, envelope, WELCOME, self._inbox.greet(envelope.body))
+                self._introduced(envelope)
+            elif envelope.type == PROBE and self.identity():
+                self._answer(arrival, envelope, ALIVE, self._alive(envelope.sender))
+            elif envelope.type == LEAVE:
+                self._inbox.leave(envelope.sender, envelope.body)
+                self._answer(arrival, envelope, ACK, {"status": DELIVERED})
+            elif envelope.type != PROBE:
+                raise BadEnvelope(f"an envelope of type {envelope.type!r} is not understood here")
+        except CmbsError as exc:
+            self._refuse(arrival, envelope, exc, final=isinstance(exc, BadEnvelope))
+        except Exception:
+            log.exception("a %s from %s cannot be taken in", envelope.type, envelope.sender)
+
+    def _pass_on(self, own: str, arrival: Arrival, envelope: Envelope) -> None:
+        try:
+            self._relay.forward(own, arrival, envelope)
+        except CmbsError as exc:
+            self._refuse(arrival, envelope, exc, final=False)
+
     def _receive(self, messages: list[tuple[Arrival, Envelope]]) -> None:
-        incoming = [Incoming(one.sender, one.body, self._layers_at(arrival.address)) for arrival, one in messages]
+        incoming = [
+            Incoming(one.sender, one.body, self._layers_at(arrival.address), one.path) for arrival, one in messages
+        ]
         try:
             answers = self._inbox.receive(incoming)
         except (Unavailable, RevisionConflict) as exc:
@@ -98,7 +144,7 @@ class Inbound:
             if answer.error is None:
                 self._answer(arrival, envelope, ACK, answer.body)
             else:
-                self._answer(arrival, envelope, REFUSAL, {"error": answer.error.to_dict(), "final": answer.final})
+                self._refuse(arrival, envelope, answer.error, final=answer.final)
 
     def _receive_singly(self, messages: list[tuple[Arrival, Envelope]]) -> None:
         """One of them breaks something that should not break: it must not take the others with it."""
@@ -107,22 +153,10 @@ class Inbound:
                 self._receive([message])
         else:
             ((arrival, envelope),) = messages
-            error = RemoteError("the receiver failed to take it in")
-            self._answer(arrival, envelope, REFUSAL, {"error": error.to_dict(), "final": True})
+            self._refuse(arrival, envelope, RemoteError("the receiver failed to take it in"), final=True)
 
-    def _greet(self, arrival: Arrival, envelope: Envelope) -> None:
-        try:
-            answer = self._inbox.greet(envelope.body)
-        except CmbsError as exc:
-            self._answer(arrival, envelope, REFUSAL, {"error": exc.to_dict(), "final": False})
-            return
-        except Exception:  # the others of this turn must not suffer for it
-            log.exception("an introduction from %s cannot be taken in", envelope.sender)
-            return
-        self._answer(arrival, envelope, WELCOME, answer)
-        sockets = envelope.body.get("sockets_l1")
-        if isinstance(sockets, list):
-            self._introduced([url for url in sockets if isinstance(url, str)])
+    def _refuse(self, arrival: Arrival, envelope: Envelope, error: CmbsError, *, final: bool) -> None:
+        self._answer(arrival, envelope, REFUSAL, {"error": error.to_dict(), "final": final})
 
     def _answer(self, arrival: Arrival, envelope: Envelope, type: str, body: dict[str, Any]) -> None:
         self._reply(arrival.peer, encode(reply_to(envelope, type, self.identity(), body)))

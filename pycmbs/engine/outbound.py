@@ -12,16 +12,18 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, Final
 
-from pycmbs.engine.inquiry import Inquiries, Sender
+from pycmbs.engine.inquiry import Sender
+from pycmbs.engine.probes import Probes
 from pycmbs.engine.route import Flight, Route
 from pycmbs.errors import (
     BadEnvelope,
     CmbsError,
+    Departed,
     InvalidAddress,
     NoLocalMember,
     TooLarge,
@@ -53,20 +55,23 @@ class Outbound:
         self,
         outbox: OutboxService,
         transports: Sender,
-        inquiries: Inquiries,
+        answers: Sequence[Callable[[Envelope], bool]],
+        probes: Probes,
         *,
         window: int,
         retry_first: float,
         retry_most: float,
         poll: float,
     ) -> None:
-        """``window``: rows under way to one recipient. ``retry_*``, ``poll``: seconds."""
+        """``answers``: those who may have asked for an answer that comes in; each tells whether it had. ``window``: rows under
+        way to one recipient. ``retry_*``, ``poll``: seconds."""
         self._outbox = outbox
         self._transports = transports
-        self._inquiries = inquiries
-        self._make_route: Callable[[], Route] = lambda: Route(window, retry_first, retry_most)
+        self._askers = answers
+        self._probes = probes
+        self._make_route: Callable[[str], Route] = lambda member: Route(window, retry_first, retry_most, member)
         self._poll = poll
-        self._events: queue.Queue[Arrival | None] = queue.Queue(_BOUND)
+        self._events: queue.Queue[Arrival | str | None] = queue.Queue(_BOUND)
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
         self._closing = False
         self._routes: dict[str, Route] = {}
@@ -103,6 +108,11 @@ class Outbound:
             self._events.put_nowait(arrival)
         except queue.Full:
             log.warning("too many answers wait: one from %s is dropped", arrival.address)
+
+    def resume(self, member: str) -> None:
+        """A member is reached again, or in another way: what waits for it goes out now."""
+        with contextlib.suppress(queue.Full):  # then it waits for the end of its pause
+            self._events.put_nowait(member)
 
     def wait(self, path: str, seconds: float) -> Future[dict[str, Any]]:
         """A future that is done when no recipient of the message is unsettled, or when the seconds are over."""
@@ -149,7 +159,12 @@ class Outbound:
             first = self._events.get(timeout=self._pause())
         except queue.Empty:
             return []
-        return [one for one in drain(self._events, first, _TURN) if one is not None]
+        events = drain(self._events, first, _TURN)
+        for member in {one for one in events if isinstance(one, str)}:
+            for route in self._routes.values():
+                if route.member == member and not route.flights:
+                    route.resume, route.url = 0.0, ""
+        return [one for one in events if isinstance(one, Arrival)]
 
     def _pause(self) -> float:
         now = time.monotonic()
@@ -177,7 +192,8 @@ class Outbound:
         except BadEnvelope as exc:
             log.warning("an answer from %s is dropped: %s", arrival.address, exc)
             return None
-        route = None if self._inquiries.answered(envelope) else self._flights.get(envelope.id)
+        asked = any(answered(envelope) for answered in self._askers)
+        route = None if asked else self._flights.get(envelope.id)
         if route is None or envelope.type not in (ACK, REFUSAL):
             return None  # a second answer, or one to an earlier engine
         error = from_dict(envelope.body.get("error"))
@@ -188,6 +204,8 @@ class Outbound:
         if route.failures:
             log.info("%s answers again", route.url)
         row = route.answered(envelope.id)
+        if row is not None and row.member and not route.via:
+            self._probes.heard(row.member)
         if row is not None and envelope.type == REFUSAL:
             return row.settled(FAILED, time.time(), f"{error.code}: {error.message}")
         return row and row.settled(DELIVERED, time.time(), "", envelope.body.get("reply") or None)
@@ -216,7 +234,8 @@ class Outbound:
         for route in list(self._routes.values()):
             oldest = next(iter(route.flights.values()), None)
             if oldest is not None and oldest.at + _patience(route) <= now:
-                self._fail(route, f"no answer from {route.url}; does its member listen on {oldest.row.layer}?")
+                through = f" through {route.via}" if route.via else ""
+                self._fail(route, f"no answer from {route.url}{through}; does its member listen on {oldest.row.layer}?")
 
     def _fail(self, route: Route, reason: str, *, alive: bool = False) -> None:
         """Everything under way on the route goes back, and the ledger says so."""
@@ -225,8 +244,10 @@ class Outbound:
         back = route.failed(time.monotonic(), reason)
         if route.failures == 1:
             log.info("what is for %s waits: %s", route.url, reason)
-        if route.url and not alive:  # another layer may share the connection of one that answers
-            self._transports.forget(route.url)
+        if not alive:
+            self._probes.look(route.member)
+            if route.url and not route.via:  # another layer may share the connection of one that answers
+                self._transports.forget(route.url)
         route.url = ""
         rows = [replace(row, updated=time.time()) for row in back]
         stored, _ = self._outbox.settle(rows)
@@ -258,7 +279,7 @@ class Outbound:
         """Read the rows accepted since the last turn, and refill routes that have room again."""
         while rows := self._outbox.pending(after=self._cursor, limit=_PAGE):
             for row in rows:
-                self._routes.setdefault(row.route, self._make_route()).admit(row)
+                self._routes.setdefault(row.route, self._make_route(row.member)).admit(row)
             self._cursor = rows[-1].number
             if len(rows) < _PAGE:
                 break
@@ -282,31 +303,45 @@ class Outbound:
         row = route.queue[0]  # it stays there until all is read: the store may fail
         try:
             body = self._body(row)
+            if not route.url:
+                self._find_way(route, row)
         except (NoLocalMember, UnknownEntity) as exc:
             self._fail(route, exc.message)
             return False
-        url = route.url or self._outbox.address(row)
+        except Departed as exc:  # trying again cannot help
+            route.queue.popleft()
+            self._settle_later(row.settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
+            return True
         route.queue.popleft()
         if body is None:
             return True  # it was sent anew or deleted, and this row is gone with that
-        route.url = url
         self._sent += 1
         id = f"{self._nonce}-{self._sent}"
         # The member that the body speaks for: who it is now may not have reached the engine yet.
         sender = body["description"]["id"]
-        envelope = Envelope(MESSAGE, id, sender, {**body, "deadline": round(row.deadline - time.time(), 3)})
+        body = {**body, "deadline": round(row.deadline - time.time(), 3)}
+        envelope = Envelope(MESSAGE, id, sender, body, to=row.member)
         route.flights[id] = Flight(replace(row, attempts=row.attempts + 1), id, time.monotonic())
         self._flights[id] = route
         try:
             self._transports.send(route.url, encode(envelope))
         except (InvalidAddress, TooLarge) as exc:  # trying again cannot help
             del route.flights[id], self._flights[id]
-            self._unstored.append(row.settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
-            self.wake()
+            self._settle_later(row.settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
         except CmbsError as exc:
             self._fail(route, exc.message)
             return False
         return True
+
+    def _settle_later(self, row: Delivery) -> None:
+        self._unstored.append(row)
+        self.wake()
+
+    def _find_way(self, route: Route, row: Delivery) -> None:
+        """Where to send what is for this route: to the member, or to one that passes it on. Raises Departed."""
+        address = self._outbox.address(row)
+        way = self._probes.way(row.member, row.layer) if row.member else None
+        route.url, route.via = (way.url, way.via) if way is not None and way.via else (address, "")
 
     def _body(self, row: Delivery) -> dict[str, Any] | None:
         """The envelope's body, made once for all recipients of a message; None when the row itself is gone."""

@@ -26,7 +26,9 @@ class Route:
     dead member costs one datagram a pause, and one that comes back is noticed by that.
     """
 
-    def __init__(self, window: int, first: float, most: float) -> None:
+    def __init__(self, window: int, first: float, most: float, member: str = "") -> None:
+        """``member``: whom it leads to, empty when only a socket is known."""
+        self.member = member
         self._window = window
         self._first = first
         self._most = most
@@ -37,6 +39,9 @@ class Route:
         self.more = False
         """Whether the store holds rows beyond the cursor that did not fit."""
         self.url = ""
+        """Where to send; empty: to be found out."""
+        self.via = ""
+        """The member that passes it on, empty when it goes directly."""
         self.failures = 0
         self.resume = 0.0
         """When to try again, after a failure."""

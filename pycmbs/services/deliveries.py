@@ -53,7 +53,7 @@ class Delivery:
     @property
     def route(self) -> str:
         """What orders it: rows of one route, a recipient's layer, are sent in the order of acceptance."""
-        return f"{self.member or self.socket}|{self.layer}"
+        return route_name(self.member or self.socket, self.layer)
 
     def settled(self, state: str, now: float, reason: str = "", answer: Any = None) -> Delivery:
         """The row in its final state."""
@@ -95,6 +95,11 @@ _STORED = (
 def delivery_from(document: Document) -> Delivery:
     """The row that a document holds."""
     return Delivery(**document.body, revision=document.revision, number=document.number)
+
+
+def route_name(recipient: str, layer: str) -> str:
+    """The route of a recipient (a member's id, or a socket) and layer."""
+    return f"{recipient}|{layer}"
 
 
 def moment(seconds: float) -> str:

@@ -289,11 +289,13 @@ class EntityService:
         """Delete one entity. Raises UnknownEntity."""
         self._categories.registry()
 
-        def attempt() -> None:
+        def attempt() -> Entity:
             entity = self.stored(path)
             self._store.write([*self._backend(entity).delete(entity), entity_delete(entity)])
+            return entity
 
-        self._retried(path, attempt)
+        entity = self._retried(path, attempt)
+        self._backend(entity).deleted(entity)
 
     def delete_all(self, location: str, selection: Selection = EVERYTHING) -> int:
         """Delete the entities of a collection; returns how many. One that somebody else deleted meanwhile is fine."""

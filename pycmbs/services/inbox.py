@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pycmbs.errors import CmbsError, InvalidRequest, NoLocalMember, NotFound, RevisionConflict, Unavailable
+from pycmbs.errors import ClaimedId, CmbsError, InvalidRequest, NoLocalMember, NotFound, RevisionConflict, Unavailable
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
@@ -15,23 +15,28 @@ from pycmbs.occi.rendering.json_2012 import draft
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.deliveries import DELIVERED, moment
 from pycmbs.services.documents import document_id, entity_write
+from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
 from pycmbs.store.base import Document, Query, Store, Write
 
 RECEIPT = "receipt"
 DUPLICATE = "duplicate"
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary")
+_PASSING = (NoLocalMember, NotFound, ClaimedId)
+"""What somebody could still put right (no member, no such kind yet, two members of one id) is worth another try."""
 _KEEP_RECEIPTS = 86400.0
 """Seconds beyond a message's deadline that its receipt is kept: clocks differ, and networks hold things back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message as another member sent it: the body of its envelope, and the layers of the socket it came in at."""
+    """A message as another member sent it: the body of its envelope, the layers of the socket it came in at, and the ids of
+    the members that passed it on."""
 
     sender: str
     body: dict[str, Any]
     layers: tuple[str, ...]
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class _Taken:
     layer: str
     document: dict[str, Any]
     deadline: float
+    path: tuple[str, ...]
     writes: list[Write] = field(default_factory=list)
 
     @property
@@ -68,25 +74,36 @@ class _Taken:
 class InboxService:
     """The receiver's side of delivery."""
 
-    def __init__(self, store: Store, categories: CategoryService, members: MemberService) -> None:
+    def __init__(
+        self, store: Store, categories: CategoryService, members: MemberService, federation: FederationService
+    ) -> None:
         self._store = store
         self._categories = categories
         self._members = members
+        self._federation = federation
 
     def greet(self, body: dict[str, Any]) -> dict[str, Any]:
         """Another member introduces itself; the answer introduces the own one and whom it knows.
 
-        Raises NoLocalMember, InvalidRequest, Conflict (it claims the own id).
+        Raises NoLocalMember, InvalidRequest, ClaimedId (another member has its id), Departed.
         """
         if self._members.local() is None:
             raise NoLocalMember("this broker has no member of its own yet")
-        description = body.get("description")
-        if isinstance(description, dict):
-            self._members.learn(description)
-        return self._handshake()
+        if isinstance(body.get("description"), dict):
+            self._federation.learn(body)
+        return self._federation.welcome(body)
+
+    def leave(self, sender: str, body: dict[str, Any]) -> None:
+        """Another member is no more. Raises InvalidRequest for what says that of nobody."""
+        version = body.get("version")
+        if type(version) is not int or not 0 <= version < 2**63:
+            raise InvalidRequest("a member that leaves says its version", field="version")
+        self._federation.depart(naming.bare_id(sender), version)
 
     def _handshake(self) -> dict[str, Any]:
-        return {"member_description": self._members.description(), "sockets_l1": self._members.sockets_l1()}
+        """What L1 answers, since 2012."""
+        description = self._federation.introduction()["description"]
+        return {"member_description": description, "sockets_l1": self._members.sockets_l1()}
 
     def receive(self, incoming: Sequence[Incoming]) -> list[Answer]:
         """Take in what one turn of the loop brought, with one commit; every answer is true once this returns.
@@ -102,8 +119,7 @@ class InboxService:
             except Unavailable:
                 raise
             except CmbsError as exc:
-                # What a client of this broker could still put right (no member, no such kind yet) is worth another try.
-                answers[index] = Answer({}, exc, final=not isinstance(exc, NoLocalMember | NotFound))
+                answers[index] = Answer({}, exc, final=not isinstance(exc, _PASSING))
         statuses = self._store_all(list(taken.values()))
         handshake = self._handshake() if any(one.layer == "l1" for one in taken.values()) else {}
         for (index, item), status in zip(taken.items(), statuses, strict=True):
@@ -119,13 +135,12 @@ class InboxService:
             raise NotFound(f"nobody listens on {layer!r:.20} here")
         if not isinstance(document, dict) or not isinstance(round_, int):
             raise InvalidRequest("the envelope holds no message")
-        description = one.body.get("description")
-        if isinstance(description, dict):
-            self._members.learn(description)
+        if isinstance(one.body.get("description"), dict):
+            self._federation.learn(one.body)
         deadline = one.body.get("deadline")
         left = float(deadline) if isinstance(deadline, int | float) else 0.0
         origin, id = naming.bare_id(one.sender), naming.bare_id(document.get("id"))
-        taken = _Taken(origin, id, round_, str(layer), document, max(left, 0.0))
+        taken = _Taken(origin, id, round_, str(layer), document, max(left, 0.0), one.path)
         if one.sender != own.id:  # what a member sends itself it has already
             self._add_entity(taken)
         return taken
@@ -153,6 +168,8 @@ class InboxService:
         schema = registry.schema(kind, mixins)
         given = schema.flatten(described.attributes or {})
         attributes = schema.created({name: one for name, one in given.items() if not schema.definitions[name].internal})
+        history = attributes.get(cmbs.PATH_HISTORY) or []
+        attributes[cmbs.PATH_HISTORY] = [*history, *map(cmbs.urn, taken.path)]
         attributes |= {cmbs.ORIGIN: taken.origin, cmbs.STATE: "received"}
         entity = Entity(taken.id, cmbs.MESSAGE, cmbs.MESSAGE_LOCATION + taken.id, mixins, attributes)
         entity.title, entity.summary = described.title or "", described.summary or ""

@@ -242,7 +242,7 @@ class MessageService:
             "delivered": sum(row.state == DELIVERED for row in rows),
             "deliveries": [row.entry() for row in rows],
         }
-        if not report["recipients"]:
+        if rows and not report["recipients"]:
             report["reason"] = rows[0].reason
         if uninterested := message.private.get("uninterested"):
             report["uninterested"] = uninterested

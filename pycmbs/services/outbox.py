@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pycmbs.errors import NoLocalMember, RevisionConflict, UnknownEntity
+from pycmbs.errors import Departed, NoLocalMember, RevisionConflict, UnknownEntity
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import entity_document
@@ -16,7 +16,8 @@ from pycmbs.services import deliveries
 from pycmbs.services.deliveries import UNSETTLED, Delivery
 from pycmbs.services.documents import ENTITY, entity_write
 from pycmbs.services.entities import EntityService
-from pycmbs.services.members import MemberService, describe, socket_of
+from pycmbs.services.federation import FederationService
+from pycmbs.services.members import MemberService, socket_of
 from pycmbs.store.base import Query, Store, Write
 
 _OWN_AFFAIRS = frozenset({cmbs.STATE, cmbs.RESULT, cmbs.DELIVERIES, cmbs.RECEIVER, cmbs.DEADLINE})
@@ -26,10 +27,13 @@ _OWN_AFFAIRS = frozenset({cmbs.STATE, cmbs.RESULT, cmbs.DELIVERIES, cmbs.RECEIVE
 class OutboxService:
     """Rows of deliveries on their way from accepted to settled."""
 
-    def __init__(self, store: Store, entities: EntityService, members: MemberService) -> None:
+    def __init__(
+        self, store: Store, entities: EntityService, members: MemberService, federation: FederationService
+    ) -> None:
         self._store = store
         self._entities = entities
         self._members = members
+        self._federation = federation
 
     def outgoing(self, row: Delivery) -> dict[str, Any] | None:
         """The body of the envelope for one recipient; None when the row is gone, its message being deleted or sent anew.
@@ -50,13 +54,13 @@ class OutboxService:
         shared.attributes = {
             **{name: value for name, value in message.attributes.items() if name not in _OWN_AFFAIRS},
             cmbs.ORIGIN: own.id,
-            cmbs.PATH_HISTORY: [*history, f"urn:uuid:{own.id}"],
+            cmbs.PATH_HISTORY: [*history, cmbs.urn(own.id)],
         }
         return {
             "layer": row.layer,
             "round": row.round,
             "message": entity_document(shared),
-            "description": describe(own),
+            **self._federation.introduction(),
             "sockets_l1": self._members.sockets_l1() if row.layer == "l1" else [],
             "deadline": round(row.deadline - time.time(), 3),
         }
@@ -131,8 +135,11 @@ class OutboxService:
         return [deliveries.delivery_from(one) for one in found]
 
     def address(self, row: Delivery) -> str:
-        """Where the recipient listens now: it may have moved since the message was accepted."""
+        """Where the recipient listens now: it may have moved since the message was accepted. Raises Departed when it left
+        the federation."""
         member = self._members.by_id(row.member) if row.member else None
+        if member is None and row.member and self._federation.has_left(row.member):
+            raise Departed(f"the member {row.member} has left the federation", id=row.member)
         return (socket_of(member, row.layer) if member is not None else "") or row.socket
 
     def unsettled(self, path: str) -> bool:
