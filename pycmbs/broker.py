@@ -74,6 +74,7 @@ class Broker:
             check_address,
             OutboxBound(store, settings.outbox_bound),
             deadline=settings.delivery_deadline,
+            max_content=settings.max_content,
         )
         self.outbox = OutboxService(store, self.entities, self._members, self.federation)
         self.inbox = InboxService(store, self.categories, self._members, self.federation)

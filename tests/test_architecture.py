@@ -57,13 +57,14 @@ def importers(library):
     [
         ("pycmbs.errors", []),
         ("pycmbs.runtime", []),
-        ("pycmbs.occi", ["pycmbs.errors", "pycmbs.depth"]),
-        ("pycmbs.store", ["pycmbs.errors", "pycmbs.runtime"]),
-        ("pycmbs.transport", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.depth"]),
+        ("pycmbs.codec", []),
+        ("pycmbs.occi", ["pycmbs.errors", "pycmbs.depth", "pycmbs.codec"]),
+        ("pycmbs.store", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.codec"]),
+        ("pycmbs.transport", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.depth", "pycmbs.codec"]),
         ("pycmbs.backends", ["pycmbs.errors", "pycmbs.occi", "pycmbs.store.base"]),
         (
             "pycmbs.services",
-            ["pycmbs.errors", "pycmbs.occi", "pycmbs.backends", "pycmbs.store.base", "pycmbs.transport.address",
+            ["pycmbs.errors", "pycmbs.occi", "pycmbs.backends", "pycmbs.store.base", "pycmbs.codec", "pycmbs.transport.address",
              "pycmbs.transport.envelope", "pycmbs.transport.base"],
         ),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
@@ -71,7 +72,7 @@ def importers(library):
         (
             "pycmbs.engine",
             ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.config", "pycmbs.store.base",
-             "pycmbs.transport.base", "pycmbs.transport.envelope", "pycmbs.transport.router"],
+             "pycmbs.codec", "pycmbs.transport.base", "pycmbs.transport.envelope", "pycmbs.transport.router"],
         ),
     ],
 )  # fmt: skip
