@@ -19,7 +19,6 @@ from pycmbs.errors import (
     NotSendable,
     RevisionConflict,
     TooLarge,
-    UnknownEntity,
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
@@ -29,7 +28,7 @@ from pycmbs.services.bound import OutboxBound
 from pycmbs.services.deliveries import FAILED, Delivery
 from pycmbs.services.documents import entity_write
 from pycmbs.services.entities import EntityService
-from pycmbs.services.execution import is_operation
+from pycmbs.services.execution import is_operation, record_result
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService, is_local, socket_of
 from pycmbs.services.operations import OperationService
@@ -127,18 +126,10 @@ class MessageService:
             else:
                 result = self._operations.perform(content)
         except CmbsError as exc:
-            self._record_result(message.path, {"error": exc.to_dict()})
+            record_result(self._entities, message.path, {"error": exc.to_dict()})
             raise
-        self._record_result(message.path, result)
+        record_result(self._entities, message.path, result)
         return {"result": result}
-
-    def _record_result(self, path: str, result: Any) -> None:
-        def change(message: Entity) -> bool:
-            message.attributes[cmbs.RESULT] = result
-            return True
-
-        with contextlib.suppress(UnknownEntity):  # the operation may have deleted its own message
-            self._entities.modify(path, change)
 
     # Sending
 
