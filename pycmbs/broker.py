@@ -81,6 +81,7 @@ class Broker:
             check_address,
             OutboxBound(store, settings.outbox_bound),
             deadline=settings.delivery_deadline,
+            max_content=settings.max_content,
         )
         self.outbox = OutboxService(store, self.entities, self._members, self.federation)
         rules = allow.parse(settings.allow)

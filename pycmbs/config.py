@@ -79,6 +79,10 @@ class Settings:
         _SERVER, "4194304", whole(1024, 1073741824),
         "The largest request body that is read; a larger one is answered with 413.", "bytes",
     )  # fmt: skip
+    max_content: int = _setting(
+        _SERVER, "1048576", whole(1024, 33554432),
+        "The largest message_content, as JSON; a message with a larger one is answered with 413.", "bytes",
+    )  # fmt: skip
     preload: str = _setting(
         _SERVER, "cmbs", one_of("cmbs", "none"),
         "Definitions that are registered at start: cmbs, the kinds member and message; none, an empty broker.",

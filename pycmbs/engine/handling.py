@@ -13,9 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
-from pycmbs import handlers
+from pycmbs import codec, handlers
 from pycmbs.errors import HandlerFailed
 from pycmbs.handlers import Call, Handler
 
@@ -47,7 +45,7 @@ class HandlerPool:
 
         future = self._started().schedule(_called, args=[handler, call], timeout=handler.deadline)
         try:
-            return orjson.loads(future.result())
+            return codec.loads(future.result())
         except FutureTimeoutError:
             raise _failed(handler, f"did not return within {handler.deadline:g} s, and was killed") from None
         except ProcessExpired as exc:
@@ -97,4 +95,4 @@ def _enter(parent: int) -> None:
 def _called(handler: Handler, call: Call) -> bytes:
     """In the new process: call it. What it prints goes to the log's stream, not to standard output."""
     with contextlib.redirect_stdout(sys.stderr):
-        return orjson.dumps(handlers.find(handler)(call))
+        return codec.dumps(handlers.find(handler)(call))

@@ -243,16 +243,19 @@ class ExecutionService:
             except RevisionConflict:
                 continue
         if execution.path:
-            self._record_result(execution.path, outcome.get("result", outcome))
+            record_result(self._entities, execution.path, outcome.get("result", outcome))
         return execution
 
-    def _record_result(self, path: str, result: Any) -> None:
-        def change(message: Entity) -> bool:
-            message.attributes[cmbs.RESULT] = result
-            return True
 
-        with contextlib.suppress(UnknownEntity):  # the operation may have deleted its own message
-            self._entities.modify(path, change)
+def record_result(entities: EntityService, path: str, result: Any) -> None:
+    """Show with a message what came of executing it."""
+
+    def change(message: Entity) -> bool:
+        message.attributes[cmbs.RESULT] = result
+        return True
+
+    with contextlib.suppress(UnknownEntity):  # the operation may have deleted its own message
+        entities.modify(path, change)
 
 
 def _write(receipt: Document, execution: Execution) -> Write:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pycmbs import codec
 from pycmbs.backends.base import Report
 from pycmbs.errors import (
     CmbsError,
@@ -17,7 +18,7 @@ from pycmbs.errors import (
     NotExecutable,
     NotSendable,
     RevisionConflict,
-    UnknownEntity,
+    TooLarge,
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
@@ -27,7 +28,7 @@ from pycmbs.services.bound import OutboxBound
 from pycmbs.services.deliveries import FAILED, Delivery
 from pycmbs.services.documents import entity_write
 from pycmbs.services.entities import EntityService
-from pycmbs.services.execution import is_operation
+from pycmbs.services.execution import is_operation, record_result
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService, is_local, socket_of
 from pycmbs.services.operations import OperationService
@@ -51,8 +52,9 @@ class MessageService:
         bound: OutboxBound,
         *,
         deadline: float,
+        max_content: int,
     ) -> None:
-        """``deadline``: seconds a message without one of its own is kept trying."""
+        """``deadline``: seconds a message without one of its own is kept trying. ``max_content``: bytes of JSON."""
         self._store = store
         self._entities = entities
         self._members = members
@@ -61,12 +63,14 @@ class MessageService:
         self._check_address = check_address
         self._bound = bound
         self._deadline = deadline
+        self._max_content = max_content
 
     # What the backend asks
 
     def prepare(self, message: Entity) -> None:
-        """See :class:`~pycmbs.backends.base.Messages`. Raises InvalidRequest, InvalidAddress."""
+        """See :class:`~pycmbs.backends.base.Messages`. Raises InvalidRequest, InvalidAddress, TooLarge."""
         attributes = message.attributes
+        self._check_size(attributes.get(cmbs.CONTENT))
         if cmbs.ORIGIN not in attributes and (own := self._members.local_id()):
             attributes[cmbs.ORIGIN] = own
         layers = [layer for layer in LAYERS if cmbs.mixin(layer) in message.mixins]
@@ -91,6 +95,14 @@ class MessageService:
         if deadline is not None and not 0 < deadline <= 366 * 86400:
             raise InvalidRequest(f"{cmbs.DEADLINE} must be between 0 and 366 days, in seconds", attribute=cmbs.DEADLINE)
 
+    def _check_size(self, content: Any) -> None:
+        if len(codec.dumps(content)) > self._max_content:
+            raise TooLarge(
+                f"{cmbs.CONTENT} is larger than {self._max_content} bytes of JSON",
+                hint="The setting max_content says how large it may be.",
+                attribute=cmbs.CONTENT,
+            )
+
     def ledger(self, message: Entity) -> list[dict[str, Any]]:
         """See :class:`~pycmbs.backends.base.Messages`."""
         return [row.entry() for row in deliveries.of_message(self._store, message.path)] if message.private else []
@@ -114,18 +126,10 @@ class MessageService:
             else:
                 result = self._operations.perform(content)
         except CmbsError as exc:
-            self._record_result(message.path, {"error": exc.to_dict()})
+            record_result(self._entities, message.path, {"error": exc.to_dict()})
             raise
-        self._record_result(message.path, result)
+        record_result(self._entities, message.path, result)
         return {"result": result}
-
-    def _record_result(self, path: str, result: Any) -> None:
-        def change(message: Entity) -> bool:
-            message.attributes[cmbs.RESULT] = result
-            return True
-
-        with contextlib.suppress(UnknownEntity):  # the operation may have deleted its own message
-            self._entities.modify(path, change)
 
     # Sending
 
@@ -247,7 +251,7 @@ class MessageService:
             "delivered": sum(row.there for row in rows),
             "deliveries": [row.entry() for row in rows],
         }
-        if not report["recipients"]:
+        if rows and not report["recipients"]:
             report["reason"] = rows[0].reason
         if uninterested := message.private.get("uninterested"):
             report["uninterested"] = uninterested

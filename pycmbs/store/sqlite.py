@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.errors import CmbsError, ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime
 from pycmbs.store import sqlite_sql as sql
@@ -176,8 +175,8 @@ class SqliteStore(Store):
 
 def _document(row: tuple[Any, ...]) -> Document:
     number, id, type, sequence, _, keys, body = row
-    found = {name: tuple(values) for name, values in orjson.loads(keys).items()}
-    return Document(id, type, orjson.loads(body), found, str(sequence), number)
+    found = {name: tuple(values) for name, values in codec.loads(keys).items()}
+    return Document(id, type, codec.loads(body), found, str(sequence), number)
 
 
 @contextlib.contextmanager
@@ -187,5 +186,5 @@ def _translated() -> Iterator[None]:
         yield
     except (sqlite3.ProgrammingError, sqlite3.DataError):
         raise
-    except (sqlite3.DatabaseError, OSError, orjson.JSONDecodeError) as exc:
+    except (sqlite3.DatabaseError, OSError, codec.DecodeError) as exc:
         raise StoreUnavailable(f"the store does not work: {exc}", hint="See the broker's log, and its disk.") from exc

@@ -41,8 +41,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.depth import deeper
 from pycmbs.errors import BadEnvelope
 
@@ -102,7 +101,7 @@ def encode(envelope: Envelope) -> bytes:
     if envelope.path:
         document["path"] = envelope.path
     document["body"] = envelope.body
-    return orjson.dumps(document)
+    return codec.dumps(document)
 
 
 def decode(data: bytes) -> Envelope:
@@ -113,8 +112,8 @@ def decode(data: bytes) -> Envelope:
     ``body``.
     """
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        document = codec.loads(data)
+    except codec.DecodeError as error:
         raise BadEnvelope(f"the datagram is not JSON: {error}", reason="json") from None
     if deeper(document, MAX_DEPTH, data):
         raise BadEnvelope(f"the datagram nests deeper than {MAX_DEPTH} levels", reason="depth")
