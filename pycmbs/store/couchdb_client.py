@@ -22,8 +22,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import couchdb.http
-import orjson
 
+from pycmbs import codec
 from pycmbs.errors import ConfigurationError, StoreUnavailable, TooLarge
 
 _TIMEOUT = 0.9
@@ -180,13 +180,13 @@ class CouchClient:
         a deadline that passes says nothing about other calls (the server builds an index).
         """
         self._check_rest()
-        parameters = {name: one if isinstance(one, str) else orjson.dumps(one).decode() for name, one in query.items()}
+        parameters = {name: one if isinstance(one, str) else codec.dumps(one).decode() for name, one in query.items()}
         url = couchdb.http.urljoin(self._root, *path, **parameters)
-        data = None if body is None else orjson.dumps(body)  # what cannot be encoded is the caller's error
+        data = None if body is None else codec.dumps(body)  # what cannot be encoded is the caller's error
         headers = {"Content-Type": "application/json"} if data is not None else {}
         try:
             status, _, answer = self._session.request(method, url, data, headers, self._address.credentials)
-            found = orjson.loads(answer.read()) if answer is not None else None
+            found = codec.loads(answer.read()) if answer is not None else None
         except BaseException as exc:
             self._pool.discard()
             error = self._translated(exc)
@@ -225,9 +225,7 @@ class CouchClient:
             case TimeoutError():
                 error = StoreUnavailable(f"{where} did not answer within {self._address.timeout:g} s")
             # The last three are what the library makes of an error answer without JSON or without a type.
-            case (
-                OSError() | HTTPException() | orjson.JSONDecodeError() | AttributeError() | TypeError() | UnicodeError()
-            ):
+            case OSError() | HTTPException() | codec.DecodeError() | AttributeError() | TypeError() | UnicodeError():
                 error = StoreUnavailable(f"{where} does not answer: {exc or type(exc).__name__}")
             case _:
                 return exc

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.errors import RevisionConflict, StoreUnavailable
 from pycmbs.store.base import Batch, Document
 from pycmbs.store.couchdb_client import CouchClient
@@ -157,7 +156,7 @@ def _chunks(documents: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]
     chunk: list[dict[str, Any]] = []
     size = 0
     for document in documents:
-        length = len(orjson.dumps(document))
+        length = len(codec.dumps(document))
         if chunk and (len(chunk) == _MOST_DOCUMENTS or size + length > _MOST_BYTES):
             yield chunk
             chunk, size = [], 0

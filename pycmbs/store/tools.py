@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.errors import Conflict, RevisionConflict
 from pycmbs.store.base import Document, Query, Store, Write
 
@@ -69,7 +68,7 @@ def summed(store: Store, type: str, advance: Advance) -> Sum:
     total, digest = Sum(), hashlib.sha256()
     for page in walk(store, type):
         for one in page:
-            text = orjson.dumps([one.id, dict(one.keys), one.body], option=orjson.OPT_SORT_KEYS)
+            text = codec.dumps([one.id, dict(one.keys), one.body], sort_keys=True)
             digest.update(text)
             total.documents += 1
             total.bytes += len(text)
