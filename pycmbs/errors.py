@@ -285,7 +285,8 @@ class ConfigurationError(CmbsError):
 def _tree(base: type[CmbsError]) -> dict[str, type[CmbsError]]:
     found = {base.code: base}
     for child in base.__subclasses__():
-        found.update(_tree(child))
+        if "code" in vars(child):  # one without is the affair of who made it
+            found.update(_tree(child))
     return found
 
 

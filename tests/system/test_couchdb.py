@@ -91,6 +91,7 @@ def test_a_server_that_is_down_at_the_start(server: CouchServer, start_on: Calla
     refused_soon(broker, "POST", "/cmbs/message/", NOTE)
     server.start()
     wait_until(lambda: works(broker), 20, "the broker serves")
+    wait_until((broker.home / "run" / "engine.sock").exists, 20, "the engine serves, too")
     broker.become("l1")
 
 
