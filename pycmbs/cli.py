@@ -34,6 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    if hasattr(options, "demo"):
+        from pycmbs.demo import run  # nothing else needs it
+
+        try:
+            return run()
+        except KeyboardInterrupt:
+            return 130
     if not hasattr(options, "config"):  # no command was given
         parser.print_help(sys.stderr)
         return 2
@@ -72,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    demo = commands.add_parser(
+        "demo",
+        usage="pycmbs demo",
+        help="show three brokers at work for some seconds",
+        description="Start three brokers on loopback, let them find each other, send on every layer, kill one and start it "
+        "again. Takes some 10 seconds and leaves nothing behind.",
+        allow_abbrev=False,
+    )
+    demo.set_defaults(demo=True)
     usual = serve.add_argument_group("usual flags")
     usual.add_argument(
         "--config", metavar="DIR", type=Path, help=f"directory of {', '.join(FILES)} (default: ./conf if it is there)"
