@@ -14,7 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pycmbs.config_values import DIRECTORY, HOST, LISTEN_AT, LOG_FILE, STORE, Setting, Value, one_of, seconds, whole
+from pycmbs.config_values import (
+    DIRECTORY,
+    HOST,
+    LISTEN_AT,
+    LOG_FILE,
+    MODULES,
+    RULES,
+    STORE,
+    Setting,
+    Value,
+    one_of,
+    seconds,
+    whole,
+)
 from pycmbs.errors import ConfigurationError
 
 SERVER_FILE = "occi_server.conf"
@@ -26,6 +39,7 @@ CONFIG_VARIABLE = "PYCMBS_CONFIG"
 _SERVER = (SERVER_FILE, "server")
 _MEMBER = (SERVER_FILE, "member")
 _DELIVERY = (SERVER_FILE, "delivery")
+_EXECUTION = (SERVER_FILE, "execution")
 _STORE = (STORE_FILE, "store")
 _LOGGING = (LOGGING_FILE, "logging")
 
@@ -117,9 +131,20 @@ class Settings:
         _DELIVERY, "1", seconds(0.01, 60),
         "How often the engine looks into the outbox by itself, should a wake-up have been lost.", "seconds",
     )  # fmt: skip
+    allow: str = _setting(
+        _EXECUTION, "", RULES,
+        "Which operations in messages of other members are executed here; empty: none. SENDER is a member's id, OPERATION "
+        "is create, list, read, replace, update, delete, act:TERM or a handler's name, KIND the identifier or term of the "
+        "target's kind (a handler has none); * stands for any.",
+    )  # fmt: skip
+    handlers: str = _setting(
+        _EXECUTION, "", MODULES,
+        "Python modules that are imported for the handlers in them, which messages can call where allow has them.",
+    )  # fmt: skip
     store: str = _setting(
         _STORE, "sqlite:", STORE,
-        "The store, as a URL; `sqlite:` alone is the embedded database pycmbs.db in the home.",
+        "The store, as a URL; `sqlite:` alone is the embedded database pycmbs.db in the home. "
+        "CouchDB's may end in ?timeout=SECONDS for one call (0.9).",
     )  # fmt: skip
     log_level: str = _setting(
         _LOGGING, "info", one_of("debug", "info", "warning", "error", "critical"),

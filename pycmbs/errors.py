@@ -35,6 +35,7 @@
     │   └── QueueFull             a bounded queue is at its bound
     ├── RemoteError               another member answered with an error
     │   ├── BadEnvelope           bytes from the wire that are no envelope of ours
+    │   ├── HandlerFailed         a handler raised, crashed, or took too long
     │   └── NoRoute               a member that was asked to pass something on cannot reach whom it is for
     └── ConfigurationError        a setting, a file or a name at start is wrong
 
@@ -261,6 +262,12 @@ class BadEnvelope(RemoteError):
     """Bytes from the wire that are no envelope of ours."""
 
     code = "bad-envelope"
+
+
+class HandlerFailed(RemoteError):
+    """A handler raised, crashed, or took too long."""
+
+    code = "handler-failed"
 
 
 class NoRoute(RemoteError):

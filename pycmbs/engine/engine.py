@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from pycmbs.config import Settings
 from pycmbs.engine.control import ControlServer
 from pycmbs.engine.discovery import Discovery
+from pycmbs.engine.executor import Executor
 from pycmbs.engine.inbound import Inbound
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.outbound import Outbound
@@ -20,6 +21,7 @@ from pycmbs.engine.relay import Relay
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, SocketUnavailable, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.naming import LAYERS
+from pycmbs.services.execution import ExecutionService
 from pycmbs.services.federation import FederationService
 from pycmbs.services.health import HealthService
 from pycmbs.services.inbox import InboxService
@@ -46,6 +48,7 @@ class Services(Protocol):
 
     federation: FederationService
     health: HealthService
+    execution: ExecutionService
     outbox: OutboxService
     inbox: InboxService
 
@@ -73,6 +76,7 @@ class Engine:
             "leave": lambda parameters: self._discovery.leave(
                 str(parameters["member"]), int(parameters["version"] or 0), str(parameters["instance"] or "")
             ),
+            "handle": lambda parameters: self._executor.handle(str(parameters["message"])),
             "discover": lambda _parameters: self._walks.submit(self._discovery.walk),
             "wait": lambda parameters: self._outbound.wait(str(parameters["message"]), float(parameters["seconds"])),
         }
@@ -94,6 +98,7 @@ class Engine:
         self._discovery = Discovery(
             services.members, services.federation, self._probes, self._inquiries, seconds=settings.neighbor_timeout
         )
+        self._executor = Executor(services.execution)
         relay = Relay(self._transports, self._transports.reply, self._probes.way, hops=settings.hops)
         self._outbound = Outbound(
             services.outbox,
@@ -108,7 +113,14 @@ class Engine:
         self._probes.on_alive = self._outbound.resume
         self._probes.on_news = self._discovery.greet
         self._inbound = Inbound(
-            services.inbox, self._layers_at, self._transports.reply, self._introduced, self._probes.answer, relay
+            services.inbox,
+            self._layers_at,
+            self._transports.reply,
+            self._introduced,
+            self._probes.answer,
+            relay,
+            services.execution,
+            self._executor,
         )
         self._inbound.identity = self._identity
         self._control = ControlServer(self._control_path, self._operations, self.wake)
@@ -127,6 +139,14 @@ class Engine:
 
     # Life
 
+    def store_answers(self) -> bool:
+        """Whether the store can be used now."""
+        try:
+            self._store.head("")
+        except Unavailable:
+            return False
+        return True
+
     def start(self) -> None:
         """Listen, take up the outbox, answer the fronts. Sockets that cannot be bound are tried again every second."""
         self._members.renew(0)
@@ -137,6 +157,7 @@ class Engine:
         self._outbound.start()
         self._discovery.start()
         self._probes.start()
+        self._executor.start()
         self._discovery.announce()
         self._control.start()
         threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()
@@ -148,6 +169,7 @@ class Engine:
         self._walks.shutdown(wait=False, cancel_futures=True)
         self._discovery.close()
         self._probes.close()
+        self._executor.close()
         self._inquiries.close()
         self._outbound.close()
         self._inbound.close()

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from pycmbs.engine.executor import Executor
 from pycmbs.engine.relay import Relay
-from pycmbs.errors import BadEnvelope, CmbsError, RemoteError, RevisionConflict, Unavailable
+from pycmbs.errors import BadEnvelope, CmbsError, InvalidRequest, NotFound, RemoteError, RevisionConflict, Unavailable
+from pycmbs.occi import naming
 from pycmbs.runtime import drain
 from pycmbs.services.deliveries import DELIVERED
+from pycmbs.services.execution import DONE, ExecutionService
 from pycmbs.services.inbox import InboxService, Incoming
+from pycmbs.services.receipts import receipt_id
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import (
     ACK,
     ALIVE,
     HELLO,
+    INQUIRY,
     LEAVE,
     MESSAGE,
+    OUTCOME,
     PROBE,
     REFUSAL,
     WELCOME,
@@ -46,6 +53,8 @@ class Inbound:
         introduced: Callable[[Envelope], None],
         alive: Callable[[str], dict[str, Any]],
         relay: Relay,
+        execution: ExecutionService,
+        executor: Executor,
     ) -> None:
         """``layers_at``: the layers that listen at a URL. ``introduced``: told of every hello that was taken in. ``alive``:
         what a probe by this member is answered with."""
@@ -55,6 +64,8 @@ class Inbound:
         self._introduced = introduced
         self._alive = alive
         self._relay = relay
+        self._execution = execution
+        self._executor = executor
         self._queue: queue.Queue[Arrival | None] = queue.Queue(_BOUND)
         self._thread = threading.Thread(target=self._run, name="inbound", daemon=True)
         self.identity: Callable[[], str] = lambda: ""
@@ -114,12 +125,30 @@ class Inbound:
             elif envelope.type == LEAVE:
                 self._inbox.leave(envelope.sender, envelope.body)
                 self._answer(arrival, envelope, ACK, {"status": DELIVERED})
+            elif envelope.type == INQUIRY:
+                self._inform(arrival, envelope)
             elif envelope.type != PROBE:
                 raise BadEnvelope(f"an envelope of type {envelope.type!r} is not understood here")
         except CmbsError as exc:
-            self._refuse(arrival, envelope, exc, final=isinstance(exc, BadEnvelope))
+            self._refuse(arrival, envelope, exc, final=isinstance(exc, BadEnvelope | NotFound | InvalidRequest))
         except Exception:
             log.exception("a %s from %s cannot be taken in", envelope.type, envelope.sender)
+
+    def _inform(self, arrival: Arrival, envelope: Envelope) -> None:
+        """The sender of a message asks what came of it. Raises NotFound, InvalidRequest."""
+        message, round_ = naming.bare_id(envelope.body.get("message")), envelope.body.get("round")
+        if type(round_) is not int:
+            raise InvalidRequest("an inquiry says which round it is about", field="round")
+        sender = naming.bare_id(envelope.sender)
+        execution = self._execution.outcome(sender, message, round_)
+        if execution.state == DONE:
+            self._tell(arrival, envelope, execution.outcome or {})
+        else:
+            self._answer(arrival, envelope, OUTCOME, {})
+            self._executor.submit(receipt_id(sender, message, round_), functools.partial(self._tell, arrival, envelope))
+
+    def _tell(self, arrival: Arrival, envelope: Envelope, outcome: dict[str, Any]) -> None:
+        self._answer(arrival, envelope, OUTCOME, {"outcome": outcome})
 
     def _pass_on(self, own: str, arrival: Arrival, envelope: Envelope) -> None:
         try:
@@ -143,6 +172,8 @@ class Inbound:
         for (arrival, envelope), answer in zip(messages, answers, strict=True):
             if answer.error is None:
                 self._answer(arrival, envelope, ACK, answer.body)
+                if answer.receipt:
+                    self._executor.submit(answer.receipt, functools.partial(self._tell, arrival, envelope))
             else:
                 self._refuse(arrival, envelope, answer.error, final=answer.final)
 

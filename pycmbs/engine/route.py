@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 from pycmbs.services.deliveries import SENT, Delivery
 
+_PATIENCE = 2.0
+"""Seconds to wait for an answer before a row counts as unanswered."""
+
 
 @dataclass(slots=True)
 class Flight:
@@ -52,6 +55,11 @@ class Route:
         return max(0, (1 if self.failures else self._window) - len(self.queue) - len(self.flights))
 
     @property
+    def patience(self) -> float:
+        """Seconds to wait for an answer: more after every failure, since a receiver that is merely slow must get to answer."""
+        return _PATIENCE * float(1 << min(self.failures, 3))
+
+    @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
         return not (self.queue or self.flights or self.more)
@@ -65,6 +73,13 @@ class Route:
         else:
             self.queue.append(row)
             self.cursor = row.number
+
+    def admit_late(self, row: Delivery) -> None:
+        """Take in a row that was written after others with higher numbers: last, as it was accepted last."""
+        if row.number > self.cursor:
+            self.admit(row)
+        else:
+            self.queue.append(row)
 
     def sendable(self, now: float) -> int:
         """How many rows may be sent now."""
@@ -89,7 +104,8 @@ class Route:
         self.flights.clear()
         self.queue.extendleft(sorted(back, key=lambda row: -row.number))
         if len(self.queue) > 1:  # the store has the others: much may wait for many that are dead
-            self.queue = deque([self.queue[0]])
+            # Not always the first: one that was admitted late is behind others.
+            self.queue = deque([min(self.queue, key=lambda row: row.number)])
             self.cursor, self.more = self.queue[0].number, True
         return back
 
@@ -106,9 +122,9 @@ class Route:
         self.queue = deque(row for row in self.queue if row.id != id)
         return None
 
-    def next_event(self, patience: float) -> float | None:
-        """When to look at it again: the pause is over, or the oldest row under way has waited for ``patience`` seconds."""
-        times = [flight.at + patience for flight in self.flights.values()][:1]
+    def next_event(self) -> float | None:
+        """When to look at it again: the pause is over, or the oldest row under way has waited for long enough."""
+        times = [flight.at + self.patience for flight in self.flights.values()][:1]
         if self.queue and self.resume and not self.flights:
             times.append(self.resume)
         return min(times, default=None)

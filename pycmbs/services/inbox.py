@@ -15,11 +15,12 @@ from pycmbs.occi.rendering.json_2012 import draft
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.deliveries import DELIVERED, moment
 from pycmbs.services.documents import document_id, entity_write
+from pycmbs.services.execution import DONE, Execution, ExecutionService, execution_from
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
+from pycmbs.services.receipts import RECEIPT, receipt_id
 from pycmbs.store.base import Document, Query, Store, Write
 
-RECEIPT = "receipt"
 DUPLICATE = "duplicate"
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary")
 _PASSING = (NoLocalMember, NotFound, ClaimedId)
@@ -41,11 +42,13 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to tell the sender. A refusal is ``final`` when trying again cannot help."""
+    """What to tell the sender. A refusal is ``final`` when trying again cannot help. ``receipt`` names what is still to be
+    executed, empty when there is nothing."""
 
     body: dict[str, Any]
     error: CmbsError | None = None
     final: bool = False
+    receipt: str = ""
 
 
 @dataclass(slots=True)
@@ -60,23 +63,34 @@ class _Taken:
     deadline: float
     path: tuple[str, ...]
     writes: list[Write] = field(default_factory=list)
+    execution: Execution | None = None
 
     @property
     def receipt(self) -> str:
-        return f"{RECEIPT}:{self.origin}:{self.id}:{self.round}"
+        return receipt_id(self.origin, self.id, self.round)
 
     def receipt_write(self) -> Write:
-        """The write that makes a second arrival a duplicate."""
+        """The write that makes a second arrival a duplicate, and says what is to be executed."""
         expires = moment(time.time() + self.deadline + _KEEP_RECEIPTS)
-        return Write(self.receipt, RECEIPT, {"layer": self.layer}, {"expires": (expires,)})
+        body: dict[str, Any] = {"layer": self.layer}
+        keys: dict[str, tuple[str, ...]] = {"expires": (expires,)}
+        if self.execution is not None:
+            body["execution"], keys = self.execution.body(), keys | self.execution.keys
+        return Write(self.receipt, RECEIPT, body, keys)
 
 
 class InboxService:
     """The receiver's side of delivery."""
 
     def __init__(
-        self, store: Store, categories: CategoryService, members: MemberService, federation: FederationService
+        self,
+        store: Store,
+        categories: CategoryService,
+        members: MemberService,
+        federation: FederationService,
+        execution: ExecutionService,
     ) -> None:
+        self._execution = execution
         self._store = store
         self._categories = categories
         self._members = members
@@ -123,7 +137,11 @@ class InboxService:
         statuses = self._store_all(list(taken.values()))
         handshake = self._handshake() if any(one.layer == "l1" for one in taken.values()) else {}
         for (index, item), status in zip(taken.items(), statuses, strict=True):
-            answers[index] = Answer({"status": status, "reply": handshake if item.layer == "l1" else {}})
+            body: dict[str, Any] = {"status": status, "reply": handshake if item.layer == "l1" else {}}
+            waits = item.execution is not None and item.execution.state != DONE
+            if item.execution is not None:
+                body |= {"executing": True} if waits else {"outcome": item.execution.outcome}
+            answers[index] = Answer(body, receipt=item.receipt if waits else "")
         return [answer for answer in answers if answer is not None]
 
     def _opened(self, one: Incoming) -> _Taken:
@@ -141,13 +159,14 @@ class InboxService:
         left = float(deadline) if isinstance(deadline, int | float) else 0.0
         origin, id = naming.bare_id(one.sender), naming.bare_id(document.get("id"))
         taken = _Taken(origin, id, round_, str(layer), document, max(left, 0.0), one.path)
+        entity = self._entity(taken)
         if one.sender != own.id:  # what a member sends itself it has already
-            self._add_entity(taken)
+            self._add_entity(taken, entity)
+        taken.execution = self._execution.planned(entity, origin)
         return taken
 
-    def _add_entity(self, taken: _Taken) -> None:
+    def _add_entity(self, taken: _Taken, entity: Entity) -> None:
         """The message as an entity here, to be written with its receipt; none if it is not storable."""
-        entity = self._entity(taken)
         if entity.attributes.get(cmbs.STORABLE) == "false":
             return
         present = self._store.get(document_id(entity.path))
@@ -181,16 +200,21 @@ class InboxService:
         # The receipt is last: a store that is not atomic has the message by then.
         batches = [[*one.writes, one.receipt_write()] for one in fresh]
         results = iter(self._store.write_batches(batches) if batches else [])
+        for one in taken:
+            if one.receipt in known:
+                one.execution = execution_from(known[one.receipt])
         return [DUPLICATE if one.receipt in known else self._status(one, next(results)) for one in taken]
 
     def _status(self, one: _Taken, result: list[Document] | RevisionConflict) -> str:
         if not isinstance(result, RevisionConflict):
             return DELIVERED
-        if self._store.get(one.receipt) is not None:  # it came twice in one turn, or through two processes
+        receipt = self._store.get(one.receipt)
+        if receipt is not None:  # it came twice in one turn, or through two processes
+            one.execution = execution_from(receipt)
             return DUPLICATE
         # The entity changed between reading and writing: once more, alone.
         one.writes.clear()
-        self._add_entity(one)
+        self._add_entity(one, self._entity(one))
         self._store.write([*one.writes, one.receipt_write()])
         return DELIVERED
 

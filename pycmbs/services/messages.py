@@ -19,16 +19,16 @@ from pycmbs.errors import (
     NotSendable,
     RevisionConflict,
     TooLarge,
-    UnknownEntity,
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS, canonical
 from pycmbs.services import deliveries, routing
 from pycmbs.services.bound import OutboxBound
-from pycmbs.services.deliveries import DELIVERED, FAILED, UNSETTLED, Delivery
+from pycmbs.services.deliveries import FAILED, Delivery
 from pycmbs.services.documents import entity_write
 from pycmbs.services.entities import EntityService
+from pycmbs.services.execution import is_operation, record_result
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService, is_local, socket_of
 from pycmbs.services.operations import OperationService
@@ -119,21 +119,17 @@ class MessageService:
         """
         if message.attributes.get(cmbs.EXECUTABLE) == "false":
             raise NotExecutable(f"{message.path} is not executable", attribute=cmbs.EXECUTABLE)
+        content = message.attributes.get(cmbs.CONTENT)
         try:
-            result = self._operations.perform(message.attributes.get(cmbs.CONTENT))
+            if is_operation(content) and not self._operations.knows(content["operation"]):
+                result = self._engine.call("handle", {"message": message.path}, seconds=_MOST_WAIT)["result"]
+            else:
+                result = self._operations.perform(content)
         except CmbsError as exc:
-            self._record_result(message.path, {"error": exc.to_dict()})
+            record_result(self._entities, message.path, {"error": exc.to_dict()})
             raise
-        self._record_result(message.path, result)
+        record_result(self._entities, message.path, result)
         return {"result": result}
-
-    def _record_result(self, path: str, result: dict[str, Any]) -> None:
-        def change(message: Entity) -> bool:
-            message.attributes[cmbs.RESULT] = result
-            return True
-
-        with contextlib.suppress(UnknownEntity):  # the operation may have deleted its own message
-            self._entities.modify(path, change)
 
     # Sending
 
@@ -194,7 +190,7 @@ class MessageService:
         """One commit: a row per recipient, and the message that makes them valid. Changes made meanwhile are respected."""
         for _ in range(20):
             rows = deliveries.of_message(self._store, message.path)
-            if any(row.state in UNSETTLED for row in rows):
+            if any(row.unsettled for row in rows):
                 return self._entities.stored(message.path)
             writes = [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in rows]
             sent = message.copy()
@@ -205,7 +201,7 @@ class MessageService:
             try:
                 self._write(
                     [*writes, *(row.write() for row in new), entity_write(sent, revision=message.revision)],
-                    sum(row.state in UNSETTLED for row in new),
+                    sum(row.unsettled for row in new),
                 )
             except RevisionConflict:
                 message = self._entities.stored(message.path)
@@ -252,7 +248,7 @@ class MessageService:
         report: Report = {
             "state": message.attributes.get(cmbs.STATE, ""),
             "recipients": sum(bool(row.member or row.socket) for row in rows),
-            "delivered": sum(row.state == DELIVERED for row in rows),
+            "delivered": sum(row.there for row in rows),
             "deliveries": [row.entry() for row in rows],
         }
         if rows and not report["recipients"]:

@@ -13,7 +13,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.services import deliveries
-from pycmbs.services.deliveries import UNSETTLED, Delivery
+from pycmbs.services.deliveries import Delivery
 from pycmbs.services.documents import ENTITY, entity_write
 from pycmbs.services.entities import EntityService
 from pycmbs.services.federation import FederationService
@@ -72,7 +72,7 @@ class OutboxService:
         Returns the rows as stored, None for one whose message was deleted or sent anew meanwhile, and the paths of the
         messages of which no row is unsettled any more.
         """
-        single = {row.message for row in rows if row.of == 1 and row.state not in UNSETTLED}
+        single = {row.message for row in rows if row.of == 1 and not row.unsettled}
         messages = self._entities.stored_many(single)
         batches: list[list[Write]] = []
         for row in rows:
@@ -88,7 +88,7 @@ class OutboxService:
                 stored.append(self._settle_again(row))
             else:
                 stored.append(replace(row, revision=result[0].revision))
-            if stored[-1] is not None and row.state not in UNSETTLED:
+            if stored[-1] is not None and not row.unsettled:
                 touched.add(row.message)
         return stored, {path for path in touched if path in single or self._concluded(path)}
 
@@ -128,6 +128,10 @@ class OutboxService:
         found = self._store.find(Query(deliveries.DELIVERY, equals, after=after, limit=limit))
         return [deliveries.delivery_from(one) for one in found]
 
+    def settled_before(self) -> int | None:
+        """See :meth:`pycmbs.store.base.Store.settled_before`."""
+        return self._store.settled_before()
+
     def overdue(self, now: float, limit: int) -> list[Delivery]:
         """Unsettled rows whose deadline has passed."""
         below = ("deadline", deliveries.moment(now))
@@ -142,17 +146,34 @@ class OutboxService:
             raise Departed(f"the member {row.member} has left the federation", id=row.member)
         return (socket_of(member, row.layer) if member is not None else "") or row.socket
 
+    def sender(self) -> str:
+        """The id of the own member, empty while there is none."""
+        return self._members.local_id()
+
     def unsettled(self, path: str) -> bool:
         """Whether a recipient of the message is not settled yet."""
         return self._store.count(Query(deliveries.DELIVERY, {"message": path, "unsettled": "1"})) > 0
 
 
 def _conclude(message: Entity, row: Delivery, rows: Sequence[Delivery]) -> bool:
-    """Give the message the summary of its rows, and for L1 the answer; tells whether that changed it."""
+    """Give the message the summary of its rows, and its ``result``; tells whether that changed it."""
     if message.private.get("round") != row.round:
         return False
     before = (message.attributes.get(cmbs.STATE), message.attributes.get(cmbs.RESULT))
     message.attributes[cmbs.STATE] = deliveries.summary(rows)
-    if row.layer == "l1" and row.answer is not None:
-        message.attributes[cmbs.RESULT] = row.answer
+    result = _result(row, rows)
+    if result is not None:
+        message.attributes[cmbs.RESULT] = result
     return before != (message.attributes[cmbs.STATE], message.attributes.get(cmbs.RESULT))
+
+
+def _result(row: Delivery, rows: Sequence[Delivery]) -> Any:
+    """For L1 the handshake, with the ``outcome`` if the message was executed; for a single recipient what came of that; for
+    several, by member. None when there is nothing."""
+    if row.layer == "l1":
+        outcome = {"outcome": row.outcome} if row.outcome else {}
+        return {**row.answer, **outcome} if row.answer is not None else outcome or None
+    outcomes = {one.member: one.outcome for one in rows if one.outcome}
+    if row.of == 1 and row.outcome:
+        return row.outcome.get("result", row.outcome)
+    return outcomes or None

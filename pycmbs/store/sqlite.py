@@ -18,6 +18,7 @@ from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Change, Document, Query, Store
 from pycmbs.store.sqlite_commit import Commit
 from pycmbs.store.sqlite_file import SqliteFile
+from pycmbs.store.values import indexed
 
 _SCAN = 200
 """A read of more documents than this does not run where it would hold up other green threads."""
@@ -109,7 +110,7 @@ class SqliteStore(Store):
         return names, numbers[names[0]] < _ESTIMATES[0]
 
     def _estimate(self, query: Query, name: str, most: int) -> int:
-        text = sql.value(query.equals[name])
+        text = indexed(query.equals[name])
         with _translated():
             number: int = self._file.rows(sql.ESTIMATE, (sql.key(query.type, name), text, query.after, most))[0][0]
         return number
@@ -152,6 +153,16 @@ class SqliteStore(Store):
             total += gone
             self._runtime.sleep(0)
         return total
+
+    def shrink(self) -> None:
+        """See :class:`~pycmbs.store.base.Store`. Writes the whole file anew."""
+        with _translated():
+            self._runtime.offload(self._file.vacuum)
+
+    def size(self) -> int:
+        """See :class:`~pycmbs.store.base.Store`. With the log."""
+        with _translated():
+            return sum(path.stat().st_size for path in self._path.parent.glob(f"{self._path.name}*"))
 
     def close(self) -> None:
         """See :class:`~pycmbs.store.base.Store`."""

@@ -25,7 +25,11 @@ message                        ``layer``: ``l1``, ``l2``, ``l31``, ``l32`` or ``
                                ``message``: the message entity; ``description``, ``version``, ``instance``: of the sender;
                                ``deadline``: seconds that are left for the delivery (a duration: clocks differ)
 ack          message, leave    ``status``: ``delivered`` or ``duplicate``, said after the receiver's durable write;
-                               ``reply``: object, what the layer returns to the sender
+                               ``reply``: object, what the layer returns to the sender; ``executing``: true when an
+                               ``outcome`` will follow, or ``outcome`` if there is one already
+inquiry                        ``message``: the id of one that is executed; ``round``
+outcome      message, inquiry  ``outcome``: ``result`` or ``error``; the second answer to a message, or the answer to an
+                               inquiry; without it, the answer to one says that it is still executed
 refusal      any of these      ``error``: ``code``, ``message`` and more, as of ``CmbsError.to_dict``;
                                ``final``: true when trying again cannot help
 ===========  ================  ==========================================================================================
@@ -53,6 +57,8 @@ PROBE: Final = "probe"
 ALIVE: Final = "alive"
 LEAVE: Final = "leave"
 MESSAGE: Final = "message"
+INQUIRY: Final = "inquiry"
+OUTCOME: Final = "outcome"
 ACK: Final = "ack"
 REFUSAL: Final = "refusal"
 

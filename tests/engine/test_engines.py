@@ -4,7 +4,7 @@ import pytest
 
 from pycmbs.broker import Broker, shipped_definitions
 from pycmbs.config import Settings
-from pycmbs.engine import outbound
+from pycmbs.engine import route as route_module
 from pycmbs.engine.engine import Engine
 from pycmbs.errors import QueueFull, SocketUnavailable, StoreUnavailable
 from pycmbs.occi import cmbs
@@ -86,7 +86,7 @@ class Node:
 @pytest.fixture
 def node(tmp_path, monkeypatch):
     """Makes nodes on one network; patience is short, so that tests are."""
-    monkeypatch.setattr(outbound, "_PATIENCE", 0.1)
+    monkeypatch.setattr(route_module, "_PATIENCE", 0.1)
     network, nodes = MemoryNetwork(), []
 
     def make(name):

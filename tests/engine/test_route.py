@@ -42,7 +42,7 @@ def send(route, now=0.0):
 def test_a_new_route_is_idle():
     """Nothing waits and nothing is under way."""
     assert Route(4, 0.5, 30.0).idle
-    assert Route(4, 0.5, 30.0).next_event(2.0) is None
+    assert Route(4, 0.5, 30.0).next_event() is None
 
 
 def test_rows_go_out_in_the_order_of_acceptance():
@@ -105,7 +105,7 @@ def test_after_a_failure_there_is_a_pause():
     route.failed(10.0, "x")
     assert 10.25 <= route.resume <= 10.5
     assert (route.sendable(10.2), route.sendable(10.5)) == (0, 1)
-    assert route.next_event(2.0) == route.resume
+    assert route.next_event() == route.resume
 
 
 def test_after_a_failure_one_row_is_tried_alone():
@@ -152,7 +152,7 @@ def test_the_oldest_flight_is_watched():
     """The next thing to happen is that the oldest row under way has waited long enough."""
     route = filled([1, 2])
     send(route, 5.0)
-    assert route.next_event(2.0) == 7.0
+    assert route.next_event() == 7.0
 
 
 def test_a_row_can_be_dropped_wherever_it_is():

@@ -468,13 +468,22 @@ def test_a_failed_execution_is_a_result(broker):
 
 
 @pytest.mark.parametrize(
-    "content", ["hello", None, {}, {"operation": 5}, {"operation": "fly", "target": "/"}, {"operation": "read"}]
+    "content", ["hello", None, {}, {"operation": 5}, {"operation": "read", "target": "x"}, {"operation": "read"}]
 )
 def test_what_is_no_operation_cannot_be_executed(broker, content):
     """Content that holds no operation is an InvalidRequest."""
     add_message(broker, "l2", message_content=content)
     with pytest.raises(InvalidRequest):
         broker.entities.act(PATH, Invocation("execute"))
+
+
+def test_a_handler_is_called_by_the_engine(broker, engine):
+    """What is no operation of the broker's own may be a handler's name, and handlers are the engine's."""
+    add_message(broker, "l2", message_content={"operation": "fly", "target": "/"})
+    engine.answer = {"result": {"flown": True}}
+    assert broker.entities.act(PATH, Invocation("execute")) == {"result": {"flown": True}}
+    assert engine.calls == [("handle", {"message": PATH})]
+    assert attributes(broker)[cmbs.RESULT] == {"flown": True}
 
 
 ROW = Delivery("/m", 1, 0, 1, "a", "s", "l1", 0.0, 0.0)

@@ -25,6 +25,7 @@ class FakeEngine:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.woken = 0
         self.error: CmbsError | None = None
+        self.answer: dict[str, Any] | None = None
 
     def wake(self) -> None:
         self.woken += 1
@@ -33,7 +34,7 @@ class FakeEngine:
         self.calls.append((operation, parameters))
         if self.error is not None:
             raise self.error
-        return {"answered": operation}
+        return self.answer or {"answered": operation}
 
 
 class FaultyStore(MemoryStore):
