@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer (PYTHON=… chooses one) and make; everything else goes into .venv by itself.
 # ARGS passes more to run, test, bench and scale: make run ARGS="--port 8091", make test ARGS="-k config".
 
-.PHONY: help run test lint types bench scale clean
+.PHONY: help run demo test lint types bench scale clean
 .NOTPARALLEL: # they share .venv
 
 export PYTHON
@@ -12,6 +12,9 @@ help: ## say what there is (this)
 
 run: .venv/.ready-run ## start a broker on http://127.0.0.1:8090/ with its home in .run/home; Ctrl-C stops it
 	@exec $(VENV)/pycmbs serve --home .run/home --config conf $(ARGS)
+
+demo: .venv/.ready-run ## show three brokers at work for some seconds
+	@exec $(VENV)/pycmbs demo
 
 test: .venv/.ready-test ## run the tests
 	@$(VENV)/python -m pytest $(ARGS)

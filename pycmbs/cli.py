@@ -34,6 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    if hasattr(options, "demo"):
+        from pycmbs.demo import run  # nothing else needs it
+
+        try:
+            return run()
+        except KeyboardInterrupt:
+            return 130
     if not hasattr(options, "run"):  # no command was given
         parser.print_help(sys.stderr)
         return 2
@@ -80,6 +87,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(run=_serve)
     cli_store.add_parser(commands, _add_flags)
+    demo = commands.add_parser(
+        "demo",
+        usage="pycmbs demo",
+        help="show three brokers at work for some seconds",
+        description="Start three brokers on loopback, let them find each other, send on every layer, kill one and start it "
+        "again. Takes some 10 seconds and leaves nothing behind.",
+        allow_abbrev=False,
+    )
+    demo.set_defaults(demo=True)
     usual = serve.add_argument_group("usual flags")
     _add_config(usual)
     further = serve.add_argument_group("further flags")

@@ -1,0 +1,59 @@
+"""``pycmbs demo`` shows what it says, ends by itself, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness import ROOT, wait_until
+
+COMMAND = [sys.executable, "-m", "pycmbs", "demo"]
+
+
+def brokers_in(folder: Path) -> list[str]:
+    """The processes that were started with a home in the folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if f"{folder}/pycmbs-demo-".encode() in told:
+            found.append(process.name)
+    return found
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    """Discovery, all five layers, a kill and a restart, in under 30 seconds, in lines a person can read."""
+    environ = {**os.environ, "TMPDIR": str(tmp_path), "PYCMBS_PORT": "1"}
+    done = subprocess.run(COMMAND, capture_output=True, text=True, env=environ, cwd=ROOT, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    steps = ["start", "discover", "l1", "l2", "l3.1", "l3.2", "l4", "kill", "restart", "end"]
+    assert [step for step, _ in lines] == steps
+    said = dict(lines)
+    assert "rome delivered, oslo delivered" in said["l2"]
+    assert said["l3.2"].endswith("network.link: rome delivered")
+    assert said["kill"].endswith("they are sending")
+    assert "[0, 1, 2]" in said["restart"]
+    assert list(tmp_path.iterdir()) == []
+    assert brokers_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo(tmp_path: Path, which: signal.Signals) -> None:
+    """Ctrl-C in the middle: exit code 130, no process and no file left."""
+    environ = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, text=True, env=environ, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("start")
+        assert brokers_in(tmp_path)
+        process.send_signal(which)
+        assert process.wait(10) == 130
+    assert list(tmp_path.iterdir()) == []
+    wait_until(lambda: brokers_in(tmp_path) == [], what="no process is left")
