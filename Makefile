@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer (PYTHON=… chooses one) and make; everything else goes into .venv by itself.
-# ARGS passes more to run, test and bench: make run ARGS="--port 8091", make test ARGS="-k config".
+# ARGS passes more to run, test, bench and scale: make run ARGS="--port 8091", make test ARGS="-k config".
 
-.PHONY: help run test lint types bench clean
+.PHONY: help run test lint types bench scale clean
 .NOTPARALLEL: # they share .venv
 
 export PYTHON
@@ -25,6 +25,9 @@ types: .venv/.ready-dev ## check types
 
 bench: .venv/.ready-test ## measure throughput and latency on this machine
 	@$(VENV)/python -m bench $(ARGS)
+
+scale: .venv/.ready-bench ## measure the stores by size and by writers, and plot it to .run/scale.png
+	@$(VENV)/python -m bench.stores --plot .run/scale.png $(ARGS)
 
 clean: ## remove .venv, caches and build files; homes in .run stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

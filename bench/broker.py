@@ -57,11 +57,12 @@ class Broker:
 
 
 @contextlib.contextmanager
-def running(home: Path, workers: int) -> Iterator[Broker]:
-    """A broker with its home there, while the context lasts. Raises RuntimeError when it does not start."""
+def running(home: Path, workers: int, *flags: str) -> Iterator[Broker]:
+    """A broker with its home there, and further flags, while the context lasts. Raises RuntimeError when it does not start."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYCMBS_")}
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environ.get("PYTHONPATH"))))
     command = [sys.executable, "-m", "pycmbs", "serve", "--home", str(home), "--port", "0", "--workers", str(workers)]
+    command += flags
     log = home.with_suffix(".log")
     with (
         log.open("w") as errors,

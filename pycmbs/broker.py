@@ -11,15 +11,23 @@ from pycmbs.backends.base import Members, Messages
 from pycmbs.config import Settings
 from pycmbs.engine.control import ControlClient
 from pycmbs.engine.engine import Engine
+from pycmbs.engine.handling import HandlerPool
 from pycmbs.errors import ConfigurationError
+from pycmbs.handlers import load as load_handlers
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import Category, Kind, bind
 from pycmbs.occi.rendering.json_2012 import JsonReader
 from pycmbs.runtime import Runtime, ThreadRuntime
+from pycmbs.services import allow
+from pycmbs.services.bound import OutboxBound
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.entities import EntityService
+from pycmbs.services.execution import ExecutionService, Handlers
+from pycmbs.services.federation import FederationService
+from pycmbs.services.health import HealthService
 from pycmbs.services.inbox import InboxService
 from pycmbs.services.link import EngineLink
+from pycmbs.services.marked import MarkedStore
 from pycmbs.services.members import MemberService
 from pycmbs.services.messages import MessageService
 from pycmbs.services.operations import OperationService
@@ -27,7 +35,7 @@ from pycmbs.services.outbox import OutboxService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
 from pycmbs.store.group import GroupCommit
-from pycmbs.transport.address import check_address
+from pycmbs.transport.address import check_address, parse_listen_at
 from pycmbs.transport.router import Transports
 from pycmbs.wsgi.app import Application
 from pycmbs.wsgi.collections import Collections
@@ -53,13 +61,17 @@ class Broker:
         store: Store,
         engine: EngineLink,
         check_address: Callable[[str], None] = check_address,
+        handlers: Handlers | None = None,
     ) -> None:
-        """``check_address`` raises for a socket URL that no transport here can reach."""
-        self.store = store
+        """``check_address`` raises for a socket URL that no transport here can reach. ``handlers`` calls handlers; a process
+        that executes nothing needs none. Raises ConfigurationError for a rule that is none."""
+        store = self.store = MarkedStore(store)
         self.categories = CategoryService(store, load_backends(self))
         self.entities = EntityService(store, self.categories)
-        self._members = MemberService(store, self.categories, self.entities, engine, check_address)
-        self.operations = OperationService(self.entities)
+        self.health = HealthService(store)
+        self._members = MemberService(store, self.entities, self.health, engine, check_address)
+        self.federation = FederationService(store, self.categories, self._members, self.health)
+        self.operations = OperationService(self.entities, self.categories)
         self._messages = MessageService(
             store,
             self.entities,
@@ -67,10 +79,14 @@ class Broker:
             self.operations,
             engine,
             check_address,
+            OutboxBound(store, settings.outbox_bound),
             deadline=settings.delivery_deadline,
+            max_content=settings.max_content,
         )
-        self.outbox = OutboxService(store, self.entities, self._members)
-        self.inbox = InboxService(store, self.categories, self._members)
+        self.outbox = OutboxService(store, self.entities, self._members, self.federation)
+        rules = allow.parse(settings.allow)
+        self.execution = ExecutionService(store, self.entities, self.operations, handlers or HandlerPool({}), rules)
+        self.inbox = InboxService(store, self.categories, self._members, self.federation, self.execution)
 
     @property
     def members(self) -> MemberService:
@@ -155,8 +171,11 @@ def application(broker: Broker, settings: Settings) -> Application:
 def build_engine(settings: Settings) -> Engine:
     """The engine process. Its threads group what they write themselves, so the store needs no group commit."""
     store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
-    transports = Transports(TRANSPORTS)
+    from pycmbs.transport.zeromq import ZeroMQTransport  # a front has no use for it
+
+    places = parse_listen_at(settings.listen_at)
+    transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(listen_at=places)})
     engine = Engine(settings, store, transports, control_path(settings))
-    broker = Broker(settings, store, engine, transports.check)
-    engine.attach(broker.members, broker.outbox, broker.inbox)
+    handlers = HandlerPool(load_handlers(settings.handlers.split()))
+    engine.attach(Broker(settings, store, engine, transports.check, handlers))
     return engine

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pycmbs import __version__
-from pycmbs.config import FILES, SETTINGS, load_settings
+from pycmbs import __version__, cli_store
+from pycmbs.config import FILES, SETTINGS, Settings, load_settings
 from pycmbs.config_values import Setting
 from pycmbs.errors import CmbsError, ConfigurationError
 
@@ -34,20 +34,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    if not hasattr(options, "config"):  # no command was given
+    if not hasattr(options, "run"):  # no command was given
         parser.print_help(sys.stderr)
         return 2
-    flags = {setting.name: getattr(options, setting.name) for setting in SETTINGS}
+    flags = {setting.name: getattr(options, setting.name, None) for setting in SETTINGS}
     try:
         settings = load_settings(options.config, os.environ, flags)
-        from pycmbs.processes.supervisor import serve  # not needed to print help
-
-        return serve(settings)
+        code: int = options.run(settings, options)
+        return code
     except CmbsError as error:
         print(f"pycmbs: {_sentence(error)}", file=sys.stderr)
         return 2 if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt:
         return 130
+
+
+def _serve(settings: Settings, options: argparse.Namespace) -> int:
+    from pycmbs.processes.supervisor import serve  # not needed to print help
+
+    del options
+    return serve(settings)
 
 
 def _sentence(error: CmbsError) -> str:
@@ -58,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pycmbs",
         description="pyCMBS: a federated message broker for management traffic, driven with plain curl.",
-        epilog="`pycmbs serve` starts a broker; `pycmbs serve --help` lists its flags.",
+        epilog="`pycmbs serve` starts a broker; `pycmbs serve --help` lists its flags. `pycmbs store` looks after its store.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pyCMBS {__version__}")
@@ -72,17 +78,31 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    serve.set_defaults(run=_serve)
+    cli_store.add_parser(commands, _add_flags)
     usual = serve.add_argument_group("usual flags")
-    usual.add_argument(
-        "--config", metavar="DIR", type=Path, help=f"directory of {', '.join(FILES)} (default: ./conf if it is there)"
-    )
+    _add_config(usual)
     further = serve.add_argument_group("further flags")
     for setting in SETTINGS:
         _add_flag(usual if setting.name in _USUAL else further, setting)
     return parser
 
 
-def _add_flag(group: argparse._ArgumentGroup, setting: Setting) -> None:
+def _add_flags(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """What says where the settings are, and the flags of some."""
+    _add_config(parser)
+    for setting in SETTINGS:
+        if setting.name in names:
+            _add_flag(parser, setting)
+
+
+def _add_config(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--config", metavar="DIR", type=Path, help=f"directory of {', '.join(FILES)} (default: ./conf if it is there)"
+    )
+
+
+def _add_flag(group: argparse._ActionsContainer, setting: Setting) -> None:
     default = f"{setting.default} {setting.unit}".strip() or "empty"
     # Text as it is: load_settings parses it, so that flag, variable and file are judged alike.
     group.add_argument(

@@ -14,7 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pycmbs.config_values import DIRECTORY, HOST, LOG_FILE, STORE, Setting, Value, one_of, seconds, whole
+from pycmbs.config_values import (
+    DIRECTORY,
+    HOST,
+    LISTEN_AT,
+    LOG_FILE,
+    MODULES,
+    RULES,
+    STORE,
+    Setting,
+    Value,
+    one_of,
+    seconds,
+    whole,
+)
 from pycmbs.errors import ConfigurationError
 
 SERVER_FILE = "occi_server.conf"
@@ -26,6 +39,7 @@ CONFIG_VARIABLE = "PYCMBS_CONFIG"
 _SERVER = (SERVER_FILE, "server")
 _MEMBER = (SERVER_FILE, "member")
 _DELIVERY = (SERVER_FILE, "delivery")
+_EXECUTION = (SERVER_FILE, "execution")
 _STORE = (STORE_FILE, "store")
 _LOGGING = (LOGGING_FILE, "logging")
 
@@ -65,6 +79,10 @@ class Settings:
         _SERVER, "4194304", whole(1024, 1073741824),
         "The largest request body that is read; a larger one is answered with 413.", "bytes",
     )  # fmt: skip
+    max_content: int = _setting(
+        _SERVER, "1048576", whole(1024, 33554432),
+        "The largest message_content, as JSON; a message with a larger one is answered with 413.", "bytes",
+    )  # fmt: skip
     preload: str = _setting(
         _SERVER, "cmbs", one_of("cmbs", "none"),
         "Definitions that are registered at start: cmbs, the kinds member and message; none, an empty broker.",
@@ -72,6 +90,21 @@ class Settings:
     neighbor_timeout: float = _setting(
         _MEMBER, "2", seconds(0.01, 600),
         "How long check_neighbors waits for one neighbour before it reports it as not reached.", "seconds",
+    )  # fmt: skip
+    probe_interval: float = _setting(
+        _MEMBER, "5", seconds(0.05, 3600),
+        "How often a member that is alive is probed; with over 250 members it is less often.", "seconds",
+    )  # fmt: skip
+    hops: int = _setting(
+        _MEMBER, "8", whole(0, 64),
+        "How many members may have passed on what this one passes on, to a member that its sender cannot reach; "
+        "0: it passes nothing on.",
+        "members",
+    )  # fmt: skip
+    listen_at: str = _setting(
+        _MEMBER, "", LISTEN_AT,
+        "Where to bind a socket of the own member whose address others reach through NAT, a mapped port or a proxy: the "
+        "address as the member's description has it, = and the address to bind.",
     )  # fmt: skip
     delivery_deadline: float = _setting(
         _DELIVERY, "3600", seconds(0.1, 31536000),
@@ -89,13 +122,29 @@ class Settings:
         _DELIVERY, "64", whole(1, 65536),
         "How many messages may be on their way to one recipient without its acknowledgement.", "messages",
     )  # fmt: skip
+    outbox_bound: int = _setting(
+        _DELIVERY, "1000000", whole(1, 1000000000),
+        "How many deliveries may wait in the outbox; a send beyond that is answered with 503. One takes about 2 kB of disk.",
+        "deliveries",
+    )  # fmt: skip
     poll: float = _setting(
         _DELIVERY, "1", seconds(0.01, 60),
         "How often the engine looks into the outbox by itself, should a wake-up have been lost.", "seconds",
     )  # fmt: skip
+    allow: str = _setting(
+        _EXECUTION, "", RULES,
+        "Which operations in messages of other members are executed here; empty: none. SENDER is a member's id, OPERATION "
+        "is create, list, read, replace, update, delete, act:TERM or a handler's name, KIND the identifier or term of the "
+        "target's kind (a handler has none); * stands for any.",
+    )  # fmt: skip
+    handlers: str = _setting(
+        _EXECUTION, "", MODULES,
+        "Python modules that are imported for the handlers in them, which messages can call where allow has them.",
+    )  # fmt: skip
     store: str = _setting(
         _STORE, "sqlite:", STORE,
-        "The store, as a URL; `sqlite:` alone is the embedded database pycmbs.db in the home.",
+        "The store, as a URL; `sqlite:` alone is the embedded database pycmbs.db in the home. "
+        "CouchDB's may end in ?timeout=SECONDS for one call (0.9).",
     )  # fmt: skip
     log_level: str = _setting(
         _LOGGING, "info", one_of("debug", "info", "warning", "error", "critical"),

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pycmbs.errors import ConfigurationError, InvalidAddress
+from pycmbs.services import allow
+from pycmbs.transport.address import parse_listen_at
+
 
 @dataclass(frozen=True)
 class Value:
@@ -96,6 +100,14 @@ def _parse_log_file(text: str) -> str:
     return "" if text in {"", "-"} else str(_parse_directory(text))
 
 
+def _parse_listen_at(text: str) -> str:
+    try:
+        places = parse_listen_at(text)
+    except InvalidAddress as error:
+        raise ValueError(text) from error
+    return "; ".join(f"{advertised}={bound}" for advertised, bound in places.items())
+
+
 def _parse_host(text: str) -> str:
     if text.lower() == "localhost":
         return "127.0.0.1"
@@ -105,12 +117,44 @@ def _parse_host(text: str) -> str:
     return str(address)
 
 
+def _parse_rules(text: str) -> str:
+    try:
+        allow.parse(text)
+    except ConfigurationError as error:
+        raise ValueError(text) from error
+    return text.replace("\n", "; ").strip("; ")
+
+
+def _parse_modules(text: str) -> str:
+    names = text.replace(",", " ").split()
+    if not all(part.isidentifier() for name in names for part in name.split(".")):
+        raise ValueError(text)
+    return " ".join(names)
+
+
+RULES = Value(
+    _parse_rules,
+    "RULES",
+    "rules SENDER OPERATION KIND with ; or a newline between them, such as * read member; * reboot",
+)
+MODULES = Value(_parse_modules, "MODULES", "names of Python modules with a comma or a space between them")
 HOST = Value(
     _parse_host,
     "ADDRESS",
     "a loopback address, since this version has no authentication yet: "
     "run `pycmbs serve --host 127.0.0.1` and put an authenticating proxy in front",
 )
+LISTEN_AT = Value(
+    _parse_listen_at,
+    "PAIRS",
+    "ADVERTISED=BOUND pairs of socket URLs with ; between them, such as "
+    "tcp://broker.example.org:5010=tcp://0.0.0.0:5010",
+)
 DIRECTORY = Value(_parse_directory, "DIR", "the path of a directory; `~` is your own home directory")
 LOG_FILE = Value(_parse_log_file, "FILE", "the path of a file; empty or `-` is standard error")
-STORE = Value(_parse_text, "URL", "the URL of a store, such as sqlite: or sqlite:/var/lib/pycmbs/pycmbs.db")
+STORE = Value(
+    _parse_text,
+    "URL",
+    "the URL of a store, such as sqlite:/var/lib/pycmbs/pycmbs.db, couchdb://user:password@127.0.0.1:5984/pycmbs or, "
+    "with TLS, couchdb+https://…",
+)

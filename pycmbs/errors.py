@@ -19,6 +19,8 @@
     │   ├── RevisionConflict      somebody else changed the document first
     │   ├── CategoryConflict      a definition contradicts the registered one, or is still in use
     │   ├── SecondLocalMember     a broker is one member
+    │   ├── ClaimedId             two members claim one id
+    │   ├── Departed              the member left, and what is said of it is older than that
     │   ├── NoLocalMember         sending needs a local member, and there is none
     │   ├── NotSendable           the message may not be sent as it is
     │   ├── NotExecutable         the message may not be executed
@@ -34,7 +36,9 @@
     │   ├── EngineUnavailable     the engine process does not answer
     │   └── QueueFull             a bounded queue is at its bound
     ├── RemoteError               another member answered with an error
-    │   └── BadEnvelope           bytes from the wire that are no envelope of ours
+    │   ├── BadEnvelope           bytes from the wire that are no envelope of ours
+    │   ├── HandlerFailed         a handler raised, crashed, or took too long
+    │   └── NoRoute               a member that was asked to pass something on cannot reach whom it is for
     └── ConfigurationError        a setting, a file or a name at start is wrong
 
 The codes are part of the interface, the sentences are not. Which HTTP status a class gets is decided in
@@ -165,6 +169,18 @@ class SecondLocalMember(Conflict):
     code = "second-local-member"
 
 
+class ClaimedId(Conflict):
+    """Two members claim one id."""
+
+    code = "claimed-id"
+
+
+class Departed(Conflict):
+    """The member left, and what is said of it is older than that."""
+
+    code = "departed"
+
+
 class NoLocalMember(Conflict):
     """Sending needs a local member, and there is none."""
 
@@ -260,6 +276,18 @@ class BadEnvelope(RemoteError):
     """Bytes from the wire that are no envelope of ours."""
 
     code = "bad-envelope"
+
+
+class HandlerFailed(RemoteError):
+    """A handler raised, crashed, or took too long."""
+
+    code = "handler-failed"
+
+
+class NoRoute(RemoteError):
+    """A member that was asked to pass something on cannot reach whom it is for."""
+
+    code = "no-route"
 
 
 class ConfigurationError(CmbsError):

@@ -7,14 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.couchdb_server import CouchServer, running_server
 from tests.harness import Broker
 
 
-def _brokers(folder: Path) -> Iterator[Callable[..., Broker]]:
+def brokers(folder: Path, store: Callable[[], tuple[str, ...]] = tuple) -> Iterator[Callable[..., Broker]]:
+    """What starts brokers, each with a home in ``folder``; ``store`` makes the flags that give one a store."""
     started: list[Broker] = []
 
     def start(*flags: str, **options: object) -> Broker:
-        broker = Broker(folder / f"broker-{len(started)}", *flags, **options)
+        broker = Broker(folder / f"broker-{len(started)}", *store(), *flags, **options)
         started.append(broker)
         return broker.start()
 
@@ -29,13 +31,13 @@ def _brokers(folder: Path) -> Iterator[Callable[..., Broker]]:
 @pytest.fixture
 def start_broker(tmp_path: Path) -> Iterator[Callable[..., Broker]]:
     """Starts real brokers, each in a home of its own, and stops them after the test; none may have logged a traceback."""
-    yield from _brokers(tmp_path)
+    yield from brokers(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Broker]]:
     """The same for brokers that the tests of a module share."""
-    yield from _brokers(tmp_path_factory.mktemp("shared"))
+    yield from brokers(tmp_path_factory.mktemp("shared"))
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,17 @@ def shared(start_shared: Callable[..., Broker]) -> Broker:
 def broker(start_broker: Callable[..., Broker]) -> Broker:
     """One running broker, with one front process and no member yet."""
     return start_broker("--workers", "1")
+
+
+@pytest.fixture(scope="session")
+def couchdb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CouchServer]:
+    """A CouchDB server: the one of PYCMBS_TEST_COUCHDB_URL, or a stand-in that is started here."""
+    with running_server(tmp_path_factory.mktemp("couchdb")) as server:
+        yield server
+
+
+@pytest.fixture
+def couchdb_url(couchdb_server: CouchServer) -> Iterator[str]:
+    """The store URL of a database that is this test's own; it is not made yet."""
+    with couchdb_server.database() as url:
+        yield url

@@ -160,11 +160,19 @@ class Broker:
         """The CMBS attributes of an entity; ``kind``: ``member`` or ``message``."""
         return self.get(path)["attributes"]["cmbs"][kind]
 
-    def become(self, *layers: str, neighbors: list[str] | None = None, topics: list[str] | None = None) -> str:
-        """Create its local member on free sockets and start these layers; returns the member's id."""
+    def become(
+        self,
+        *layers: str,
+        neighbors: list[str] | None = None,
+        topics: list[str] | None = None,
+        sockets: dict[str, str] | None = None,
+    ) -> str:
+        """Create its local member and start these layers; returns the member's id. ``sockets``: by layer; free ones for
+        the rest."""
         self.member = str(uuid.uuid4())
-        sockets = {f"{layer}_socket": free_socket() for layer in LAYERS}
-        attributes = {**sockets, "state": "active", "neighbors_socket": neighbors or [], "topics": topics or []}
+        urls = {layer: free_socket() for layer in LAYERS} | (sockets or {})
+        described = {f"{layer}_socket": url for layer, url in urls.items()}
+        attributes = {**described, "state": "active", "neighbors_socket": neighbors or [], "topics": topics or []}
         entity = {
             "kind": "http://houssem.org/cmbs#member",
             "id": self.member,

@@ -43,6 +43,12 @@ class Members(Protocol):
     def release(self, member: Entity) -> Sequence[Write]:
         """Stop everything the member does, since it is about to be deleted. Returns writes to go along."""
 
+    def leave(self, member: Entity) -> None:
+        """Tell the others that the member was deleted."""
+
+    def health(self, member: Entity) -> dict[str, Any]:
+        """How another broker's member is doing; empty while that is not known."""
+
     def check_neighbors(self, member: Entity) -> Report:
         """Discover the federation."""
 
@@ -115,6 +121,9 @@ class Backend(ABC):
         """Called before the entity is deleted. Returns writes for the same commit, in which the deletion is the last."""
         del entity
         return ()
+
+    def deleted(self, entity: Entity) -> None:
+        """Called when the deletion is stored: bring the world in line. Must be idempotent."""
 
     def act(self, entity: Entity, invocation: Invocation) -> Report:
         """Perform an action that applies to the entity. Raises InvalidRequest for one it cannot do."""

@@ -33,6 +33,15 @@ class MemberBackend(Backend):
         """Refuses a second local member and socket URLs that are none."""
         return self.host.members.check_new(entity)
 
+    def retrieve(self, entity: Entity) -> Entity:
+        """Adds the health of another broker's member."""
+        health = self.host.members.health(entity)
+        if not health:
+            return entity
+        shown = entity.copy()
+        shown.attributes[cmbs.HEALTH] = health
+        return shown
+
     def update(self, old: Entity, new: Entity) -> Sequence[Write]:
         """Refuses socket URLs that are none, and, of a layer that is listening, one that cannot be bound."""
         self.host.members.check_update(old, new)
@@ -45,6 +54,10 @@ class MemberBackend(Backend):
     def delete(self, entity: Entity) -> Sequence[Write]:
         """Stops listening."""
         return self.host.members.release(entity)
+
+    def deleted(self, entity: Entity) -> None:
+        """Tells the others that the own member left."""
+        self.host.members.leave(entity)
 
     def act(self, entity: Entity, invocation: Invocation) -> Report:
         """``start_*``, ``stop_*``, ``check_neighbors``."""

@@ -18,8 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.errors import CmbsError, EngineUnavailable, from_dict
 from pycmbs.runtime import Runtime
 
@@ -35,7 +34,7 @@ _ANSWER_SECONDS = 5.0
 
 def encode(document: Mapping[str, Any]) -> bytes:
     """A frame."""
-    body = orjson.dumps(document)
+    body = codec.dumps(document)
     return len(body).to_bytes(4, "big") + body
 
 
@@ -44,7 +43,7 @@ def read(connection: socket.socket) -> dict[str, Any]:
     size = int.from_bytes(_exactly(connection, 4), "big")
     if size > _MOST_FRAME:
         raise ValueError(f"a frame of {size} bytes")
-    document = orjson.loads(_exactly(connection, size))
+    document = codec.loads(_exactly(connection, size))
     if not isinstance(document, dict):
         raise ValueError("a frame that is no object")  # noqa: TRY004 - one kind of wrong for the caller
     return document

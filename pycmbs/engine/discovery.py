@@ -1,4 +1,4 @@
-"""Discovery: from the neighbours' sockets through the whole federation, and joining it without being asked to."""
+"""Discovery: from the neighbours' sockets through the whole federation, joining it without being asked to, and leaving it."""
 
 from __future__ import annotations
 
@@ -6,35 +6,52 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Any
 
 from pycmbs.engine.inquiry import Inquiries
+from pycmbs.engine.probes import Probes
 from pycmbs.errors import CmbsError, Conflict
 from pycmbs.occi import cmbs
 from pycmbs.runtime import drain
+from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService, is_local, socket_of
-from pycmbs.transport.envelope import HELLO
+from pycmbs.transport.envelope import HELLO, LEAVE, Envelope
 
 log = logging.getLogger(__name__)
 
 _PARALLEL = 32
 _MOST_SOCKETS = 100_000
 _REJOIN_SECONDS = 5.0
+_LOOK_SECONDS = 0.05
+_EVERYBODY = "*"
+"""The hint that stands for all known members."""
 
 
 class Discovery:
     """Introduces the own member to every L1 socket it hears of, and learns who answers."""
 
-    def __init__(self, members: MemberService, inquiries: Inquiries, *, seconds: float) -> None:
+    def __init__(
+        self,
+        members: MemberService,
+        federation: FederationService,
+        probes: Probes,
+        inquiries: Inquiries,
+        *,
+        seconds: float,
+    ) -> None:
         """``seconds``: how long one neighbour has to answer."""
         self._members = members
+        self._federation = federation
+        self._probes = probes
         self._inquiries = inquiries
         self._seconds = seconds
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="discovery")
         self._closing = False
-        self._hints: queue.Queue[str | None] = queue.Queue(10_000)
+        self._hints: queue.Queue[tuple[str, bool] | None] = queue.Queue(10_000)
         self._joiner = threading.Thread(target=self._join, name="joiner", daemon=True)
 
     def start(self) -> None:
@@ -49,17 +66,27 @@ class Discovery:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def hint(self, sockets: Iterable[str]) -> None:
-        """Somebody may be found at these sockets: look soon. Never blocks."""
+        """Somebody may be found at these sockets: look soon, where nobody is known yet. Never blocks."""
         for url in sockets or [""]:
-            try:
-                self._hints.put_nowait(url)
-            except queue.Full:
-                return
+            self._put(url, again=False)
+
+    def greet(self, url: str) -> None:
+        """Introduce the own member at a socket, soon, also to one that knows it: there is news. Never blocks."""
+        self._put(url, again=True)
+
+    def announce(self) -> None:
+        """The same, to all known members."""
+        self._put(_EVERYBODY, again=True)
+
+    def _put(self, url: str, *, again: bool) -> None:
+        with contextlib.suppress(queue.Full):  # then there is enough to do, and probes tell who lacks what
+            self._hints.put_nowait((url, again))
 
     def walk(self) -> dict[str, Any]:
         """Visit the neighbours, all known members and everybody they know; then tell all of them of all.
 
-        Returns whom it found and whom it could not reach, each with the reason. Raises Conflict without a local member.
+        Returns whom it found, whom only others reach, and whom nobody, each with the reason. Raises Conflict without a local
+        member.
         """
         own = self._members.local()
         if own is None:
@@ -69,11 +96,27 @@ class Discovery:
         # Those visited early heard only of those known then.
         self._visit(found, {socket_of(own, "l1")}, follow=False)
         others = [member for member in self._members.all() if not is_local(member)]
+        relayed = self._relayed({socket_of(one, "l1"): one.id for one in others if socket_of(one, "l1") in unreachable})
         return {
             "found": [{"member": found[url], "socket": url} for url in found],
-            "unreachable": [{"socket": url, "reason": reason} for url, reason in unreachable.items()],
+            "relayed": [{"member": id, "socket": url, "via": via} for url, (id, via) in relayed.items()],
+            "unreachable": [
+                {"socket": url, "reason": reason} for url, reason in unreachable.items() if url not in relayed
+            ],
             "members": [member.path for member in others],
         }
+
+    def _relayed(self, silent: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """Of the members that do not answer at these sockets, those that others reach, and who does. Probes find out, by and
+        by: this waits for them as long as for a neighbour."""
+        for member in silent.values():
+            self._probes.look(member)
+        deadline = time.monotonic() + 2 * self._seconds if silent else 0.0
+        while True:
+            found = {url: (id, via) for url, id in silent.items() if (via := self._probes.via(id))}
+            if len(found) == len(silent) or time.monotonic() >= deadline:
+                return found
+            time.sleep(_LOOK_SECONDS)
 
     def _visit(
         self, seeds: Iterable[str], seen: set[str], *, follow: bool = True
@@ -104,39 +147,67 @@ class Discovery:
 
     def _introduce(self, url: str) -> tuple[str, list[str]]:
         """One introduction: returns who is there and whom it knows. Raises CmbsError."""
-        description = self._members.description()
-        body = {"description": description, "sockets_l1": self._members.sockets_l1()}
-        answer = self._inquiries.ask(url, HELLO, description["id"] if description else "", body, self._seconds).body
-        member, _ = self._members.learn(answer.get("member_description"))
+        greeting = self._federation.greeting()
+        own = greeting["description"]
+        hello = Envelope(HELLO, "", own["id"] if own else "", greeting)
+        answer = self._inquiries.ask(url, hello, self._seconds).body
+        member, new = self._federation.learn(answer)
+        told = self._federation.hear(answer)
+        if new or told:
+            self._probes.told(told, member.id)
         heard = answer.get("sockets_l1")
         return member.id, heard if isinstance(heard, list) else []
+
+    def leave(self, member: str, version: int, instance: str) -> dict[str, Any]:
+        """Tell all known members that the own one, which was deleted, is no more. Returns how many took note."""
+        farewell = Envelope(LEAVE, "", member, {"version": version, "instance": instance})
+
+        def tell(other: str) -> bool:
+            way = self._probes.way(other, "l1")
+            if way is None:
+                return False
+            with contextlib.suppress(CmbsError):
+                self._inquiries.ask(way.url, replace(farewell, to=other), self._seconds)
+                return True
+            return False
+
+        others = [one.id for one in self._members.all() if not is_local(one)]
+        return {"told": sum(self._pool.map(tell, others)), "of": len(others)}
 
     def _join(self) -> None:
         pending: set[str] = set()
         while True:
             try:
                 first = self._hints.get(timeout=_REJOIN_SECONDS)
-                hints = drain(self._hints, first, 1000)
+                hints = [one for one in drain(self._hints, first, 1000) if one is not None]
             except queue.Empty:
                 hints = []
             if self._closing:
                 return
+            new, again = ({url for url, known in hints if url and known is flag} for flag in (False, True))
             try:
-                pending = self._join_once(pending | {url for url in hints if url})
+                pending = self._join_once(pending | new, again)
             except Exception:
                 log.exception("joining failed; it is tried again")
 
-    def _join_once(self, pending: set[str]) -> set[str]:
-        """Visit who is not known yet; returns the sockets worth another try: neighbours that did not answer."""
+    def _join_once(self, pending: set[str], again: set[str]) -> set[str]:
+        """Visit who is not known yet, and those in ``again``; returns the sockets worth another try: neighbours that did not
+        answer."""
         own = self._members.local()
         if own is None or "l1" not in (own.attributes.get(cmbs.LISTENING) or []):
             return set()
         neighbors = set(own.attributes.get(cmbs.NEIGHBORS) or [])
         known = set(self._members.sockets_l1())
-        wanted = (pending | neighbors) - known
+        if _EVERYBODY in again:
+            again = again | known
+        wanted = ((pending | neighbors) - known) | again - {_EVERYBODY, socket_of(own, "l1")}
         if wanted:
-            found, unreachable = self._visit(wanted, set(known))
+            found, unreachable = self._visit(wanted, known - wanted)
             for url, member in found.items():
-                log.info("joined: %s is the member %s", url, member)
+                if url not in known:
+                    log.info("joined: %s is the member %s", url, member)
+            for url in wanted & unreachable.keys():
+                log.info("nobody is met at %s: %s", url, unreachable[url])
+            self._probes.reload()
             return set(unreachable) & neighbors
         return set()

@@ -7,22 +7,29 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pycmbs.config import Settings
 from pycmbs.engine.control import ControlServer
 from pycmbs.engine.discovery import Discovery
+from pycmbs.engine.executor import Executor
 from pycmbs.engine.inbound import Inbound
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.outbound import Outbound
+from pycmbs.engine.probes import Probes
+from pycmbs.engine.relay import Relay
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, SocketUnavailable, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.naming import LAYERS
+from pycmbs.services.execution import ExecutionService
+from pycmbs.services.federation import FederationService
+from pycmbs.services.health import HealthService
 from pycmbs.services.inbox import InboxService
 from pycmbs.services.members import MemberService, socket_of
 from pycmbs.services.outbox import OutboxService
 from pycmbs.store.base import Store
 from pycmbs.transport.base import Arrival
+from pycmbs.transport.envelope import Envelope
 from pycmbs.transport.router import Transports
 
 log = logging.getLogger(__name__)
@@ -30,6 +37,20 @@ log = logging.getLogger(__name__)
 _HOUSEKEEPING_SECONDS = 60.0
 _REBIND_SECONDS = 1.0
 _WALKS = 4
+
+
+class Services(Protocol):
+    """What the engine works with."""
+
+    @property
+    def members(self) -> MemberService:
+        """The own member, and those that are known."""
+
+    federation: FederationService
+    health: HealthService
+    execution: ExecutionService
+    outbox: OutboxService
+    inbox: InboxService
 
 
 class Engine:
@@ -52,27 +73,55 @@ class Engine:
             "stop": self._stop_layer,
             "settle": self._settle,
             "try": self._try,
+            "leave": lambda parameters: self._discovery.leave(
+                str(parameters["member"]), int(parameters["version"] or 0), str(parameters["instance"] or "")
+            ),
+            "handle": lambda parameters: self._executor.handle(str(parameters["message"])),
             "discover": lambda _parameters: self._walks.submit(self._discovery.walk),
             "wait": lambda parameters: self._outbound.wait(str(parameters["message"]), float(parameters["seconds"])),
         }
 
-    def attach(self, members: MemberService, outbox: OutboxService, inbox: InboxService) -> None:
+    def attach(self, services: Services) -> None:
         """Give it the services, which in turn were given the engine."""
         settings = self._settings
-        self._members = members
-        self._outbox = outbox
-        self._inbox = inbox
-        self._discovery = Discovery(members, self._inquiries, seconds=settings.neighbor_timeout)
-        self._outbound = Outbound(
-            outbox,
-            self._transports,
+        self._members = services.members
+        self._outbox = services.outbox
+        self._inbox = services.inbox
+        self._federation = services.federation
+        self._probes = Probes(
+            services.members,
+            services.health,
             self._inquiries,
+            seconds=settings.neighbor_timeout,
+            interval=settings.probe_interval,
+        )
+        self._discovery = Discovery(
+            services.members, services.federation, self._probes, self._inquiries, seconds=settings.neighbor_timeout
+        )
+        self._executor = Executor(services.execution)
+        relay = Relay(self._transports, self._transports.reply, self._probes.way, hops=settings.hops)
+        self._outbound = Outbound(
+            services.outbox,
+            self._transports,
+            [self._inquiries.answered, relay.answered],
+            self._probes,
             window=settings.window,
             retry_first=settings.retry_first,
             retry_most=settings.retry_most,
             poll=settings.poll,
         )
-        self._inbound = Inbound(inbox, self._layers_at, self._transports.reply, self._discovery.hint)
+        self._probes.on_alive = self._outbound.resume
+        self._probes.on_news = self._discovery.greet
+        self._inbound = Inbound(
+            services.inbox,
+            self._layers_at,
+            self._transports.reply,
+            self._introduced,
+            self._probes.answer,
+            relay,
+            services.execution,
+            self._executor,
+        )
         self._inbound.identity = self._identity
         self._control = ControlServer(self._control_path, self._operations, self.wake)
 
@@ -90,13 +139,26 @@ class Engine:
 
     # Life
 
+    def store_answers(self) -> bool:
+        """Whether the store can be used now."""
+        try:
+            self._store.head("")
+        except Unavailable:
+            return False
+        return True
+
     def start(self) -> None:
         """Listen, take up the outbox, answer the fronts. Sockets that cannot be bound are tried again every second."""
+        self._members.renew(0)
         self._transports.start(self._receive)
+        self._inquiries.start()
         self._inbound.start()
         self._bind_wanted()
         self._outbound.start()
         self._discovery.start()
+        self._probes.start()
+        self._executor.start()
+        self._discovery.announce()
         self._control.start()
         threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()
 
@@ -106,6 +168,9 @@ class Engine:
         self._control.close()
         self._walks.shutdown(wait=False, cancel_futures=True)
         self._discovery.close()
+        self._probes.close()
+        self._executor.close()
+        self._inquiries.close()
         self._outbound.close()
         self._inbound.close()
         self._transports.close()
@@ -116,6 +181,17 @@ class Engine:
                 self._outbound.answer(arrival)
             else:
                 self._inbound.put(arrival)
+
+    def _introduced(self, hello: Envelope) -> None:
+        """A member introduced itself: look after it, and after those that it knows of."""
+        sockets = hello.body.get("sockets_l1")
+        self._discovery.hint([url for url in sockets if isinstance(url, str)] if isinstance(sockets, list) else [])
+        self._probes.told(self._federation.hear(hello.body), hello.sender)
+        self._probes.look(hello.sender)
+        if self._federation.lacks(hello.body):
+            member = self._members.by_id(hello.sender)
+            if member is not None and socket_of(member, "l1"):
+                self._discovery.greet(socket_of(member, "l1"))
 
     def _identity(self) -> str:
         return self._own
@@ -130,7 +206,7 @@ class Engine:
                 if waited >= _HOUSEKEEPING_SECONDS:
                     waited = 0.0
                     self._outbox.reconcile()
-                    while self._inbox.forget_receipts():
+                    while self._inbox.forget_receipts() or self._federation.forget_left():
                         pass
                     self._store.compact()
             except Unavailable as exc:
@@ -190,7 +266,7 @@ class Engine:
             self._members.want(layer, listen=True)
             self._record()
         if layer == "l1":
-            self._discovery.hint([])
+            self._discovery.announce()
         return self._listening()
 
     def _stop_layer(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -215,4 +291,6 @@ class Engine:
 
     def _settle(self, _parameters: dict[str, Any]) -> dict[str, Any]:
         self._bind_wanted()
+        self._probes.reload()
+        self._discovery.announce()
         return self._listening()

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import queue
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from pycmbs.errors import BadEnvelope, CmbsError, RemoteError, RevisionConflict, Unavailable
+from pycmbs.engine.executor import Executor
+from pycmbs.engine.relay import Relay
+from pycmbs.errors import BadEnvelope, CmbsError, InvalidRequest, NotFound, RemoteError, RevisionConflict, Unavailable
+from pycmbs.occi import naming
 from pycmbs.runtime import drain
+from pycmbs.services.deliveries import DELIVERED
+from pycmbs.services.execution import DONE, ExecutionService
 from pycmbs.services.inbox import InboxService, Incoming
+from pycmbs.services.receipts import receipt_id
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.envelope import ACK, HELLO, MESSAGE, REFUSAL, WELCOME, Envelope, decode, encode, reply_to
+from pycmbs.transport.envelope import (
+    ACK,
+    ALIVE,
+    HELLO,
+    INQUIRY,
+    LEAVE,
+    MESSAGE,
+    OUTCOME,
+    PROBE,
+    REFUSAL,
+    WELCOME,
+    Envelope,
+    decode,
+    encode,
+    reply_to,
+)
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +50,22 @@ class Inbound:
         inbox: InboxService,
         layers_at: Callable[[str], tuple[str, ...]],
         reply: Callable[[Hashable, bytes], None],
-        introduced: Callable[[list[str]], None],
+        introduced: Callable[[Envelope], None],
+        alive: Callable[[str], dict[str, Any]],
+        relay: Relay,
+        execution: ExecutionService,
+        executor: Executor,
     ) -> None:
-        """``layers_at``: the layers that listen at a URL. ``introduced``: told the sockets that a newcomer knows of."""
+        """``layers_at``: the layers that listen at a URL. ``introduced``: told of every hello that was taken in. ``alive``:
+        what a probe by this member is answered with."""
         self._inbox = inbox
         self._layers_at = layers_at
         self._reply = reply
         self._introduced = introduced
+        self._alive = alive
+        self._relay = relay
+        self._execution = execution
+        self._executor = executor
         self._queue: queue.Queue[Arrival | None] = queue.Queue(_BOUND)
         self._thread = threading.Thread(target=self._run, name="inbound", daemon=True)
         self.identity: Callable[[], str] = lambda: ""
@@ -73,18 +104,62 @@ class Inbound:
             except BadEnvelope as exc:
                 log.warning("what arrived at %s is dropped: %s", arrival.address, exc)
                 continue
-            if envelope.type == MESSAGE:
+            own = self.identity()
+            if envelope.to and own and envelope.to != own:
+                self._pass_on(own, arrival, envelope)
+            elif envelope.type == MESSAGE:
                 messages.append((arrival, envelope))
-            elif envelope.type == HELLO:
-                self._greet(arrival, envelope)
             else:
-                error = BadEnvelope(f"an envelope of type {envelope.type!r} is not understood here")
-                self._answer(arrival, envelope, REFUSAL, {"error": error.to_dict(), "final": True})
+                self._reply_to(arrival, envelope)
         if messages:
             self._receive(messages)
 
+    def _reply_to(self, arrival: Arrival, envelope: Envelope) -> None:
+        """Answer what is no message. An exception here must not reach the others of this turn."""
+        try:
+            if envelope.type == HELLO:
+                self._answer(arrival, envelope, WELCOME, self._inbox.greet(envelope.body))
+                self._introduced(envelope)
+            elif envelope.type == PROBE and self.identity():
+                self._answer(arrival, envelope, ALIVE, self._alive(envelope.sender))
+            elif envelope.type == LEAVE:
+                self._inbox.leave(envelope.sender, envelope.body)
+                self._answer(arrival, envelope, ACK, {"status": DELIVERED})
+            elif envelope.type == INQUIRY:
+                self._inform(arrival, envelope)
+            elif envelope.type != PROBE:
+                raise BadEnvelope(f"an envelope of type {envelope.type!r} is not understood here")
+        except CmbsError as exc:
+            self._refuse(arrival, envelope, exc, final=isinstance(exc, BadEnvelope | NotFound | InvalidRequest))
+        except Exception:
+            log.exception("a %s from %s cannot be taken in", envelope.type, envelope.sender)
+
+    def _inform(self, arrival: Arrival, envelope: Envelope) -> None:
+        """The sender of a message asks what came of it. Raises NotFound, InvalidRequest."""
+        message, round_ = naming.bare_id(envelope.body.get("message")), envelope.body.get("round")
+        if type(round_) is not int:
+            raise InvalidRequest("an inquiry says which round it is about", field="round")
+        sender = naming.bare_id(envelope.sender)
+        execution = self._execution.outcome(sender, message, round_)
+        if execution.state == DONE:
+            self._tell(arrival, envelope, execution.outcome or {})
+        else:
+            self._answer(arrival, envelope, OUTCOME, {})
+            self._executor.submit(receipt_id(sender, message, round_), functools.partial(self._tell, arrival, envelope))
+
+    def _tell(self, arrival: Arrival, envelope: Envelope, outcome: dict[str, Any]) -> None:
+        self._answer(arrival, envelope, OUTCOME, {"outcome": outcome})
+
+    def _pass_on(self, own: str, arrival: Arrival, envelope: Envelope) -> None:
+        try:
+            self._relay.forward(own, arrival, envelope)
+        except CmbsError as exc:
+            self._refuse(arrival, envelope, exc, final=False)
+
     def _receive(self, messages: list[tuple[Arrival, Envelope]]) -> None:
-        incoming = [Incoming(one.sender, one.body, self._layers_at(arrival.address)) for arrival, one in messages]
+        incoming = [
+            Incoming(one.sender, one.body, self._layers_at(arrival.address), one.path) for arrival, one in messages
+        ]
         try:
             answers = self._inbox.receive(incoming)
         except (Unavailable, RevisionConflict) as exc:
@@ -97,8 +172,10 @@ class Inbound:
         for (arrival, envelope), answer in zip(messages, answers, strict=True):
             if answer.error is None:
                 self._answer(arrival, envelope, ACK, answer.body)
+                if answer.receipt:
+                    self._executor.submit(answer.receipt, functools.partial(self._tell, arrival, envelope))
             else:
-                self._answer(arrival, envelope, REFUSAL, {"error": answer.error.to_dict(), "final": answer.final})
+                self._refuse(arrival, envelope, answer.error, final=answer.final)
 
     def _receive_singly(self, messages: list[tuple[Arrival, Envelope]]) -> None:
         """One of them breaks something that should not break: it must not take the others with it."""
@@ -107,22 +184,10 @@ class Inbound:
                 self._receive([message])
         else:
             ((arrival, envelope),) = messages
-            error = RemoteError("the receiver failed to take it in")
-            self._answer(arrival, envelope, REFUSAL, {"error": error.to_dict(), "final": True})
+            self._refuse(arrival, envelope, RemoteError("the receiver failed to take it in"), final=True)
 
-    def _greet(self, arrival: Arrival, envelope: Envelope) -> None:
-        try:
-            answer = self._inbox.greet(envelope.body)
-        except CmbsError as exc:
-            self._answer(arrival, envelope, REFUSAL, {"error": exc.to_dict(), "final": False})
-            return
-        except Exception:  # the others of this turn must not suffer for it
-            log.exception("an introduction from %s cannot be taken in", envelope.sender)
-            return
-        self._answer(arrival, envelope, WELCOME, answer)
-        sockets = envelope.body.get("sockets_l1")
-        if isinstance(sockets, list):
-            self._introduced([url for url in sockets if isinstance(url, str)])
+    def _refuse(self, arrival: Arrival, envelope: Envelope, error: CmbsError, *, final: bool) -> None:
+        self._answer(arrival, envelope, REFUSAL, {"error": error.to_dict(), "final": final})
 
     def _answer(self, arrival: Arrival, envelope: Envelope, type: str, body: dict[str, Any]) -> None:
         self._reply(arrival.peer, encode(reply_to(envelope, type, self.identity(), body)))

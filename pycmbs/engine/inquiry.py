@@ -1,15 +1,21 @@
-"""Questions to other members that are answered at once or not at all: introductions."""
+"""Questions to other members that are answered at once or not at all: introductions, probes, farewells."""
 
 from __future__ import annotations
 
 import threading
+import time
 import uuid
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol
 
-from pycmbs.errors import RemoteError, from_dict
+from pycmbs.errors import CmbsError, RemoteError, from_dict
 from pycmbs.transport.envelope import REFUSAL, Envelope, encode
+
+_TICK = 0.1
+"""Seconds between looks for questions that were not answered in time."""
 
 
 class Sender(Protocol):
@@ -22,39 +28,91 @@ class Sender(Protocol):
         """See :class:`~pycmbs.transport.base.Transport`."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A question that is not answered yet."""
+
+    url: str
+    seconds: float
+    until: float
+    direct: bool
+    done: Callable[[Envelope | CmbsError], None]
+
+
 class Inquiries:
     """Matches answers to questions by the envelope's id."""
 
     def __init__(self, transports: Sender) -> None:
         self._transports = transports
-        self._waiting: dict[str, Future[Envelope]] = {}
+        self._open: dict[str, _Open] = {}
         self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._time_out, name="inquiries", daemon=True)
 
-    def ask(self, url: str, type: str, sender: str, body: dict[str, Any], seconds: float) -> Envelope:
+    def start(self) -> None:
+        """Begin to notice what is not answered."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop; what is open stays so."""
+        self._closing.set()
+
+    def ask(self, url: str, question: Envelope, seconds: float) -> Envelope:
         """Send a question and wait for its answer. Raises RemoteError when there is none in time, or what the other side
         refused it with."""
-        id = uuid.uuid4().hex
-        answer: Future[Envelope] = Future()
-        with self._lock:
-            self._waiting[id] = answer
+        outcome: Future[Envelope | CmbsError] = Future()
+        self.begin(url, question, seconds, outcome.set_result)
         try:
-            self._transports.send(url, encode(Envelope(type, id, sender, body)))
-            envelope = answer.result(seconds)
+            answer = outcome.result(seconds + 10 * _TICK)
         except FutureTimeoutError:
-            self._transports.forget(url)  # a half-open connection would stay silent for ever
-            raise RemoteError(f"no answer from {url} within {seconds:g} s", socket=url) from None
-        finally:
-            with self._lock:
-                del self._waiting[id]
-        if envelope.type == REFUSAL:
-            raise from_dict(envelope.body.get("error"))
-        return envelope
+            answer = _silence(url, seconds)
+        if isinstance(answer, CmbsError):
+            raise answer
+        return answer
+
+    def begin(
+        self,
+        url: str,
+        question: Envelope,
+        seconds: float,
+        done: Callable[[Envelope | CmbsError], None],
+        *,
+        direct: bool = True,
+    ) -> None:
+        """Send a question, under an id of its own. ``done`` gets the answer, or the error that stands for it: once, on any
+        thread. ``direct``: whether silence is that of the one at ``url``, and not of somebody behind it."""
+        id = uuid.uuid4().hex
+        with self._lock:
+            self._open[id] = _Open(url, seconds, time.monotonic() + seconds, direct, done)
+        try:
+            self._transports.send(url, encode(replace(question, id=id)))
+        except CmbsError as exc:
+            self._finish(id, exc)
 
     def answered(self, envelope: Envelope) -> bool:
         """Take an answer; False when nobody here asked."""
+        if envelope.type == REFUSAL:
+            return self._finish(envelope.id, from_dict(envelope.body.get("error")))
+        return self._finish(envelope.id, envelope)
+
+    def _finish(self, id: str, answer: Envelope | CmbsError) -> bool:
         with self._lock:
-            waiting = self._waiting.get(envelope.id)
-            if waiting is None or waiting.done():
-                return waiting is not None
-            waiting.set_result(envelope)
-        return True
+            found = self._open.pop(id, None)
+        if found is not None:
+            found.done(answer)
+        return found is not None
+
+    def _time_out(self) -> None:
+        while not self._closing.wait(_TICK):
+            now = time.monotonic()
+            with self._lock:
+                late = [id for id, one in self._open.items() if one.until <= now]
+                overdue = [(self._open.pop(id)) for id in late]
+            for one in overdue:
+                if one.direct:
+                    self._transports.forget(one.url)  # a half-open connection would stay silent for ever
+                one.done(_silence(one.url, one.seconds))
+
+
+def _silence(url: str, seconds: float) -> RemoteError:
+    return RemoteError(f"no answer from {url} within {seconds:g} s", socket=url)

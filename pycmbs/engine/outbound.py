@@ -6,21 +6,27 @@ new, stores what was settled with one commit, and sends what may be sent.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from pycmbs.engine.inquiry import Inquiries, Sender
+from pycmbs.engine.awaiting import Awaiting
+from pycmbs.engine.bodies import Bodies
+from pycmbs.engine.inquiry import Sender
+from pycmbs.engine.late import LateRows
+from pycmbs.engine.probes import Probes, Way
 from pycmbs.engine.route import Flight, Route
+from pycmbs.engine.waiters import Waiter, Waiters
 from pycmbs.errors import (
     BadEnvelope,
     CmbsError,
+    Departed,
     InvalidAddress,
     NoLocalMember,
     TooLarge,
@@ -32,16 +38,14 @@ from pycmbs.runtime import drain
 from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, Delivery
 from pycmbs.services.outbox import OutboxService
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.envelope import ACK, MESSAGE, REFUSAL, Envelope, decode, encode
+from pycmbs.transport.envelope import ACK, INQUIRY, MESSAGE, OUTCOME, REFUSAL, Envelope, decode, encode
 
 log = logging.getLogger(__name__)
 
 _PAGE = 500
 _TURN = 500
-_PATIENCE = 2.0
-"""Seconds to wait for an answer before a row counts as unanswered."""
+_BOUND = 10_000
 _WAKE: Final = None
-_CACHED = 16
 
 
 class Outbound:
@@ -51,32 +55,36 @@ class Outbound:
         self,
         outbox: OutboxService,
         transports: Sender,
-        inquiries: Inquiries,
+        answers: Sequence[Callable[[Envelope], bool]],
+        probes: Probes,
         *,
         window: int,
         retry_first: float,
         retry_most: float,
         poll: float,
     ) -> None:
-        """``window``: rows under way to one recipient. ``retry_*``, ``poll``: seconds."""
+        """``answers``: those who may have asked for an answer that comes in; each tells whether it had. ``window``: rows under
+        way to one recipient. ``retry_*``, ``poll``: seconds."""
         self._outbox = outbox
         self._transports = transports
-        self._inquiries = inquiries
-        self._make_route: Callable[[], Route] = lambda: Route(window, retry_first, retry_most)
+        self._askers = answers
+        self._probes = probes
+        self._make_route: Callable[[str], Route] = lambda member: Route(window, retry_first, retry_most, member)
         self._poll = poll
-        self._events: queue.Queue[Arrival | None] = queue.Queue()
+        self._events: queue.Queue[Arrival | str | None] = queue.Queue(_BOUND)
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
         self._closing = False
         self._routes: dict[str, Route] = {}
         self._flights: dict[str, Route] = {}
         self._cursor = 0
+        self._late = LateRows(outbox)
         self._swept = 0.0
-        self._unstored: list[Delivery] = []
-        self._bodies: dict[tuple[str, int], dict[str, Any]] = {}
+        self._unstored: dict[str, Delivery] = {}
+        self._awaiting = Awaiting()
+        self._bodies = Bodies(outbox)
         self._nonce = uuid.uuid4().hex[:12]
         self._sent = 0
-        self._waiters: dict[str, list[tuple[float, Future[dict[str, Any]]]]] = {}
-        self._waiters_lock = threading.Lock()
+        self._waiters = Waiters()
 
     # From other threads
 
@@ -92,38 +100,28 @@ class Outbound:
 
     def wake(self) -> None:
         """There is something new in the outbox."""
-        self._events.put(_WAKE)
+        with contextlib.suppress(queue.Full):  # then it is awake
+            self._events.put_nowait(_WAKE)
 
     def answer(self, arrival: Arrival) -> None:
-        """An answer arrived."""
-        self._events.put(arrival)
+        """An answer arrived. When too many wait it is dropped: what it answers is sent again."""
+        try:
+            self._events.put_nowait(arrival)
+        except queue.Full:
+            log.warning("too many answers wait: one from %s is dropped", arrival.address)
 
-    def wait(self, path: str, seconds: float) -> Future[dict[str, Any]]:
+    def resume(self, member: str) -> None:
+        """A member is reached again, or in another way: what waits for it goes out now."""
+        with contextlib.suppress(queue.Full):  # then the pause ends by itself
+            self._events.put_nowait(member)
+
+    def wait(self, path: str, seconds: float) -> Waiter:
         """A future that is done when no recipient of the message is unsettled, or when the seconds are over."""
-        future: Future[dict[str, Any]] = Future()
-        with self._waiters_lock:
-            self._waiters.setdefault(path, []).append((time.monotonic() + seconds, future))
+        future = self._waiters.add(path, seconds)
         if not self._outbox.unsettled(path):
-            self._release({path})
+            self._waiters.release([path])
         self.wake()
         return future
-
-    def _release(self, paths: set[str]) -> None:
-        with self._waiters_lock:
-            done = [future for path in paths for _, future in self._waiters.pop(path, [])]
-        for future in done:
-            future.set_result({})
-
-    def _release_late(self) -> None:
-        now = time.monotonic()
-        with self._waiters_lock:
-            late = [(path, one) for path, waiters in self._waiters.items() for one in waiters if one[0] <= now]
-            for path, one in late:
-                self._waiters[path].remove(one)
-                if not self._waiters[path]:
-                    del self._waiters[path]
-        for _, (_, future) in late:
-            future.set_result({})
 
     # The thread
 
@@ -143,37 +141,51 @@ class Outbound:
             first = self._events.get(timeout=self._pause())
         except queue.Empty:
             return []
-        return [one for one in drain(self._events, first, _TURN) if one is not None]
+        events = drain(self._events, first, _TURN)
+        for member in {one for one in events if isinstance(one, str)}:
+            for route in self._routes.values():
+                if route.member == member and not route.flights:
+                    route.resume, route.url = 0.0, ""
+        return [one for one in events if isinstance(one, Arrival)]
 
     def _pause(self) -> float:
         now = time.monotonic()
-        times = [at for route in self._routes.values() if (at := route.next_event(_patience(route))) is not None]
-        with self._waiters_lock:
-            times += [deadline for waiters in self._waiters.values() for deadline, _ in waiters]
+        times = [at for route in self._routes.values() if (at := route.next_event()) is not None]
+        times += [at for one in (self._waiters, self._awaiting) if (at := one.next_event()) is not None]
         return max(0.0, min([self._poll, *(at - now for at in times)]))
 
     def _turn(self, answers: list[Arrival]) -> None:
         for arrival in answers:
             row = self._answered(arrival)
             if row is not None:
-                self._unstored.append(row)
+                self._unstored[row.id] = row
         self._store()
         self._time_out()
         self._sweep()
         self._load()
         self._send()
-        self._release_late()
+        self._inquire()
+        self._waiters.release_late()
 
     def _answered(self, arrival: Arrival) -> Delivery | None:
-        """The row that an answer settles, in its final state; None for an answer that settles none."""
+        """The row that an answer changes, as it is then; None for an answer that changes none."""
         try:
             envelope = decode(arrival.data)
         except BadEnvelope as exc:
             log.warning("an answer from %s is dropped: %s", arrival.address, exc)
             return None
-        route = None if self._inquiries.answered(envelope) else self._flights.get(envelope.id)
-        if route is None or envelope.type not in (ACK, REFUSAL):
-            return None  # a second answer, or one to an earlier engine
+        if any(answered(envelope) for answered in self._askers):
+            return None
+        awaited = self._awaiting.find(envelope.id)
+        if awaited is not None:
+            return self._with_outcome(awaited, envelope)
+        route = self._flights.get(envelope.id)
+        if route is not None and envelope.type in (ACK, OUTCOME, REFUSAL):
+            return self._landed(route, envelope)
+        return None  # a second answer, or one to an earlier engine
+
+    def _landed(self, route: Route, envelope: Envelope) -> Delivery | None:
+        """The row that was under way on a route and is answered; None for a refusal that another try may help."""
         error = from_dict(envelope.body.get("error"))
         if envelope.type == REFUSAL and not envelope.body.get("final"):
             self._fail(route, error.message, alive=True)
@@ -182,35 +194,83 @@ class Outbound:
         if route.failures:
             log.info("%s answers again", route.url)
         row = route.answered(envelope.id)
+        if row is not None and row.member and not route.via:
+            self._probes.heard(row.member)
         if row is not None and envelope.type == REFUSAL:
             return row.settled(FAILED, time.time(), f"{error.code}: {error.message}")
-        return row and row.settled(DELIVERED, time.time(), "", envelope.body.get("reply") or None)
+        return row and self._acknowledged(row, envelope)
+
+    def _acknowledged(self, row: Delivery, envelope: Envelope) -> Delivery:
+        """The row of a recipient that has the message, and may be executing it."""
+        there = row.settled(DELIVERED, time.time(), "", envelope.body.get("reply") or None)
+        outcome = envelope.body.get("outcome")
+        if isinstance(outcome, dict):
+            return there.with_outcome(time.time(), outcome)
+        if envelope.body.get("executing") is True:
+            there = replace(there, awaits=True)
+            self._awaiting.add(there, time.monotonic(), envelope.id)
+        return there
+
+    def _with_outcome(self, row: Delivery, envelope: Envelope) -> Delivery | None:
+        """The row whose outcome was awaited; None when it is not there yet."""
+        if envelope.type == REFUSAL and envelope.body.get("final"):
+            error = from_dict(envelope.body.get("error"))
+            self._awaiting.drop(row.id)
+            return replace(row, awaits=False, updated=time.time(), reason=f"{error.code}: {error.message}")
+        outcome = envelope.body.get("outcome")
+        if envelope.type != OUTCOME or not isinstance(outcome, dict):
+            return None
+        self._awaiting.drop(row.id)
+        return row.with_outcome(time.time(), outcome)
+
+    def _inquire(self) -> None:
+        """Ask for outcomes that did not come by themselves: somebody was restarted, or a connection broke."""
+        for row in self._awaiting.due(time.monotonic()):
+            way = self._probes.way(row.member, row.layer) if row.member else Way(row.socket, "")
+            own = self._outbox.sender()
+            if way is None or not own:
+                continue
+            body = {"message": row.message.rpartition("/")[2], "round": row.round}
+            id = self._next_id()
+            self._awaiting.asked(row.id, id)
+            try:
+                self._transports.send(way.url, encode(Envelope(INQUIRY, id, own, body, to=row.member)))
+            except CmbsError as exc:
+                log.info("the outcome of %s cannot be asked for: %s", row.message, exc)
+
+    def _next_id(self) -> str:
+        self._sent += 1
+        return f"{self._nonce}-{self._sent}"
 
     def _store(self) -> None:
         """Write settled rows; when the store is away they wait here, and are sent to nobody meanwhile."""
         if not self._unstored:
             return
+        rows = list(self._unstored.values())
         try:
-            _, concluded = self._outbox.settle(self._unstored)
+            stored, concluded = self._outbox.settle(rows)
         except Unavailable:
             raise
         except Exception:
-            log.exception(
-                "%d answers cannot be stored together; alone, and without what was answered", len(self._unstored)
-            )
-            concluded = set()
-            while self._unstored:
-                concluded |= self._outbox.settle([replace(self._unstored[0], answer=None)])[1]
-                self._unstored.pop(0)
-        self._unstored = []
-        self._release(concluded)
+            log.exception("%d answers cannot be stored together; alone, and without what was answered", len(rows))
+            stored, concluded = [], set()
+            for row in rows:
+                alone = self._outbox.settle([replace(row, answer=None, outcome=None)])
+                stored, concluded = [*stored, *alone[0]], concluded | alone[1]
+                del self._unstored[row.id]
+        self._unstored = {}
+        for kept in stored:
+            if kept is not None:
+                self._awaiting.refresh(kept)
+        self._waiters.release(concluded)
 
     def _time_out(self) -> None:
         now = time.monotonic()
         for route in list(self._routes.values()):
             oldest = next(iter(route.flights.values()), None)
-            if oldest is not None and oldest.at + _patience(route) <= now:
-                self._fail(route, f"no answer from {route.url}; does its member listen on {oldest.row.layer}?")
+            if oldest is not None and oldest.at + route.patience <= now:
+                through = f" through {route.via}" if route.via else ""
+                self._fail(route, f"no answer from {route.url}{through}; does its member listen on {oldest.row.layer}?")
 
     def _fail(self, route: Route, reason: str, *, alive: bool = False) -> None:
         """Everything under way on the route goes back, and the ledger says so."""
@@ -219,8 +279,10 @@ class Outbound:
         back = route.failed(time.monotonic(), reason)
         if route.failures == 1:
             log.info("what is for %s waits: %s", route.url, reason)
-        if route.url and not alive:  # another layer may share the connection of one that answers
-            self._transports.forget(route.url)
+        if not alive:
+            self._probes.look(route.member)
+            if route.url and not route.via:  # another layer may share the connection of one that answers
+                self._transports.forget(route.url)
         route.url = ""
         rows = [replace(row, updated=time.time()) for row in back]
         stored, _ = self._outbox.settle(rows)
@@ -233,12 +295,17 @@ class Outbound:
         self._swept, now = time.monotonic(), time.time()
         while overdue := self._outbox.overdue(now, _PAGE):
             _, concluded = self._outbox.settle([self._expired(row, now) for row in overdue])
-            self._release(concluded)
+            self._waiters.release(concluded)
+        for row in self._late.read(self._cursor):
+            self._admit(row, late=True)
         for name in [name for name, route in self._routes.items() if route.idle]:
             del self._routes[name]
 
     def _expired(self, row: Delivery, now: float) -> Delivery:
         """An overdue row in its final state, with what was tried so far; it is not sent any more."""
+        if row.awaits:
+            self._awaiting.drop(row.id)
+            return replace(row, awaits=False, updated=now, reason="no outcome came before the deadline")
         route = self._routes.get(row.route)
         flight = route.drop(row.id) if route is not None else None
         if flight is not None:
@@ -248,11 +315,19 @@ class Outbound:
         tries = f"{attempts} attempt{'s' * (attempts != 1)}"
         return replace(row, attempts=attempts).settled(EXPIRED, now, f"{reason}: gave up after {tries}")
 
+    def _admit(self, row: Delivery, *, late: bool = False) -> None:
+        if row.awaits:
+            self._awaiting.add(row, time.monotonic())
+            return
+        route = self._routes.setdefault(row.route, self._make_route(row.member))
+        (route.admit_late if late else route.admit)(row)
+
     def _load(self) -> None:
         """Read the rows accepted since the last turn, and refill routes that have room again."""
         while rows := self._outbox.pending(after=self._cursor, limit=_PAGE):
             for row in rows:
-                self._routes.setdefault(row.route, self._make_route()).admit(row)
+                self._admit(row)
+            self._late.note(rows)
             self._cursor = rows[-1].number
             if len(rows) < _PAGE:
                 break
@@ -260,6 +335,7 @@ class Outbound:
             if route.more and route.room:
                 room = route.room
                 rows = self._outbox.pending(after=route.cursor, limit=room, route=name)
+                self._late.note(rows)
                 route.more = False
                 for row in rows:
                     route.admit(row)
@@ -275,44 +351,42 @@ class Outbound:
         """Send the row that is first; False when the route has to pause."""
         row = route.queue[0]  # it stays there until all is read: the store may fail
         try:
-            body = self._body(row)
+            body = self._bodies.of(row)
+            if not route.url:
+                self._find_way(route, row)
         except (NoLocalMember, UnknownEntity) as exc:
             self._fail(route, exc.message)
             return False
-        url = route.url or self._outbox.address(row)
+        except Departed as exc:  # trying again cannot help
+            route.queue.popleft()
+            self._settle_later(row.settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
+            return True
         route.queue.popleft()
         if body is None:
             return True  # it was sent anew or deleted, and this row is gone with that
-        route.url = url
-        self._sent += 1
-        id = f"{self._nonce}-{self._sent}"
+        id = self._next_id()
         # The member that the body speaks for: who it is now may not have reached the engine yet.
         sender = body["description"]["id"]
-        envelope = Envelope(MESSAGE, id, sender, {**body, "deadline": round(row.deadline - time.time(), 3)})
+        body = {**body, "deadline": round(row.deadline - time.time(), 3)}
+        envelope = Envelope(MESSAGE, id, sender, body, to=row.member)
         route.flights[id] = Flight(replace(row, attempts=row.attempts + 1), id, time.monotonic())
         self._flights[id] = route
         try:
             self._transports.send(route.url, encode(envelope))
         except (InvalidAddress, TooLarge) as exc:  # trying again cannot help
             del route.flights[id], self._flights[id]
-            self._unstored.append(row.settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
-            self.wake()
+            self._settle_later(row.settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
         except CmbsError as exc:
             self._fail(route, exc.message)
             return False
         return True
 
-    def _body(self, row: Delivery) -> dict[str, Any] | None:
-        """The envelope's body, made once for all recipients of a message; None when the row itself is gone."""
-        key = (row.message, row.round)
-        body = self._bodies.get(key) or self._outbox.outgoing(row)
-        if body is not None:
-            if len(self._bodies) >= _CACHED and key not in self._bodies:
-                del self._bodies[next(iter(self._bodies))]
-            self._bodies[key] = body
-        return body
+    def _settle_later(self, row: Delivery) -> None:
+        self._unstored[row.id] = row
+        self.wake()
 
-
-def _patience(route: Route) -> float:
-    """Longer after every failure: a receiver that is merely slow must get to answer once."""
-    return _PATIENCE * float(1 << min(route.failures, 3))
+    def _find_way(self, route: Route, row: Delivery) -> None:
+        """Where to send what is for this route: to the member, or to one that passes it on. Raises Departed."""
+        address = self._outbox.address(row)
+        way = self._probes.way(row.member, row.layer) if row.member else None
+        route.url, route.via = (way.url, way.via) if way is not None and way.via else (address, "")

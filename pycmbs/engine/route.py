@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 from pycmbs.services.deliveries import SENT, Delivery
 
+_PATIENCE = 2.0
+"""Seconds to wait for an answer before a row counts as unanswered."""
+
 
 @dataclass(slots=True)
 class Flight:
@@ -26,7 +29,9 @@ class Route:
     dead member costs one datagram a pause, and one that comes back is noticed by that.
     """
 
-    def __init__(self, window: int, first: float, most: float) -> None:
+    def __init__(self, window: int, first: float, most: float, member: str = "") -> None:
+        """``member``: whom it leads to, empty when only a socket is known."""
+        self.member = member
         self._window = window
         self._first = first
         self._most = most
@@ -37,14 +42,22 @@ class Route:
         self.more = False
         """Whether the store holds rows beyond the cursor that did not fit."""
         self.url = ""
+        """Where to send; empty: to be found out."""
+        self.via = ""
+        """The member that passes it on, empty when it goes directly."""
         self.failures = 0
         self.resume = 0.0
         """When to try again, after a failure."""
 
     @property
     def room(self) -> int:
-        """How many more rows may be held in memory."""
-        return max(0, self._window - len(self.queue) - len(self.flights))
+        """How many more rows may be held in memory: of a recipient that does not answer, the one that is tried."""
+        return max(0, (1 if self.failures else self._window) - len(self.queue) - len(self.flights))
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for an answer: more after every failure, since a receiver that is merely slow must get to answer."""
+        return _PATIENCE * float(1 << min(self.failures, 3))
 
     @property
     def idle(self) -> bool:
@@ -60,6 +73,13 @@ class Route:
         else:
             self.queue.append(row)
             self.cursor = row.number
+
+    def admit_late(self, row: Delivery) -> None:
+        """Take in a row that was written after others with higher numbers: last, as it was accepted last."""
+        if row.number > self.cursor:
+            self.admit(row)
+        else:
+            self.queue.append(row)
 
     def sendable(self, now: float) -> int:
         """How many rows may be sent now."""
@@ -83,6 +103,10 @@ class Route:
         back = [replace(flight.row, state=SENT, updated=now, reason=reason) for flight in self.flights.values()]
         self.flights.clear()
         self.queue.extendleft(sorted(back, key=lambda row: -row.number))
+        if len(self.queue) > 1:  # the store has the others: much may wait for many that are dead
+            # Not always the first: one that was admitted late is behind others.
+            self.queue = deque([min(self.queue, key=lambda row: row.number)])
+            self.cursor, self.more = self.queue[0].number, True
         return back
 
     def refresh(self, rows: list[Delivery | None], ids: set[str]) -> None:
@@ -98,9 +122,9 @@ class Route:
         self.queue = deque(row for row in self.queue if row.id != id)
         return None
 
-    def next_event(self, patience: float) -> float | None:
-        """When to look at it again: the pause is over, or the oldest row under way has waited for ``patience`` seconds."""
-        times = [flight.at + patience for flight in self.flights.values()][:1]
+    def next_event(self) -> float | None:
+        """When to look at it again: the pause is over, or the oldest row under way has waited for long enough."""
+        times = [flight.at + self.patience for flight in self.flights.values()][:1]
         if self.queue and self.resume and not self.flights:
             times.append(self.resume)
         return min(times, default=None)

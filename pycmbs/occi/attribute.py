@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.depth import deeper
 from pycmbs.errors import InvalidAttribute, InvalidCategory
 from pycmbs.occi import naming
@@ -46,8 +45,8 @@ class Quoted(str):
         if type not in ("array", "object", "any"):
             return str(self)
         try:
-            value = orjson.loads(str(self))  # the decoder takes no subclass
-        except orjson.JSONDecodeError:
+            value = codec.loads(self.encode())
+        except codec.DecodeError:
             return (words_in(self) if type == "array" else None) or str(self)
         if isinstance(value, bool | int | float) or deeper(value, MOST_DEPTH, self.encode()):
             return str(self)  # numbers and booleans have a form of their own

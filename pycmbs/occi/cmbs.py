@@ -13,6 +13,7 @@ MEMBER_ACTIONS = "http://houssem.org/cmbs/member/action#"
 
 LOCAL = "cmbs.member.local"
 LISTENING = "cmbs.member.listening"
+HEALTH = "cmbs.member.health"
 NEIGHBORS = "cmbs.member.neighbors_socket"
 MEMBER_TOPICS = "cmbs.member.topics"
 
@@ -42,6 +43,11 @@ def mixin(layer: str) -> str:
     return SCHEME + layer
 
 
+def urn(id: str) -> str:
+    """A member as ``path_history`` names it."""
+    return f"urn:uuid:{id}"
+
+
 def internal(name: str, type: str = "string", description: str = "") -> AttributeDefinition:
     """An attribute that only the broker writes."""
     return AttributeDefinition(name, type, mutable=False, internal=True, description=description)
@@ -58,6 +64,7 @@ MEMBER_ATTRIBUTES = table(
         description="Whether this is the broker's own member.",
     ),
     internal(LISTENING, "array", "The layers whose sockets are bound now."),
+    internal(HEALTH, "object", "How another broker's member is doing, as measured by probes."),
 )  # fmt: skip
 """What the member backend knows of, whether the kind declares it or not."""
 

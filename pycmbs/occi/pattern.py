@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jsonschema
-import orjson
 import re2
 import referencing
 
+from pycmbs import codec
 from pycmbs.errors import InvalidAttribute, InvalidCategory
 
 Pattern = str | dict[str, Any]
@@ -29,7 +29,7 @@ _DATA = frozenset({"const", "enum", "default", "examples"})
 
 def shown(value: Any) -> str:
     """A value as JSON, cut short, for a sentence."""
-    text = orjson.dumps(value, default=str).decode("utf-8", "replace")
+    text = codec.dumps(value, default=str).decode("utf-8", "replace")
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -119,7 +119,7 @@ def check_schema(name: str, schema: dict[str, Any], value: Any) -> None:
     """Raises InvalidAttribute unless the value of the attribute ``name`` is valid by the JSON Schema."""
     _references.set(0)
     try:
-        error = next(_validator(orjson.dumps(schema)).iter_errors(value), None)
+        error = next(_validator(codec.dumps(schema)).iter_errors(value), None)
     except (
         referencing.exceptions.Unresolvable,
         RecursionError,
@@ -174,7 +174,7 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
 
 def _unique_items(_validator: Any, unique: Any, instance: Any, _schema: Any) -> Any:
     if unique and isinstance(instance, list):
-        found = {orjson.dumps(item, option=orjson.OPT_SORT_KEYS) for item in instance}
+        found = {codec.dumps(item, sort_keys=True) for item in instance}
         if len(found) < len(instance):
             yield jsonschema.ValidationError(f"{shown(instance)} has an item twice")
 
@@ -195,4 +195,4 @@ _Validator: Any = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
 @functools.lru_cache(maxsize=1024)
 def _validator(schema: bytes) -> Any:
     # An empty registry: a schema posted by a client must never make the broker fetch a URL.
-    return _Validator(orjson.loads(schema), registry=referencing.Registry())
+    return _Validator(codec.loads(schema), registry=referencing.Registry())

@@ -7,14 +7,24 @@ import signal
 from pycmbs import broker
 from pycmbs.processes import child
 
+_PAUSE = 1.0
+"""Seconds between looks at a store that does not answer."""
+
 
 def main(me: child.Child) -> None:
     """Work until SIGTERM."""
     # Blocked in every thread, to be waited for in this one: a handler would interrupt whatever runs.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     engine = broker.build_engine(me.settings)
+    waits = not engine.store_answers()
+    if waits:
+        me.announce_ready()  # the fronts answer 503 meanwhile, and that is better than nothing
+    while not engine.store_answers():
+        if signal.sigtimedwait({signal.SIGTERM}, _PAUSE):
+            return
     engine.start()
-    me.announce_ready()
+    if not waits:
+        me.announce_ready()
     signal.sigwait({signal.SIGTERM})
     engine.close()
 

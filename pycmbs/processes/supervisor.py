@@ -21,7 +21,7 @@ from dataclasses import replace
 import pycmbs
 from pycmbs import logs
 from pycmbs.config import Settings
-from pycmbs.errors import ConfigurationError, Unavailable
+from pycmbs.errors import ConfigurationError, StoreUnavailable, Unavailable
 from pycmbs.processes.child import Child
 from pycmbs.processes.claims import claim_home, claim_port, release_home
 from pycmbs.processes.slot import Slot, describe_exit
@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 FRONT_GRACE = 3.0  # seconds after the request to stop until fronts that still drain are killed …
 STOP_GRACE = 4.0  # … and until the engine is, so that all is over within 5
+STORE_PAUSE = 1.0  # seconds between looks at a store that does not answer yet
 BROKER_FILE = "broker.json"  # in home/run: who and where the broker's processes are, for tools
 
 _STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -72,6 +73,7 @@ class Supervisor:
         self._orders: Child
         self._wakeup: socket.socket
         self._description = ""
+        self._prepare_at: float | None = None  # when to look again for a store that did not answer
         self._serving = False  # everything was ready once, and the start line is printed
         self._stopping_since: float | None = None
 
@@ -83,7 +85,7 @@ class Supervisor:
             logs.configure(self._settings, "supervisor")
             port = stack.enter_context(claim_port(self._settings.host, self._settings.port))
             self._settings = replace(self._settings, port=port.getsockname()[1])
-            self._description = self._prepare(self._settings)
+            self._prepare_store()
             lifeline, ours = os.pipe()
             stack.callback(os.close, ours)
             stack.callback(os.close, lifeline)
@@ -92,6 +94,20 @@ class Supervisor:
             self._wakeup = stack.enter_context(_signals())
             self._supervise()
         return 0
+
+    def _prepare_store(self) -> None:
+        """Make the store ready; the broker starts without one that does not answer, refuses with 503, and waits for it."""
+        try:
+            description = self._prepare(self._settings)
+        except StoreUnavailable as error:
+            if self._prepare_at is None:
+                self._description = f"without its store: {error.message}"
+                _log.warning("the store does not answer, and every request gets a 503 until it does: %s", error.message)
+            self._prepare_at = time.monotonic() + STORE_PAUSE
+        else:
+            if self._prepare_at is not None:
+                _log.info("the store answers: %s", description)
+            self._description, self._prepare_at = description, None
 
     def _supervise(self) -> None:
         for slot in self._slots:
@@ -103,7 +119,10 @@ class Supervisor:
                 self._look_after(slot)
             if self._stopping_since is not None:
                 self._stop_step(time.monotonic() - self._stopping_since)
-            elif not self._serving and all(slot.ready for slot in self._slots):
+                continue
+            if self._prepare_at is not None and time.monotonic() >= self._prepare_at:
+                self._prepare_store()
+            if not self._serving and all(slot.ready for slot in self._slots):
                 self._announce()
 
     def _start(self, slot: Slot) -> None:
@@ -135,6 +154,8 @@ class Supervisor:
             if any(slot.told is not signal.SIGKILL for slot in fronts or [self._engine]):
                 yield self._stopping_since + (FRONT_GRACE if fronts else STOP_GRACE)
             return
+        if self._prepare_at is not None:
+            yield self._prepare_at
         for slot in self._slots:
             if slot.restart_at is not None:
                 yield slot.restart_at

@@ -1,6 +1,7 @@
 """Deliveries: one row per message and recipient. The rows are the outbox and the ledger at once (DESIGN "Delivery").
 
-A row is *unsettled* while it is ``pending`` or ``sent``, and *settled* once it is ``delivered``, ``failed`` or ``expired``.
+A row is *unsettled* while it is ``pending`` or ``sent``, and *settled* once it is ``delivered``, ``executed``, ``failed`` or
+``expired``. One that is ``delivered`` and *awaits* the outcome of its execution is not settled yet, but keeps nobody waiting.
 Rows are valid only together with their message, which is written last in the batch that makes them.
 """
 
@@ -15,8 +16,9 @@ from pycmbs.store.base import Document, Query, Store, Write
 
 DELIVERY = "delivery"
 
-PENDING, SENT, DELIVERED, FAILED, EXPIRED = "pending", "sent", "delivered", "failed", "expired"
-UNSETTLED = frozenset({PENDING, SENT})
+PENDING, SENT, DELIVERED, EXECUTED, FAILED, EXPIRED = "pending", "sent", "delivered", "executed", "failed", "expired"
+_OPEN = frozenset({PENDING, SENT})
+_THERE = frozenset({DELIVERED, EXECUTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Delivery:
     reason: str = ""
     why: str = ""
     answer: Any = None
+    awaits: bool = False
+    outcome: dict[str, Any] | None = None
     revision: str = ""
     number: int = 0
 
@@ -53,18 +57,38 @@ class Delivery:
     @property
     def route(self) -> str:
         """What orders it: rows of one route, a recipient's layer, are sent in the order of acceptance."""
-        return f"{self.member or self.socket}|{self.layer}"
+        return route_name(self.member or self.socket, self.layer)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether something may still become of it."""
+        return self.awaits or self.state in _OPEN
+
+    @property
+    def there(self) -> bool:
+        """Whether the recipient has the message."""
+        return self.state in _THERE
 
     def settled(self, state: str, now: float, reason: str = "", answer: Any = None) -> Delivery:
         """The row in its final state."""
-        return replace(self, state=state, updated=now, reason=reason, answer=answer)
+        return replace(self, state=state, updated=now, reason=reason, answer=answer, awaits=False)
+
+    def with_outcome(self, now: float, outcome: dict[str, Any]) -> Delivery:
+        """The row once its message was executed: ``outcome`` holds a ``result`` or an ``error``."""
+        error = outcome.get("error")
+        if error is None:
+            return replace(self, state=EXECUTED, updated=now, reason="", outcome=outcome, awaits=False)
+        reason = f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else str(error)
+        return replace(self, state=FAILED, updated=now, reason=reason, outcome=outcome, awaits=False)
 
     def write(self) -> Write:
         """The write that stores the row, new or changed."""
         body = {name: getattr(self, name) for name in _STORED}
         keys: dict[str, tuple[str, ...]] = {"message": (self.message,)}
-        if self.state in UNSETTLED:
-            keys |= {"unsettled": ("1",), "route": (self.route,), "deadline": (moment(self.deadline),)}
+        if self.unsettled:
+            keys |= {"unsettled": ("1",), "deadline": (moment(self.deadline),)}
+        if self.state in _OPEN:
+            keys["route"] = (self.route,)
         return Write(self.id, DELIVERY, body, keys, self.revision or None)
 
     def entry(self) -> dict[str, Any]:
@@ -83,18 +107,23 @@ class Delivery:
             entry["updated"] = timestamp(self.updated)
         if self.reason:
             entry["reason"] = self.reason
-        return entry
+        return entry | (self.outcome or {})
 
 
 _STORED = (
     "message", "round", "index", "of", "member", "socket", "layer", "accepted", "deadline", "state", "attempts", "updated",
-    "reason", "why", "answer",
+    "reason", "why", "answer", "awaits", "outcome",
 )  # fmt: skip
 
 
 def delivery_from(document: Document) -> Delivery:
     """The row that a document holds."""
     return Delivery(**document.body, revision=document.revision, number=document.number)
+
+
+def route_name(recipient: str, layer: str) -> str:
+    """The route of a recipient (a member's id, or a socket) and layer."""
+    return f"{recipient}|{layer}"
 
 
 def moment(seconds: float) -> str:
@@ -116,12 +145,13 @@ def of_message(store: Store, path: str) -> list[Delivery]:
 def summary(rows: Iterable[Delivery]) -> str:
     """The state of a message, from its rows: the least settled one decides, then the worst.
 
-    ``sending`` while a row is unsettled; ``delivered`` when all are; ``partial`` when some are; else ``expired`` or
-    ``failed``, whichever is there (``failed`` first; also when there is no recipient at all).
+    ``sending`` while a row is unsettled; ``executed`` when all are, ``delivered`` when all are at least that; ``partial`` when
+    some are; else ``expired`` or ``failed``, whichever is there (``failed`` first; also when there is no recipient at all).
     """
-    states = {row.state for row in rows}
-    if states & UNSETTLED:
+    every = list(rows)
+    states = {row.state for row in every}
+    if any(row.unsettled for row in every):
         return "sending"
-    if DELIVERED in states:
-        return DELIVERED if states == {DELIVERED} else "partial"
+    if states & _THERE:
+        return EXECUTED if states == {EXECUTED} else DELIVERED if states <= _THERE else "partial"
     return EXPIRED if states == {EXPIRED} else FAILED

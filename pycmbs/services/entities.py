@@ -316,12 +316,13 @@ class EntityService:
         """Delete one entity, and the links that start or end at it. Raises UnknownEntity, PreconditionFailed."""
         self._categories.registry()
 
-        def attempt() -> None:
-            self._write_deletion([self._expected(path, precondition)])
+        def attempt() -> list[Entity]:
+            return self._write_deletion([self._expected(path, precondition)])
 
-        self._retried(path, attempt)
+        for entity in self._retried(path, attempt):
+            self._backend(entity).deleted(entity)
 
-    def _write_deletion(self, entities: Sequence[Entity]) -> None:
+    def _write_deletion(self, entities: Sequence[Entity]) -> list[Entity]:
         going = {entity.path: entity for entity in entities}
         around = [(self._links.starting_at(one.path), self._links.ending_at(one.path)) for one in entities]
         links = {link.path: link for link in chain(*chain(*around)) if link.path not in going}
@@ -331,6 +332,7 @@ class EntityService:
             writes.append(entity_delete(entity))
         gone = [*links.values(), *entities]
         self._store.write([*self._links.sources(gone, writes), *writes])
+        return gone
 
     def delete_all(self, location: str, selection: Selection = EVERYTHING) -> int:
         """Delete the entities of a collection, all or none up to 1000, more in steps of as many; returns how many. One that
@@ -339,13 +341,14 @@ class EntityService:
         deleted = 0
         for first in range(0, len(paths), _TOGETHER):
 
-            def attempt(some: Sequence[str] = paths[first : first + _TOGETHER]) -> int:
+            def attempt(some: Sequence[str] = paths[first : first + _TOGETHER]) -> tuple[int, list[Entity]]:
                 there = list(self.stored_many(some).values())
-                if there:
-                    self._write_deletion(there)
-                return len(there)
+                return len(there), self._write_deletion(there) if there else []
 
-            deleted += self._retried(location, attempt)
+            number, gone = self._retried(location, attempt)
+            for entity in gone:
+                self._backend(entity).deleted(entity)
+            deleted += number
         return deleted
 
     # Acting

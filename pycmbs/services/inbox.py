@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pycmbs.errors import CmbsError, InvalidRequest, NoLocalMember, NotFound, RevisionConflict, Unavailable
+from pycmbs.errors import ClaimedId, CmbsError, InvalidRequest, NoLocalMember, NotFound, RevisionConflict, Unavailable
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
@@ -15,32 +15,40 @@ from pycmbs.occi.rendering.json_2012 import draft
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.deliveries import DELIVERED, moment
 from pycmbs.services.documents import document_id, entity_write
+from pycmbs.services.execution import DONE, Execution, ExecutionService, execution_from
+from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
+from pycmbs.services.receipts import RECEIPT, receipt_id
 from pycmbs.store.base import Document, Query, Store, Write
 
-RECEIPT = "receipt"
 DUPLICATE = "duplicate"
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary")
+_PASSING = (NoLocalMember, NotFound, ClaimedId)
+"""What somebody could still put right (no member, no such kind yet, two members of one id) is worth another try."""
 _KEEP_RECEIPTS = 86400.0
 """Seconds beyond a message's deadline that its receipt is kept: clocks differ, and networks hold things back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message as another member sent it: the body of its envelope, and the layers of the socket it came in at."""
+    """A message as another member sent it: the body of its envelope, the layers of the socket it came in at, and the ids of
+    the members that passed it on."""
 
     sender: str
     body: dict[str, Any]
     layers: tuple[str, ...]
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to tell the sender. A refusal is ``final`` when trying again cannot help."""
+    """What to tell the sender. A refusal is ``final`` when trying again cannot help. ``receipt`` names what is still to be
+    executed, empty when there is nothing."""
 
     body: dict[str, Any]
     error: CmbsError | None = None
     final: bool = False
+    receipt: str = ""
 
 
 @dataclass(slots=True)
@@ -53,40 +61,63 @@ class _Taken:
     layer: str
     document: dict[str, Any]
     deadline: float
+    path: tuple[str, ...]
     writes: list[Write] = field(default_factory=list)
+    execution: Execution | None = None
 
     @property
     def receipt(self) -> str:
-        return f"{RECEIPT}:{self.origin}:{self.id}:{self.round}"
+        return receipt_id(self.origin, self.id, self.round)
 
     def receipt_write(self) -> Write:
-        """The write that makes a second arrival a duplicate."""
+        """The write that makes a second arrival a duplicate, and says what is to be executed."""
         expires = moment(time.time() + self.deadline + _KEEP_RECEIPTS)
-        return Write(self.receipt, RECEIPT, {"layer": self.layer}, {"expires": (expires,)})
+        body: dict[str, Any] = {"layer": self.layer}
+        keys: dict[str, tuple[str, ...]] = {"expires": (expires,)}
+        if self.execution is not None:
+            body["execution"], keys = self.execution.body(), keys | self.execution.keys
+        return Write(self.receipt, RECEIPT, body, keys)
 
 
 class InboxService:
     """The receiver's side of delivery."""
 
-    def __init__(self, store: Store, categories: CategoryService, members: MemberService) -> None:
+    def __init__(
+        self,
+        store: Store,
+        categories: CategoryService,
+        members: MemberService,
+        federation: FederationService,
+        execution: ExecutionService,
+    ) -> None:
+        self._execution = execution
         self._store = store
         self._categories = categories
         self._members = members
+        self._federation = federation
 
     def greet(self, body: dict[str, Any]) -> dict[str, Any]:
         """Another member introduces itself; the answer introduces the own one and whom it knows.
 
-        Raises NoLocalMember, InvalidRequest, Conflict (it claims the own id).
+        Raises NoLocalMember, InvalidRequest, ClaimedId (another member has its id), Departed.
         """
         if self._members.local() is None:
             raise NoLocalMember("this broker has no member of its own yet")
-        description = body.get("description")
-        if isinstance(description, dict):
-            self._members.learn(description)
-        return self._handshake()
+        if isinstance(body.get("description"), dict):
+            self._federation.learn(body)
+        return self._federation.welcome(body)
+
+    def leave(self, sender: str, body: dict[str, Any]) -> None:
+        """Another member is no more. Raises InvalidRequest for what says that of nobody."""
+        version = body.get("version")
+        if type(version) is not int or not 0 <= version < 2**63:
+            raise InvalidRequest("a member that leaves says its version", field="version")
+        self._federation.depart(naming.bare_id(sender), version)
 
     def _handshake(self) -> dict[str, Any]:
-        return {"member_description": self._members.description(), "sockets_l1": self._members.sockets_l1()}
+        """What L1 answers, since 2012."""
+        description = self._federation.introduction()["description"]
+        return {"member_description": description, "sockets_l1": self._members.sockets_l1()}
 
     def receive(self, incoming: Sequence[Incoming]) -> list[Answer]:
         """Take in what one turn of the loop brought, with one commit; every answer is true once this returns.
@@ -102,12 +133,15 @@ class InboxService:
             except Unavailable:
                 raise
             except CmbsError as exc:
-                # What a client of this broker could still put right (no member, no such kind yet) is worth another try.
-                answers[index] = Answer({}, exc, final=not isinstance(exc, NoLocalMember | NotFound))
+                answers[index] = Answer({}, exc, final=not isinstance(exc, _PASSING))
         statuses = self._store_all(list(taken.values()))
         handshake = self._handshake() if any(one.layer == "l1" for one in taken.values()) else {}
         for (index, item), status in zip(taken.items(), statuses, strict=True):
-            answers[index] = Answer({"status": status, "reply": handshake if item.layer == "l1" else {}})
+            body: dict[str, Any] = {"status": status, "reply": handshake if item.layer == "l1" else {}}
+            waits = item.execution is not None and item.execution.state != DONE
+            if item.execution is not None:
+                body |= {"executing": True} if waits else {"outcome": item.execution.outcome}
+            answers[index] = Answer(body, receipt=item.receipt if waits else "")
         return [answer for answer in answers if answer is not None]
 
     def _opened(self, one: Incoming) -> _Taken:
@@ -119,20 +153,20 @@ class InboxService:
             raise NotFound(f"nobody listens on {layer!r:.20} here")
         if not isinstance(document, dict) or not isinstance(round_, int):
             raise InvalidRequest("the envelope holds no message")
-        description = one.body.get("description")
-        if isinstance(description, dict):
-            self._members.learn(description)
+        if isinstance(one.body.get("description"), dict):
+            self._federation.learn(one.body)
         deadline = one.body.get("deadline")
         left = float(deadline) if isinstance(deadline, int | float) else 0.0
         origin, id = naming.bare_id(one.sender), naming.bare_id(document.get("id"))
-        taken = _Taken(origin, id, round_, str(layer), document, max(left, 0.0))
+        taken = _Taken(origin, id, round_, str(layer), document, max(left, 0.0), one.path)
+        entity = self._entity(taken)
         if one.sender != own.id:  # what a member sends itself it has already
-            self._add_entity(taken)
+            self._add_entity(taken, entity)
+        taken.execution = self._execution.planned(entity, origin)
         return taken
 
-    def _add_entity(self, taken: _Taken) -> None:
+    def _add_entity(self, taken: _Taken, entity: Entity) -> None:
         """The message as an entity here, to be written with its receipt; none if it is not storable."""
-        entity = self._entity(taken)
         if entity.attributes.get(cmbs.STORABLE) == "false":
             return
         present = self._store.get(document_id(entity.path))
@@ -153,6 +187,8 @@ class InboxService:
         schema = registry.schema(kind, mixins)
         given = schema.flatten(described.attributes or {})
         attributes = schema.created({name: one for name, one in given.items() if not schema.definitions[name].internal})
+        history = attributes.get(cmbs.PATH_HISTORY) or []
+        attributes[cmbs.PATH_HISTORY] = [*history, *map(cmbs.urn, taken.path)]
         attributes |= {cmbs.ORIGIN: taken.origin, cmbs.STATE: "received"}
         entity = Entity(taken.id, cmbs.MESSAGE, cmbs.MESSAGE_LOCATION + taken.id, mixins, attributes)
         entity.title, entity.summary = described.title or "", described.summary or ""
@@ -164,16 +200,21 @@ class InboxService:
         # The receipt is last: a store that is not atomic has the message by then.
         batches = [[*one.writes, one.receipt_write()] for one in fresh]
         results = iter(self._store.write_batches(batches) if batches else [])
+        for one in taken:
+            if one.receipt in known:
+                one.execution = execution_from(known[one.receipt])
         return [DUPLICATE if one.receipt in known else self._status(one, next(results)) for one in taken]
 
     def _status(self, one: _Taken, result: list[Document] | RevisionConflict) -> str:
         if not isinstance(result, RevisionConflict):
             return DELIVERED
-        if self._store.get(one.receipt) is not None:  # it came twice in one turn, or through two processes
+        receipt = self._store.get(one.receipt)
+        if receipt is not None:  # it came twice in one turn, or through two processes
+            one.execution = execution_from(receipt)
             return DUPLICATE
         # The entity changed between reading and writing: once more, alone.
         one.writes.clear()
-        self._add_entity(one)
+        self._add_entity(one, self._entity(one))
         self._store.write([*one.writes, one.receipt_write()])
         return DELIVERED
 

@@ -1,29 +1,39 @@
-"""Members: the broker's own, those it knows, and how it comes to know them."""
+"""Members: the broker's own, and those it knows."""
 
 from __future__ import annotations
 
 import logging
+import time
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from pycmbs.backends.base import Report
-from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest, RevisionConflict, SecondLocalMember
-from pycmbs.occi import cmbs, naming
-from pycmbs.occi.entity import Draft, Entity
+from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest, SecondLocalMember, Unavailable
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.rendering.json_2012 import entity_document
-from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import ENTITY, document_id, entity_from, entity_write
+from pycmbs.services.deliveries import moment
+from pycmbs.services.documents import ENTITY, document_id, entity_from
 from pycmbs.services.entities import EntityService
+from pycmbs.services.health import HealthService
 from pycmbs.services.link import EngineLink
-from pycmbs.store.base import Query, Store, Write
+from pycmbs.store.base import Document, Query, Store, Write
 
 log = logging.getLogger(__name__)
 
 _LOCAL_CLAIM = "claim:local-member"
 _WANTED = "wanted"
 """The member's private record of the layers it was told to listen on; ``listening`` says on which it does."""
+VERSION, INSTANCE = "version", "instance"
+"""The member's private record of what tells its descriptions apart: see :mod:`pycmbs.services.federation`."""
+LEFT = "left"
+"""The type of the documents that remember who left."""
+_KEEP_LEFT = 7 * 86400.0
+"""Seconds that it is remembered who left: longer than anybody is away who might still know the member."""
 _BIND_SECONDS = 5.0
+_LEAVE_SECONDS = 5.0
 _DISCOVERY_SECONDS = 60.0
 _SHARED = ("state", *(f"{layer}_socket" for layer in LAYERS), "neighbors_socket", "topics")
 
@@ -34,13 +44,13 @@ class MemberService:
     def __init__(
         self,
         store: Store,
-        categories: CategoryService,
         entities: EntityService,
+        health: HealthService,
         engine: EngineLink,
         check_address: Callable[[str], None],
     ) -> None:
         self._store = store
-        self._categories = categories
+        self._health = health
         self._entities = entities
         self._engine = engine
         self._check_address = check_address
@@ -52,6 +62,11 @@ class MemberService:
         claim = self._store.get(_LOCAL_CLAIM)
         found = self._store.get(document_id(claim.body["member"])) if claim else None
         return entity_from(found) if found else None
+
+    def local_id(self) -> str:
+        """The id of the broker's own member, empty while there is none."""
+        claim = self._store.get(_LOCAL_CLAIM)
+        return str(claim.body["member"]).rpartition("/")[2] if claim else ""
 
     def all(self) -> list[Entity]:
         """Every known member, the own one included, in order of creation."""
@@ -72,10 +87,13 @@ class MemberService:
     def check_new(self, member: Entity) -> Sequence[Write]:
         """See :class:`~pycmbs.backends.base.Members`. Raises SecondLocalMember, InvalidAddress, InvalidRequest."""
         member.attributes.setdefault(cmbs.LOCAL, "true")  # the kind may not declare it
-        self._check_sockets(member)
+        self.check_sockets(member)
+        left = self._store.get(left_document(member.id))
+        back = [Write(left.id, LEFT, revision=left.revision, delete=True)] if left else []
         if not is_local(member):
-            return ()  # where others listen is theirs to know
+            return back  # where others listen is theirs to know
         member.attributes[cmbs.LISTENING] = []
+        member.private |= {VERSION: _now(), INSTANCE: uuid.uuid4().hex}
         own = self.local()
         if own is not None and own.path != member.path:
             raise SecondLocalMember(
@@ -85,11 +103,14 @@ class MemberService:
             )
         # Two requests that both see no local member both write this document, and one of them loses.
         claim = self._store.get(_LOCAL_CLAIM)
-        return [Write(_LOCAL_CLAIM, "claim", {"member": member.path}, revision=claim.revision if claim else None)]
+        return [
+            *back,
+            Write(_LOCAL_CLAIM, "claim", {"member": member.path}, revision=claim.revision if claim else None),
+        ]
 
     def check_update(self, old: Entity, new: Entity) -> None:
         """See :class:`~pycmbs.backends.base.Members`. Raises InvalidAddress, SocketUnavailable, InvalidRequest."""
-        self._check_sockets(new)
+        self.check_sockets(new)
         moved = {
             layer: socket_of(new, layer)
             for layer in old.private.get(_WANTED, [])
@@ -97,8 +118,11 @@ class MemberService:
         }
         if moved:
             self._engine.call("try", {"sockets": list(moved.values())}, seconds=_BIND_SECONDS)
+        if is_local(new) and describe(new) != describe(old):
+            new.private[VERSION] = max(version_of(old) + 1, _now())
 
-    def _check_sockets(self, member: Entity) -> None:
+    def check_sockets(self, member: Entity) -> None:
+        """Raise for a socket URL or a topic that is none: InvalidAddress, InvalidRequest."""
         for layer in LAYERS:
             name = cmbs.socket_attribute(layer)
             if url := member.attributes.get(name):
@@ -128,13 +152,29 @@ class MemberService:
 
     def release(self, member: Entity) -> Sequence[Write]:
         """See :class:`~pycmbs.backends.base.Members`."""
+        left = self._store.get(left_document(member.id))
+        gone = left_write(member.id, version_of(member), left, local=not is_local(member))
         if not is_local(member):
-            return ()
+            return [gone]
         for layer in list(member.private.get(_WANTED, [])):
             self.stop(member, layer)
         member.revision = self._entities.stored(member.path).revision
         claim = self._store.get(_LOCAL_CLAIM)
-        return [Write(_LOCAL_CLAIM, "claim", revision=claim.revision, delete=True)] if claim else ()
+        return [gone, *([Write(_LOCAL_CLAIM, "claim", revision=claim.revision, delete=True)] if claim else [])]
+
+    def leave(self, member: Entity) -> None:
+        """See :class:`~pycmbs.backends.base.Members`. Who cannot be told learns it from the others, or by probes."""
+        self._health.forget(member.id)
+        if is_local(member):
+            parameters = {"member": member.id} | {name: member.private.get(name) for name in (VERSION, INSTANCE)}
+            try:
+                self._engine.call("leave", parameters, seconds=_LEAVE_SECONDS)
+            except Unavailable as exc:
+                log.warning("nobody is told that %s left: %s", member.path, exc)
+
+    def health(self, member: Entity) -> dict[str, Any]:
+        """See :class:`~pycmbs.backends.base.Members`."""
+        return {} if is_local(member) else self._health.shown(member.id)
 
     def start(self, member: Entity, layer: str) -> Report:
         """Listen on a layer, now and after every restart. Idempotent.
@@ -184,6 +224,18 @@ class MemberService:
 
         self._entities.modify(own.path, change)
 
+    def renew(self, version: int) -> None:
+        """Have the own member's description count as newer than ``version``; one of before there were any gets its own."""
+        own = self.local()
+        if own is not None and (version_of(own) <= version or not own.private.get(INSTANCE)):
+
+            def change(member: Entity) -> bool:
+                member.private[VERSION] = max(version + 1, _now())
+                member.private.setdefault(INSTANCE, uuid.uuid4().hex)
+                return True
+
+            self._entities.modify(own.path, change)
+
     def record_listening(self, layers: Sequence[str]) -> None:
         """Have the own member's ``listening`` say what is bound."""
         own = self.local()
@@ -195,65 +247,10 @@ class MemberService:
 
             self._entities.modify(own.path, change)
 
-    def description(self) -> dict[str, Any] | None:
-        """The own member as it is told to others; None while there is none."""
-        own = self.local()
-        return describe(own) if own is not None else None
-
     def sockets_l1(self) -> list[str]:
         """The L1 sockets of all known members, the own one first."""
         members = sorted(self.all(), key=lambda one: not is_local(one))
         return list(dict.fromkeys(url for member in members if (url := socket_of(member, "l1"))))
-
-    def learn(self, description: Any) -> tuple[Entity, bool]:
-        """Take in another member as it describes itself; returns it, and whether it was unknown.
-
-        Raises InvalidRequest for a description that is none, Conflict when it claims the own member's id.
-        """
-        draft = _described(description)
-        own = self.local()
-        if own is not None and draft.id == own.id:
-            theirs = self._attributes(draft).get(cmbs.socket_attribute("l1"))
-            if theirs != socket_of(own, "l1"):
-                raise Conflict(f"two members claim the id {own.id}", hint="Give one of them another id.", id=own.id)
-            return own, False
-        for _ in range(20):
-            try:
-                return self._learned(draft)
-            except RevisionConflict:
-                continue
-        raise Conflict(f"the member {draft.id} keeps changing")
-
-    def _learned(self, draft: Draft) -> tuple[Entity, bool]:
-        attributes = {**self._attributes(draft), cmbs.LOCAL: "false"}
-        id = draft.id or ""
-        known = self.by_id(id)
-        member = Entity(
-            id, cmbs.MEMBER, cmbs.MEMBER_LOCATION + id, (), attributes, draft.title or "", draft.summary or ""
-        )
-        self._check_sockets(member)
-        if known is not None:
-            member.private = known.private
-            if (known.attributes, known.title, known.summary) == (member.attributes, member.title, member.summary):
-                return known, False
-        self._store.write([entity_write(member, revision=known.revision if known else None)])
-        return member, known is None
-
-    def _attributes(self, draft: Draft) -> dict[str, Any]:
-        """What of a description the member kind here has; a newer broker may send more."""
-        registry = self._categories.registry()
-        schema = registry.schema(registry.kind(cmbs.MEMBER), ())
-        wanted = {name: schema.definitions[name] for name in schema.definitions if name.startswith("cmbs.member.")}
-        given = draft.attributes or {}
-        inside = given.get("cmbs", {})
-        nested = inside.get("member", {}) if isinstance(inside, dict) else {}
-        flat = {f"cmbs.member.{key}": value for key, value in (nested.items() if isinstance(nested, dict) else ())}
-        found = {}
-        for name, value in {**given, **flat}.items():
-            known = wanted.get(naming.canonical(name))
-            if known is not None and not known.internal and known.name != cmbs.LOCAL:
-                found[known.name] = known.check(value)
-        return found
 
 
 def describe(own: Entity) -> dict[str, Any]:
@@ -265,12 +262,26 @@ def describe(own: Entity) -> dict[str, Any]:
     return entity_document(shared)
 
 
-def _described(description: Any) -> Draft:
-    attributes = description.get("attributes") if isinstance(description, dict) else None
-    if attributes is None or description.get("kind") != cmbs.MEMBER or not isinstance(attributes, dict):
-        raise InvalidRequest("this is no description of a member")
-    title, summary = (str(description.get(name) or "") for name in ("title", "summary"))
-    return Draft(cmbs.MEMBER, naming.bare_id(description.get("id")), (), attributes, title, summary)
+def left_document(id: str) -> str:
+    """The document that remembers that a member left."""
+    return f"{LEFT}:{id}"
+
+
+def left_write(id: str, version: int, before: Document | None, *, local: bool) -> Write:
+    """The write that remembers that a member left, or with ``local`` that it was only forgotten here."""
+    body = {"version": version, "local": local}
+    expires = moment(time.time() + _KEEP_LEFT)
+    return Write(left_document(id), LEFT, body, {"expires": (expires,)}, before.revision if before else None)
+
+
+def version_of(member: Entity) -> int:
+    """The version of a member's description; 0 for one that a client described."""
+    return int(member.private.get(VERSION, 0))
+
+
+def _now() -> int:
+    """Microseconds since the epoch: a version that grows from one life of a member to the next."""
+    return time.time_ns() // 1000
 
 
 def is_local(member: Entity) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pycmbs import codec
 from pycmbs.backends.base import Report
 from pycmbs.errors import (
     CmbsError,
@@ -17,15 +18,17 @@ from pycmbs.errors import (
     NotExecutable,
     NotSendable,
     RevisionConflict,
-    UnknownEntity,
+    TooLarge,
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS, canonical
 from pycmbs.services import deliveries, routing
-from pycmbs.services.deliveries import DELIVERED, FAILED, UNSETTLED, Delivery
+from pycmbs.services.bound import OutboxBound
+from pycmbs.services.deliveries import FAILED, Delivery
 from pycmbs.services.documents import entity_write
 from pycmbs.services.entities import EntityService
+from pycmbs.services.execution import is_operation, record_result
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService, is_local, socket_of
 from pycmbs.services.operations import OperationService
@@ -46,23 +49,30 @@ class MessageService:
         operations: OperationService,
         engine: EngineLink,
         check_address: Callable[[str], None],
+        bound: OutboxBound,
         *,
         deadline: float,
+        max_content: int,
     ) -> None:
-        """``deadline``: seconds a message without one of its own is kept trying."""
+        """``deadline``: seconds a message without one of its own is kept trying. ``max_content``: bytes of JSON."""
         self._store = store
         self._entities = entities
         self._members = members
         self._operations = operations
         self._engine = engine
         self._check_address = check_address
+        self._bound = bound
         self._deadline = deadline
+        self._max_content = max_content
 
     # What the backend asks
 
     def prepare(self, message: Entity) -> None:
-        """See :class:`~pycmbs.backends.base.Messages`. Raises InvalidRequest, InvalidAddress."""
+        """See :class:`~pycmbs.backends.base.Messages`. Raises InvalidRequest, InvalidAddress, TooLarge."""
         attributes = message.attributes
+        self._check_size(attributes.get(cmbs.CONTENT))
+        if cmbs.ORIGIN not in attributes and (own := self._members.local_id()):
+            attributes[cmbs.ORIGIN] = own
         layers = [layer for layer in LAYERS if cmbs.mixin(layer) in message.mixins]
         if not attributes.get(cmbs.LAYER) and len(layers) == 1:
             attributes[cmbs.LAYER] = layers[0]
@@ -85,6 +95,14 @@ class MessageService:
         if deadline is not None and not 0 < deadline <= 366 * 86400:
             raise InvalidRequest(f"{cmbs.DEADLINE} must be between 0 and 366 days, in seconds", attribute=cmbs.DEADLINE)
 
+    def _check_size(self, content: Any) -> None:
+        if len(codec.dumps(content)) > self._max_content:
+            raise TooLarge(
+                f"{cmbs.CONTENT} is larger than {self._max_content} bytes of JSON",
+                hint="The setting max_content says how large it may be.",
+                attribute=cmbs.CONTENT,
+            )
+
     def ledger(self, message: Entity) -> list[dict[str, Any]]:
         """See :class:`~pycmbs.backends.base.Messages`."""
         return [row.entry() for row in deliveries.of_message(self._store, message.path)] if message.private else []
@@ -101,21 +119,17 @@ class MessageService:
         """
         if message.attributes.get(cmbs.EXECUTABLE) == "false":
             raise NotExecutable(f"{message.path} is not executable", attribute=cmbs.EXECUTABLE)
+        content = message.attributes.get(cmbs.CONTENT)
         try:
-            result = self._operations.perform(message.attributes.get(cmbs.CONTENT))
+            if is_operation(content) and not self._operations.knows(content["operation"]):
+                result = self._engine.call("handle", {"message": message.path}, seconds=_MOST_WAIT)["result"]
+            else:
+                result = self._operations.perform(content)
         except CmbsError as exc:
-            self._record_result(message.path, {"error": exc.to_dict()})
+            record_result(self._entities, message.path, {"error": exc.to_dict()})
             raise
-        self._record_result(message.path, result)
+        record_result(self._entities, message.path, result)
         return {"result": result}
-
-    def _record_result(self, path: str, result: dict[str, Any]) -> None:
-        def change(message: Entity) -> bool:
-            message.attributes[cmbs.RESULT] = result
-            return True
-
-        with contextlib.suppress(UnknownEntity):  # the operation may have deleted its own message
-            self._entities.modify(path, change)
 
     # Sending
 
@@ -176,7 +190,7 @@ class MessageService:
         """One commit: a row per recipient, and the message that makes them valid. Changes made meanwhile are respected."""
         for _ in range(20):
             rows = deliveries.of_message(self._store, message.path)
-            if any(row.state in UNSETTLED for row in rows):
+            if any(row.unsettled for row in rows):
                 return self._entities.stored(message.path)
             writes = [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in rows]
             sent = message.copy()
@@ -184,10 +198,10 @@ class MessageService:
             sent.private["round"] = max(message.private.get("round", 0) + 1, int(time.time() * 1e6))
             new = self._rows(sent, layer)
             sent.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(new), cmbs.LAYER: layer}
-            sent.private["error"] = "" if new else "nobody is a recipient"
             try:
-                self._store.write(
-                    [*writes, *(row.write() for row in new), entity_write(sent, revision=message.revision)]
+                self._write(
+                    [*writes, *(row.write() for row in new), entity_write(sent, revision=message.revision)],
+                    sum(row.unsettled for row in new),
                 )
             except RevisionConflict:
                 message = self._entities.stored(message.path)
@@ -195,14 +209,24 @@ class MessageService:
             return sent
         raise NotSendable(f"others keep changing {message.path}", hint="Try again.")
 
+    def _write(self, writes: Sequence[Write], waiting: int) -> None:
+        """Write what makes so many deliveries wait. Raises RevisionConflict, QueueFull."""
+        self._bound.take(waiting)
+        try:
+            self._store.write(writes)
+        except BaseException:
+            self._bound.give_back(waiting)
+            raise
+
     def _rows(self, message: Entity, layer: str) -> list[Delivery]:
         found = self.route(message, layer)
+        message.private["uninterested"] = list(found.uninterested)
         now = time.time()
         blank = Delivery(
             message=message.path,
             round=message.private["round"],
             index=0,
-            of=len(found.recipients) + len(found.unknown),
+            of=max(1, len(found.recipients) + len(found.unknown)),
             member="",
             socket="",
             layer=layer,
@@ -216,20 +240,29 @@ class MessageService:
         for name in found.unknown:
             row = replace(blank, index=len(rows), member=name, why=f"it is named as {name}")
             rows.append(row.settled(FAILED, now, "no member of that name is known"))
-        return rows
+        return rows or [blank.settled(FAILED, now, f"nobody is a recipient: {_NOBODY[layer]}")]
 
     def _report(self, path: str) -> Report:
         message = self._entities.stored(path)
         rows = deliveries.of_message(self._store, path)
         report: Report = {
             "state": message.attributes.get(cmbs.STATE, ""),
-            "recipients": len(rows),
-            "delivered": sum(row.state == DELIVERED for row in rows),
+            "recipients": sum(bool(row.member or row.socket) for row in rows),
+            "delivered": sum(row.there for row in rows),
             "deliveries": [row.entry() for row in rows],
         }
-        if message.private.get("error"):
-            report["reason"] = message.private["error"]
+        if rows and not report["recipients"]:
+            report["reason"] = rows[0].reason
+        if uninterested := message.private.get("uninterested"):
+            report["uninterested"] = uninterested
         return report
+
+
+_NOBODY = {
+    "l2": "no other member is known",
+    "l32": "no other member is interested in one of its topics",
+    "l4": "no member that it names is interested in one of its topics",
+}
 
 
 def _options(attributes: Mapping[str, Any]) -> tuple[bool, float]:
@@ -262,5 +295,6 @@ def _plan(found: routing.Routing) -> Report:
     return {
         "recipients": [{"member": one.member, "socket": one.socket, "why": one.reason} for one in found.recipients],
         "unknown": list(found.unknown),
+        **({"uninterested": list(found.uninterested)} if found.uninterested else {}),
         "dry_run": True,
     }

@@ -6,13 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pycmbs.errors import InvalidRequest
+from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.occi.naming import canonical
 from pycmbs.occi.rendering.json_2012 import draft, entity_document
+from pycmbs.services.categories import CategoryService
 from pycmbs.services.entities import EntityService
 
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary", "links")
 _MEMBERS = frozenset({"operation", "target", "action", *_DESCRIBING})
+NO_KIND = "-"
+"""Stands for the kind of what has none: only a rule for any kind matches it."""
 
 
 class OperationService:
@@ -22,8 +26,9 @@ class OperationService:
     ``delete`` or ``act`` (an entity; ``action``: the term). What describes an entity stands beside them as in OCCI JSON.
     """
 
-    def __init__(self, entities: EntityService) -> None:
+    def __init__(self, entities: EntityService, categories: CategoryService) -> None:
         self._entities = entities
+        self._categories = categories
         self._verbs: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
             "create": self._create,
             "list": self._list,
@@ -49,6 +54,23 @@ class OperationService:
         if not isinstance(target, str) or not target.startswith("/"):
             raise InvalidRequest("an operation needs a target: a path that starts with '/'", field="target")
         return self._verbs[verb](target, operation)
+
+    def knows(self, verb: str) -> bool:
+        """Whether this is one of the operations here, and not a handler's name."""
+        return verb in self._verbs
+
+    def subject(self, operation: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """What the operation is about, as rules name it: its verb (``act:`` and the term for an action), and the identifiers
+        and terms of its target's kind and that one's parents; :data:`NO_KIND` when the target has none."""
+        verb, target, term = (operation.get(name) for name in ("operation", "target", "action"))
+        name = f"act:{canonical(term)}" if verb == "act" and isinstance(term, str) else str(verb)
+        registry = self._categories.registry()
+        path = target if isinstance(target, str) else ""
+        stored = self._entities.stored_many([path]).get(path)
+        kind = registry.get(stored.kind) if stored is not None else registry.at(path[: path.rfind("/") + 1])
+        if not isinstance(kind, Kind):
+            return name, [NO_KIND]
+        return name, [word for one in registry.lineage(kind) for word in (one.identifier, one.term)]
 
     def _create(self, target: str, operation: Mapping[str, Any]) -> dict[str, Any]:
         return {"location": self._entities.create(target, [_draft(operation)])[0].path}

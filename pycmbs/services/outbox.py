@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pycmbs.errors import NoLocalMember, RevisionConflict, UnknownEntity
+from pycmbs.errors import Departed, NoLocalMember, RevisionConflict, UnknownEntity
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.services import deliveries
-from pycmbs.services.deliveries import UNSETTLED, Delivery
+from pycmbs.services.deliveries import Delivery
 from pycmbs.services.documents import ENTITY, entity_write
 from pycmbs.services.entities import EntityService
-from pycmbs.services.members import MemberService, describe, socket_of
+from pycmbs.services.federation import FederationService
+from pycmbs.services.members import MemberService, socket_of
 from pycmbs.store.base import Query, Store, Write
 
 _OWN_AFFAIRS = frozenset({cmbs.STATE, cmbs.RESULT, cmbs.DELIVERIES, cmbs.RECEIVER, cmbs.DEADLINE})
@@ -26,10 +27,13 @@ _OWN_AFFAIRS = frozenset({cmbs.STATE, cmbs.RESULT, cmbs.DELIVERIES, cmbs.RECEIVE
 class OutboxService:
     """Rows of deliveries on their way from accepted to settled."""
 
-    def __init__(self, store: Store, entities: EntityService, members: MemberService) -> None:
+    def __init__(
+        self, store: Store, entities: EntityService, members: MemberService, federation: FederationService
+    ) -> None:
         self._store = store
         self._entities = entities
         self._members = members
+        self._federation = federation
 
     def outgoing(self, row: Delivery) -> dict[str, Any] | None:
         """The body of the envelope for one recipient; None when the row is gone, its message being deleted or sent anew.
@@ -50,13 +54,13 @@ class OutboxService:
         shared.attributes = {
             **{name: value for name, value in message.attributes.items() if name not in _OWN_AFFAIRS},
             cmbs.ORIGIN: own.id,
-            cmbs.PATH_HISTORY: [*history, f"urn:uuid:{own.id}"],
+            cmbs.PATH_HISTORY: [*history, cmbs.urn(own.id)],
         }
         return {
             "layer": row.layer,
             "round": row.round,
             "message": entity_document(shared),
-            "description": describe(own),
+            **self._federation.introduction(),
             "sockets_l1": self._members.sockets_l1() if row.layer == "l1" else [],
             "deadline": round(row.deadline - time.time(), 3),
         }
@@ -68,7 +72,7 @@ class OutboxService:
         Returns the rows as stored, None for one whose message was deleted or sent anew meanwhile, and the paths of the
         messages of which no row is unsettled any more.
         """
-        single = {row.message for row in rows if row.of == 1 and row.state not in UNSETTLED}
+        single = {row.message for row in rows if row.of == 1 and not row.unsettled}
         messages = self._entities.stored_many(single)
         batches: list[list[Write]] = []
         for row in rows:
@@ -84,7 +88,7 @@ class OutboxService:
                 stored.append(self._settle_again(row))
             else:
                 stored.append(replace(row, revision=result[0].revision))
-            if stored[-1] is not None and row.state not in UNSETTLED:
+            if stored[-1] is not None and not row.unsettled:
                 touched.add(row.message)
         return stored, {path for path in touched if path in single or self._concluded(path)}
 
@@ -124,6 +128,10 @@ class OutboxService:
         found = self._store.find(Query(deliveries.DELIVERY, equals, after=after, limit=limit))
         return [deliveries.delivery_from(one) for one in found]
 
+    def settled_before(self) -> int | None:
+        """See :meth:`pycmbs.store.base.Store.settled_before`."""
+        return self._store.settled_before()
+
     def overdue(self, now: float, limit: int) -> list[Delivery]:
         """Unsettled rows whose deadline has passed."""
         below = ("deadline", deliveries.moment(now))
@@ -131,9 +139,16 @@ class OutboxService:
         return [deliveries.delivery_from(one) for one in found]
 
     def address(self, row: Delivery) -> str:
-        """Where the recipient listens now: it may have moved since the message was accepted."""
+        """Where the recipient listens now: it may have moved since the message was accepted. Raises Departed when it left
+        the federation."""
         member = self._members.by_id(row.member) if row.member else None
+        if member is None and row.member and self._federation.has_left(row.member):
+            raise Departed(f"the member {row.member} has left the federation", id=row.member)
         return (socket_of(member, row.layer) if member is not None else "") or row.socket
+
+    def sender(self) -> str:
+        """The id of the own member, empty while there is none."""
+        return self._members.local_id()
 
     def unsettled(self, path: str) -> bool:
         """Whether a recipient of the message is not settled yet."""
@@ -141,11 +156,24 @@ class OutboxService:
 
 
 def _conclude(message: Entity, row: Delivery, rows: Sequence[Delivery]) -> bool:
-    """Give the message the summary of its rows, and for L1 the answer; tells whether that changed it."""
+    """Give the message the summary of its rows, and its ``result``; tells whether that changed it."""
     if message.private.get("round") != row.round:
         return False
     before = (message.attributes.get(cmbs.STATE), message.attributes.get(cmbs.RESULT))
     message.attributes[cmbs.STATE] = deliveries.summary(rows)
-    if row.layer == "l1" and row.answer is not None:
-        message.attributes[cmbs.RESULT] = row.answer
+    result = _result(row, rows)
+    if result is not None:
+        message.attributes[cmbs.RESULT] = result
     return before != (message.attributes[cmbs.STATE], message.attributes.get(cmbs.RESULT))
+
+
+def _result(row: Delivery, rows: Sequence[Delivery]) -> Any:
+    """For L1 the handshake, with the ``outcome`` if the message was executed; for a single recipient what came of that; for
+    several, by member. None when there is nothing."""
+    if row.layer == "l1":
+        outcome = {"outcome": row.outcome} if row.outcome else {}
+        return {**row.answer, **outcome} if row.answer is not None else outcome or None
+    outcomes = {one.member: one.outcome for one in rows if one.outcome}
+    if row.of == 1 and row.outcome:
+        return row.outcome.get("result", row.outcome)
+    return outcomes or None

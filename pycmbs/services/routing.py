@@ -27,10 +27,11 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Who gets it, and which of the named providers nobody knows."""
+    """Who gets it, which of the named providers nobody knows, and which are known and not interested in the topics."""
 
     recipients: tuple[Recipient, ...]
     unknown: tuple[str, ...] = ()
+    uninterested: tuple[str, ...] = ()
 
 
 def unicast(socket: str, peers: Iterable[Peer]) -> Routing:
@@ -73,7 +74,9 @@ def multicast_topical(providers: Sequence[str], topics: Sequence[str], peers: Se
         for one in named.recipients
         if (reason := _interest(topics, by_id[one.member].topics))
     )
-    return Routing(recipients, named.unknown)
+    interested = {one.member for one in recipients}
+    others = tuple(one.member for one in named.recipients if one.member not in interested)
+    return Routing(recipients, named.unknown, others)
 
 
 def provider_id(name: str) -> str:

@@ -1,7 +1,8 @@
 """Where the broker keeps what it must not lose: the store seam.
 
-:mod:`base` is the contract, :mod:`memory` the reference in a page, :mod:`sqlite` the embedded store, :mod:`group` the group
-commit in front of either. May import :mod:`pycmbs.errors` and :mod:`pycmbs.runtime`, and nothing else of the broker.
+:mod:`base` is the contract, :mod:`memory` the reference in a page, :mod:`sqlite` the embedded store, :mod:`couchdb` the one
+on a database server, :mod:`group` the group commit in front of any. May import :mod:`pycmbs.errors` and
+:mod:`pycmbs.runtime`, and nothing else of the broker.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pycmbs.runtime import Runtime
 from pycmbs.store.base import Store
 
 STORES = {
+    "couchdb": "pycmbs.store.couchdb:CouchStore",
+    "couchdb+https": "pycmbs.store.couchdb:CouchHttpsStore",
     "memory": "pycmbs.store.memory:MemoryStore",
     "sqlite": "pycmbs.store.sqlite:SqliteStore",
 }

@@ -2,7 +2,7 @@
 
 What a store keeps is a :class:`Document`: a JSON object with an id, a type, a revision and *keys*. Keys are what a
 :class:`Query` can ask for; whoever writes a document names its keys, so that a store needs to know nothing of OCCI and
-answers every query from an index (SQLite: a key table; CouchDB: a Mango index on the same field).
+answers every query from an index (SQLite: a key table; CouchDB: a view).
 
 The contract below is checked for every implementation by ``tests/store/contract.py``.
 """
@@ -24,9 +24,9 @@ Keys = Mapping[str, tuple[str, ...]]
 class Document:
     """One stored JSON object.
 
-    ``revision`` is opaque and changes at every write; ``number`` orders documents by creation, is unique in the store
-    and survives updates (a store without integers of its own may map it). Documents are values: nobody may change
-    ``body`` after handing it to a store or getting it from one.
+    An ``id`` that has a colon begins with the type and a colon. ``revision`` is opaque and changes at every write;
+    ``number`` orders documents by creation, is unique in the store and survives updates (a store without integers of its own
+    may map it). Documents are values: nobody may change ``body`` after handing it to a store or getting it from one.
     """
 
     id: str
@@ -73,6 +73,16 @@ class Query:
     after: int = 0
     limit: int | None = None
 
+    def matches(self, document: Document) -> bool:
+        """Whether the document is one of those asked for."""
+        if document.type != self.type or document.number <= self.after:
+            return False
+        if self.below is not None:
+            name, bound = self.below
+            if not any(value < bound for value in document.keys.get(name, ())):
+                return False
+        return all(value in document.keys.get(name, ()) for name, value in self.equals.items())
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -100,6 +110,10 @@ class Store(ABC):
     """Whether a batch is written whole or not at all, even through a kill. A store that cannot promise it (CouchDB)
     writes the batch in the given order, so that the *last* write is the point of acceptance: callers put the document
     that makes the others valid last, and ignore others without it."""
+
+    lanes: ClassVar[int] = 1
+    """How many calls of :meth:`write_batches` at a time are worthwhile: one where commits take turns, more where each waits
+    for a server."""
 
     @property
     @abstractmethod
@@ -142,10 +156,24 @@ class Store(ABC):
     def head(self, type: str) -> str:
         """A token that changes whenever a document of this type is written or deleted. Cheap enough for every request."""
 
+    def settled_before(self) -> int | None:
+        """A number below which no document will appear any more; None where documents appear in the order of their numbers.
+
+        Who reads on from the last number seen misses, in a store with the former, what was numbered earlier and written
+        later: it must look again behind this number."""
+        return None
+
     @abstractmethod
     def compact(self, keep: int = 10_000) -> int:
         """Forget the marks of deleted documents but the newest ``keep``; returns how many went. A follower of the feed that
         is further behind than that misses deletions."""
+
+    def shrink(self) -> None:
+        """Give the space of what is gone back to the file system. May take long, and hold up writers meanwhile."""
+
+    def size(self) -> int | None:
+        """Bytes on the disk; None if the store cannot tell."""
+        return None
 
     @abstractmethod
     def close(self) -> None:
@@ -157,3 +185,65 @@ class Store(ABC):
         if isinstance(result, RevisionConflict):
             raise result
         return result
+
+
+class Wrapper(Store):
+    """A store in front of another one: every call goes through, unless a subclass does it otherwise."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.durable, self.shared, self.atomic = store.durable, store.shared, store.atomic  # type: ignore[misc]
+        self.lanes = store.lanes  # type: ignore[misc]
+
+    @property
+    def url(self) -> str:
+        """See :class:`Store`."""
+        return self._store.url
+
+    def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+        """See :class:`Store`."""
+        return self._store.write_batches(batches)
+
+    def get(self, id: str) -> Document | None:
+        """See :class:`Store`."""
+        return self._store.get(id)
+
+    def get_many(self, ids: Sequence[str]) -> dict[str, Document]:
+        """See :class:`Store`."""
+        return self._store.get_many(ids)
+
+    def find(self, query: Query) -> list[Document]:
+        """See :class:`Store`."""
+        return self._store.find(query)
+
+    def count(self, query: Query) -> int:
+        """See :class:`Store`."""
+        return self._store.count(query)
+
+    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+        """See :class:`Store`."""
+        return self._store.changes(since, types=types, limit=limit)
+
+    def head(self, type: str) -> str:
+        """See :class:`Store`."""
+        return self._store.head(type)
+
+    def settled_before(self) -> int | None:
+        """See :class:`Store`."""
+        return self._store.settled_before()
+
+    def compact(self, keep: int = 10_000) -> int:
+        """See :class:`Store`."""
+        return self._store.compact(keep)
+
+    def shrink(self) -> None:
+        """See :class:`Store`."""
+        self._store.shrink()
+
+    def size(self) -> int | None:
+        """See :class:`Store`."""
+        return self._store.size()
+
+    def close(self) -> None:
+        """See :class:`Store`."""
+        self._store.close()

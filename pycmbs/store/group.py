@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pycmbs.errors import QueueFull, RevisionConflict, StoreUnavailable, Unavailable
 from pycmbs.runtime import Runtime, Signal
-from pycmbs.store.base import Batch, Change, Document, Query, Store
+from pycmbs.store.base import Batch, Document, Store, Wrapper
 
 Outcome = list[list[Document] | RevisionConflict]
 
@@ -36,28 +36,23 @@ class _Pending:
         self.done.set()
 
 
-class GroupCommit(Store):
+class GroupCommit(Wrapper):
     """A store whose concurrent writers share commits. Every other call goes straight through.
 
-    A caller waits for the commit its batches are in; a conflict or a failure reaches only those it concerns.
+    A caller waits for the commit its batches are in; a conflict or a failure reaches only those it concerns. As many
+    commits are under way at a time as the store has lanes.
     """
 
     def __init__(self, store: Store, runtime: Runtime, *, most: int = 256, bound: int = 10_000) -> None:
         """``most``: callers in one commit. ``bound``: callers that may wait; one more gets QueueFull."""
-        self._store = store
+        super().__init__(store)
         self._runtime = runtime
         self._most = most
         self._bound = bound
         self._pending: list[_Pending] = []
-        self._flushing = False
+        self._flushing = 0
         self._closed = False
         self._lock = threading.Lock()  # held for a few instructions, never across a wait
-        self.durable, self.shared, self.atomic = store.durable, store.shared, store.atomic  # type: ignore[misc]
-
-    @property
-    def url(self) -> str:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.url
 
     def write_batches(self, batches: Sequence[Batch]) -> Outcome:
         """See :class:`~pycmbs.store.base.Store`. Raises QueueFull when too many wait already."""
@@ -68,7 +63,8 @@ class GroupCommit(Store):
             if len(self._pending) >= self._bound:
                 raise QueueFull(f"{self._bound} writes wait for the store", hint="Try again in a second.")
             self._pending.append(mine)
-            lead, self._flushing = not self._flushing, True
+            lead = self._flushing < self.lanes
+            self._flushing += lead
         if lead:
             try:
                 # Spawned, not called: who is ready to write runs before it and joins the first commit.
@@ -91,10 +87,10 @@ class GroupCommit(Store):
             raise
 
     def _take(self, most: int) -> list[_Pending]:
-        """The next callers; when there are none, flushing is over."""
+        """The next callers; when there are none, this flush is over."""
         with self._lock:
             group, self._pending = self._pending[:most], self._pending[most:]
-            self._flushing = bool(group)
+            self._flushing -= not group
         return group
 
     def _commit(self, group: list[_Pending]) -> None:
@@ -126,34 +122,6 @@ class GroupCommit(Store):
             late = [one for one in self._pending if one.since < start]
             self._pending = self._pending[len(late) :]  # they wait in order
         _fail(late, error)
-
-    def get(self, id: str) -> Document | None:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.get(id)
-
-    def get_many(self, ids: Sequence[str]) -> dict[str, Document]:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.get_many(ids)
-
-    def find(self, query: Query) -> list[Document]:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.find(query)
-
-    def count(self, query: Query) -> int:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.count(query)
-
-    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.changes(since, types=types, limit=limit)
-
-    def head(self, type: str) -> str:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.head(type)
-
-    def compact(self, keep: int = 10_000) -> int:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._store.compact(keep)
 
     def close(self) -> None:
         """See :class:`~pycmbs.store.base.Store`. Waits for what is being written."""

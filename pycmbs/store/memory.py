@@ -78,15 +78,13 @@ class MemoryStore(Store):
     def find(self, query: Query) -> list[Document]:
         """See :class:`~pycmbs.store.base.Store`. Scans: this store is for small things."""
         with self._lock:
-            found = sorted(
-                (one for one in self._documents.values() if _matches(one, query)), key=lambda one: one.number
-            )
+            found = sorted((one for one in self._documents.values() if query.matches(one)), key=lambda one: one.number)
         return found[: query.limit]
 
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
         with self._lock:
-            return sum(_matches(one, query) for one in self._documents.values())
+            return sum(query.matches(one) for one in self._documents.values())
 
     def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -115,13 +113,3 @@ class MemoryStore(Store):
 
     def close(self) -> None:
         """See :class:`~pycmbs.store.base.Store`."""
-
-
-def _matches(document: Document, query: Query) -> bool:
-    if document.type != query.type or document.number <= query.after:
-        return False
-    if query.below is not None:
-        name, bound = query.below
-        if not any(value < bound for value in document.keys.get(name, ())):
-            return False
-    return all(value in document.keys.get(name, ()) for name, value in query.equals.items())

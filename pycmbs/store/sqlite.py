@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.errors import CmbsError, ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime
 from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Change, Document, Query, Store
 from pycmbs.store.sqlite_commit import Commit
 from pycmbs.store.sqlite_file import SqliteFile
+from pycmbs.store.values import indexed
 
 _SCAN = 200
 """A read of more documents than this does not run where it would hold up other green threads."""
@@ -110,14 +110,17 @@ class SqliteStore(Store):
         return names, numbers[names[0]] < _ESTIMATES[0]
 
     def _estimate(self, query: Query, name: str, most: int) -> int:
-        text = sql.value(query.equals[name])
+        text = indexed(query.equals[name])
         with _translated():
             number: int = self._file.rows(sql.ESTIMATE, (sql.key(query.type, name), text, query.after, most))[0][0]
         return number
 
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
-        where, parameters = sql.below(query) if query.below else sql.conditions(query, self._by_selectivity(query)[0])
+        if query.below:
+            where, parameters = sql.below(query)
+        else:  # keys are enough: only documents that are there have any
+            where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
         with _translated():
             counted: int = self._runtime.offload(self._file.rows, f"SELECT count(*) {where}", parameters)[0][0]
         return counted
@@ -151,6 +154,16 @@ class SqliteStore(Store):
             self._runtime.sleep(0)
         return total
 
+    def shrink(self) -> None:
+        """See :class:`~pycmbs.store.base.Store`. Writes the whole file anew."""
+        with _translated():
+            self._runtime.offload(self._file.vacuum)
+
+    def size(self) -> int:
+        """See :class:`~pycmbs.store.base.Store`. With the log."""
+        with _translated():
+            return sum(path.stat().st_size for path in self._path.parent.glob(f"{self._path.name}*"))
+
     def close(self) -> None:
         """See :class:`~pycmbs.store.base.Store`."""
         self._file.close()
@@ -162,8 +175,8 @@ class SqliteStore(Store):
 
 def _document(row: tuple[Any, ...]) -> Document:
     number, id, type, sequence, _, keys, body = row
-    found = {name: tuple(values) for name, values in orjson.loads(keys).items()}
-    return Document(id, type, orjson.loads(body), found, str(sequence), number)
+    found = {name: tuple(values) for name, values in codec.loads(keys).items()}
+    return Document(id, type, codec.loads(body), found, str(sequence), number)
 
 
 @contextlib.contextmanager
@@ -173,5 +186,5 @@ def _translated() -> Iterator[None]:
         yield
     except (sqlite3.ProgrammingError, sqlite3.DataError):
         raise
-    except (sqlite3.DatabaseError, OSError, orjson.JSONDecodeError) as exc:
+    except (sqlite3.DatabaseError, OSError, codec.DecodeError) as exc:
         raise StoreUnavailable(f"the store does not work: {exc}", hint="See the broker's log, and its disk.") from exc

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.errors import RevisionConflict
 from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Document, Write
@@ -54,7 +53,7 @@ class Commit:
 
     def _create(self, write: Write, sequence: int, keys: dict[str, tuple[str, ...]]) -> int:
         execute = self._connection.execute
-        row = (write.id, write.type, sequence, orjson.dumps(keys), orjson.dumps(write.body))
+        row = (write.id, write.type, sequence, codec.dumps(keys), codec.dumps(write.body))
         cursor = execute(sql.INSERT, row)
         if cursor.rowcount == 0:
             if execute(sql.UNMARK, (write.id,)).rowcount == 0:
@@ -70,12 +69,12 @@ class Commit:
         if current is None or str(current[1]) != write.revision:
             raise RevisionConflict(f"{write.id} was changed meanwhile", id=write.id)
         number: int = current[0]
-        before = sql.key_rows(write.type, orjson.loads(current[2]))
+        before = sql.key_rows(write.type, codec.loads(current[2]))
         after = sql.key_rows(write.type, keys)
         self._connection.executemany(sql.DROP_KEY, [(*pair, number) for pair in before - after])
         self._connection.executemany(sql.ADD_KEY, [(*pair, number) for pair in after - before])
         if write.delete:
             execute(sql.DELETE, (sequence, number))
         else:
-            execute(sql.REPLACE, (sequence, orjson.dumps(keys), orjson.dumps(write.body), number))
+            execute(sql.REPLACE, (sequence, codec.dumps(keys), codec.dumps(write.body), number))
         return number

@@ -62,6 +62,13 @@ class SqliteFile:
             if self._identity() != self._inodes:
                 raise StoreUnavailable(f"{self._path} was moved while it was written")
 
+    def vacuum(self) -> None:
+        """Give free pages back to the file system, and empty the log."""
+        with self._turn():
+            connection = self._checked_writer()
+            self._patiently(connection, "VACUUM")
+            self._patiently(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
+
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         """For one writer at a time in this process."""

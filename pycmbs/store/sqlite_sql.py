@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 from pycmbs.store.base import Query
+from pycmbs.store.values import indexed
 
 VERSION = 1
 """Of the schema; kept in ``user_version``."""
@@ -49,37 +49,28 @@ COMPACT = """DELETE FROM documents WHERE number IN (SELECT number FROM documents
     (SELECT seq FROM documents WHERE deleted = 1 ORDER BY seq DESC LIMIT 1 OFFSET ?) ORDER BY seq LIMIT ?)"""
 ESTIMATE = "SELECT count(*) FROM (SELECT 1 FROM keys WHERE name = ? AND value = ? AND number > ? LIMIT ?)"
 
-_LONGEST = 192
-_PREFIX = 128
-
 
 def key(type: str, name: str) -> str:
     """The name under which a type's key is kept."""
     return f"{type}:{name}"
 
 
-def value(text: str) -> str:
-    """A value as it is kept: of a long one the beginning, for the order, and a digest, for equality. That is longer than
-    any value kept as it is, so that the two are never taken for each other."""
-    if len(text) <= _LONGEST:
-        return text
-    return f"{text[:_PREFIX]}\0{hashlib.sha256(text.encode()).hexdigest()}"
-
-
 def key_rows(type: str, keys: Any) -> set[tuple[str, str]]:
     """The rows of the key table, without the number, for a document's keys."""
-    return {(key(type, name), value(text)) for name, values in keys.items() for text in values}
+    return {(key(type, name), indexed(text)) for name, values in keys.items() for text in values}
 
 
-def conditions(query: Query, order: list[str]) -> tuple[str, list[Any]]:
+def conditions(query: Query, order: list[str], *, keys_only: bool = False) -> tuple[str, list[Any]]:
     """FROM and WHERE of a query. ``order``: its names, the most selective first; that one drives, the others are probed
-    by primary key, so that no query scans documents."""
+    by primary key, so that no query scans documents. ``keys_only``: nothing of the documents is wanted."""
     parameters: list[Any] = []
     if order:
         name = order[0]
         clauses = ["k.name = ?", "k.value = ?", "k.number > ?"]
-        parameters += [key(query.type, name), value(query.equals[name]), query.after]
-        source = "keys k CROSS JOIN documents d ON d.number = k.number"  # CROSS keeps this order
+        parameters += [key(query.type, name), indexed(query.equals[name]), query.after]
+        source = "keys k"
+        if not keys_only:
+            source += " CROSS JOIN documents d ON d.number = k.number"  # CROSS keeps this order
         number = "k.number"
     else:
         clauses = ["d.type = ?", "d.deleted = 0", "d.number > ?"]
@@ -87,7 +78,7 @@ def conditions(query: Query, order: list[str]) -> tuple[str, list[Any]]:
         source, number = "documents d", "d.number"
     for name in order[1:]:
         clauses.append(f"EXISTS (SELECT 1 FROM keys o WHERE o.name = ? AND o.value = ? AND o.number = {number})")  # noqa: S608
-        parameters += [key(query.type, name), value(query.equals[name])]
+        parameters += [key(query.type, name), indexed(query.equals[name])]
     return f"FROM {source} WHERE {' AND '.join(clauses)}", parameters
 
 
@@ -99,7 +90,7 @@ def below(query: Query) -> tuple[str, list[Any]]:
     parameters: list[Any] = [key(query.type, name), bound, query.after]
     for other, text in query.equals.items():
         clauses.append("EXISTS (SELECT 1 FROM keys o WHERE o.name = ? AND o.value = ? AND o.number = d.number)")
-        parameters += [key(query.type, other), value(text)]
+        parameters += [key(query.type, other), indexed(text)]
     return f"FROM documents d WHERE {' AND '.join(clauses)}", parameters
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pycmbs.errors import InvalidAddress
 
@@ -86,6 +86,30 @@ def parse_address(url: str) -> Address:
     elif scheme != "memory":
         raise _invalid(url, f"{scheme}: is followed by two slashes")
     return _RULES[scheme](url, rest)
+
+
+def parse_bound(url: str) -> Address:
+    """``url`` taken apart as a place to bind, where ``0.0.0.0`` and ``[::]`` are addresses too: every interface of this
+    machine. Raises :class:`~pycmbs.errors.InvalidAddress`."""
+    for every, one in (("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]")):  # noqa: S104 - where to bind is what is asked
+        if url.startswith(f"tcp://{every}:"):
+            like = parse_address(url.replace(every, one, 1))
+            return replace(like, url=url, name=like.name.replace(one, every, 1), host=every.strip("[]"))
+    return parse_address(url)
+
+
+def parse_listen_at(text: str) -> dict[str, str]:
+    """Where to bind instead of at the address that a member's description names: ``ADVERTISED=BOUND`` pairs with ``;``
+    between them, by advertised address. Raises :class:`~pycmbs.errors.InvalidAddress`."""
+    places: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in text.split(";"))):
+        advertised, equals, bound = (part.strip() for part in pair.partition("="))
+        if not equals or advertised in places:
+            raise _invalid(pair, "twice the same address" if equals else "there is no = between two addresses")
+        if parse_address(advertised).scheme == "memory" or parse_bound(bound).scheme == "memory":
+            raise _invalid(pair, "an address in memory is where it is")
+        places[advertised] = bound
+    return places
 
 
 def _tcp(url: str, rest: str) -> Address:

@@ -4,22 +4,33 @@ One UTF-8 JSON object with its keys in this order::
 
     {"cmbs":1,"type":"message","id":"…","from":"…","body":{…}}
 
-``cmbs`` is the version, ``id`` ties an answer to what it answers, ``from`` is the id of the member that speaks. Keys that
-are not known are ignored, so that a later minor change needs no new version; types that are not known pass here and are
-refused by whoever handles them.
+``cmbs`` is the version, ``id`` ties an answer to what it answers, ``from`` is the id of the member that speaks. Two keys may
+follow ``from``: ``to``, the id of the member that is meant, and ``path``, the ids of the members that passed the datagram on
+(absent while nobody did). Who is not meant passes it on, if it can. Keys that are not known are ignored, so that a later
+minor change needs no new version; types that are not known pass here and are refused by whoever handles them.
 
 ===========  ================  ==========================================================================================
 type         in answer to      body
 ===========  ================  ==========================================================================================
-hello                          ``description``: the sender's member entity, or null when it has none;
-                               ``sockets_l1``: list of URLs of the members that it knows
-welcome      hello             ``member_description``: the answering member's entity; ``sockets_l1``: as above
+hello                          ``description``: the sender's member entity, or null when it has none; ``version`` and
+                               ``instance`` of that; ``sockets_l1``: list of URLs of the members that it knows;
+                               ``known``: their ids, with the versions it has; ``left``: those that left, likewise
+welcome      hello             the same of the answering member; ``members``: of those that the other lacks or has in an
+                               older version, ``description``, ``version`` and ``instance``
+probe                          empty
+alive        probe             ``version`` of the answering member; ``knows``: the version it has of the asking one;
+                               ``digest``: of the members it knows
+leave                          ``version``, ``instance``: of the member that speaks, which is no more
 message                        ``layer``: ``l1``, ``l2``, ``l31``, ``l32`` or ``l4``; ``round``: attempt, from 1;
-                               ``message``: the message entity; ``description``: the sender's member entity;
+                               ``message``: the message entity; ``description``, ``version``, ``instance``: of the sender;
                                ``deadline``: seconds that are left for the delivery (a duration: clocks differ)
-ack          message           ``status``: ``delivered`` or ``duplicate``, said after the receiver's durable write;
-                               ``reply``: object, what the layer returns to the sender
-refusal      hello, message    ``error``: ``code``, ``message`` and more, as of ``CmbsError.to_dict``;
+ack          message, leave    ``status``: ``delivered`` or ``duplicate``, said after the receiver's durable write;
+                               ``reply``: object, what the layer returns to the sender; ``executing``: true when an
+                               ``outcome`` will follow, or ``outcome`` if there is one already
+inquiry                        ``message``: the id of one that is executed; ``round``
+outcome      message, inquiry  ``outcome``: ``result`` or ``error``; the second answer to a message, or the answer to an
+                               inquiry; without it, the answer to one says that it is still executed
+refusal      any of these      ``error``: ``code``, ``message`` and more, as of ``CmbsError.to_dict``;
                                ``final``: true when trying again cannot help
 ===========  ================  ==========================================================================================
 """
@@ -30,8 +41,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.depth import deeper
 from pycmbs.errors import BadEnvelope
 
@@ -43,12 +53,20 @@ VERSIONS: Final = (1,)
 
 HELLO: Final = "hello"
 WELCOME: Final = "welcome"
+PROBE: Final = "probe"
+ALIVE: Final = "alive"
+LEAVE: Final = "leave"
 MESSAGE: Final = "message"
+INQUIRY: Final = "inquiry"
+OUTCOME: Final = "outcome"
 ACK: Final = "ack"
 REFUSAL: Final = "refusal"
 
-MAX_ID: Final = 128
-"""Longest ``id`` and longest ``from``, in characters."""
+MAX_ID: Final = 200
+"""Longest ``id``, ``from`` and ``to``, in characters: that of an entity's id."""
+
+MAX_PATH: Final = 64
+"""Most members that ``path`` may name."""
 
 _TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -66,30 +84,36 @@ class Envelope:
     sender: str
     body: dict[str, Any]
     version: int = VERSION
+    to: str = ""
+    path: tuple[str, ...] = ()
 
 
 def encode(envelope: Envelope) -> bytes:
     """The bytes for the wire. Raises :class:`TypeError` when the body holds what JSON cannot say (our own fault)."""
-    return orjson.dumps(
-        {
-            "cmbs": envelope.version,
-            "type": envelope.type,
-            "id": envelope.id,
-            "from": envelope.sender,
-            "body": envelope.body,
-        }
-    )
+    document: dict[str, Any] = {
+        "cmbs": envelope.version,
+        "type": envelope.type,
+        "id": envelope.id,
+        "from": envelope.sender,
+    }
+    if envelope.to:
+        document["to"] = envelope.to
+    if envelope.path:
+        document["path"] = envelope.path
+    document["body"] = envelope.body
+    return codec.dumps(document)
 
 
 def decode(data: bytes) -> Envelope:
     """What the bytes say.
 
     Raises :class:`~pycmbs.errors.BadEnvelope`; its ``data["reason"]`` is ``json``, ``object``, ``version`` (then
-    ``data["versions"]`` lists those understood here), or the key that is wrong: ``type``, ``id``, ``from``, ``body``.
+    ``data["versions"]`` lists those understood here), or the key that is wrong: ``type``, ``id``, ``from``, ``to``, ``path``,
+    ``body``.
     """
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
+        document = codec.loads(data)
+    except codec.DecodeError as error:
         raise BadEnvelope(f"the datagram is not JSON: {error}", reason="json") from None
     if deeper(document, MAX_DEPTH, data):
         raise BadEnvelope(f"the datagram nests deeper than {MAX_DEPTH} levels", reason="depth")
@@ -106,7 +130,12 @@ def decode(data: bytes) -> Envelope:
         raise _wrong("from", f"a string of at most {MAX_ID} characters")
     if not isinstance(body, dict):
         raise _wrong("body", "an object")
-    return Envelope(kind, id_, sender, body, version)
+    to, path = document.get("to", ""), document.get("path", [])
+    if not isinstance(to, str) or len(to) > MAX_ID:
+        raise _wrong("to", f"a string of at most {MAX_ID} characters")
+    if not isinstance(path, list) or len(path) > MAX_PATH or not all(isinstance(one, str) for one in path):
+        raise _wrong("path", f"a list of at most {MAX_PATH} strings")
+    return Envelope(kind, id_, sender, body, version, to, tuple(path))
 
 
 def reply_to(envelope: Envelope, type: str, sender: str, body: dict[str, Any]) -> Envelope:

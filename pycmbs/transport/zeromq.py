@@ -16,14 +16,14 @@ import socket as sockets
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from typing import ClassVar
 
 import zmq
 
 from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable, TooLarge
-from pycmbs.transport.address import Address, parse_address
+from pycmbs.transport.address import Address, parse_address, parse_bound
 from pycmbs.transport.base import Receiver, Transport
 from pycmbs.transport.resolver import Resolver
 from pycmbs.transport.zeromq_context import CONTEXT, MAX_SIZE, Context, Limits, room_for
@@ -51,12 +51,16 @@ class ZeroMQTransport(Transport):
     """The transport of a real federation.
 
     ``limits`` bounds its queues and connections. ``max_size`` is short for the limit of that name, in bytes.
+    ``listen_at`` says where to bind instead of at an address that others use: a broker behind NAT, a mapped port or a proxy.
     """
 
     schemes: ClassVar[frozenset[str]] = frozenset({"tcp", "ipc", "inproc"})
     across_processes: ClassVar[bool] = True
 
-    def __init__(self, max_size: int = MAX_SIZE, limits: Limits | None = None) -> None:
+    def __init__(
+        self, max_size: int = MAX_SIZE, limits: Limits | None = None, listen_at: Mapping[str, str] | None = None
+    ) -> None:
+        self._listen_at = dict(listen_at or {})
         self._limits = limits or Limits(max_size=max_size)
         self._most_links = self._limits.links
         self._lock = threading.Lock()
@@ -82,6 +86,8 @@ class ZeroMQTransport(Transport):
     def listen(self, url: str) -> None:
         """Bind. A host name is resolved first; an answer comes within two times :data:`CALL_SECONDS`."""
         address = self._address(url)
+        if url in self._listen_at:
+            address = parse_bound(self._listen_at[url])
         if url not in self._listeners:
             self._call(url, lambda endpoint: self._bind(url, endpoint), self._endpoint(address))
 

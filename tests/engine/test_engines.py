@@ -4,7 +4,7 @@ import pytest
 
 from pycmbs.broker import Broker, shipped_definitions
 from pycmbs.config import Settings
-from pycmbs.engine import outbound
+from pycmbs.engine import route as route_module
 from pycmbs.engine.engine import Engine
 from pycmbs.errors import QueueFull, SocketUnavailable, StoreUnavailable
 from pycmbs.occi import cmbs
@@ -18,17 +18,20 @@ LAYERS = ("l1", "l2", "l31", "l32", "l4")
 
 
 class LossyTransport(MemoryTransport):
-    """The memory transport, but ``lose`` says which datagrams do not arrive, and ``refuse`` what sending raises."""
+    """The memory transport, but ``lose`` says how many messages do not arrive, ``refuse`` what sending them raises, and
+    ``blocked`` to which addresses nothing goes."""
 
     lose = 0
     refuse = None
+    blocked = ()
 
     def send(self, url, data):
-        if self.refuse is not None:
+        message = b'"type":"message"' in data[:60]
+        if message and self.refuse is not None:
             raise self.refuse
-        if self.lose > 0:
+        if message and self.lose > 0:
             self.lose -= 1
-        else:
+        elif not url.startswith(tuple(self.blocked)):
             super().send(url, data)
 
 
@@ -37,7 +40,9 @@ class Node:
 
     def __init__(self, home, network, name):
         home.mkdir()
-        settings = Settings(home=home, retry_first=0.02, retry_most=0.05, poll=0.02, neighbor_timeout=1.0)
+        settings = Settings(
+            home=home, retry_first=0.02, retry_most=0.05, poll=0.02, neighbor_timeout=0.5, probe_interval=0.2
+        )
         self.name = name
         self.store = FaultyStore()
         self.transport = LossyTransport(network)
@@ -46,7 +51,7 @@ class Node:
         )
         self.broker = Broker(settings, self.store, self.engine)
         self.broker.categories.ship(CATEGORIES)
-        self.engine.attach(self.broker.members, self.broker.outbox, self.broker.inbox)
+        self.engine.attach(self.broker)
         self.engine.start()
 
     def become(self, *layers, neighbors=(), topics=()):
@@ -81,7 +86,7 @@ class Node:
 @pytest.fixture
 def node(tmp_path, monkeypatch):
     """Makes nodes on one network; patience is short, so that tests are."""
-    monkeypatch.setattr(outbound, "_PATIENCE", 0.1)
+    monkeypatch.setattr(route_module, "_PATIENCE", 0.1)
     network, nodes = MemoryNetwork(), []
 
     def make(name):
@@ -240,7 +245,7 @@ def test_the_outbox_outlives_its_engine(pair, tmp_path):
     transports = Transports(["memory"], {"memory": lambda: MemoryTransport(b.transport._network)})
     engine = Engine(Settings(home=tmp_path, poll=0.02), a.store, transports, tmp_path / "e2.sock")
     broker = Broker(Settings(home=tmp_path), a.store, engine)
-    engine.attach(broker.members, broker.outbox, broker.inbox)
+    engine.attach(broker)
     engine.start()
     try:
         assert a.settled(path) == "delivered"
@@ -255,7 +260,7 @@ def test_a_new_engine_listens_where_the_old_one_did(pair, tmp_path):
     transports = Transports(["memory"], {"memory": lambda: MemoryTransport(b.transport._network)})
     engine = Engine(Settings(home=tmp_path), b.store, transports, tmp_path / "e2.sock")
     broker = Broker(Settings(home=tmp_path), b.store, engine)
-    engine.attach(broker.members, broker.outbox, broker.inbox)
+    engine.attach(broker)
     engine.start()
     listening = broker.members.local().attributes[cmbs.LISTENING]
     engine.close()

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from os import close, dup, listdir
 
 from pycmbs.engine import engine as engine_module
-from pycmbs.engine import outbound
+from pycmbs.engine import route as route_module
 from pycmbs.engine.control import ControlClient
 from pycmbs.errors import StoreUnavailable
 from pycmbs.occi import cmbs
@@ -126,13 +126,13 @@ def test_a_state_left_behind_its_rows_is_brought_up_to_date(node, pair, monkeypa
 
 def test_waiting_for_an_answer_costs_nothing(pair, monkeypatch):  # noqa: F811
     """While a silent recipient is tried, and rows wait behind that, the outbox rests."""
-    monkeypatch.setattr(outbound, "_PATIENCE", 2.0)
+    monkeypatch.setattr(route_module, "_PATIENCE", 2.0)
     a, _ = pair
     queue = a.engine._outbound
     for number in range(3):
         a.act(a.message("l1", f"m{number}", l1_socket_receiver_member="memory:nobody"), "send_l1")
     wait_until(
-        lambda: any(one.failures and one.flights and one.queue for one in list(queue._routes.values())), 10, "a probe"
+        lambda: any(one.failures and one.flights and one.more for one in list(queue._routes.values())), 10, "a probe"
     )
     assert queue._pause() > 0
 

@@ -1,6 +1,7 @@
 """The inbox: what other members send is taken in durably, and exactly once in effect."""
 
 import copy
+import dataclasses
 
 import pytest
 
@@ -29,6 +30,7 @@ def incoming(sender="a", id="m1", layer="l2", round=1, layers=None, **attributes
     add_message(far, "l2", id, **attributes)
     far.entities.act(cmbs.MESSAGE_LOCATION + id, Invocation("send_l2"))
     body = far.outbox.outgoing(far.outbox.pending(after=0, limit=1)[0]) | {"layer": layer, "round": round}
+    body |= {"version": 1, "instance": sender}  # else every call would be another life of the member
     return Incoming(sender, body, (layer,) if layers is None else layers)
 
 
@@ -49,6 +51,13 @@ def test_a_message_is_taken_in(broker):
     assert (taken.attributes[cmbs.ORIGIN], taken.attributes[cmbs.STATE]) == ("a", "received")
     assert (taken.attributes[cmbs.CONTENT], taken.attributes[cmbs.PATH_HISTORY]) == ("hello", ["urn:uuid:a"])
     assert taken.mixins == (cmbs.mixin("l2"),)
+
+
+def test_the_way_it_took_is_kept(broker):
+    """DESIGN 4: path_history grows by one member per hop, those that passed the message on included."""
+    message = dataclasses.replace(incoming(), path=("b", "c"))
+    assert statuses(broker.inbox.receive([message])) == ["delivered"]
+    assert broker.entities.get(PATH).attributes[cmbs.PATH_HISTORY] == ["urn:uuid:a", "urn:uuid:b", "urn:uuid:c"]
 
 
 def test_a_turn_is_one_commit(broker, store):
@@ -209,8 +218,8 @@ def test_a_greeting_is_answered_with_the_handshake(broker):
     """An introduction introduces both sides to each other."""
     far = make_broker()
     add_member(far, "a", 1, local="true")
-    answer = broker.inbox.greet({"description": far.members.description()})
-    assert answer["member_description"]["id"] == OWN
+    answer = broker.inbox.greet(far.federation.introduction())
+    assert answer["description"]["id"] == OWN
     assert broker.members.by_id("a") is not None
 
 

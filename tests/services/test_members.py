@@ -24,6 +24,11 @@ def broker(store, engine):
     return make_broker(store, engine)
 
 
+def told(description, version=0, instance=""):
+    """A description, as a member introduces itself with it."""
+    return {"description": description, "version": version, "instance": instance}
+
+
 def described(id, number, **attributes):
     """A member as it describes itself to others."""
     sockets = {"l1_socket": f"memory:l1-{number}", **attributes}
@@ -33,7 +38,7 @@ def described(id, number, **attributes):
 def test_a_broker_begins_without_a_member(broker):
     """Until one is posted there is none."""
     assert broker.members.local() is None
-    assert broker.members.description() is None
+    assert broker.federation.introduction()["description"] is None
 
 
 def test_a_posted_member_is_the_brokers_own(broker):
@@ -199,18 +204,19 @@ def test_moving_an_idle_socket_needs_no_engine(broker, engine):
 
 
 def test_deleting_the_own_member_stops_it(broker, engine):
-    """What the member listened on is stopped before it goes."""
+    """What the member listened on is stopped before it goes, and then the others are told."""
     add_own(broker)
     broker.members.want("l1", listen=True)
     broker.entities.delete(PATH)
-    assert engine.calls == [("stop", {"layer": "l1"})]
+    assert [call for call, _ in engine.calls] == ["stop", "leave"]
+    assert engine.calls[1][1]["member"] == OWN
 
 
 def test_the_description_is_for_others(broker):
     """What is told to others says local false, and nothing of what is private."""
     add_own(broker, topics=["a.b"])
     broker.members.want("l1", listen=True)
-    description = broker.members.description()
+    description = broker.federation.introduction()["description"]
     assert (description["id"], description["kind"]) == (OWN, cmbs.MEMBER)
     assert description["attributes"]["cmbs"]["member"]["local"] == "false"
     assert description["attributes"]["cmbs"]["member"]["topics"] == ["a.b"]
@@ -221,7 +227,7 @@ def test_a_description_teaches_another_broker(broker):
     """What one broker tells, another one learns."""
     add_own(broker, topics=["a.b"])
     other = make_broker()
-    learned, new = other.members.learn(broker.members.description())
+    learned, new = other.federation.learn(broker.federation.introduction())
     assert new is True
     assert learned.attributes[cmbs.MEMBER_TOPICS] == ["a.b"]
     assert other.members.by_id(OWN).attributes["cmbs.member.l1_socket"] == "memory:l1-0"
@@ -238,23 +244,23 @@ def test_the_sockets_of_all_members_begin_with_the_own(broker):
 
 def test_learning_twice_changes_nothing(broker, store):
     """A member that is known as it is, is not written again."""
-    broker.members.learn(described("a", 1))
+    broker.federation.learn(told(described("a", 1)))
     before = store.head("entity")
-    assert broker.members.learn(described("a", 1))[1] is False
+    assert broker.federation.learn(told(described("a", 1)))[1] is False
     assert store.head("entity") == before
 
 
 def test_a_member_that_moved_is_learned_anew(broker):
     """What a member says of itself last is what holds."""
-    broker.members.learn(described("a", 1))
-    assert broker.members.learn(described("a", 2))[1] is False
+    broker.federation.learn(told(described("a", 1)))
+    assert broker.federation.learn(told(described("a", 2)))[1] is False
     assert broker.members.by_id("a").attributes["cmbs.member.l1_socket"] == "memory:l1-2"
 
 
 def test_learning_respects_a_faster_one(broker, store):
     """Two introductions of one member at once are one member."""
-    store.before_write = lambda: broker.members.learn(described("a", 1))
-    assert broker.members.learn(described("a", 2))[1] is False
+    store.before_write = lambda: broker.federation.learn(told(described("a", 1)))
+    assert broker.federation.learn(told(described("a", 2)))[1] is False
     assert [one.id for one in broker.members.all()] == ["a"]
 
 
@@ -262,13 +268,13 @@ def test_nobody_else_can_be_the_own_member(broker):
     """A description with the own id and other sockets is a conflict; the own one is not learned."""
     add_own(broker)
     with pytest.raises(Conflict):
-        broker.members.learn(described(OWN, 7))
-    assert broker.members.learn(described(OWN, 0)) == (broker.members.local(), False)
+        broker.federation.learn(told(described(OWN, 7)))
+    assert broker.federation.learn(told(described(OWN, 0))) == (broker.members.local(), False)
 
 
 def test_a_newer_member_may_say_more(broker):
     """Attributes that are not known here are left out, and local is never believed."""
-    learned, _ = broker.members.learn(described("a", 1, future="x", local="true", listening=["l1"]))
+    learned, _ = broker.federation.learn(told(described("a", 1, future="x", local="true", listening=["l1"])))
     assert learned.attributes == {"cmbs.member.l1_socket": "memory:l1-1", cmbs.LOCAL: "false"}
 
 
@@ -280,7 +286,7 @@ def test_a_newer_member_may_say_more(broker):
 def test_a_wrong_description_is_refused(broker, description):
     """What another member sends is checked like what a client sends."""
     with pytest.raises(InvalidRequest):
-        broker.members.learn(description)
+        broker.federation.learn(told(description))
     assert broker.members.all() == []
 
 

@@ -14,6 +14,7 @@ from pycmbs.errors import (
     NoLocalMember,
     NotExecutable,
     NotSendable,
+    QueueFull,
     StoreUnavailable,
 )
 from pycmbs.occi import cmbs
@@ -87,7 +88,7 @@ def test_the_report_tells_who_gets_it(broker, engine):
         ("l31", {"providers": ["b", "nobody"]}, ["b", "nobody"]),
         ("l32", {"topics": ["net.disk"]}, ["b"]),
         ("l4", {"providers": ["a"], "topics": ["net.link"]}, ["a"]),
-        ("l4", {"providers": ["a"], "topics": ["net.disk"]}, []),
+        ("l4", {"providers": ["a"], "topics": ["net.disk"]}, [""]),
     ],
 )
 def test_each_layer_has_its_recipients(broker, layer, given, members):
@@ -117,7 +118,84 @@ def test_nobody_is_a_failure_with_a_reason(broker):
     """A message that nobody gets says so, and does not stay under way."""
     add_message(broker, "l32", topics=["nobody.cares"])
     report = send(broker, "l32")
-    assert (report["state"], report["reason"]) == ("failed", "nobody is a recipient")
+    reason = "nobody is a recipient: no other member is interested in one of its topics"
+    assert (report["state"], report["reason"], report["recipients"]) == ("failed", reason, 0)
+    (entry,) = attributes(broker)[cmbs.DELIVERIES]
+    assert (entry["member"], entry["socket"], entry["state"], entry["reason"]) == ("", "", "failed", reason)
+
+
+def test_l4_tells_who_was_named_and_is_not_interested(broker):
+    """They are no recipients, and the dry run and the report say so."""
+    add_message(broker, "l4", providers=["a", "b"], topics=["net.disk"])
+    for report in (send(broker, "l4", dry_run=True), send(broker, "l4")):
+        assert report["uninterested"] == ["a"]
+
+
+def test_the_outbox_has_a_bound(store, engine):
+    """At the bound a send is refused as QueueFull and accepts nothing; when rows are settled there is room again."""
+    broker = make_broker(store, engine, outbox_bound=3)
+    add_own(broker)
+    add_member(broker, "a", 1)
+    add_member(broker, "b", 2)
+    clock = [0.0]
+    broker.messages._bound._clock = lambda: clock[0]
+    for id in ("m1", "m2"):
+        add_message(broker, "l2", id)
+    send(broker, "l2")
+    with pytest.raises(QueueFull):
+        broker.entities.act(cmbs.MESSAGE_LOCATION + "m2", Invocation("send_l2"))
+    assert len(broker.outbox.pending(after=0, limit=10)) == 2
+    assert cmbs.STATE not in broker.entities.get(cmbs.MESSAGE_LOCATION + "m2").attributes
+    settle(broker, DELIVERED)
+    clock[0] = 1.0
+    broker.entities.act(cmbs.MESSAGE_LOCATION + "m2", Invocation("send_l2"))
+    assert len(broker.outbox.pending(after=0, limit=10)) == 2
+
+
+def test_a_message_for_more_than_the_bound(store, engine):
+    """What can never be accepted is refused for good, and not as a full queue."""
+    broker = make_broker(store, engine, outbox_bound=1)
+    add_own(broker)
+    add_member(broker, "a", 1)
+    add_member(broker, "b", 2)
+    add_message(broker, "l2")
+    with pytest.raises(NotSendable):
+        send(broker, "l2")
+
+
+def test_what_was_not_written_is_given_back(store, engine):
+    """A send that failed takes no room."""
+    broker = make_broker(store, engine, outbox_bound=2)
+    add_own(broker)
+    add_member(broker, "a", 1)
+    add_member(broker, "b", 2)
+    add_message(broker, "l2")
+    store.faults = {"write"}
+    with pytest.raises(StoreUnavailable):
+        send(broker, "l2")
+    store.faults = set()
+    assert send(broker, "l2")["state"] == "sending"
+
+
+def test_waiting_deliveries_are_counted_once_a_second(store, engine, monkeypatch):
+    """However many are sent within a second, the store is asked once how many wait."""
+    broker = make_broker(store, engine)
+    add_own(broker)
+    add_member(broker, "a", 1)
+    counts = []
+    count = store.count
+    monkeypatch.setattr(store, "count", lambda query: counts.append(query) or count(query))
+    broker.messages._bound._clock = lambda: 5.0
+    for number in range(10):
+        add_message(broker, "l2", f"m{number}")
+        broker.entities.act(f"{cmbs.MESSAGE_LOCATION}m{number}", Invocation("send_l2"))
+    assert len(counts) == 1
+
+
+def test_a_message_has_its_origin_from_its_creation_on(broker):
+    """Own messages can be listed before they are sent."""
+    add_message(broker, "l2")
+    assert attributes(broker)[cmbs.ORIGIN] == OWN
 
 
 def test_a_dry_run_sends_nothing(broker, engine, store):
@@ -390,13 +468,22 @@ def test_a_failed_execution_is_a_result(broker):
 
 
 @pytest.mark.parametrize(
-    "content", ["hello", None, {}, {"operation": 5}, {"operation": "fly", "target": "/"}, {"operation": "read"}]
+    "content", ["hello", None, {}, {"operation": 5}, {"operation": "read", "target": "x"}, {"operation": "read"}]
 )
 def test_what_is_no_operation_cannot_be_executed(broker, content):
     """Content that holds no operation is an InvalidRequest."""
     add_message(broker, "l2", message_content=content)
     with pytest.raises(InvalidRequest):
         broker.entities.act(PATH, Invocation("execute"))
+
+
+def test_a_handler_is_called_by_the_engine(broker, engine):
+    """What is no operation of the broker's own may be a handler's name, and handlers are the engine's."""
+    add_message(broker, "l2", message_content={"operation": "fly", "target": "/"})
+    engine.answer = {"result": {"flown": True}}
+    assert broker.entities.act(PATH, Invocation("execute")) == {"result": {"flown": True}}
+    assert engine.calls == [("handle", {"message": PATH})]
+    assert attributes(broker)[cmbs.RESULT] == {"flown": True}
 
 
 ROW = Delivery("/m", 1, 0, 1, "a", "s", "l1", 0.0, 0.0)

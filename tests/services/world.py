@@ -25,6 +25,7 @@ class FakeEngine:
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.woken = 0
         self.error: CmbsError | None = None
+        self.answer: dict[str, Any] | None = None
 
     def wake(self) -> None:
         self.woken += 1
@@ -33,7 +34,7 @@ class FakeEngine:
         self.calls.append((operation, parameters))
         if self.error is not None:
             raise self.error
-        return {"answered": operation}
+        return self.answer or {"answered": operation}
 
 
 class FaultyStore(MemoryStore):
@@ -68,9 +69,11 @@ class FaultyStore(MemoryStore):
         return super().get(id)
 
 
-def make_broker(store: Store | None = None, engine: FakeEngine | None = None, *, shipped: bool = True) -> Broker:
+def make_broker(
+    store: Store | None = None, engine: FakeEngine | None = None, *, shipped: bool = True, **settings: Any
+) -> Broker:
     """The services of one process. ``shipped``: with the broker's own definitions."""
-    broker = Broker(Settings(home=Path("/nowhere")), store or FaultyStore(), engine or FakeEngine())
+    broker = Broker(Settings(home=Path("/nowhere"), **settings), store or FaultyStore(), engine or FakeEngine())
     if shipped:
         broker.categories.ship(CATEGORIES)
     return broker

@@ -7,21 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pycmbs.errors import RevisionConflict, StoreUnavailable
-from pycmbs.store.base import Batch, Change, Document, Query, Store
+from pycmbs.store.base import Batch, Change, Document, Query, Store, Wrapper
 
 T = TypeVar("T")
 
 
-class FaultyStore(Store):
+class FaultyStore(Wrapper):
     """``store``, but the next :meth:`fail` calls raise StoreUnavailable without reaching it. Counts its writes."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        super().__init__(store)
         self._lock = threading.Lock()
         self._failures = 0
         self._only_writes = False
         self.commits = 0
-        self.durable, self.shared, self.atomic = store.durable, store.shared, store.atomic  # type: ignore[misc]
 
     def fail(self, times: int = 1, *, only_writes: bool = False) -> None:
         """Let the next ``times`` calls fail; 0 repairs it."""
@@ -35,10 +34,6 @@ class FaultyStore(Store):
                 raise StoreUnavailable("the store does not work: the test says so")
             self.commits += write
         return call()
-
-    @property
-    def url(self) -> str:
-        return self._store.url
 
     def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         return self._through(lambda: self._store.write_batches(batches), write=True)
@@ -63,6 +58,3 @@ class FaultyStore(Store):
 
     def compact(self, keep: int = 10_000) -> int:
         return self._through(lambda: self._store.compact(keep))
-
-    def close(self) -> None:
-        self._store.close()

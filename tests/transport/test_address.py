@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycmbs.errors import InvalidAddress
-from pycmbs.transport.address import MAX_IPC_PATH, check_address, parse_address, scheme_of
+from pycmbs.transport.address import (
+    MAX_IPC_PATH,
+    check_address,
+    parse_address,
+    parse_bound,
+    parse_listen_at,
+    scheme_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -133,3 +140,47 @@ def test_checking_loads_no_zeromq():
     """A process that only validates addresses doesn't import pyzmq."""
     code = "import sys, pycmbs.transport.address as a; a.check_address('tcp://x:1'); sys.exit('zmq' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("", {}),
+        (" ; ", {}),
+        ("tcp://b.example.org:5010=tcp://0.0.0.0:5011", {"tcp://b.example.org:5010": "tcp://0.0.0.0:5011"}),
+        (
+            "tcp://b.example.org:1 = tcp://[::]:1; ipc:///run/a=ipc:///run/b;",
+            {"tcp://b.example.org:1": "tcp://[::]:1", "ipc:///run/a": "ipc:///run/b"},
+        ),
+    ],
+)
+def test_where_to_bind_is_said_in_pairs(text, places):
+    """Advertised and bound addresses, of which only the bound one may be a wildcard."""
+    assert parse_listen_at(text) == places
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tcp://a:1",
+        "tcp://0.0.0.0:1=tcp://a:1",
+        "tcp://a:1=tcp://0.0.0.0:0",
+        "tcp://a:1=tcp://*:1",
+        "tcp://a:1=memory:x",
+        "tcp://a:1=tcp://b:1;tcp://a:1=tcp://c:1",
+        "tcp://a:1=",
+    ],
+)
+def test_where_to_bind_is_checked(text):
+    """A pair that is none, names an address twice, or binds what cannot be bound is refused."""
+    with pytest.raises(InvalidAddress):
+        parse_listen_at(text)
+
+
+def test_every_interface_can_be_bound():
+    """A wildcard is an address to bind, and has a port like any other."""
+    found = [parse_bound(f"tcp://{host}:5010") for host in ("0.0.0.0", "[::]")]
+    assert [(one.url, one.name, one.host, one.port) for one in found] == [
+        ("tcp://0.0.0.0:5010", "0.0.0.0:5010", "0.0.0.0", 5010),
+        ("tcp://[::]:5010", "[::]:5010", "::", 5010),
+    ]

@@ -27,6 +27,8 @@ ENVELOPES = st.builds(
     id=st.text(st.characters(codec="utf-8").filter(str.isprintable), min_size=1, max_size=MAX_ID),
     sender=st.text(st.characters(exclude_categories=["Cs"]), max_size=MAX_ID),
     body=st.dictionaries(TEXT, JSON, max_size=5),
+    to=TEXT,
+    path=st.lists(TEXT, max_size=5).map(tuple),
 )
 
 
@@ -61,13 +63,13 @@ def test_any_bytes_are_an_envelope_or_refused(data):
         assert error.message  # noqa: PT017 - not raising is fine too
 
 
-@given(st.dictionaries(st.sampled_from(["cmbs", "type", "id", "from", "body", "x"]), JSON))
+@given(st.dictionaries(st.sampled_from(["cmbs", "type", "id", "from", "to", "path", "body", "x"]), JSON))
 def test_any_object_is_an_envelope_or_refused(document):
     """No JSON object raises anything but BadEnvelope."""
     try:
         decode(orjson.dumps(document))
     except BadEnvelope as error:
-        assert error.data["reason"] in {"version", "type", "id", "from", "body"}  # noqa: PT017
+        assert error.data["reason"] in {"version", "type", "id", "from", "to", "path", "body"}  # noqa: PT017
 
 
 def test_unknown_keys_and_types_pass():
@@ -109,11 +111,16 @@ def test_an_empty_sender_passes():
         (wire(id=None), "id"),
         (wire(id=7), "id"),
         (wire(id=""), "id"),
-        (wire(id="x" * 129), "id"),
+        (wire(id="x" * 201), "id"),
         (wire(id="a\nb"), "id"),
         (wire(from_=None), "from"),
         (wire(from_=["x"]), "from"),
-        (wire(from_="x" * 129), "from"),
+        (wire(from_="x" * 201), "from"),
+        (wire(to=7), "to"),
+        (wire(to="x" * 201), "to"),
+        (wire(path="a"), "path"),
+        (wire(path=[7]), "path"),
+        (wire(path=["a"] * 65), "path"),
         (wire(body=None), "body"),
         (wire(body=[]), "body"),
         (wire(body="x"), "body"),

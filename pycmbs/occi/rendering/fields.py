@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.errors import MalformedBody
 from pycmbs.occi.attribute import Quoted
 
@@ -108,12 +107,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _number(text: str) -> int | float:
-    try:
-        number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,19}", text) else float(text)
-    except ValueError as exc:
-        raise MalformedBody(f"{text[:40]} is not a number") from exc
-    if abs(number) >= 2**63:
-        number = float(number)
+    number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,4300}", text) else float(text)
     if number in (float("inf"), float("-inf")):
         raise MalformedBody(f"{text[:40]} is too large a number")
     return number
@@ -142,7 +136,7 @@ def written(given: Any, type: str = "string") -> str:
         text = f"[{', '.join(given)}]"
         if Quoted(text).meant("array") == given:
             return quote(text)
-    return quote(orjson.dumps(given).decode())
+    return quote(codec.dumps(given).decode())
 
 
 def parameters(parts: Iterable[str]) -> dict[str, str]:

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import orjson
-
+from pycmbs import codec
 from pycmbs.depth import deeper
 from pycmbs.errors import InvalidRequest, MalformedBody
 from pycmbs.occi import naming
@@ -46,8 +45,8 @@ _EXAMPLE = 'Send {"resources": [{"kind": "http://houssem.org/cmbs#member", "attr
 def load(body: bytes) -> Any:
     """The JSON value. Raises MalformedBody saying where it breaks."""
     try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
+        value = codec.loads(body)
+    except codec.DecodeError as exc:
         raise MalformedBody(
             f"the body is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}",
             hint="With curl, -d@FILE sends a file.",
@@ -268,7 +267,7 @@ def _text(item: dict[str, Any], attributes: dict[str, Any] | None, name: str) ->
 
 def dump(document: Any, *, pretty: bool) -> bytes:
     """JSON, ending with a newline."""
-    return orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if pretty else 0))
+    return codec.dumps(document, pretty=True) if pretty else codec.dumps(document) + b"\n"
 
 
 def definition_document(definition: AttributeDefinition) -> dict[str, Any]:

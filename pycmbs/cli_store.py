@@ -1,0 +1,160 @@
+"""The command ``pycmbs store``: looks after a store while no broker serves it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+
+from pycmbs.config import Settings
+from pycmbs.errors import ConfigurationError
+from pycmbs.processes.claims import claim_home, release_home
+from pycmbs.runtime import ThreadRuntime
+from pycmbs.store import open_store, tools
+from pycmbs.store.base import Store
+
+_COMMANDS = {
+    "check": "read everything, and say what is not as it must be",
+    "copy": "copy everything to another store; what was interrupted goes on",
+    "backup": "copy everything to a new SQLite file",
+    "compact": "forget deleted documents, and give their space back",
+    "stats": "say how much there is of what",
+}
+
+_EXAMPLE = """\
+example: from the embedded store to CouchDB
+  pycmbs store copy sqlite: couchdb://user:password@127.0.0.1:5984/pycmbs
+  pycmbs serve --store couchdb://user:password@127.0.0.1:5984/pycmbs
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], add_flags: Callable[..., None]) -> None:
+    """Add ``store`` and its commands. ``add_flags(parser, names)`` adds the flags of settings."""
+    store = commands.add_parser(
+        "store",
+        help="check, copy, back up or compact a store",
+        description="Look after a store. Its broker must be stopped, except for stats and check.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    verbs = store.add_subparsers(metavar="COMMAND", required=True)
+    for name, help in _COMMANDS.items():
+        parser = verbs.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.", allow_abbrev=False)
+        parser.set_defaults(run=_run, verb=name)
+        add_flags(parser, ("home",) if name == "copy" else ("home", "store"))
+        if name == "copy":
+            parser.add_argument("source", metavar="FROM", help="URL of the store that is copied")
+            parser.add_argument(
+                "target", metavar="TO", help="URL of an empty store, or of one that a copy was begun to"
+            )
+        if name == "backup":
+            parser.add_argument("file", metavar="FILE", type=Path, help="the file, which must not be there yet")
+
+
+def _run(settings: Settings, options: argparse.Namespace) -> int:
+    return {"check": _check, "copy": _copy, "backup": _backup, "compact": _compact, "stats": _stats}[options.verb](
+        settings, options
+    )
+
+
+def _check(settings: Settings, options: argparse.Namespace) -> int:
+    del options
+    with _opened(settings, settings.store) as store:
+        found = tools.survey(store)
+        with _progress("checking", found.documents) as bar:
+            faults = list(tools.faults(store, found, bar.update))
+        for fault in faults[:100]:
+            print(fault)
+        print(f"{store.url}: {found.documents} documents, {len(faults)} faults")
+        return 1 if faults else 0
+
+
+def _copy(settings: Settings, options: argparse.Namespace) -> int:
+    with _stopped(settings), _opened(settings, options.source) as source, _opened(settings, options.target) as target:
+        return _copied(source, target)
+
+
+def _backup(settings: Settings, options: argparse.Namespace) -> int:
+    path = options.file.absolute()
+    if path.exists():
+        raise ConfigurationError(f"{path} is there already", hint="Name a file that is not.")
+    with _stopped(settings), _opened(settings, settings.store) as source, _opened(settings, f"sqlite:{path}") as target:
+        return _copied(source, target)
+
+
+def _copied(source: Store, target: Store) -> int:
+    found = tools.survey(source)
+    with _progress("copying", found.documents) as bar:
+        tools.copy(source, target, found, bar.update)
+    wrong = 0
+    with _progress("comparing", 2 * found.documents) as bar:
+        for type in sorted(found.ids):
+            there, here = tools.summed(source, type, bar.update), tools.summed(target, type, bar.update)
+            if there != here:
+                wrong += 1
+                print(f"{type}: {there.documents} documents became {here.documents}, or they differ")
+    if wrong:
+        print(f"{target.url} is not a copy of {source.url}: did somebody write meanwhile?")
+        return 1
+    tools.finish_copy(target)
+    print(f"{found.documents} documents copied from {source.url} to {target.url}, and compared")
+    return 0
+
+
+def _compact(settings: Settings, options: argparse.Namespace) -> int:
+    del options
+    with _stopped(settings), _opened(settings, settings.store) as store:
+        before, gone = store.size(), store.compact(keep=0)
+        store.shrink()
+        after = store.size()
+        size = f", {_bytes(before)} before, {_bytes(after)} now" if before is not None and after is not None else ""
+        print(f"{store.url}: {gone} marks of deleted documents removed{size}")
+    return 0
+
+
+def _stats(settings: Settings, options: argparse.Namespace) -> int:
+    del options
+    with _opened(settings, settings.store) as store:
+        found, size = tools.survey(store), store.size()
+        print(f"{store.url}{'' if size is None else f': {_bytes(size)} on the disk'}")
+        with _progress("reading", found.documents) as bar:
+            sums = {type: tools.summed(store, type, bar.update) for type in sorted(found.ids)}
+        for type, total in sums.items():
+            print(f"{type:12} {total.documents:10} documents {_bytes(total.bytes):>12}")
+        print(f"{'deleted':12} {found.deleted:10} marks")
+    return 0
+
+
+@contextlib.contextmanager
+def _stopped(settings: Settings) -> Iterator[None]:
+    """While no broker of this home runs. Raises ConfigurationError if one does."""
+    lock = claim_home(settings)
+    try:
+        yield
+    finally:
+        release_home(lock)
+
+
+@contextlib.contextmanager
+def _opened(settings: Settings, url: str) -> Iterator[Store]:
+    store = open_store(url, home=settings.home, runtime=ThreadRuntime())
+    try:
+        if not store.durable:
+            raise ConfigurationError(
+                f"the store {url!r} is empty when it is opened", hint="Name a sqlite: or couchdb: one."
+            )
+        yield store
+    finally:
+        store.close()
+
+
+def _progress(what: str, documents: int) -> tqdm[None]:
+    return tqdm(total=documents, desc=what, unit=" documents", disable=None, leave=False)  # only where a person looks
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e6:.1f} MB"

@@ -1,0 +1,70 @@
+"""Recipients that have their message and execute it: whose outcome is awaited, and when to ask for it. Pure: no I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pycmbs.services.deliveries import Delivery
+
+_FIRST, _MOST = 1.0, 30.0
+"""Seconds until it is asked for an outcome that did not come by itself; doubles with every time."""
+
+
+@dataclass(slots=True)
+class _Awaited:
+    row: Delivery
+    due: float
+    pause: float
+    ids: list[str]
+
+
+class Awaiting:
+    """Rows that await an outcome, by the envelopes that may be answered with it."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, _Awaited] = {}
+        self._by_envelope: dict[str, str] = {}
+
+    def add(self, row: Delivery, now: float, envelope: str = "") -> None:
+        """Await the outcome for a row. ``envelope``: the id of what it answered so far; empty after a restart, when it is asked
+        at once."""
+        known = self._rows.get(row.id)
+        if known is not None:
+            known.row = row
+            return
+        self._rows[row.id] = _Awaited(row, now + _FIRST if envelope else now, _FIRST, [])
+        if envelope:
+            self.asked(row.id, envelope)
+
+    def asked(self, row: str, envelope: str) -> None:
+        """An envelope went out that may be answered with the outcome for a row."""
+        self._by_envelope[envelope] = row
+        self._rows[row].ids.append(envelope)
+
+    def find(self, envelope: str) -> Delivery | None:
+        """The row whose outcome an answer to this envelope brings."""
+        awaited = self._rows.get(self._by_envelope.get(envelope, ""))
+        return awaited.row if awaited is not None else None
+
+    def refresh(self, row: Delivery) -> None:
+        """A row was stored anew."""
+        if row.id in self._rows:
+            self._rows[row.id].row = row
+
+    def drop(self, row: str) -> None:
+        """Await a row's outcome no more."""
+        awaited = self._rows.pop(row, None)
+        for id in awaited.ids if awaited is not None else ():
+            self._by_envelope.pop(id, None)
+
+    def due(self, now: float) -> list[Delivery]:
+        """Rows whose outcome is to be asked for now; later again, after a longer pause."""
+        found = [one for one in self._rows.values() if one.due <= now]
+        for one in found:
+            one.pause = min(2 * one.pause, _MOST)
+            one.due = now + one.pause
+        return [one.row for one in found]
+
+    def next_event(self) -> float | None:
+        """When the next one is to be asked for."""
+        return min((one.due for one in self._rows.values()), default=None)

@@ -1,0 +1,32 @@
+"""What goes out, made once for all recipients of a message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pycmbs.services.deliveries import Delivery
+from pycmbs.services.outbox import OutboxService
+
+_CACHED = 16
+
+
+class Bodies:
+    """The envelopes' bodies of the messages that went out last."""
+
+    def __init__(self, outbox: OutboxService) -> None:
+        self._outbox = outbox
+        self._made: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def of(self, row: Delivery) -> dict[str, Any] | None:
+        """The body for a row; None when the row itself is gone. Raises as :meth:`OutboxService.outgoing`."""
+        key = (row.message, row.round)
+        body = self._made.get(key) or self._outbox.outgoing(row)
+        if body is not None:
+            if len(self._made) >= _CACHED and key not in self._made:
+                del self._made[next(iter(self._made))]
+            self._made[key] = body
+        return body
+
+    def clear(self) -> None:
+        """Make them anew."""
+        self._made.clear()

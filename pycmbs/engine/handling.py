@@ -1,0 +1,98 @@
+"""Calls handlers in processes of their own: one that hangs is killed, one that crashes takes nobody with it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Any
+
+from pycmbs import codec, handlers
+from pycmbs.errors import HandlerFailed
+from pycmbs.handlers import Call, Handler
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
+
+_PROCESSES = 2
+_CALLS = 1000
+"""Calls after which a process is replaced: what a handler leaks does not add up."""
+_LOOK_SECONDS = 0.5
+_LONGEST = 500
+
+
+class HandlerPool:
+    """A few processes, started when the first handler is called."""
+
+    def __init__(self, known: Mapping[str, Handler]) -> None:
+        self._known = known
+        self._lock = threading.Lock()
+        self._pool: ProcessPool | None = None
+
+    def get(self, name: str) -> Handler | None:
+        """The handler of this name, or None."""
+        return self._known.get(name)
+
+    def call(self, handler: Handler, call: Call) -> Any:
+        """What the handler returns, within its deadline. Raises HandlerFailed."""
+        from pebble import ProcessExpired  # where nothing is executed it need not be loaded
+
+        future = self._started().schedule(_called, args=[handler, call], timeout=handler.deadline)
+        try:
+            return codec.loads(future.result())
+        except FutureTimeoutError:
+            raise _failed(handler, f"did not return within {handler.deadline:g} s, and was killed") from None
+        except ProcessExpired as exc:
+            raise _failed(handler, f"ended its process (exit code {exc.exitcode})") from None
+        except Exception as exc:  # noqa: BLE001 - whatever a handler raises
+            raise _failed(handler, f"raised {type(exc).__name__}: {str(exc)[:_LONGEST]}") from None
+
+    def close(self) -> None:
+        """Kill what runs."""
+        with self._lock:
+            if self._pool is not None:
+                self._pool.stop()  # type: ignore[no-untyped-call]
+                self._pool.join(2)
+
+    def _started(self) -> ProcessPool:
+        from pebble import ProcessPool
+
+        with self._lock:
+            if self._pool is None:
+                self._pool = ProcessPool(
+                    max_workers=_PROCESSES,
+                    max_tasks=_CALLS,
+                    initializer=_enter,
+                    initargs=[os.getpid()],
+                    context=get_context("spawn"),  # a fork of a process with threads may never run
+                )
+            return self._pool
+
+
+def _failed(handler: Handler, how: str) -> HandlerFailed:
+    return HandlerFailed(f"the handler {handler.name} {how}", handler=handler.name)
+
+
+def _enter(parent: int) -> None:
+    """In the new process: be killable, leave Ctrl-C to the broker, and end with it however it ends."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _called(handler: Handler, call: Call) -> bytes:
+    """In the new process: call it. What it prints goes to the log's stream, not to standard output."""
+    with contextlib.redirect_stdout(sys.stderr):
+        return codec.dumps(handlers.find(handler)(call))

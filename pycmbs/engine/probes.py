@@ -1,0 +1,309 @@
+"""Probes: every known member is asked, over the path that messages take, whether it is there.
+
+Health is measured, never inferred from a connection. One thread owns the state; it is woken by answers and by the clock. A
+member that does not answer by itself is probed through others, and whoever passes that on passes messages on, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from pycmbs.engine.inquiry import Inquiries
+from pycmbs.engine.vitals import Vitals
+from pycmbs.errors import CmbsError, Unavailable
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.naming import LAYERS
+from pycmbs.services.federation import digest
+from pycmbs.services.health import DEAD, Health, HealthService
+from pycmbs.services.members import MemberService, is_local, socket_of, version_of
+from pycmbs.transport.envelope import ALIVE as ALIVE_ANSWER
+from pycmbs.transport.envelope import PROBE, Envelope
+
+log = logging.getLogger(__name__)
+
+_RELOAD_SECONDS = 1.0
+_STORE_SECONDS = 5.0
+"""How often what changes all the time, such as when a member was last seen, is stored."""
+_OTHERS = 3
+"""How many members are asked at a time to pass a probe on."""
+_MOST_A_SECOND = 50.0
+"""Probes a second, over all members: with many, each is probed less often."""
+
+
+class Way(NamedTuple):
+    """How a member is reached: the URL to send to, and through whom (empty: directly)."""
+
+    url: str
+    via: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What came of one probe; ``answer`` is None when nothing did."""
+
+    member: str
+    via: str
+    sent: float
+    at: float
+    answer: Envelope | None
+    reason: str
+
+
+class Probes:
+    """The health of all known members, and how each is reached."""
+
+    def __init__(
+        self,
+        members: MemberService,
+        health: HealthService,
+        inquiries: Inquiries,
+        *,
+        seconds: float,
+        interval: float,
+    ) -> None:
+        """``seconds``: how long an answer may take. ``interval``: seconds between two probes of a member that is alive."""
+        self._members = members
+        self._health = health
+        self._inquiries = inquiries
+        self._seconds = seconds
+        self._interval = interval
+        self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="probes", daemon=True)
+        self._closing = False
+        self._vitals: dict[str, Vitals] = {}
+        self._tellers: dict[str, dict[str, None]] = {}
+        self._changed: dict[str, Health] = {}
+        self._loaded = self._stored = 0.0
+        self._own = ("", 0, "")
+        self.on_alive: Callable[[str], None] = lambda _member: None
+        """Called, on this thread, when a member is alive again, or is reached in another way."""
+        self.on_news: Callable[[str], None] = lambda _url: None
+        """Called, on this thread, with the URL of a member that knows, or should know, something else."""
+
+    # From other threads
+
+    def start(self) -> None:
+        """Begin to probe."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop."""
+        self._closing = True
+        self._events.put(None)
+        self._thread.join(2)
+
+    def answer(self, asking: str) -> dict[str, Any]:
+        """What a probe of the member ``asking`` is answered with. Reads no store: whoever answers must not wait."""
+        vitals = self._vitals.get(asking)
+        return {"version": self._own[1], "knows": vitals.version if vitals else 0, "digest": self._own[2]}
+
+    def heard(self, member: str) -> None:
+        """A member acknowledged a message that was sent to it directly."""
+        vitals = self._vitals.get(member)
+        if vitals is not None:
+            vitals.heard = time.monotonic()
+            if not vitals.near:
+                self.look(member)
+
+    def look(self, member: str) -> None:
+        """Probe a member now: something was heard of it, or not heard."""
+        self._events.put(lambda: self._hurry(member))
+
+    def told(self, members: list[str], by: str) -> None:
+        """A member knows others, and may be able to reach them."""
+        self._events.put(lambda: self._note(members, by))
+
+    def reload(self) -> None:
+        """The known members changed."""
+        self._events.put(self._load)
+
+    def way(self, member: str, layer: str = "") -> Way | None:
+        """How to reach a member, on one of its layers where it is reached directly; None when it is not known how."""
+        vitals = self._vitals.get(member)
+        if vitals is None or (vitals.state == DEAD and not vitals.via):
+            return None
+        if vitals.via:
+            relay = self._vitals.get(vitals.via)
+            return Way(relay.socket, relay.id) if relay is not None and relay.near and relay.socket else None
+        url = vitals.sockets.get(layer) or vitals.socket
+        return Way(url, "") if url else None
+
+    def via(self, member: str) -> str:
+        """Through whom a member is reached, empty for directly or not known."""
+        vitals = self._vitals.get(member)
+        return vitals.via if vitals is not None else ""
+
+    # The thread
+
+    def _run(self) -> None:
+        while not self._closing:
+            try:
+                self._turn()
+            except Unavailable as exc:
+                log.warning("probing waits: %s", exc)
+                time.sleep(_RELOAD_SECONDS)
+            except Exception:
+                log.exception("probing failed; it goes on")
+                time.sleep(_RELOAD_SECONDS)
+
+    def _turn(self) -> None:
+        now = time.monotonic()
+        if now - self._loaded >= _RELOAD_SECONDS:
+            self._load()
+        for vitals in list(self._vitals.values()):
+            if vitals.due <= now and not vitals.open:
+                self._begin(vitals)
+        if self._changed and now - self._stored >= _STORE_SECONDS:
+            self._store()
+        next_due = min((one.due for one in self._vitals.values() if not one.open), default=now + _RELOAD_SECONDS)
+        try:
+            event = self._events.get(timeout=min(max(0.0, next_due - now), _RELOAD_SECONDS))
+        except queue.Empty:
+            return
+        if event is not None:
+            event()
+
+    def _load(self) -> None:
+        """Bring the vitals in line with the members in the store."""
+        self._loaded = time.monotonic()
+        known = self._members.all()
+        others = {one.id: one for one in known if not is_local(one)}
+        for id in self._vitals.keys() - others.keys():
+            del self._vitals[id]
+            self._changed.pop(id, None)
+            self._tellers.pop(id, None)
+            self._health.forget(id)
+        for id, member in others.items():
+            self._update(id, member)
+        own = next((one for one in known if is_local(one)), None)
+        self._own = (own.id, version_of(own), digest(known)) if own is not None else ("", 0, "")
+
+    def _update(self, id: str, member: Entity) -> None:
+        sockets = {layer: url for layer in LAYERS if (url := socket_of(member, layer))}
+        vitals = self._vitals.get(id)
+        if vitals is None:
+            self._vitals[id] = Vitals(id, sockets, version_of(member), self._health.of(id))
+        else:
+            if sockets != vitals.sockets:
+                vitals.sockets, vitals.failures, vitals.due = sockets, 0, 0.0
+            vitals.version = version_of(member)
+
+    @property
+    def _pace(self) -> float:
+        return max(self._interval, len(self._vitals) / _MOST_A_SECOND)
+
+    def _begin(self, vitals: Vitals) -> None:
+        if not self._own[0]:
+            vitals.due = time.monotonic() + _RELOAD_SECONDS
+            return
+        if vitals.near and time.monotonic() - vitals.heard < self._pace:
+            vitals.due = vitals.heard + self._pace  # what it acknowledged says as much
+            if vitals.health is not None:
+                self._note_change(vitals, replace(vitals.health, last_seen=time.time()))
+            return
+        vitals.begin()
+        if vitals.socket:
+            self._probe(vitals, vitals.socket, "")
+        relay = self._vitals.get(vitals.via)
+        if relay is not None and relay.socket:
+            self._probe(vitals, relay.socket, relay.id)
+        if not vitals.open:
+            self._ended(vitals, "it has no socket")
+
+    def _probe(self, vitals: Vitals, url: str, via: str) -> None:
+        vitals.open += 1
+        sent = time.monotonic()
+
+        def done(answer: Envelope | CmbsError) -> None:
+            at = time.monotonic()
+            reason = "" if isinstance(answer, Envelope) else answer.message
+            result = _Result(vitals.id, via, sent, at, answer if isinstance(answer, Envelope) else None, reason)
+            self._events.put(lambda: self._take(result))
+
+        question = Envelope(PROBE, "", self._own[0], {}, to=vitals.id)
+        self._inquiries.begin(url, question, self._seconds, done, direct=not via)
+
+    def _take(self, result: _Result) -> None:
+        vitals = self._vitals.get(result.member)
+        if vitals is None:
+            return
+        vitals.open = max(0, vitals.open - 1)
+        answer, reason = result.answer, result.reason
+        if answer is not None and (answer.type != ALIVE_ANSWER or answer.sender != vitals.id):
+            reason, answer = f"the member {answer.sender or 'of nobody'} answers there", None
+        if answer is None:
+            if not vitals.open and not vitals.reached:
+                self._ended(vitals, reason)
+            return
+        known = result.at - result.sent
+        if vitals.answered(time.monotonic(), time.time(), self._pace, known, result.via):
+            log.info("%s is alive%s", vitals.id, f", through {result.via}" if result.via else "")
+            self._note_change(vitals, vitals.health)
+            self._store()
+            self.on_alive(vitals.id)
+        self._note_change(vitals, vitals.health)
+        self._compare(vitals, answer.body)
+
+    def _ended(self, vitals: Vitals, reason: str) -> None:
+        """Nothing was answered: ask others to pass a probe on, and if they were asked, believe it."""
+        if not vitals.asked_others:
+            vitals.asked_others = True
+            for relay in self._relays(vitals):
+                self._probe(vitals, relay.socket, relay.id)
+            if vitals.open:
+                return
+        if vitals.missed(time.monotonic(), time.time(), self._pace, reason):
+            log.info("%s is %s: %s", vitals.id, vitals.state, reason)
+            self._note_change(vitals, vitals.health)
+            self._store()
+        self._note_change(vitals, vitals.health)
+
+    def _relays(self, vitals: Vitals) -> list[Vitals]:
+        """Who may reach a member: those near that told of it, and others; not the same few after every miss."""
+        near = [one for one in self._vitals.values() if one.near and one.id not in (vitals.id, vitals.via)]
+        told = self._tellers.get(vitals.id, {})
+        near.sort(key=lambda one: one.id not in told)
+        first = vitals.failures * _OTHERS % len(near) if near else 0
+        return [*near[first:], *near[:first]][:_OTHERS]
+
+    def _compare(self, vitals: Vitals, body: dict[str, Any]) -> None:
+        """Whether one of the two has news for the other."""
+        digest = body.get("digest")
+        older = body.get("version") != vitals.version or body.get("knows") != self._own[1]
+        if older or (isinstance(digest, str) and digest not in (self._own[2], vitals.digest)):
+            vitals.digest = str(digest)
+            if vitals.near:
+                self.on_news(vitals.socket)
+
+    def _hurry(self, member: str) -> None:
+        vitals = self._vitals.get(member)
+        if vitals is None:
+            self._load()
+        elif not vitals.open:
+            vitals.due = vitals.heard = 0.0
+
+    def _note(self, members: list[str], by: str) -> None:
+        for member in members:
+            self._tellers.setdefault(member, {})[by] = None
+        if any(member not in self._vitals for member in members):
+            self._load()
+
+    def _note_change(self, vitals: Vitals, health: Health | None) -> None:
+        if health is not None:
+            vitals.health = health
+            self._changed[vitals.id] = health
+
+    def _store(self) -> None:
+        self._stored = time.monotonic()
+        changed, self._changed = self._changed, {}
+        try:
+            self._health.record(changed)
+        except Unavailable:
+            self._changed = changed | self._changed
+            raise

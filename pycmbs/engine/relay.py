@@ -1,0 +1,91 @@
+"""Passing on what is meant for a member that the sender cannot reach (DESIGN 5: the sender's ledger speaks for the recipient).
+
+Nothing is stored here: the sender keeps what it sent until the recipient's own answer has come back the way it went, and the
+recipient tells duplicates apart. So a relay that dies costs another try, and no promise has to be passed on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+
+from pycmbs.engine.inquiry import Sender
+from pycmbs.engine.probes import Way
+from pycmbs.errors import CmbsError, NoRoute
+from pycmbs.transport.base import Arrival
+from pycmbs.transport.envelope import MESSAGE, Envelope, encode
+
+log = logging.getLogger(__name__)
+
+_KEEP_SECONDS = 60.0
+"""How long an answer may take to come back; who waits longer has asked again by then."""
+_MOST = 10_000
+"""Datagrams that were passed on and may still be answered; beyond, the oldest answers are not passed back."""
+
+
+class Relay:
+    """Datagrams passed on, and their answers passed back."""
+
+    def __init__(
+        self,
+        transports: Sender,
+        reply: Callable[[Hashable, bytes], None],
+        way: Callable[[str, str], Way | None],
+        *,
+        hops: int,
+    ) -> None:
+        """``way``: how a member is reached on a layer. ``hops``: how many members may pass one datagram on; 0: none does."""
+        self._transports = transports
+        self._reply = reply
+        self._way = way
+        self._hops = hops
+        self._nonce = uuid.uuid4().hex[:12]
+        self._passed = 0
+        self._open: OrderedDict[str, tuple[Hashable, str, float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def forward(self, own: str, arrival: Arrival, envelope: Envelope) -> None:
+        """Pass on what is meant for another member than ``own``. Raises NoRoute, and what sending raises."""
+        if own in envelope.path or own == envelope.sender:
+            raise NoRoute(f"it has been here before: nobody on its way reaches {envelope.to}", member=envelope.to)
+        if len(envelope.path) >= self._hops:
+            raise NoRoute(f"{self._hops} members have passed it on, and no more may", member=envelope.to)
+        layer = str(envelope.body.get("layer", "")) if envelope.type == MESSAGE else ""
+        way = self._way(envelope.to, layer)
+        if way is None or way.via in envelope.path or (way.via and way.via == envelope.sender):
+            raise NoRoute(f"{own} cannot reach {envelope.to} either", member=envelope.to)
+        with self._lock:
+            self._passed += 1
+            id = f"r{self._nonce}-{self._passed}"
+            self._open[id] = (arrival.peer, envelope.id, time.monotonic() + _KEEP_SECONDS)
+            self._drop_old()
+        self._transports.send(way.url, encode(replace(envelope, id=id, path=(*envelope.path, own))))
+
+    def answered(self, envelope: Envelope) -> bool:
+        """Pass an answer back, under the id that its asker knows; False when nothing was passed on under this one.
+
+        There may be several answers to one question, so it stays open for a while.
+        """
+        with self._lock:
+            found = self._open.get(envelope.id)
+        if found is None:
+            return False
+        peer, id, _ = found
+        try:
+            self._reply(peer, encode(replace(envelope, id=id)))
+        except CmbsError as exc:
+            log.info("an answer of %s cannot be passed back: %s", envelope.sender, exc)
+        return True
+
+    def _drop_old(self) -> None:
+        now = time.monotonic()
+        while self._open:
+            _, _, until = self._open[next(iter(self._open))]
+            if until > now and len(self._open) <= _MOST:
+                return
+            self._open.popitem(last=False)

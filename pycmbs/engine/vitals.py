@@ -1,0 +1,92 @@
+"""One member's health as probes and acknowledgements tell it. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from pycmbs.services.health import ALIVE, DEAD, SUSPECT, Health
+
+MISSES = 3
+"""Rounds of probes without an answer after which a member counts as dead; before that it is suspect."""
+_HURRY = 1.0
+"""Seconds until a suspect is probed again."""
+_SLOWEST = 6
+"""How many intervals pass, at most, between two rounds of probes of a dead member."""
+
+
+class Vitals:
+    """What is known of a member, and when it is probed next.
+
+    A *round* begins with probes to the member itself, and to the member through which it was reached last. When none is
+    answered, others are asked to pass one on. Times are seconds: ``now`` is of a clock that only runs forward, what is in
+    ``health`` since the epoch.
+    """
+
+    def __init__(self, id: str, sockets: dict[str, str], version: int, health: Health | None = None) -> None:
+        """``sockets``: URLs by layer. ``health``: as an earlier engine left it."""
+        self.id = id
+        self.sockets = sockets
+        self.version = version
+        self.health = health
+        self.failures = 0
+        self.due = 0.0
+        self.open = 0
+        """Probes of this round that may still be answered."""
+        self.direct = False
+        """Whether the member itself answered in this round."""
+        self.reached = False
+        """Whether it was reached in this round, in whatever way."""
+        self.asked_others = False
+        self.digest = ""
+        """Of the members it knew when news was last fetched from it."""
+        self.heard = 0.0
+        """When it last acknowledged a message, by the forward clock."""
+
+    @property
+    def socket(self) -> str:
+        """Where to probe: the next of its sockets after every miss, L1 first. Empty when it has none."""
+        urls = list(dict.fromkeys(url for url in self.sockets.values() if url))
+        return urls[self.failures % len(urls)] if urls else ""
+
+    @property
+    def via(self) -> str:
+        """The member through which it is reached, empty for directly."""
+        return self.health.via if self.health is not None else ""
+
+    @property
+    def state(self) -> str:
+        """``alive``, ``suspect``, ``dead``; empty before it was measured."""
+        return self.health.state if self.health is not None else ""
+
+    @property
+    def near(self) -> bool:
+        """Whether it answers by itself, and so can pass something on."""
+        return self.state == ALIVE and not self.via
+
+    def begin(self) -> None:
+        """A round begins."""
+        self.open, self.direct, self.reached, self.asked_others = 0, False, False, False
+
+    def answered(self, now: float, wall: float, interval: float, round_trip: float, via: str = "") -> bool:
+        """A probe was answered; tells whether that changes its state or how it is reached."""
+        if via and self.direct:
+            return False  # it answered by itself, too
+        self.reached = True
+        self.direct = self.direct or not via
+        before = (self.state, self.via)
+        since = self.health.since if self.health is not None and self.state == ALIVE else wall
+        self.health = Health(ALIVE, since, wall, round_trip, via)
+        self.failures = 0
+        self.due = now + interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the load, no secret
+        return before != (ALIVE, via)
+
+    def missed(self, now: float, wall: float, interval: float, reason: str) -> bool:
+        """A round ended without an answer; tells whether that changes its state."""
+        self.failures += 1
+        state = DEAD if self.failures >= MISSES or self.state == DEAD else SUSPECT
+        before, last = self.state, self.health or Health(state, wall)
+        self.health = replace(last, state=state, since=last.since if before == state else wall, via="", reason=reason)
+        pause = interval * min(2 ** (self.failures - MISSES), _SLOWEST) if state == DEAD else min(_HURRY, interval)
+        self.due = now + pause * random.uniform(0.8, 1.2)  # noqa: S311
+        return before != state

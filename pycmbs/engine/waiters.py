@@ -1,0 +1,50 @@
+"""Who waits until a message has no unsettled recipient."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
+
+Waiter = Future[dict[str, Any]]
+
+
+class Waiters:
+    """Futures by the path of the message they wait for. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[tuple[float, Waiter]]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, path: str, seconds: float) -> Waiter:
+        """A future that is done when the message is released, or, by :meth:`release_late`, when the seconds are over."""
+        future: Waiter = Future()
+        with self._lock:
+            self._waiting.setdefault(path, []).append((time.monotonic() + seconds, future))
+        return future
+
+    def release(self, paths: Iterable[str]) -> None:
+        """These messages have no unsettled recipient."""
+        with self._lock:
+            done = [future for path in paths for _, future in self._waiting.pop(path, [])]
+        for future in done:
+            future.set_result({})
+
+    def release_late(self) -> None:
+        """Release those whose seconds are over."""
+        now = time.monotonic()
+        with self._lock:
+            late = [(path, one) for path, waiters in self._waiting.items() for one in waiters if one[0] <= now]
+            for path, one in late:
+                self._waiting[path].remove(one)
+                if not self._waiting[path]:
+                    del self._waiting[path]
+        for _, (_, future) in late:
+            future.set_result({})
+
+    def next_event(self) -> float | None:
+        """When the seconds of the first are over."""
+        with self._lock:
+            return min((until for waiters in self._waiting.values() for until, _ in waiters), default=None)

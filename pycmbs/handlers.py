@@ -1,0 +1,106 @@
+"""Handlers: Python functions that messages can call at their receiver (DESIGN "Execution").
+
+A handler is a function of one :class:`Call` that returns a JSON value, or raises::
+
+    from pycmbs.handlers import Call, handler
+
+    @handler("reboot", deadline=30)
+    def reboot(call: Call):
+        ...
+        return {"rebooted": call.target}
+
+It is found by the entry-point group ``pycmbs.handlers`` (name = "module:function"), or in a module that the setting
+``handlers`` names. It runs in a process of its own, so that nothing it does hurts the broker. This module may import nothing
+of the broker but :mod:`pycmbs.errors`: handlers import it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from pycmbs.errors import ConfigurationError
+
+GROUP = "pycmbs.handlers"
+DEADLINE = 10.0
+"""Seconds that a handler has, unless it says otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a handler is asked: the parts of the operation in a message's content, and where that came from.
+
+    ``sender`` is the id of the member that sent the message, empty when a client of this broker had it executed.
+    """
+
+    operation: str
+    target: str = ""
+    action: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    sender: str = ""
+    message: str = ""
+    layer: str = ""
+
+
+Function = Callable[[Call], Any]
+F = TypeVar("F", bound=Function)
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """Where a handler is, and how it may be called.
+
+    ``deadline``: seconds, after which it is killed. ``idempotent``: whether it may run a second time for the same message,
+    when it is not known how far it came before the broker was killed.
+    """
+
+    name: str
+    module: str
+    function: str
+    deadline: float = DEADLINE
+    idempotent: bool = False
+
+
+_declared: dict[str, Handler] = {}
+
+
+def handler(name: str, *, deadline: float = DEADLINE, idempotent: bool = False) -> Callable[[F], F]:
+    """Make a function of a module's top level the handler of this name. ``deadline``, ``idempotent``: see :class:`Handler`."""
+
+    def declare(function: F) -> F:
+        _declared[name] = Handler(name, function.__module__, function.__qualname__, deadline, idempotent)
+        return function
+
+    return declare
+
+
+def load(modules: Iterable[str]) -> dict[str, Handler]:
+    """All handlers, by name. Raises ConfigurationError for a module, or an entry point, that cannot be imported."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except Exception as exc:
+            raise ConfigurationError(f"the handlers in {name} cannot be loaded: {exc}") from exc
+    found = dict(_declared)
+    for entry in entry_points(group=GROUP):
+        try:
+            entry.load()
+        except Exception as exc:
+            raise ConfigurationError(f"the handler {entry.name!r} ({entry.value}) cannot be loaded: {exc}") from exc
+        declared = next((one for one in _declared.values() if f"{one.module}:{one.function}" == entry.value), None)
+        module, _, function = entry.value.partition(":")
+        settings = (declared.deadline, declared.idempotent) if declared is not None else (DEADLINE, False)
+        found[entry.name] = Handler(entry.name, module, function, *settings)
+    return found
+
+
+def find(declared: Handler) -> Function:
+    """The function itself. Raises what importing it raises."""
+    found: Any = importlib.import_module(declared.module)
+    for part in declared.function.split("."):
+        found = getattr(found, part)
+    function: Function = found
+    return function

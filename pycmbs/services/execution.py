@@ -1,0 +1,267 @@
+"""Execution: operations in the content of messages that came from other members, each performed once in effect.
+
+What is to be executed stands in the receipt of its message from the commit on that took it in, as an *execution*::
+
+    {"operation": {…}, "sender": "…", "path": "…", "message": "…", "layer": "l1", "state": "waiting", "outcome": null}
+
+``waiting`` → ``started`` (a handler was called) or ``effected`` (the effect is in the store) → ``done``, with an ``outcome``:
+``{"result": …}`` or ``{"error": …}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeGuard
+
+from pycmbs.errors import CmbsError, Forbidden, HandlerFailed, NotFound, RevisionConflict, UnknownEntity
+from pycmbs.handlers import Call, Handler
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Entity
+from pycmbs.services import allow
+from pycmbs.services.deliveries import moment
+from pycmbs.services.documents import ENTITY
+from pycmbs.services.entities import EntityService
+from pycmbs.services.marked import EffectDone, MarkedStore
+from pycmbs.services.operations import OperationService
+from pycmbs.services.receipts import RECEIPT, receipt_id
+from pycmbs.store.base import Document, Query, Write
+
+log = logging.getLogger(__name__)
+
+WAITING, STARTED, EFFECTED, DONE = "waiting", "started", "effected", "done"
+_FAILED = HandlerFailed("the broker failed to execute it")
+_INTERRUPTED = HandlerFailed("it was interrupted by a restart of the receiver, and is not known to be repeatable")
+
+
+class Handlers(Protocol):
+    """Who can call handlers."""
+
+    def get(self, name: str) -> Handler | None:
+        """The handler of this name, or None."""
+
+    def call(self, handler: Handler, call: Call) -> Any:
+        """What the handler returns. Raises HandlerFailed."""
+
+    def close(self) -> None:
+        """Stop, and kill what runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """One execution, as its receipt has it."""
+
+    operation: dict[str, Any]
+    sender: str
+    path: str
+    message: str
+    layer: str
+    state: str = WAITING
+    outcome: dict[str, Any] | None = None
+    wrote: list[str] | None = None
+
+    def body(self) -> dict[str, Any]:
+        """As the receipt keeps it. Of one that is done only the outcome is of use."""
+        names = ("state", "outcome") if self.state == DONE else self.__slots__
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def keys(self) -> dict[str, tuple[str, ...]]:
+        """The receipt's keys by which one that is not done is found after a restart."""
+        return {} if self.state == DONE else {"open": ("1",)}
+
+    def call(self) -> Call:
+        """As a handler gets it."""
+        parts = {name: one for name in ("target", "action") if isinstance(one := self.operation.get(name), str)}
+        attributes = self.operation.get("attributes")
+        given = attributes if isinstance(attributes, dict) else {}
+        name = self.operation["operation"]
+        return Call(name, **parts, attributes=given, sender=self.sender, message=self.message, layer=self.layer)
+
+
+def is_operation(content: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a message's content asks for something to be done."""
+    return isinstance(content, dict) and isinstance(content.get("operation"), str)
+
+
+def execution_from(receipt: Document) -> Execution | None:
+    """The execution in a receipt, None when its message asked for none."""
+    body = receipt.body.get("execution")
+    if not body:
+        return None
+    return Execution(**{"operation": {}, "sender": "", "path": "", "message": "", "layer": ""} | body)
+
+
+class ExecutionService:
+    """Decides what is executed, and executes it."""
+
+    def __init__(
+        self,
+        store: MarkedStore,
+        entities: EntityService,
+        operations: OperationService,
+        handlers: Handlers,
+        rules: tuple[allow.Rule, ...],
+    ) -> None:
+        """``entities`` and ``operations`` must write to ``store``."""
+        self._store = store
+        self._entities = entities
+        self._operations = operations
+        self._handlers = handlers
+        self._rules = rules
+
+    def close(self) -> None:
+        """Kill the handlers that run."""
+        self._handlers.close()
+
+    def planned(self, message: Entity, sender: str) -> Execution | None:
+        """What a message that just came asks to be executed here; already done when it is refused. None: nothing."""
+        content = message.attributes.get(cmbs.CONTENT)
+        if not is_operation(content) or message.attributes.get(cmbs.EXECUTABLE) == "false":
+            return None
+        layer = str(message.attributes.get(cmbs.LAYER, ""))
+        kept = message.path if message.attributes.get(cmbs.STORABLE) != "false" else ""
+        execution = Execution(content, sender, kept, message.id, layer)
+        operation, kinds = self._subject(content)
+        if allow.permits(self._rules, sender, operation, kinds):
+            return execution
+        refusal = Forbidden(
+            f"{sender} may not have {operation[:100]!r} executed here",
+            hint="The setting allow of this broker says who may what.",
+            operation=operation[:100],
+        )
+        return replace(execution, state=DONE, outcome={"error": refusal.to_dict()})
+
+    def _subject(self, operation: dict[str, Any]) -> tuple[str, list[str]]:
+        """The operation as rules name it, and the names of its target's kind. One that is not known has a name that only
+        ``*`` matches, so that nobody learns by refusals what is there."""
+        verb = operation["operation"]
+        if self._handlers.get(verb) is not None:
+            return verb, []
+        return self._operations.subject(operation)
+
+    def waiting(self, after: int = 0, limit: int = 500) -> list[Document]:
+        """Receipts whose executions are not done, in the order in which they came."""
+        return self._store.find(Query(RECEIPT, {"open": "1"}, after=after, limit=limit))
+
+    def outcome(self, origin: str, message: str, round: int) -> Execution:
+        """How far the execution of a message is. Raises NotFound when there is none."""
+        receipt = self._store.get(receipt_id(origin, message, round))
+        execution = execution_from(receipt) if receipt is not None else None
+        if execution is None:
+            raise NotFound(f"nothing of the message {message} is executed here", id=message)
+        return execution
+
+    def lane_of(self, id: str) -> str:
+        """What must be executed one after the other: the operations of one sender; its calls of one handler."""
+        execution = self.outcome_of(id)
+        if execution is None:
+            return ""
+        verb = str(execution.operation.get("operation"))
+        return f"{execution.sender}|{verb if self._handlers.get(verb) is not None else ''}"
+
+    def run(self, id: str) -> Execution | None:
+        """Execute what a receipt says, if that is not done yet; returns it with its outcome. None: there is nothing to do.
+
+        Raises StoreUnavailable: then it is to be run again.
+        """
+        receipt = self._store.get(id)
+        execution = execution_from(receipt) if receipt is not None else None
+        if receipt is None or execution is None or execution.state == DONE:
+            return execution
+        handler = self._handlers.get(str(execution.operation.get("operation")))
+        outcome = self._call(receipt, execution, handler) if handler else self._perform(receipt, execution)
+        return self._finish(id, replace(execution, state=DONE, outcome=outcome))
+
+    def _call(self, receipt: Document, execution: Execution, handler: Handler) -> dict[str, Any]:
+        if execution.state == STARTED and not handler.idempotent:
+            return {"error": _INTERRUPTED.to_dict()}
+        if execution.state == WAITING:
+            self._store.write([_write(receipt, replace(execution, state=STARTED))])
+        try:
+            return {"result": self._handlers.call(handler, execution.call())}
+        except CmbsError as exc:
+            return {"error": exc.to_dict()}
+
+    def _perform(self, receipt: Document, execution: Execution) -> dict[str, Any]:
+        if execution.state == EFFECTED:
+            return {"result": self._again(execution)}
+
+        def mark(ids: list[str]) -> Write:
+            paths = [one.removeprefix(f"{ENTITY}:") for one in ids if one.startswith(f"{ENTITY}:")]
+            return _write(receipt, replace(execution, state=EFFECTED, wrote=paths))
+
+        try:
+            with self._store.marking(mark):
+                return {"result": self._operations.perform(execution.operation)}
+        except EffectDone:
+            return {"result": self._again(self.outcome_of(receipt.id) or execution)}
+        except CmbsError as exc:
+            return {"error": exc.to_dict()}
+        except Exception:
+            log.exception("executing %s failed", receipt.id)
+            return {"error": _FAILED.to_dict()}
+
+    def handle(self, path: str) -> Any:
+        """Call the handler that the content of a message here asks for, for a client of this broker.
+
+        Raises UnknownEntity, InvalidRequest (there is no such handler), HandlerFailed.
+        """
+        message = self._entities.stored(path)
+        execution = Execution(
+            message.attributes[cmbs.CONTENT], "", path, message.id, message.attributes.get(cmbs.LAYER, "")
+        )
+        handler = self._handlers.get(execution.operation["operation"])
+        if handler is None:
+            return self._operations.perform(execution.operation)  # raises: it says what there is
+        return self._handlers.call(handler, execution.call())
+
+    def outcome_of(self, id: str) -> Execution | None:
+        """The execution in a receipt, as it is now."""
+        receipt = self._store.get(id)
+        return execution_from(receipt) if receipt is not None else None
+
+    def _again(self, execution: Execution) -> Any:
+        """The result of what had its effect before a kill: it must not be done again, only told."""
+        verb, target = execution.operation.get("operation"), str(execution.operation.get("target"))
+        if verb == "create" and execution.wrote:
+            return {"location": execution.wrote[-1]}
+        if verb in ("replace", "update"):
+            with contextlib.suppress(CmbsError):
+                return self._operations.perform({"operation": "read", "target": target})
+        return {}
+
+    def _finish(self, id: str, execution: Execution) -> Execution:
+        """Store the outcome with the receipt, and show it with the message if that was kept."""
+        outcome = execution.outcome or {}
+        while (receipt := self._store.get(id)) is not None:
+            try:
+                self._store.write([_write(receipt, execution)])
+                break
+            except RevisionConflict:
+                continue
+        if execution.path:
+            record_result(self._entities, execution.path, outcome.get("result", outcome))
+        return execution
+
+
+def record_result(entities: EntityService, path: str, result: Any) -> None:
+    """Show with a message what came of executing it."""
+
+    def change(message: Entity) -> bool:
+        message.attributes[cmbs.RESULT] = result
+        return True
+
+    with contextlib.suppress(UnknownEntity):  # the operation may have deleted its own message
+        entities.modify(path, change)
+
+
+def _write(receipt: Document, execution: Execution) -> Write:
+    body = {**receipt.body, "execution": execution.body()}
+    return Write(receipt.id, RECEIPT, body, {**_expiry(receipt), **execution.keys}, receipt.revision)
+
+
+def _expiry(receipt: Document) -> Mapping[str, tuple[str, ...]]:
+    return {"expires": receipt.keys.get("expires", (moment(0),))}

@@ -1,0 +1,265 @@
+"""The federation as this broker knows it: who told what of itself, who left, and what is told to others of all that.
+
+A member's description has a *version*, which grows with every change its own broker makes, and an *instance*, drawn when it
+was created: so older news never replaces newer, and two members with one id are told apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, InvalidRequest, RevisionConflict
+from pycmbs.occi import cmbs, naming
+from pycmbs.occi.entity import Draft, Entity
+from pycmbs.services.categories import CategoryService
+from pycmbs.services.deliveries import moment
+from pycmbs.services.documents import entity_delete, entity_write
+from pycmbs.services.health import ALIVE, HealthService
+from pycmbs.services.members import (
+    INSTANCE,
+    LEFT,
+    VERSION,
+    MemberService,
+    describe,
+    is_local,
+    left_document,
+    left_write,
+    socket_of,
+    version_of,
+)
+from pycmbs.store.base import Document, Query, Store, Write
+
+log = logging.getLogger(__name__)
+
+_MOST_TOLD = 1000
+"""Members that one welcome describes; the next one has the rest."""
+_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A member as it is described, by itself or by others."""
+
+    draft: Draft
+    version: int
+    instance: str
+
+    @property
+    def id(self) -> str:
+        return self.draft.id or ""
+
+
+class FederationService:
+    """What members tell each other of members."""
+
+    def __init__(
+        self, store: Store, categories: CategoryService, members: MemberService, health: HealthService
+    ) -> None:
+        self._store = store
+        self._categories = categories
+        self._members = members
+        self._health = health
+
+    # What is told
+
+    def introduction(self) -> dict[str, Any]:
+        """The own member as it introduces itself; its description is None while there is none."""
+        own = self._members.local()
+        return _introduction(own) if own is not None else {"description": None, "version": 0, "instance": ""}
+
+    def greeting(self) -> dict[str, Any]:
+        """What a hello says: the introduction, and which members are known here, and which have left."""
+        known = {one.id: version_of(one) for one in self._members.all()}
+        left = {one.id.removeprefix(f"{LEFT}:"): one.body["version"] for one in self._all_left()}
+        return {**self.introduction(), "sockets_l1": self._members.sockets_l1(), "known": known, "left": left}
+
+    def welcome(self, greeting: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a greeting: one of the own, and descriptions of the members that the other lacks."""
+        theirs = _versions(greeting.get("known"))
+        missing = [one for one in self._members.all() if not is_local(one) and version_of(one) > theirs.get(one.id, -1)]
+        return {**self.greeting(), "members": [_introduction(one) for one in missing[:_MOST_TOLD]]}
+
+    # What is heard
+
+    def hear(self, greeting: Mapping[str, Any]) -> list[str]:
+        """Take in what another member knows of others; returns the ids of those that it told of.
+
+        What is wrong, contradicts or is old news is left out: it is hearsay.
+        """
+        for id, version in _versions(greeting.get("left")).items():
+            self.depart(id, version)
+        told = greeting.get("members")
+        heard = list(_versions(greeting.get("known")))
+        for introduction in told if isinstance(told, list) else []:
+            try:
+                member, _ = self.learn(introduction, direct=False)
+                heard.append(member.id)
+            except CmbsError as exc:
+                log.debug("hearsay is left out: %s", exc)
+        return heard
+
+    def lacks(self, greeting: Mapping[str, Any]) -> bool:
+        """Whether the other knows members, or versions of them, that are not known here."""
+        own = self._members.local()
+        known = {one.id: version_of(one) for one in self._members.all()}
+        gone = {one.id.removeprefix(f"{LEFT}:"): one.body["version"] for one in self._all_left(local=True)}
+        mine = {**gone, **known}
+        theirs = _versions(greeting.get("known"))
+        return any(version > mine.get(id, -1) for id, version in theirs.items() if own is None or id != own.id)
+
+    def learn(self, introduction: Any, *, direct: bool = True) -> tuple[Entity, bool]:
+        """Take in a member as it is described; returns it, and whether it was unknown. ``direct``: by itself.
+
+        Raises InvalidRequest for a description that is none, ClaimedId when another member has this id, Departed.
+        """
+        told = _told(introduction)
+        own = self._members.local()
+        if own is not None and told.id == own.id:
+            self._check_echo(own, told)
+            return own, False
+        for _ in range(_TRIES):
+            try:
+                return self._learned(told, direct=direct)
+            except RevisionConflict:
+                continue
+        raise Conflict(f"the member {told.id} keeps changing")
+
+    def _check_echo(self, own: Entity, told: _Told) -> None:
+        """What others say of the own member must be of this one. Raises ClaimedId."""
+        theirs = self._attributes(told.draft).get(cmbs.socket_attribute("l1"))
+        same = told.instance == own.private.get(INSTANCE) if told.instance else theirs == socket_of(own, "l1")
+        if not same:
+            raise ClaimedId(f"two members claim the id {own.id}", hint="Give one of them another id.", id=own.id)
+        if told.version > version_of(own):  # somebody remembers a newer one: this store is an older copy
+            self._members.renew(told.version)
+
+    def _learned(self, told: _Told, *, direct: bool) -> tuple[Entity, bool]:
+        attributes = {**self._attributes(told.draft), cmbs.LOCAL: "false"}
+        known, writes = self._members.by_id(told.id), []
+        member = Entity(told.id, cmbs.MEMBER, cmbs.MEMBER_LOCATION + told.id, (), attributes)
+        member.title, member.summary = told.draft.title or "", told.draft.summary or ""
+        member.private = {VERSION: told.version, INSTANCE: told.instance}
+        self._members.check_sockets(member)
+        if known is None:
+            writes = self._return(told, direct=direct)
+        elif not self._replaces(known, member, direct=direct):
+            return known, False
+        self._store.write([*writes, entity_write(member, revision=known.revision if known else None)])
+        return member, known is None
+
+    def _return(self, told: _Told, *, direct: bool) -> list[Write]:
+        """The write that lets a member come back that had left or was forgotten. Raises Departed for old news of it."""
+        left = self._store.get(left_document(told.id))
+        if left is None:
+            return []
+        if told.version <= left.body["version"] and not (direct and left.body["local"]):
+            raise Departed(f"the member {told.id} has left", hint="Create it anew to have it back.", id=told.id)
+        return [Write(left.id, LEFT, revision=left.revision, delete=True)]
+
+    def _replaces(self, known: Entity, told: Entity, *, direct: bool) -> bool:
+        """Whether what is told of a known member is news. Raises ClaimedId when it is of another one that is alive."""
+        instances = [one.private.get(INSTANCE) for one in (known, told)]
+        if all(instances) and instances[0] != instances[1]:
+            health = self._health.of(known.id)
+            moved = socket_of(known, "l1") != socket_of(told, "l1")
+            if moved and health is not None and health.state == ALIVE:
+                raise ClaimedId(
+                    f"two members claim the id {known.id}: one is alive at {socket_of(known, 'l1')}",
+                    hint="Give one of them another id, or stop the other.",
+                    id=known.id,
+                )
+            return direct or version_of(told) > version_of(known)
+        if version_of(told) != version_of(known):
+            return version_of(told) > version_of(known)
+        contents = [(one.attributes, one.title, one.summary) for one in (known, told)]
+        return direct and contents[0] != contents[1]
+
+    def depart(self, id: str, version: int) -> bool:
+        """A member has left, as it was in this version; tells whether it was known here. Newer ones stay."""
+        for _ in range(_TRIES):
+            member, left = self._members.by_id(id), self._store.get(left_document(id))
+            if member is not None and (is_local(member) or version_of(member) > version):
+                return False
+            if member is None and left is not None and left.body["version"] >= version:
+                return False
+            writes = [left_write(id, version, left, local=False)]
+            try:
+                self._store.write([*writes, *([entity_delete(member)] if member is not None else [])])
+            except RevisionConflict:
+                continue
+            self._health.forget(id)
+            return member is not None
+        return False
+
+    def has_left(self, id: str) -> bool:
+        """Whether a member is known to have left."""
+        return self._store.get(left_document(id)) is not None
+
+    def forget_left(self) -> int:
+        """Delete what is remembered of those that left long ago; returns of how many."""
+        gone = self._store.find(Query(LEFT, below=("expires", moment(time.time())), limit=500))
+        if gone:
+            self._store.write_batches([[Write(one.id, LEFT, revision=one.revision, delete=True)] for one in gone])
+        return len(gone)
+
+    def _all_left(self, *, local: bool = False) -> list[Document]:
+        """The records of those that left; with ``local`` also of those that were only forgotten here."""
+        return [one for one in self._store.find(Query(LEFT)) if local or not one.body["local"]]
+
+    def _attributes(self, draft: Draft) -> dict[str, Any]:
+        """What of a description the member kind here has; a newer broker may send more."""
+        registry = self._categories.registry()
+        schema = registry.schema(registry.kind(cmbs.MEMBER), ())
+        wanted = {name: schema.definitions[name] for name in schema.definitions if name.startswith("cmbs.member.")}
+        given = draft.attributes or {}
+        inside = given.get("cmbs", {})
+        nested = inside.get("member", {}) if isinstance(inside, dict) else {}
+        flat = {f"cmbs.member.{key}": value for key, value in (nested.items() if isinstance(nested, dict) else ())}
+        found = {}
+        for name, value in {**given, **flat}.items():
+            known = wanted.get(naming.canonical(name))
+            if known is not None and not known.internal and known.name != cmbs.LOCAL:
+                found[known.name] = known.check(value)
+        return found
+
+
+def digest(members: Iterable[Entity]) -> str:
+    """The same for two brokers that know the same members in the same versions."""
+    known = sorted(f"{one.id} {version_of(one)}" for one in members)
+    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
+
+
+def _introduction(member: Entity) -> dict[str, Any]:
+    return {
+        "description": describe(member),
+        "version": version_of(member),
+        "instance": str(member.private.get(INSTANCE, "")),
+    }
+
+
+def _told(introduction: Any) -> _Told:
+    """Raises InvalidRequest."""
+    told = introduction if isinstance(introduction, dict) else {}
+    description, version, instance = (told.get(name) for name in ("description", "version", "instance"))
+    attributes = description.get("attributes") if isinstance(description, dict) else None
+    if not isinstance(description, dict) or description.get("kind") != cmbs.MEMBER or not isinstance(attributes, dict):
+        raise InvalidRequest("this is no description of a member")
+    title, summary = (str(description.get(name) or "") for name in ("title", "summary"))
+    draft = Draft(cmbs.MEMBER, naming.bare_id(description.get("id")), (), attributes, title, summary)
+    known = type(version) is int and version >= 0
+    return _Told(
+        draft, version if known and isinstance(version, int) else 0, instance if isinstance(instance, str) else ""
+    )
+
+
+def _versions(told: Any) -> dict[str, int]:
+    """Versions by id, as another member tells them; what is none is left out."""
+    pairs = told.items() if isinstance(told, dict) else ()
+    return {
+        id: version for id, version in pairs if isinstance(id, str) and type(version) is int and 0 <= version < 2**63
+    }

@@ -1,0 +1,90 @@
+"""How other members are doing: what the engine measured, as it is stored and shown (DESIGN "The layers")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pycmbs.errors import RevisionConflict
+from pycmbs.occi.naming import LAYERS
+from pycmbs.services.deliveries import DELIVERY, delivery_from, route_name, timestamp
+from pycmbs.store.base import Query, Store, Write
+
+HEALTH = "health"
+ALIVE, SUSPECT, DEAD = "alive", "suspect", "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What is known of a member's health. Times are seconds since the epoch, 0 for never; ``round_trip`` is in seconds.
+
+    ``via`` is the member through which it was reached, empty when it was reached directly. ``reason`` says what went wrong
+    last when it is not alive.
+    """
+
+    state: str
+    since: float
+    last_seen: float = 0.0
+    round_trip: float = 0.0
+    via: str = ""
+    reason: str = ""
+    revision: str = field(default="", compare=False)
+
+    def shown(self) -> dict[str, Any]:
+        """As the member's attribute shows it."""
+        shown: dict[str, Any] = {"state": self.state, "since": timestamp(self.since)}
+        if self.last_seen:
+            shown["last_seen"] = timestamp(self.last_seen)
+            shown["round_trip_ms"] = round(self.round_trip * 1000, 3)
+        return shown | {name: value for name in ("via", "reason") if (value := getattr(self, name))}
+
+
+class HealthService:
+    """Health in the store: written by the engine, a document a member, so that no entity is rewritten by every probe."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def of(self, member: str) -> Health | None:
+        """The health of a member; None before it was measured."""
+        found = self._store.get(_document(member))
+        return Health(**found.body, revision=found.revision) if found is not None else None
+
+    def shown(self, member: str) -> dict[str, Any]:
+        """The health of a member as it is shown, with when the oldest message was accepted that did not reach it yet."""
+        health = self.of(member)
+        shown = health.shown() if health is not None else {}
+        waiting = [row.accepted for layer in LAYERS if (row := self._oldest(member, layer)) is not None]
+        return shown | ({"oldest_unsent": timestamp(min(waiting))} if waiting else {})
+
+    def _oldest(self, member: str, layer: str) -> Any:
+        found = self._store.find(Query(DELIVERY, {"route": route_name(member, layer)}, limit=1))
+        return delivery_from(found[0]) if found else None
+
+    def record(self, measured: Mapping[str, Health]) -> None:
+        """Store what was measured, with one commit. Of a member that goes at the same time, the deletion wins."""
+        batches = []
+        for member, health in measured.items():
+            before = self.of(member)
+            body = {name: value for name, value in asdict(health).items() if name != "revision"}
+            batches.append([Write(_document(member), HEALTH, body, revision=before.revision if before else None)])
+        if batches:
+            self._store.write_batches(batches)
+
+    def forget(self, member: str) -> None:
+        """Delete what was measured of a member that is known no more."""
+        before = self.of(member)
+        if before is not None:
+            try:
+                self._store.write([Write(_document(member), HEALTH, revision=before.revision, delete=True)])
+            except RevisionConflict:
+                return  # it was measured meanwhile; the engine's housekeeping comes back to it
+
+    def members(self) -> list[str]:
+        """The ids of all members of which something was measured."""
+        return [one.id.removeprefix(f"{HEALTH}:") for one in self._store.find(Query(HEALTH))]
+
+
+def _document(member: str) -> str:
+    return f"{HEALTH}:{member}"

@@ -1,0 +1,287 @@
+"""The store in a CouchDB database: several processes, on one node or a cluster.
+
+Nothing here needs green threads: a front hands every call to a thread of its own (``Runtime.offload``), which costs a tenth
+of a millisecond where a write takes four or more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
+from pycmbs.runtime import Runtime
+from pycmbs.store import couchdb_documents as layout
+from pycmbs.store.base import Batch, Change, Document, Query, Store
+from pycmbs.store.couchdb_client import Address, BadCredentials, CouchClient, NotThere, Refused
+from pycmbs.store.couchdb_feed import Feed, Heads, Marks
+from pycmbs.store.couchdb_writer import Writer
+
+_PAGE = 200
+_FEW = 65
+"""Fewer rows than this are read at once, to find out how many there are."""
+
+
+class CouchStore(Store):
+    """See :class:`~pycmbs.store.base.Store`."""
+
+    durable = True
+    shared = True
+    atomic = False
+    lanes = 4
+    scheme: ClassVar[str] = "http"
+
+    def __init__(self, address: Address, runtime: Runtime) -> None:
+        self._client = CouchClient(address)
+        self._runtime = runtime
+        self._writer = Writer(self._client)
+        self._feed = Feed(self._client)
+        self._heads = Heads(self._client, runtime)
+        self._marks = Marks(self._client)
+        self._ready = False
+        self._opening = threading.Lock()
+
+    @classmethod
+    def open(cls, rest: str, *, home: Path, runtime: Runtime) -> Self:
+        """The store at ``//user:password@host:port/database``. The first call that reaches the server makes what is missing.
+
+        Raises ConfigurationError for a URL that is none."""
+        del home
+        return cls(Address.parse(cls.scheme, rest), runtime)
+
+    @property
+    def url(self) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        return f"couchdb{'+https' if self.scheme == 'https' else ''}:{self._client.where.partition(':')[2]}"
+
+    # Opening
+
+    def _check_ready(self) -> None:
+        """Make the database and its view, once, if they are not there; refuse one that is not a store of this version.
+
+        Raises ConfigurationError, StoreUnavailable."""
+        if self._ready:
+            return
+        with self._opening:
+            if not self._ready:
+                try:
+                    self._prepare()
+                except BadCredentials as exc:
+                    raise ConfigurationError(exc.message, hint=exc.hint) from exc
+                self._ready = True
+
+    def _prepare(self) -> None:
+        if not self._client.exists():
+            self._make_database()
+        mark = self._get(layout.MARK)
+        if mark is None:
+            self._make_layout()
+        elif mark.get("layout", 0) > layout.LAYOUT:
+            raise ConfigurationError(
+                f"{self.url} was written by a newer pyCMBS (layout {mark['layout']})", hint="Use that one."
+            )
+        design = self._get(f"_design/{layout.DESIGN}")
+        if design is None or {name: design.get(name) for name in layout.DESIGN_DOCUMENT} != layout.DESIGN_DOCUMENT:
+            self._put(f"_design/{layout.DESIGN}", {**(design or {}), **layout.DESIGN_DOCUMENT})
+
+    def _make_database(self) -> None:
+        try:
+            # One shard: the feed is then in the order of changes, and a question asks one index.
+            self._client.call("PUT", q="1")
+        except Refused as exc:
+            if exc.status != 412:  # another process was faster
+                raise ConfigurationError(f"{self.url} cannot be made: {exc.args[1]}") from exc
+
+    def _make_layout(self) -> None:
+        _, rows = self._client.call("GET", "_all_docs", limit=1, startkey='"a"')
+        foreign = [row["id"] for row in rows["rows"] if row["id"] != layout.MARK]
+        if foreign:
+            raise ConfigurationError(
+                f"{self.url} is not a store of pyCMBS: it holds {foreign[0]!r}", hint="Name a database of its own."
+            )
+        self._put(layout.MARK, {"layout": layout.LAYOUT, "about": "The store of a pyCMBS broker."})
+
+    def _put(self, id: str, document: dict[str, Any]) -> None:
+        try:
+            self._client.call("PUT", *id.split("/"), body=document)
+        except Refused as exc:
+            if exc.status != 409:  # another process was faster
+                raise StoreUnavailable(f"CouchDB does not write {id}: {exc.args[1]}") from exc
+
+    def _get(self, id: str) -> dict[str, Any] | None:
+        if not id:
+            return None  # that would be the database itself
+        try:
+            path = id.split("/", 1) if id.startswith("_design/") else [id]
+            found: dict[str, Any] = self._client.call("GET", *path)[1]
+        except NotThere:
+            return None
+        return found
+
+    def _do(self, work: Any, *arguments: Any) -> Any:
+        """Do it in a thread that may wait, when the database is ready."""
+
+        def ready_work() -> Any:
+            self._check_ready()
+            return work(*arguments)
+
+        return self._runtime.offload(ready_work)
+
+    # Writing
+
+    def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        outcome: list[list[Document] | RevisionConflict] = self._do(self._writer.write, batches)
+        return outcome
+
+    # Reading
+
+    def get(self, id: str) -> Document | None:
+        """See :class:`~pycmbs.store.base.Store`."""
+        found = self._do(self._get, id)
+        return layout.document_from(found) if found is not None and layout.is_document(found) else None
+
+    def get_many(self, ids: Sequence[str]) -> dict[str, Document]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        found: dict[str, Document] = self._do(self._get_many, list(dict.fromkeys(ids)))
+        return found
+
+    def _get_many(self, ids: Sequence[str]) -> dict[str, Document]:
+        rows = self._writer.current(ids) if ids else {}
+        return {id: layout.document_from(row["doc"]) for id, row in rows.items() if layout.is_document(row["doc"])}
+
+    def find(self, query: Query) -> list[Document]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        found: list[Document] = self._do(lambda: list(self._find(query)))
+        return found
+
+    def _find(self, query: Query) -> Iterator[Document]:
+        if query.limit == 0:
+            return
+        left = query.limit
+        for page in self._overdue(query) if query.below is not None else self._by_keys(query):
+            for document in page:
+                if query.matches(document):
+                    yield document
+                    left = None if left is None else left - 1
+                    if left == 0:
+                        return
+
+    def _by_keys(self, query: Query) -> Iterator[list[Document]]:
+        """Candidates by the name that the fewest documents match by."""
+        names = list(query.equals)
+        if len(names) < 2:
+            yield from self._pages(query, names[0] if names else "")
+            return
+        for name in reversed(names):  # callers name what is common, like the kind, first
+            rows = self._view(reduce=False, include_docs=True, limit=_FEW, **self._range(query, name, query.after))
+            if len(rows) < _FEW:
+                yield _documents(rows)
+                return
+        yield from self._pages(query, min(names, key=lambda name: self._matching(query, name)))
+
+    def _pages(self, query: Query, name: str) -> Iterator[list[Document]]:
+        """Documents by one name, in the order of creation."""
+        after, most = query.after, _PAGE if query.limit is None or len(query.equals) > 1 else min(_PAGE, query.limit)
+        while True:
+            keys = self._range(query, name, after)
+            rows = self._view(reduce=False, include_docs=True, limit=most, **keys)
+            yield _documents(rows)
+            if len(rows) < most:
+                return
+            after, most = int(rows[-1]["key"][3]), _PAGE
+
+    def _overdue(self, query: Query) -> Iterator[list[Document]]:
+        """Documents by a value below a bound. Those are few: their ids are read first, to get them into order."""
+        assert query.below is not None
+        name, bound = query.below
+        keys = {"startkey": [query.type, name], "endkey": [query.type, name, layout.hexadecimal(bound)]}
+        rows = self._view(reduce=False, inclusive_end=False, **keys)
+        ids = {row["key"][3]: row["id"] for row in rows if int(row["key"][3]) > query.after}
+        ordered = [ids[number] for number in sorted(ids)]
+        for start in range(0, len(ordered), _PAGE):
+            some = ordered[start : start + _PAGE]
+            found = self._get_many(some)
+            yield [found[id] for id in some if id in found]
+
+    def _range(self, query: Query, name: str, after: int) -> dict[str, Any]:
+        prefix = [query.type, name, layout.hexadecimal(query.equals[name]) if name else ""]
+        return {"startkey": [*prefix, layout.number_text(after + 1)], "endkey": [*prefix, {}]}
+
+    def _matching(self, query: Query, name: str) -> int:
+        """How many documents match by one name."""
+        rows = self._view(group=False, **self._range(query, name, query.after))
+        return int(rows[0]["value"]) if rows else 0
+
+    def _view(self, **query: Any) -> list[dict[str, Any]]:
+        try:
+            _, answer = self._client.call("GET", "_design", layout.DESIGN, "_view", layout.VIEW, patient=True, **query)
+        except NotThere as exc:
+            self._ready = False  # the next call makes the view anew
+            raise StoreUnavailable(f"{self.url} has lost its view", hint="It is made anew.") from exc
+        rows: list[dict[str, Any]] = answer["rows"]
+        return rows
+
+    def count(self, query: Query) -> int:
+        """See :class:`~pycmbs.store.base.Store`."""
+        number: int = self._do(self._counted, replace(query, limit=None))
+        return number
+
+    def _counted(self, query: Query) -> int:
+        names = list(query.equals)
+        if query.below is None and len(names) < 2:
+            return self._matching(query, names[0] if names else "")
+        return sum(1 for _ in self._find(query))
+
+    # Following
+
+    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        found: tuple[list[Change], str] = self._do(self._feed.changes, since, types, limit)
+        return found
+
+    def head(self, type: str) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        if not self._ready:
+            self._do(lambda: None)
+        return self._heads.head(type)
+
+    def settled_before(self) -> int:
+        """See :class:`~pycmbs.store.base.Store`. A number is made before its document is
+        written, and that is over after as many calls as a batch takes."""
+        return layout.number_at(time.time() - self._client.timeout * 3 - 2)
+
+    def shrink(self) -> None:
+        """See :class:`~pycmbs.store.base.Store`. CouchDB does it in the background."""
+        self._do(lambda: self._client.call("POST", "_compact", body={}))
+        self._do(lambda: self._client.call("POST", "_view_cleanup", body={}))
+
+    def size(self) -> int | None:
+        """See :class:`~pycmbs.store.base.Store`. None where the server does not tell."""
+        _, information = self._do(self._client.call, "GET")
+        size = information.get("sizes", {}).get("file")
+        return int(size) if size is not None else None
+
+    def compact(self, keep: int = 10_000) -> int:
+        """See :class:`~pycmbs.store.base.Store`. Nothing goes on a server without ``_purge``."""
+        number: int = self._do(self._marks.forget, keep)
+        return number
+
+    def close(self) -> None:
+        """See :class:`~pycmbs.store.base.Store`."""
+        self._client.close()
+
+
+def _documents(rows: list[dict[str, Any]]) -> list[Document]:
+    """Theirs. A row may be older than its document, which may be gone, or be another by now."""
+    return [layout.document_from(row["doc"]) for row in rows if layout.is_document(row.get("doc"))]
+
+
+class CouchHttpsStore(CouchStore):
+    """The same over TLS."""
+
+    scheme = "https"

@@ -1,0 +1,58 @@
+"""Handlers for the tests: good ones, and some that do what a handler should not."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from pycmbs.handlers import Call, handler
+
+
+@handler("echo")
+def echo(call: Call) -> dict[str, Any]:
+    """Answers what it was asked."""
+    return {"target": call.target, "attributes": dict(call.attributes), "sender": call.sender, "layer": call.layer}
+
+
+@handler("linger", deadline=30)
+def linger(call: Call) -> str:
+    """Leaves a line in the file that is its target, and returns when there is a file beside it that says so."""
+    path = Path(call.target)
+    with path.open("a") as file:
+        file.write("x\n")
+    while not path.with_suffix(".go").exists():
+        time.sleep(0.01)
+    return "done"
+
+
+@handler("linger-again", deadline=30, idempotent=True)
+def linger_again(call: Call) -> str:
+    """The same, but may be called again."""
+    return linger(call)
+
+
+@handler("sleep", deadline=0.5)
+def sleep(_call: Call) -> None:
+    """Takes too long."""
+    time.sleep(60)
+
+
+@handler("crash")
+def crash(_call: Call) -> None:
+    """Ends its process."""
+    os._exit(7)
+
+
+@handler("raise")
+def fail(_call: Call) -> None:
+    """Raises."""
+    raise ValueError("the disk is full of eels")
+
+
+@handler("odd")
+def odd(_call: Call) -> object:
+    """Prints, and returns what is no JSON."""
+    print("a handler that prints")  # noqa: T201 - that is the point
+    return object()

@@ -1,0 +1,64 @@
+"""What other members may have executed: nothing but what a rule says."""
+
+import pytest
+
+from pycmbs.config import load_settings
+from pycmbs.errors import ConfigurationError
+from pycmbs.occi import cmbs
+from pycmbs.services.allow import parse, permits
+from tests.services.world import OWN, add_own, make_broker
+
+MEMBER = [cmbs.MEMBER, "member", "http://schemas.ogf.org/occi/core#resource", "resource"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sender", "operation", "kinds", "allowed"),
+    [
+        ("", "a", "read", MEMBER, False),
+        ("* * *", "a", "read", MEMBER, True),
+        ("a read member", "a", "read", MEMBER, True),
+        ("urn:uuid:a read http://houssem.org/cmbs#member", "a", "read", MEMBER, True),
+        ("a read resource", "a", "read", MEMBER, True),
+        ("a read member", "b", "read", MEMBER, False),
+        ("a read member", "ab", "read", MEMBER, False),
+        ("a read member", "a", "delete", MEMBER, False),
+        ("a read message", "a", "read", MEMBER, False),
+        ("a act:start_l1 member", "a", "act:start_l1", MEMBER, True),
+        ("a act:start_l1 member", "a", "act:stop_l1", MEMBER, False),
+        ("a reboot", "a", "reboot", [], True),
+        ("a reboot", "a", "halt", [], False),
+        ("a read member; b delete message\n* reboot", "c", "reboot", [], True),
+    ],
+)
+def test_rules(text, sender, operation, kinds, allowed):
+    """A rule allows its sender its operation on its kind, by any name of that; everything else is not allowed."""
+    assert permits(parse(text), sender, operation, kinds) is allowed
+
+
+@pytest.mark.parametrize("text", ["x", "a b c d", "* read member; oops"])
+def test_a_wrong_rule_stops_the_start(text):
+    """A rule that is none is a sentence at the start, and shows the rule."""
+    with pytest.raises(ConfigurationError, match="is no rule"):
+        parse(text)
+    with pytest.raises(ConfigurationError, match="allow"):
+        load_settings(None, {}, {"allow": text})
+
+
+@pytest.mark.parametrize(
+    ("operation", "name", "kind"),
+    [
+        ({"operation": "read", "target": cmbs.MEMBER_LOCATION + OWN}, "read", "member"),
+        ({"operation": "create", "target": cmbs.MESSAGE_LOCATION}, "create", "message"),
+        ({"operation": "read", "target": cmbs.MESSAGE_LOCATION + "nobody"}, "read", "message"),
+        ({"operation": "act", "target": cmbs.MEMBER_LOCATION + OWN, "action": "start_l3.1"}, "act:start_l31", "member"),
+        ({"operation": "list", "target": "/"}, "list", "-"),
+        ({"operation": "read", "target": "/nowhere/x"}, "read", "-"),
+        ({"operation": "read", "target": 5}, "read", "-"),
+    ],
+)
+def test_what_an_operation_is_about(operation, name, kind):
+    """Rules speak of the kind of what is there, and of the collection's where nothing is: nobody learns which by a refusal."""
+    broker = make_broker()
+    add_own(broker)
+    found, kinds = broker.operations.subject(operation)
+    assert (found, kind in kinds) == (name, True)

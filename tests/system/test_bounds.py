@@ -1,0 +1,46 @@
+"""Bounds as clients meet them: an outbox that is full, and what is whose in a listing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tests.harness import Broker, free_socket, refusal, wait_until
+
+Start = Callable[..., Broker]
+
+
+def test_a_full_outbox(start_broker: Start) -> None:
+    """At outbox_bound a send is a 503 with Retry-After within a second, and accepted again once deliveries are settled."""
+    broker = start_broker("--workers", "1", "--outbox-bound", "3", "--poll", "0.1")
+    broker.become("l1")
+    waiting = [broker.message("l1", n, l1_socket_receiver_member=free_socket(), deadline=4) for n in range(3)]
+    for path in waiting:
+        broker.ok("POST", f"{path}?action=send_l1", {})
+    path = broker.message("l1", "more", l1_socket_receiver_member=broker.socket("l1"))
+    began = time.monotonic()
+    answer = broker.request("POST", f"{path}?action=send_l1", {})
+    assert time.monotonic() - began < 1
+    refusal(answer, 503, "queue-full", "outbox_bound")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert "state" not in broker.attributes(path, "message")
+    wait_until(lambda: broker.request("POST", f"{path}?action=send_l1", {}).status_code == 200, 20, "room again")
+    wait_until(lambda: broker.attributes(path, "message")["state"] == "delivered")
+
+
+def test_own_and_received_messages_in_a_listing(start_broker: Start) -> None:
+    """A filter by origin lists own messages, sent or not; one by the state received lists the others."""
+    one, two = start_broker("--workers", "1"), start_broker("--workers", "1")
+    one.become("l1")
+    two.become("l1", "l2", neighbors=[one.socket("l1")])
+    wait_until(lambda: two.member in one.known())
+    own, received = two.message("l2", "own"), one.message("l2", "other")
+    assert one.send(received, "l2")["state"] == "delivered"
+
+    def listed(attribute: str, value: str) -> list[str]:
+        found = two.get(f"/cmbs/message/?attribute=cmbs.message.{attribute}&value={value}")
+        return [url.removeprefix(two.url) for url in found["X-OCCI-Location"]]
+
+    assert listed("state", "received") == [received]
+    assert listed("origin", two.member) == [own]
+    assert listed("origin", one.member) == [received]

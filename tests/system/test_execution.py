@@ -1,0 +1,222 @@
+"""Operations in messages are executed by their receiver, as far as it allows, once, and the sender reads what came of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import Broker, refusal, wait_until
+
+Start = Callable[..., Broker]
+FAST = ("--workers", "1", "--retry-first", "0.1", "--retry-most", "0.3", "--probe-interval", "0.5")
+KIND = "http://example.org/infra#compute"
+HANDLERS = ("--handlers", "tests.example_handlers")
+
+
+def pair(start: Start, allow: str, *flags: str) -> tuple[Broker, Broker]:
+    """A sender, and a receiver that allows this and has the kind compute."""
+    one, two = start(*FAST), start(*FAST, "--allow", allow, *flags)
+    one.become("l1", "l2")
+    two.become("l1", "l2", "l31", neighbors=[one.socket("l1")])
+    kind = {"term": "compute", "scheme": "http://example.org/infra#", "location": "/compute/",
+            "attributes": {"compute": {"cores": {"type": "Number"}}}}  # fmt: skip
+    two.ok("POST", "/-/", {"kinds": [kind]})
+    wait_until(lambda: two.member in one.known(), what="they know each other")
+    return one, two
+
+
+def ask(one: Broker, operation: Any, wait: float = 10, **attributes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Send content to all, and wait; the only entry of the ledger, and the message's attributes."""
+    path = one.message("l2", operation, **attributes)
+    report = one.send(path, "l2", wait=wait)
+    return report["deliveries"][0], one.attributes(path, "message")
+
+
+def create(id: str, cores: int = 4) -> dict[str, Any]:
+    """The operation that makes a compute."""
+    return {"operation": "create", "target": "/compute/", "id": id, "attributes": {"compute.cores": cores}}
+
+
+def test_what_is_allowed_is_done(start_broker: Start) -> None:
+    """An allowed operation is executed by the receiver; ledger and result of the sender, and the receiver's message, say what
+    came of it."""
+    one, two = pair(start_broker, "* create compute; * read compute")
+    entry, message = ask(one, create("host-1"))
+    assert (entry["state"], entry["result"]) == ("executed", {"location": "/compute/host-1"})
+    assert (message["state"], message["result"]) == ("executed", {"location": "/compute/host-1"})
+    assert two.get("/compute/host-1")["attributes"] == {"compute": {"cores": 4}}
+    entry, message = ask(one, {"operation": "read", "target": "/compute/host-1"})
+    assert message["result"]["attributes"]["compute"]["cores"] == 4
+    received = two.get("/cmbs/message/?attribute=cmbs.message.state&value=received")["X-OCCI-Location"]
+    assert len(received) == 2
+    assert two.attributes(received[0].removeprefix(two.url), "message")["result"] == {"location": "/compute/host-1"}
+
+
+def test_what_is_not_allowed_is_refused(start_broker: Start) -> None:
+    """Nothing is executed but what a rule allows to this sender; the refusal is in the ledger and does not tell what is there;
+    content that is no operation, or is not executable, is just delivered."""
+    one, two = pair(start_broker, f"{'0' * 8} create compute; * read compute")
+    for operation in (
+        create("host-1"),
+        {"operation": "delete", "target": f"/cmbs/member/{two.member}"},
+        {"operation": "read", "target": "/cmbs/member/nobody"},
+        {"operation": "no such handler"},
+    ):
+        entry, message = ask(one, operation)
+        assert (entry["state"], message["state"]) == ("failed", "failed")
+        assert entry["reason"].startswith("forbidden: ")
+        assert message["result"]["error"]["code"] == "forbidden"
+    assert two.get("/compute/") == {"X-OCCI-Location": []}
+    assert two.member in two.known()
+    for content, flags in (("operation", {}), ({"operation": 5}, {}), (create("host-1"), {"executable": "false"})):
+        entry, message = ask(one, content, **flags)
+        assert (entry["state"], message["state"]) == ("delivered", "delivered")
+
+
+def test_an_error_of_the_operation_is_the_outcome(start_broker: Start) -> None:
+    """What the operation is refused with at the receiver comes back as it is."""
+    one, _ = pair(start_broker, "* * compute")
+    entry, message = ask(one, {"operation": "read", "target": "/compute/nobody"})
+    assert (entry["state"], entry["error"]["code"]) == ("failed", "unknown-entity")
+    assert message["result"]["error"]["location"] == "/compute/nobody"
+    entry, _ = ask(one, {**create("host-1"), "attributes": {"compute.cores": "many"}})
+    assert entry["error"]["attribute"] == "compute.cores"
+
+
+def test_operations_of_a_sender_are_done_in_order(start_broker: Start) -> None:
+    """Create, update and delete of one entity, sent without waiting, are executed in that order, many times."""
+    one, two = pair(start_broker, "* * compute")
+    paths = []
+    for number in range(12):
+        update = {"operation": "update", "target": "/compute/x", "attributes": {"compute.cores": number}}
+        for operation in (create("x"), update, {"operation": "delete", "target": "/compute/x"}):
+            paths.append(one.message("l2", operation))
+            one.ok("POST", f"{paths[-1]}?action=send_l2", {})
+    wait_until(
+        lambda: all(one.attributes(path, "message")["state"] != "sending" for path in paths), 30, "all are settled"
+    )
+    assert {one.attributes(path, "message")["state"] for path in paths} == {"executed"}
+    assert two.get("/compute/") == {"X-OCCI-Location": []}
+
+
+def test_l1_returns_handshake_and_outcome(start_broker: Start) -> None:
+    """The result of L1 is the receiver's introduction, as ever, and beside it the outcome."""
+    one, two = pair(start_broker, "* create compute")
+    path = one.message("l1", create("host-1"), l1_socket_receiver_member=two.socket("l1"))
+    assert one.send(path, "l1")["state"] == "executed"
+    result = one.attributes(path, "message")["result"]
+    assert result["member_description"]["id"] == two.member
+    assert result["outcome"] == {"result": {"location": "/compute/host-1"}}
+
+
+def test_handlers(start_broker: Start) -> None:
+    """A handler gets the operation and its sender, and returns JSON; one that raises, crashes, hangs or returns nonsense is an
+    error in the sender's ledger, and the broker goes on."""
+    one, two = pair(start_broker, "* *", *HANDLERS)
+    engine = two.pid("engine")
+    entry, message = ask(one, {"operation": "echo", "target": "/rack/7", "attributes": {"slot": 3}})
+    assert message["result"] == {
+        "target": "/rack/7", "attributes": {"slot": 3}, "sender": one.member, "layer": "l2",
+    }  # fmt: skip
+    for name, words in (
+        ("raise", "raised ValueError: the disk is full of eels"),
+        ("crash", "ended its process"),
+        ("sleep", "did not return within 0.5 s, and was killed"),
+        ("odd", "raised"),
+    ):
+        entry, _ = ask(one, {"operation": name}, wait=20)
+        assert (entry["state"], entry["error"]["code"]) == ("failed", "handler-failed")
+        assert words in entry["reason"]
+    entry, _ = ask(one, {"operation": "echo"})
+    assert entry["state"] == "executed"
+    assert two.pid("engine") == engine
+
+
+def test_a_slow_handler_holds_up_nobody(start_broker: Start, tmp_path: Path) -> None:
+    """While a handler runs, other messages of the same sender are delivered and executed."""
+    one, _ = pair(start_broker, "* *", *HANDLERS)
+    file = tmp_path / "slow"
+    slow = one.message("l2", {"operation": "linger", "target": str(file)})
+    one.ok("POST", f"{slow}?action=send_l2", {})
+    wait_until(file.exists, what="the handler runs")
+    entry = one.attributes(slow, "message")["deliveries"][0]
+    assert (entry["state"], one.attributes(slow, "message")["state"]) == ("delivered", "sending")
+    assert ask(one, create("host-1"))[0]["state"] == "executed"
+    assert ask(one, "text")[0]["state"] == "delivered"
+    file.with_suffix(".go").touch()
+    wait_until(lambda: one.attributes(slow, "message")["state"] == "executed", what="the slow one is done")
+
+
+def test_an_outcome_that_never_comes(start_broker: Start, tmp_path: Path) -> None:
+    """At the deadline a recipient that still executes is settled as delivered, and the ledger says what is missing."""
+    one, _ = pair(start_broker, "* *", *HANDLERS)
+    file = tmp_path / "slow"
+    entry, message = ask(one, {"operation": "linger", "target": str(file)}, deadline=1.5)
+    assert (entry["state"], message["state"]) == ("delivered", "delivered")
+    assert "no outcome" in entry["reason"]
+    file.with_suffix(".go").touch()
+
+
+def test_execute_runs_the_same_here(start_broker: Start) -> None:
+    """?action=execute performs a stored message's operation, or calls its handler, for a client of this broker, whatever allow
+    says to others."""
+    one = start_broker(*FAST, *HANDLERS)
+    path = one.message("l2", {"operation": "echo", "target": "/x"})
+    assert one.ok("POST", f"{path}?action=execute", {})["result"]["target"] == "/x"
+    assert one.attributes(path, "message")["result"]["target"] == "/x"
+    refusal(one.request("POST", f"{one.message('l2', {'operation': 'crash'})}?action=execute"), 502, "handler-failed")
+    refusal(
+        one.request("POST", f"{one.message('l2', {'operation': 'fly'})}?action=execute"), 400, "invalid-request", "fly"
+    )
+    no = one.message("l2", {"operation": "echo"}, executable="false")
+    refusal(one.request("POST", f"{no}?action=execute"), 409, "not-executable")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sigkill_between_acceptance_and_outcome(start_broker: Start, seed: int) -> None:
+    """Whenever the receiver's or the sender's engine is killed, every operation has its effect once, and its outcome is told:
+    a create that were run twice would end as duplicate-id."""
+    chance = random.Random(seed)
+    one, two = pair(start_broker, "* create compute")
+    paths = [one.message("l2", create(f"host-{number}")) for number in range(20)]
+    for path in paths:
+        one.ok("POST", f"{path}?action=send_l2", {})
+    time.sleep(chance.random() * 0.2)  # not a wait for anything: the moment of the kill
+    for broker in chance.sample([one, two], 1 + seed % 2):
+        os.kill(broker.pid("engine"), signal.SIGKILL)
+    wait_until(
+        lambda: all(one.attributes(path, "message")["state"] == "executed" for path in paths), 60, f"seed {seed}"
+    )
+    for number, path in enumerate(paths):
+        assert one.attributes(path, "message")["result"] == {"location": f"/compute/host-{number}"}
+    assert len(two.get("/compute/")["X-OCCI-Location"]) == 20
+
+
+@pytest.mark.parametrize(("name", "state", "runs"), [("linger-again", "executed", 2), ("linger", "failed", 1)])
+def test_a_handler_that_was_interrupted(start_broker: Start, tmp_path: Path, name: str, state: str, runs: int) -> None:
+    """After a kill an idempotent handler is called again; another one is not, and the ledger says so. Its process has ended
+    with the engine."""
+    one, two = pair(start_broker, "* *", *HANDLERS)
+    file = tmp_path / "runs"
+
+    def lines() -> int:
+        return len(file.read_text().splitlines()) if file.exists() else 0
+
+    path = one.message("l2", {"operation": name, "target": str(file)})
+    one.ok("POST", f"{path}?action=send_l2", {})
+    wait_until(lines, what="the handler runs")
+    os.kill(two.pid("engine"), signal.SIGKILL)
+    if runs == 2:
+        wait_until(lambda: lines() == runs, 20, "it is called again")
+        file.with_suffix(".go").touch()
+    wait_until(lambda: one.attributes(path, "message")["state"] == state, 30, "the end")
+    assert lines() == runs
+    if state == "failed":
+        assert "interrupted" in one.attributes(path, "message")["deliveries"][0]["reason"]
