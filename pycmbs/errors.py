@@ -25,6 +25,8 @@
     │   ├── NotSendable           the message may not be sent as it is
     │   ├── NotExecutable         the message may not be executed
     │   └── SocketUnavailable     a socket that cannot be bound
+    ├── PreconditionFailed        what the request says it knows of the entity is not so any more
+    ├── UnsupportedVersion        a version of OCCI that is newer than this broker
     ├── MethodNotAllowed          the path is there, the method is not
     ├── NotAcceptable             no rendering the client accepts
     ├── UnsupportedMediaType      no rendering can read this body
@@ -201,6 +203,18 @@ class SocketUnavailable(Conflict):
     """A socket that cannot be bound."""
 
     code = "socket-unavailable"
+
+
+class PreconditionFailed(CmbsError):
+    """What the request says it knows of the entity is not so any more."""
+
+    code = "precondition-failed"
+
+
+class UnsupportedVersion(CmbsError):
+    """A version of OCCI that is newer than this broker."""
+
+    code = "unsupported-version"
 
 
 class MethodNotAllowed(CmbsError):

@@ -254,7 +254,9 @@ def raw(broker: Broker, *parts: bytes, half_close: bool = False, seconds: float 
 
 
 def head(method: str, path: str, *headers: str) -> bytes:
-    """The head of a request; the connection ends with its answer."""
+    """The head of a request; the connection ends with its answer, which is JSON unless the headers ask for another."""
+    if not any(one.lower().startswith("accept:") for one in headers):
+        headers = (*headers, f"Accept: {JSON['Accept']}")
     lines = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", *headers]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pycmbs import codec
+from pycmbs.depth import deeper
 from pycmbs.errors import InvalidAttribute, InvalidCategory
 from pycmbs.occi import naming
 from pycmbs.occi.pattern import check_schema, checked_pattern, enumeration, search, shown
@@ -13,8 +16,41 @@ from pycmbs.occi.pattern import check_schema, checked_pattern, enumeration, sear
 TYPES = ("string", "number", "boolean", "array", "object", "any")
 """The types of GFD.226 4.3, and ``any`` (ours): any JSON value."""
 
+MOST_DEPTH = 100
+"""How deep a value may nest. The encoder stops at 254: what is accepted must also be answerable."""
+
 _SYNONYMS = {"list": "array", "hash": "object", "integer": "number", "float": "number", "enum": "string"}
 _FLAG = frozenset({"true", "false"})
+
+
+_WORD = re.compile(r"[A-Za-z0-9._:/*>@+-]+")
+
+
+def words_in(text: str) -> list[str] | None:
+    """The items of ``[one, two]``: an array of plain words as text has it, without the quotes of JSON."""
+    if len(text) < 3 or text[0] != "[" or text[-1] != "]":
+        return None
+    words = [word.strip() for word in text[1:-1].split(",")]
+    return words if all(map(_WORD.fullmatch, words)) else None
+
+
+class Quoted(str):
+    """A string of a rendering that has strings, numbers and booleans only (GFD.229 5.4): for an attribute of another type it
+    holds JSON."""
+
+    __slots__ = ()
+
+    def meant(self, type: str) -> Any:
+        """The value it stands for in an attribute of this type. What is no such JSON is the string itself."""
+        if type not in ("array", "object", "any"):
+            return str(self)
+        try:
+            value = codec.loads(self.encode())
+        except codec.DecodeError:
+            return (words_in(self) if type == "array" else None) or str(self)
+        if isinstance(value, bool | int | float) or deeper(value, MOST_DEPTH, self.encode()):
+            return str(self)  # numbers and booleans have a form of their own
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +80,7 @@ class AttributeDefinition:
         ``"True"``, ``"true"`` and ``true`` mean the same to a flag, whether it is declared a boolean or a string of
         ``true|false``; the empty string means "nothing" to an array or object, as 2012's samples have it.
         """
-        value = self._typed(value)
+        value = self._typed(value.meant(self.type) if isinstance(value, Quoted) else value)
         if value == "" and self.type == "object":
             return value
         self._check_bounds(value)

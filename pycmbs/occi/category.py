@@ -67,12 +67,15 @@ class Mixin(Category):
 
 ENTITY = Kind(scheme=CORE, term="entity", title="Entity", parent="")
 RESOURCE = Kind(scheme=CORE, term="resource", title="Resource", parent=ENTITY.identifier, location="/resource/")
-_ENDS = ("source", "source.kind", "target", "target.kind")
+_ENDS = {"source": True, "source.kind": False, "target": True, "target.kind": False}
 LINK = Kind(
     scheme=CORE,
     term="link",
     title="Link",
-    attributes={f"occi.core.{end}": AttributeDefinition(f"occi.core.{end}") for end in _ENDS},
+    attributes={
+        f"occi.core.{end}": AttributeDefinition(f"occi.core.{end}", mutable=False, required=required)
+        for end, required in _ENDS.items()
+    },
     parent=ENTITY.identifier,
     location="/link/",
 )
@@ -185,8 +188,10 @@ def covers(registered: Category, posted: Category) -> bool:
 
 
 def _same_shape(registered: AttributeDefinition, posted: AttributeDefinition) -> bool:
-    """Patterns and defaults may differ in writing (2012's contradict their own samples); an enumeration may not grow."""
-    if registered.type not in (posted.type, "any"):
+    """``any`` says nothing of the type, as a text rendering does.
+
+    Patterns and defaults may differ in writing (2012's contradict their own samples); an enumeration may not grow."""
+    if registered.type != posted.type and "any" not in (registered.type, posted.type):
         return False
     if (registered.mutable, registered.required) != (posted.mutable, posted.required):
         return False

@@ -10,9 +10,9 @@ from typing import Any
 class Entity:
     """A resource or a link.
 
-    ``path`` is where it is read, always starting with '/'. ``attributes`` has full dotted names. ``links`` are the inline
-    links as they were given. ``private`` is the broker's own record on it and is never rendered. ``revision`` is the
-    store's, empty while it is not stored.
+    ``path`` is where it is read, always starting with '/'. ``attributes`` has full dotted names. ``links`` are the links that
+    start here, on an entity as it is shown: they are entities of their own, and not stored with it. ``private`` is the broker's
+    own record on it and is never rendered. ``revision`` is the store's, empty while it is not stored.
     """
 
     id: str
@@ -22,7 +22,7 @@ class Entity:
     attributes: dict[str, Any] = field(default_factory=dict)
     title: str = ""
     summary: str = ""
-    links: list[dict[str, Any]] = field(default_factory=list)
+    links: list[Entity] = field(default_factory=list)
     private: dict[str, Any] = field(default_factory=dict)
     revision: str = ""
     number: int = 0
@@ -39,7 +39,8 @@ class Entity:
 class Draft:
     """An entity as a client describes it: what is None was not given.
 
-    ``attributes`` is as sent, nested or flat: which it is can only be told with the entity's definitions at hand.
+    ``attributes`` is as sent, nested or flat: which it is can only be told with the entity's definitions at hand. Those of OCCI
+    Core are flat always. ``links`` are the inline links (GFD.226 4.2), whose source is this entity.
     """
 
     kind: str | None = None
@@ -48,7 +49,7 @@ class Draft:
     attributes: dict[str, Any] | None = None
     title: str | None = None
     summary: str | None = None
-    links: list[dict[str, Any]] | None = None
+    links: list[Draft] | None = None
 
 
 @dataclass(frozen=True, slots=True)

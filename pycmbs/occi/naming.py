@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote, urlsplit
 
 import uuid_utils
 
@@ -85,9 +86,12 @@ def new_id() -> str:
 
 
 def bare_id(text: object) -> str:
-    """An entity's id without ``urn:uuid:``. Raises InvalidRequest for what cannot be the last segment of a path."""
+    """An entity's id without ``urn:uuid:``, or as the end of a URL. Raises InvalidRequest for what cannot be the last segment
+    of a path."""
     if isinstance(text, str):
         bare = text.removeprefix("urn:uuid:")
+        if "://" in bare:
+            bare = bare.rpartition("/")[2]
         if _ID.fullmatch(bare) and bare not in (".", ".."):
             return bare
     raise InvalidRequest(
@@ -103,3 +107,11 @@ def check_path(path: str) -> str:
     if any(folder in ("", ".", "..") for folder in folders) or (path + "/").startswith(_RESERVED):
         raise InvalidRequest(f"there can be no entity at {path[:200]}", field="location")
     return bare_id(last)
+
+
+def local_path(url: str) -> str:
+    """The path of an entity or a location from its URL or path as a client sent it. Raises InvalidRequest."""
+    try:
+        return unquote(urlsplit(url).path) if "://" in url else unquote(url)
+    except ValueError as exc:
+        raise InvalidRequest(f"{url[:200]!r} is not a URL") from exc

@@ -33,6 +33,8 @@ def key_value(value: Any) -> str | None:
 
 def _keys(entity: Entity) -> dict[str, tuple[str, ...]]:
     keys: dict[str, tuple[str, ...]] = {"kind": (entity.kind,), "id": (entity.id,)}
+    if "folders" in entity.private:  # it is not below its kind's location
+        keys["folder"] = tuple(entity.private["folders"])
     if entity.mixins:
         keys["mixin"] = tuple(entity.mixins)
     for name, value in {**entity.attributes, "occi.core.title": entity.title}.items():
@@ -53,7 +55,6 @@ def entity_write(entity: Entity, *, revision: str | None) -> Write:
         "attributes": entity.attributes,
         "title": entity.title,
         "summary": entity.summary,
-        "links": entity.links,
         "private": entity.private,
     }
     return Write(document_id(entity.path), ENTITY, body, _keys(entity), revision)
@@ -75,7 +76,6 @@ def entity_from(document: Document) -> Entity:
         attributes=dict(body["attributes"]),
         title=body["title"],
         summary=body["summary"],
-        links=list(body["links"]),
         private=dict(body["private"]),
         revision=document.revision,
         number=document.number,

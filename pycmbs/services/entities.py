@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TypeVar
 
 from pycmbs.backends.base import Backend, Report
@@ -18,6 +19,7 @@ from pycmbs.occi import naming
 from pycmbs.occi.category import Action, Kind
 from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.registry import Registry
+from pycmbs.occi.schema import Schema
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import (
     ENTITY,
@@ -26,12 +28,22 @@ from pycmbs.services.documents import (
     entity_from,
     entity_write,
 )
-from pycmbs.services.selection import EVERYTHING, Plan, Selection, collection, collections_hint, plans
+from pycmbs.services.finding import Finder
+from pycmbs.services.links import Links
+from pycmbs.services.making import changed, inline_link, made, with_mixin
+from pycmbs.services.paging import Window
+from pycmbs.services.preconditions import ALWAYS, Precondition
+from pycmbs.services.selection import (
+    EVERYTHING,
+    Selection,
+    collection,
+    collections_hint,
+)
 from pycmbs.store.base import Query, Store, Write
 
-_FIRST_PAGE, _PAGE = 100, 1000
-"""A first page is small, and read at once; more is read in pages that the store may read in the background."""
 _TRIES = 20
+_TOGETHER = 1000
+"""How many entities of a collection are deleted with one commit."""
 
 T = TypeVar("T")
 
@@ -42,17 +54,26 @@ class EntityService:
     def __init__(self, store: Store, categories: CategoryService) -> None:
         self._store = store
         self._categories = categories
+        self._links = Links(store)
+        self._finder = Finder(store, categories)
 
     # Reading
 
     def get(self, path: str) -> Entity:
         """The entity at a path as it is shown. Raises UnknownEntity."""
         self._categories.registry()
-        entity = self.stored(path)
+        return self.shown(self.stored(path))
+
+    def shown(self, entity: Entity) -> Entity:
+        """The stored entity as it is shown: with what its backend adds, and its links."""
         shown = self._backend(entity).retrieve(entity)
+        links = self._links.starting_at(entity.path)
+        return replace(shown, attributes=self.schema(entity).known(shown.attributes), links=links)
+
+    def schema(self, entity: Entity) -> Schema:
+        """The definitions of its attributes."""
         registry = self._categories.snapshot
-        attributes = registry.schema(registry.kind(entity.kind), entity.mixins).known(shown.attributes)
-        return replace(shown, attributes=attributes)
+        return registry.schema(registry.kind(entity.kind), entity.mixins)
 
     def stored(self, path: str) -> Entity:
         """The entity at a path as it is stored. Raises UnknownEntity."""
@@ -90,92 +111,83 @@ class EntityService:
 
         Raises UnknownLocation, UnknownCategory, InvalidAttribute (a filter on what no entity there can have).
         """
-        return [entity.path for entity in self._iterate(location, selection)]
+        return [entity.path for entity in self._finder.iterate(location, selection)]
 
-    def _iterate(self, location: str, selection: Selection) -> Iterator[Entity]:
-        alternatives = plans(self._categories.registry(), location, selection)
-        if len(alternatives) == 1:
-            yield from self._pages(alternatives[0])
-        else:
-            merged = {entity.path: entity for plan in alternatives for entity in self._pages(plan)}
-            yield from sorted(merged.values(), key=lambda entity: entity.number)
-
-    def _pages(self, plan: Plan) -> Iterator[Entity]:
-        after, limit = 0, _FIRST_PAGE
-        while documents := self._store.find(replace(plan.query, after=after, limit=limit)):
-            yield from (entity for entity in map(entity_from, documents) if plan.holds(entity))
-            if len(documents) < limit:
-                return
-            after, limit = documents[-1].number, _PAGE
+    def listed(self, location: str, selection: Selection = EVERYTHING, window: Window | None = None) -> list[Entity]:
+        """The entities of a collection as stored, in order of creation: all, or one page of them. Raises what
+        :meth:`find` does."""
+        return self._finder.listed(location, selection, window)
 
     # Creating
 
     def create(self, location: str, drafts: Sequence[Draft]) -> list[Entity]:
-        """Make entities of the kind at ``location``, all or none. Raises DuplicateId, UnknownLocation, InvalidRequest."""
+        """Make entities of the kind at ``location``, or at ``/`` of any, all or none; with them their inline links.
+
+        Raises DuplicateId, UnknownLocation, InvalidRequest.
+        """
         registry = self._categories.registry()
         kind = collection(registry, location)
-        if not isinstance(kind, Kind):
+        if location != "/" and not isinstance(kind, Kind):
             raise InvalidRequest(
                 f"{location} is no kind's location", hint="POST entities to the location of their kind."
             )
-        entities = self._retried(location, lambda: self._created(registry, kind, drafts))
+        own = kind if isinstance(kind, Kind) else None
+
+        def attempt() -> list[Entity]:
+            entities = [made(registry, draft, own) for draft in drafts]
+            self._write_new(registry, entities, drafts)
+            return entities
+
+        entities = self._retried(location, attempt)
         for entity in entities:
             self._backend(entity).updated(entity)
         return entities
 
-    def _created(self, registry: Registry, kind: Kind, drafts: Sequence[Draft]) -> list[Entity]:
-        entities = [self._new(registry, draft, kind, None) for draft in drafts]
+    def _write_new(self, registry: Registry, entities: Sequence[Entity], drafts: Sequence[Draft]) -> None:
+        links = [
+            inline_link(registry, link, entity)
+            for entity, draft in zip(entities, drafts, strict=True)
+            for link in draft.links or ()
+        ]
+        new = [*links, *entities]
+        self._store_new(new, self._new_writes(registry, new))
+
+    def _new_writes(self, registry: Registry, new: Sequence[Entity], along: Sequence[Write] = ()) -> list[Write]:
+        together = {entity.path: entity for entity in new}
         writes: list[Write] = []
-        for entity in entities:
+        for entity in new:
+            self._links.complete(registry, entity, together)
             writes += self._backend(entity).create(entity)
             writes.append(entity_write(entity, revision=None))
+        return [*self._links.sources(new, [*writes, *along]), *writes, *along]
+
+    def _store_new(self, new: Sequence[Entity], writes: Sequence[Write]) -> None:
         ids = [write.id for write in writes]
+        paths = {entity.path for entity in new}
         if len(set(ids)) < len(ids):
             twice = _plain(next(one for one in ids if ids.count(one) > 1))
-            if twice not in {entity.path for entity in entities}:
+            if twice not in paths:
                 raise Conflict("the request makes two entities of which there can be one", hint="Make one of them.")
             raise DuplicateId(f"the request describes {twice} twice", id=twice)
         try:
-            self._store.write(writes)
+            stored = {one.id: one.revision for one in self._store.write(writes)}
         except RevisionConflict as exc:
             path = _plain(str(exc.data.get("id", "")))
-            if path not in {entity.path for entity in entities}:
-                raise  # what a backend wrote along was changed meanwhile: the same again may pass
+            if path not in paths:
+                raise  # what was written along was changed meanwhile: the same again may pass
             raise DuplicateId(
                 f"{path} exists already", hint="PUT replaces it, POST to its own URL changes it.", id=path
             ) from exc
-        return entities
-
-    def _new(self, registry: Registry, draft: Draft, kind: Kind | None, path: str | None) -> Entity:
-        if draft.kind is None and kind is None:
-            raise InvalidRequest("the entity does not say its kind", hint='Add "kind".', field="kind")
-        own = registry.instantiable(draft.kind if draft.kind is not None else kind.identifier if kind else "")
-        if kind is not None and own.identifier != kind.identifier:
-            raise InvalidRequest(
-                f"{kind.location} is for {kind.identifier}, not for {own.identifier}",
-                hint=f"POST it to {own.location}.",
-                kind=own.identifier,
-            )
-        mixins = draft.mixins or ()
-        registry.check_applies(own, mixins)
-        id = draft.id if draft.id is not None else path.rpartition("/")[2] if path else naming.new_id()
-        return Entity(
-            id=id,
-            kind=own.identifier,
-            path=path or own.location + id,
-            mixins=mixins,
-            attributes=registry.schema(own, mixins).created(draft.attributes or {}),
-            title=draft.title or "",
-            summary=draft.summary or "",
-            links=draft.links or [],
-        )
+        for entity in new:
+            entity.revision = stored[document_id(entity.path)]
 
     # Changing
 
-    def put(self, path: str, draft: Draft) -> tuple[Entity, bool]:
-        """Make the entity at ``path``, or replace it there. Returns it, and whether it is new.
+    def put(self, path: str, draft: Draft, precondition: Precondition = ALWAYS) -> tuple[Entity, bool]:
+        """Make the entity at ``path``, or replace it there; its links stay attached (GFD.185 3.4.3). Returns it, and whether
+        it is new.
 
-        Raises InvalidRequest, ImmutableAttribute, UnknownLocation.
+        Raises InvalidRequest, ImmutableAttribute, UnknownLocation, PreconditionFailed.
         """
         id = naming.check_path(path)
         if draft.id not in (None, id):
@@ -183,53 +195,58 @@ class EntityService:
 
         def attempt() -> tuple[Entity, bool]:
             document = self._store.get(document_id(path))
+            precondition.check(path, document.revision if document else None)
             if document is not None:
                 return self._replaced(entity_from(document), draft, whole=True), False
             registry = self._categories.registry()
             folder = registry.at(path[: path.rfind("/") + 1])
-            entity = self._new(registry, draft, folder if isinstance(folder, Kind) else None, path)
-            writes = [*self._backend(entity).create(entity), entity_write(entity, revision=None)]
-            (*_, stored) = self._store.write(writes)
-            entity.revision = stored.revision
+            entity = made(registry, draft, folder if isinstance(folder, Kind) else None, path)
+            try:
+                self._write_new(registry, [entity], [draft])
+            except DuplicateId as exc:
+                if exc.data.get("id") != path:
+                    raise  # one of its links
+                raise RevisionConflict(exc.message) from exc  # somebody else just made it: replace that
             return entity, True
 
         entity, new = self._retried(path, attempt)
         self._backend(entity).updated(entity)
-        return self._backend(entity).retrieve(entity), new
+        return self.shown(entity), new
 
-    def update(self, path: str, draft: Draft) -> Entity:
-        """Change what the draft gives and leave the rest. Raises UnknownEntity, InvalidRequest, ImmutableAttribute."""
-        entity = self._retried(path, lambda: self._replaced(self.stored(path), draft, whole=False))
+    def update(self, path: str, draft: Draft, precondition: Precondition = ALWAYS) -> Entity:
+        """Change what the draft gives and leave the rest; links that it gives are added.
+
+        Raises UnknownEntity, InvalidRequest, ImmutableAttribute, PreconditionFailed.
+        """
+
+        def attempt() -> Entity:
+            current = self._expected(path, precondition)
+            return self._replaced(current, draft, whole=False)
+
+        entity = self._retried(path, attempt)
         self._backend(entity).updated(entity)
-        return self._backend(entity).retrieve(entity)
+        return self.shown(entity)
+
+    def _expected(self, path: str, precondition: Precondition) -> Entity:
+        entity = self.stored(path)
+        precondition.check(path, entity.revision)
+        return entity
 
     def _replaced(self, current: Entity, draft: Draft, *, whole: bool) -> Entity:
-        if draft.kind not in (None, current.kind):
-            raise InvalidRequest(f"{current.path} is a {current.kind}: its kind cannot change", field="kind")
-        if draft.id not in (None, current.id):
-            raise InvalidRequest(f"the id of {current.path} is {current.id!r} and cannot change", field="id")
         registry = self._categories.registry()
-        kind = registry.kind(current.kind)
-        entity = current.copy()
-        if draft.mixins is not None or whole:
-            entity.mixins = draft.mixins or ()
-            registry.check_applies(kind, entity.mixins)
         shown = self._backend(current).retrieve(current).attributes
-        entity.attributes = registry.schema(kind, entity.mixins).changed(
-            current.attributes,
-            draft.attributes or {},
-            replace=whole,
-            shown=shown,
-            fresh=registry.brought_by(set(entity.mixins) - set(current.mixins)),
-        )
-        for name in ("title", "summary", "links"):
-            value = getattr(draft, name)
-            if value is not None:
-                setattr(entity, name, value)
-            elif whole and name != "links":  # links stay attached: GFD.185 3.4.3
-                setattr(entity, name, "")
-        writes = [*self._backend(entity).update(current, entity), entity_write(entity, revision=current.revision)]
-        (*_, stored) = self._store.write(writes)
+        entity = changed(registry, current, draft, whole=whole, shown=shown)
+        writes = [*self._backend(entity).update(current, entity)]
+        own = entity_write(entity, revision=current.revision)
+        links = [] if whole else [inline_link(registry, link, entity) for link in draft.links or ()]
+        known = {link.path for link in self._links.starting_at(entity.path)} if links else set()
+        added = [link for link in links if link.path not in known]
+        if added:
+            writes = self._new_writes(registry, added, [*writes, own])
+            self._store_new([*added, entity], writes)
+            return entity
+        writes += self._links.sources([entity], [])
+        (*_, stored) = self._store.write([*writes, own])
         entity.revision = stored.revision
         return entity
 
@@ -254,72 +271,106 @@ class EntityService:
                 continue
         raise Conflict(f"others keep changing {path}", hint="Try again.", location=path)
 
-    def associate(self, mixin: str, paths: Sequence[str], *, member: bool = True) -> None:
-        """Give a mixin to existing entities, or, with ``member`` false, take it from them (GFD.223 5.5.3, 5.5.5).
+    def associate(self, mixin: str, paths: Sequence[str], *, member: bool = True) -> list[Entity]:
+        """Give a mixin to existing entities, or, with ``member`` false, take it from them (GFD.223 5.5.3, 5.5.5); all or none.
+        Returns them.
+
+        Raises UnknownEntity, InvalidRequest.
+        """
+        registry = self._categories.registry()
+        return self._retried(mixin, lambda: self._membership(registry, mixin, dict.fromkeys(paths, member)))
+
+    def assign(self, mixin: str, paths: Sequence[str]) -> list[Entity]:
+        """Have exactly these entities, and no others, have a mixin (GFD.223 5.5.4); all or none. Returns them.
 
         Raises UnknownEntity, InvalidRequest.
         """
         registry = self._categories.registry()
 
-        def attempt() -> None:
-            writes: list[Write] = []
-            for path in dict.fromkeys(paths):
-                current = self.stored(path)
-                if member == (mixin in current.mixins):
-                    continue
-                entity, kind = current.copy(), registry.kind(current.kind)
-                rest = tuple(one for one in current.mixins if one != mixin)
-                entity.mixins = (*rest, mixin) if member else rest
-                registry.check_applies(kind, entity.mixins)
-                entity.attributes = registry.schema(kind, entity.mixins).changed(
-                    current.attributes, {}, replace=False, fresh=registry.brought_by([mixin])
-                )
-                writes += [
-                    *self._backend(entity).update(current, entity),
-                    entity_write(entity, revision=entity.revision),
-                ]
-            if writes:
-                self._store.write(writes)
+        def attempt() -> list[Entity]:
+            there = [entity_from(one) for one in self._store.find(Query(ENTITY, {"mixin": mixin}))]
+            leaving = {entity.path: False for entity in there}
+            found = self._membership(registry, mixin, {**leaving, **dict.fromkeys(paths, True)})
+            return [entity for entity in found if mixin in entity.mixins]
 
-        self._retried(mixin, attempt)
+        return self._retried(mixin, attempt)
+
+    def _membership(self, registry: Registry, mixin: str, wanted: dict[str, bool]) -> list[Entity]:
+        found, changes = [], []
+        writes: list[Write] = []
+        for path, member in wanted.items():
+            current = self.stored(path)
+            entity = with_mixin(registry, current, mixin, member=member)
+            found.append(entity or current)
+            if entity is not None:
+                changes.append(entity)
+                writes += self._backend(entity).update(current, entity)
+                writes.append(entity_write(entity, revision=entity.revision))
+        if writes:
+            self._store.write([*self._links.sources(changes, writes), *writes])
+        return found
 
     # Deleting
 
-    def delete(self, path: str) -> None:
-        """Delete one entity. Raises UnknownEntity."""
+    def delete(self, path: str, precondition: Precondition = ALWAYS) -> None:
+        """Delete one entity, and the links that start or end at it. Raises UnknownEntity, PreconditionFailed."""
         self._categories.registry()
 
-        def attempt() -> Entity:
-            entity = self.stored(path)
-            self._store.write([*self._backend(entity).delete(entity), entity_delete(entity)])
-            return entity
+        def attempt() -> list[Entity]:
+            return self._write_deletion([self._expected(path, precondition)])
 
-        entity = self._retried(path, attempt)
-        self._backend(entity).deleted(entity)
+        for entity in self._retried(path, attempt):
+            self._backend(entity).deleted(entity)
+
+    def _write_deletion(self, entities: Sequence[Entity]) -> list[Entity]:
+        going = {entity.path: entity for entity in entities}
+        around = [(self._links.starting_at(one.path), self._links.ending_at(one.path)) for one in entities]
+        links = {link.path: link for link in chain(*chain(*around)) if link.path not in going}
+        writes: list[Write] = []
+        for entity in (*links.values(), *entities):
+            writes += self._backend(entity).delete(entity)
+            writes.append(entity_delete(entity))
+        gone = [*links.values(), *entities]
+        self._store.write([*self._links.sources(gone, writes), *writes])
+        return gone
 
     def delete_all(self, location: str, selection: Selection = EVERYTHING) -> int:
-        """Delete the entities of a collection; returns how many. One that somebody else deleted meanwhile is fine."""
+        """Delete the entities of a collection, all or none up to 1000, more in steps of as many; returns how many. One that
+        somebody else deleted meanwhile is fine."""
+        paths = [entity.path for entity in self._finder.iterate(location, selection)]
         deleted = 0
-        for entity in list(self._iterate(location, selection)):
-            try:
-                self.delete(entity.path)
-            except UnknownEntity:
-                continue
-            deleted += 1
+        for first in range(0, len(paths), _TOGETHER):
+
+            def attempt(some: Sequence[str] = paths[first : first + _TOGETHER]) -> tuple[int, list[Entity]]:
+                there = list(self.stored_many(some).values())
+                return len(there), self._write_deletion(there) if there else []
+
+            number, gone = self._retried(location, attempt)
+            for entity in gone:
+                self._backend(entity).deleted(entity)
+            deleted += number
         return deleted
 
     # Acting
 
-    def act(self, path: str, invocation: Invocation) -> Report:
-        """Perform an action on one entity. Raises UnknownEntity, InvalidRequest (it does not apply)."""
+    def act(self, path: str, invocation: Invocation, precondition: Precondition = ALWAYS) -> Report:
+        """Perform an action on one entity. Raises UnknownEntity, InvalidRequest (it does not apply), PreconditionFailed."""
         self._categories.registry()
-        entity = self.stored(path)
+        entity = self._expected(path, precondition)
         self._check_applies(entity, invocation)
         return self._backend(entity).act(entity, invocation)
 
+    def action(self, path: str, invocation: Invocation) -> str:
+        """The identifier of the action that was performed."""
+        if invocation.identifier:
+            return invocation.identifier
+        entity = self.stored_many([path]).get(path)
+        action = self.actions(entity).get(invocation.term) if entity else None
+        return action.identifier if action else invocation.term
+
     def act_all(self, location: str, invocation: Invocation, selection: Selection = EVERYTHING) -> dict[str, Report]:
         """Perform an action on every entity of a collection; it must apply to all of them. Returns the reports by path."""
-        entities = list(self._iterate(location, selection))
+        entities = list(self._finder.iterate(location, selection))
         for entity in entities:
             self._check_applies(entity, invocation)
         return {entity.path: self._backend(entity).act(entity, invocation) for entity in entities}

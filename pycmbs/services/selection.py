@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pycmbs.errors import UnknownCategory, UnknownLocation
@@ -34,6 +34,8 @@ class Plan:
     query: Query
     mixins: frozenset[str] = frozenset()
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    unbound: bool = False
+    """Whether nothing says that there is such a collection, unless it has an entity."""
 
     def holds(self, entity: Entity) -> bool:
         """Whether a candidate is one of the selected."""
@@ -47,9 +49,28 @@ def plans(registry: Registry, location: str, selection: Selection) -> list[Plan]
 
     Raises UnknownLocation, UnknownCategory, InvalidAttribute (a filter on what no entity there can have).
     """
-    category = collection(registry, location)
-    found = (_plan(registry, category, selection, draft) for draft in selection.drafts or (Draft(),))
+    scopes = _scopes(registry, location)
+    alternatives = selection.drafts or (Draft(),)
+    found = [_plan(registry, scope, selection, draft) for scope in scopes for draft in alternatives]
+    if not _is_bound(registry, location):
+        apart = [_plan(registry, None, selection, draft) for draft in alternatives]
+        found += [
+            replace(plan, query=replace(plan.query, equals={**plan.query.equals, "folder": location}), unbound=True)
+            for plan in apart
+            if plan is not None
+        ]
     return [plan for plan in found if plan is not None]
+
+
+def _is_bound(registry: Registry, location: str) -> bool:
+    return location == "/" or registry.at(location) is not None
+
+
+def _scopes(registry: Registry, location: str) -> list[Kind | Mixin | None]:
+    """What a location holds: its kind or mixin; of one that is bound to none, those below it (GFD.185 3.4.1)."""
+    if _is_bound(registry, location):
+        return [registry.at(location)]
+    return [one for one in registry if isinstance(one, Kind | Mixin) and one.location.startswith(location)]
 
 
 def collection(registry: Registry, location: str) -> Kind | Mixin | None:
@@ -58,12 +79,17 @@ def collection(registry: Registry, location: str) -> Kind | Mixin | None:
         return None
     category = registry.at(location)
     if category is None:
-        raise UnknownLocation(
-            f"nothing is bound to {location[:300]}",
-            hint=collections_hint(registry, location),
-            location=location[:300],
-        )
+        raise unknown_location(registry, location)
     return category
+
+
+def unknown_location(registry: Registry, location: str) -> UnknownLocation:
+    """What to say of a location where nothing is."""
+    return UnknownLocation(
+        f"nothing is bound to {location[:300]}",
+        hint=collections_hint(registry, location),
+        location=location[:300],
+    )
 
 
 def collections_hint(registry: Registry, path: str) -> str:

@@ -8,10 +8,12 @@ from typing import Any
 
 from webob import Request, Response
 
-from pycmbs.errors import CmbsError, MethodNotAllowed, Unavailable
+from pycmbs.errors import CmbsError, MethodNotAllowed, NotAcceptable, Unavailable, UnsupportedMediaType
+from pycmbs.occi.rendering.text import error_header
 from pycmbs.wsgi.errors import SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
-from pycmbs.wsgi.negotiation import DEFAULT, rendition
+from pycmbs.wsgi.manners import SMALL, compressed, request_id
+from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, default, rendition
 from pycmbs.wsgi.routes import Routes
 
 log = logging.getLogger(__name__)
@@ -32,26 +34,35 @@ class Application:
         """Answer a request."""
         request = Request(environ)
         exchange = Exchange(request, DEFAULT, max_body=self._max_body, base=self._base)
+        id = request_id(environ)
         try:
             response = self._respond(exchange)
         except CmbsError as exc:
             response = self._refused(exchange, exc)
         except Exception:
-            log.exception("%s %s failed", request.method, environ.get("PATH_INFO"))
+            log.exception("%s %s failed (request %s)", request.method, environ.get("PATH_INFO"), id)
             response = self._refused(exchange, _FAILED)
         response.headers["Server"] = SERVER
+        response.headers["X-Request-Id"] = id
+        if len(response.body) >= SMALL:
+            compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
         answer: Iterable[bytes] = response(environ, start_response)
         return answer
 
     def _respond(self, exchange: Exchange) -> Response:
-        exchange.rendition = rendition(exchange.request.environ.get("HTTP_ACCEPT"))
+        environ = exchange.request.environ
+        exchange.rendition = default(exchange.sent)
+        exchange.rendition = rendition(environ.get("HTTP_ACCEPT"), environ.get("HTTP_USER_AGENT", ""), exchange.sent)
         return self._routes.find(exchange.request.method, exchange.path)(exchange)
 
     def _refused(self, exchange: Exchange, error: CmbsError) -> Response:
         status = status_of(error)
         writer, pretty = exchange.rendition.writer, exchange.rendition.pretty
-        body = writer.error({"status": status, **error.to_dict()}, pretty=pretty)
-        response = exchange.answer(body, status)
+        document = {"status": status, **error.to_dict()}
+        response = exchange.answer(writer.error(document, pretty=pretty), status)
+        response.headers["X-OCCI-Error"] = error_header(document)
+        if isinstance(error, NotAcceptable | UnsupportedMediaType):
+            response.headers["Accept"] = ", ".join(WRITERS)
         if isinstance(error, Unavailable):
             response.headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, MethodNotAllowed):

@@ -1,15 +1,17 @@
-"""Collections: the locations of kinds and mixins, and ``/`` for everything (GFD.223 5.5)."""
+"""Collections: the locations of kinds and mixins, paths above them, and ``/`` for everything (GFD.223 5.5)."""
 
 from __future__ import annotations
 
 from webob import Response
 
-from pycmbs.errors import InvalidRequest
+from pycmbs.errors import InvalidRequest, MethodNotAllowed
 from pycmbs.occi.category import Mixin
+from pycmbs.occi.naming import local_path
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.entities import EntityService
 from pycmbs.services.selection import Selection
-from pycmbs.wsgi.exchange import Exchange, local_path
+from pycmbs.wsgi.exchange import Exchange
+from pycmbs.wsgi.shown import Shown
 
 
 class Collections:
@@ -18,43 +20,73 @@ class Collections:
     def __init__(self, entities: EntityService, categories: CategoryService) -> None:
         self._entities = entities
         self._categories = categories
+        self._shown = Shown(entities)
 
     def get(self, exchange: Exchange) -> Response:
-        """List the entities, all or those selected."""
+        """List the entities: all, those selected, or one page of either."""
         exchange.refuse_action()
-        return exchange.listing(self._entities.find(exchange.path, self._selection(exchange)))
+        found = self._entities.listed(exchange.path, self._selection(exchange), exchange.query.window)
+        return self._shown.several(exchange, found)
 
     def post(self, exchange: Exchange) -> Response:
         """Create entities; with ``?action=`` act on all; at a mixin's location give the mixin to entities."""
+        exchange.refuse_pages()
         if exchange.query.action is not None:
             invocation = exchange.reader.invocation(exchange.body, exchange.query.action)
             reports = self._entities.act_all(exchange.path, invocation, self._selection(exchange, body=False))
-            return exchange.report({exchange.url(path): report for path, report in reports.items()})
+            action = invocation.identifier or invocation.term
+            return exchange.report(action, {exchange.url(path): report for path, report in reports.items()})
         mixin = self._categories.registry().at(exchange.path)
         if isinstance(mixin, Mixin):
-            self._entities.associate(mixin.identifier, self._named(exchange))
-            return exchange.answer(b"")
-        created = self._entities.create(exchange.path, exchange.reader.drafts(exchange.body))
-        return exchange.created([entity.path for entity in created])
+            return self._associated(exchange, mixin)
+        return self._shown.created(exchange, self._entities.create(exchange.path, exchange.drafts()))
+
+    def _associated(self, exchange: Exchange, mixin: Mixin) -> Response:
+        changed = self._entities.associate(mixin.identifier, self._named(exchange))
+        if exchange.rendition.writer.full:
+            return self._shown.several(exchange, changed)
+        return exchange.answer(b"")
+
+    def put(self, exchange: Exchange) -> Response:
+        """At a mixin's location: have exactly the named entities have the mixin (GFD.223 5.5.4)."""
+        exchange.refuse_parameters()
+        mixin = self._categories.registry().at(exchange.path)
+        if not isinstance(mixin, Mixin):
+            allowed = "DELETE, GET, HEAD, OPTIONS, POST"
+            raise MethodNotAllowed(
+                f"{exchange.path[:300]} is no mixin's location", hint="Only those have PUT.", allow=allowed
+            )
+        changed = self._entities.assign(mixin.identifier, self._named(exchange, none=True))
+        if exchange.rendition.writer.full:
+            return self._shown.several(exchange, changed)
+        return exchange.answer(b"")
 
     def delete(self, exchange: Exchange) -> Response:
         """Delete the entities, all or those selected; at a mixin's location with locations in the body, take the mixin from
         those."""
         exchange.refuse_action()
+        exchange.refuse_pages()
         mixin = self._categories.registry().at(exchange.path)
         if isinstance(mixin, Mixin) and exchange.body.strip():
             self._entities.associate(mixin.identifier, self._named(exchange), member=False)
             return exchange.answer(b"")
-        return exchange.report({"deleted": self._entities.delete_all(exchange.path, self._selection(exchange))})
+        number = self._entities.delete_all(exchange.path, self._selection(exchange))
+        return exchange.report("", {"deleted": number})
 
-    def _named(self, exchange: Exchange) -> list[str]:
+    def _named(self, exchange: Exchange, *, none: bool = False) -> list[str]:
+        """The paths of the entities that the body names, by URL or, as whole entities, by kind and id. ``none``: there may be
+        none."""
         urls = exchange.reader.locations(exchange.body)
-        if not urls:
+        if urls is None and exchange.body.strip():
+            registry = self._categories.registry()
+            named = [(one.kind, one.id) for one in exchange.reader.drafts(exchange.body)]
+            urls = [registry.kind(kind).location + id for kind, id in named if kind and id]
+        if not urls and not (none and urls is not None):
             raise InvalidRequest(
                 f"the body names no entity to give {exchange.path} to or take it from",
                 hint='Send {"X-OCCI-Location": ["…"]}; POST new entities to the location of their kind.',
             )
-        return [local_path(url) for url in urls]
+        return [local_path(url) for url in urls or ()]
 
     def _selection(self, exchange: Exchange, *, body: bool = True) -> Selection:
         query = exchange.query

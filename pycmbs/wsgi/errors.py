@@ -6,7 +6,8 @@ from http import HTTPStatus
 
 from pycmbs import __version__, errors
 from pycmbs.errors import CmbsError, InvalidRequest
-from pycmbs.wsgi.negotiation import DEFAULT
+from pycmbs.occi.rendering.text import error_header
+from pycmbs.wsgi.negotiation import JSON, WRITERS
 
 SERVER = f"pyCMBS/{__version__} OCCI/1.2 OCCI/1.1"
 
@@ -16,6 +17,8 @@ STATUS: dict[type[CmbsError], int] = {
     errors.NotFound: 404,
     errors.Forbidden: 403,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
+    errors.UnsupportedVersion: 501,
     errors.MethodNotAllowed: 405,
     errors.NotAcceptable: 406,
     errors.UnsupportedMediaType: 415,
@@ -35,12 +38,14 @@ def status_of(error: CmbsError) -> int:
 def protocol_refusal(status: int, sentence: str) -> bytes:
     """The whole answer to what the HTTP server refuses by itself, since it is hardly HTTP: the connection ends with it."""
     error = InvalidRequest(sentence)
-    body = DEFAULT.writer.error({"status": status, **error.to_dict()}, pretty=DEFAULT.pretty)
+    document = {"status": status, **error.to_dict()}
+    body = WRITERS[JSON].error(document, pretty=True)
     lines = (
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         "Connection: close",
         f"Content-Length: {len(body)}",
-        f"Content-Type: {DEFAULT.content_type}",
+        f"Content-Type: {JSON}",
         f"Server: {SERVER}",
+        f"X-OCCI-Error: {error_header(document)}",
     )
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

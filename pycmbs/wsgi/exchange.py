@@ -5,15 +5,21 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from webob import Request, Response
 
 from pycmbs.errors import InvalidRequest, TooLarge
-from pycmbs.occi.rendering import Reader
-from pycmbs.wsgi.negotiation import Rendition, reader
+from pycmbs.occi import naming
+from pycmbs.occi.entity import Draft
+from pycmbs.occi.rendering import EntityView, Reader
+from pycmbs.occi.rendering import fields as f
+from pycmbs.services.paging import Window
+from pycmbs.services.preconditions import ALWAYS, Precondition
+from pycmbs.wsgi.negotiation import HEADERS, Rendition, media_type, reader
+from pycmbs.wsgi.preconditions import Tagged, entity_tag, tags
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _SAFE = "/~!$&'()*+,;=:@-._"
@@ -26,6 +32,7 @@ class Query:
     action: str | None = None
     categories: tuple[str, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
+    window: Window | None = None
 
 
 class Exchange:
@@ -49,13 +56,14 @@ class Exchange:
             raise InvalidRequest("the path is not UTF-8") from exc
         if not path.isprintable():
             raise InvalidRequest(f"the path {path[:200]!r} has a control character")
-        return path or "/"
+        folder, slash, last = path.rpartition("/")  # a client may make a URL of a URN that it was given as an id
+        return folder + slash + last.removeprefix("urn:uuid:") or "/"
 
     @functools.cached_property
     def query(self) -> Query:
         """The parameters. Raises InvalidRequest for one that is not known: a mistyped filter must not select everything."""
         action, categories, attributes = None, [], []
-        name = None
+        name, numbers = None, {}
         try:
             items = list(self.request.GET.items())
         except UnicodeError as exc:
@@ -65,6 +73,8 @@ class Exchange:
                 action = value
             elif key == "category":
                 categories.append(value)
+            elif key in ("page", "number"):
+                numbers[key] = _count(key, value)
             elif key == "attribute" and name is None:
                 name = value
             elif key == "value" and name is not None:
@@ -73,12 +83,16 @@ class Exchange:
             else:
                 raise InvalidRequest(
                     f"the query has no use for {key[:100]!r} here",
-                    hint="It knows action=…, category=…, and attribute=…&value=… in pairs.",
+                    hint="It knows action=…, category=…, page=…&number=…, and attribute=…&value=… in pairs.",
                     parameter=key[:100],
                 )
         if name is not None:
             raise InvalidRequest(f"attribute={name[:100]} has no value", hint="Add &value=….", parameter="value")
-        return Query(action, tuple(categories), tuple(attributes))
+        if len(numbers) == 1:
+            other = "number" if "page" in numbers else "page"
+            raise InvalidRequest("page and number belong together", hint=f"Add &{other}=….", parameter=other)
+        window = Window(**numbers) if numbers else None
+        return Query(action, tuple(categories), tuple(attributes), window)
 
     def refuse_action(self) -> None:
         """Raises InvalidRequest for ``?action=`` with a method that performs none: nothing would happen, silently."""
@@ -90,9 +104,39 @@ class Exchange:
         self.refuse_action()
         if self.query.categories or self.query.attributes:
             raise InvalidRequest(f"{self.path} is one entity: there is nothing to filter", parameter="category")
+        self.refuse_pages()
+
+    def refuse_pages(self) -> None:
+        """Raises InvalidRequest for ``?page=`` where there are none: only a part would be meant, and all be done."""
+        if self.query.window is not None:
+            raise InvalidRequest(f"{self.request.method} {self.path} knows no pages", parameter="page")
 
     @functools.cached_property
     def body(self) -> bytes:
+        """What the client says: the body, or what its headers stand for (``text/occi``)."""
+        return self._raw_body if self._media_type != HEADERS else self._fields
+
+    @functools.cached_property
+    def _fields(self) -> bytes:
+        environ = self.request.environ
+        names = ((name, environ.get("HTTP_" + name.upper().replace("-", "_"))) for name in f.NAMES)
+        return f.from_headers((name, text) for name, text in names if text)
+
+    @functools.cached_property
+    def _media_type(self) -> str:
+        """Of :attr:`body`. A request without a body may have its fields in headers, whatever it says its type is: GFD.223
+        5.3.2 filters so."""
+        if self._raw_body.strip():
+            return self.sent
+        return HEADERS if self._fields or self.sent == HEADERS else "application/json"
+
+    @functools.cached_property
+    def sent(self) -> str:
+        """The media type that the client says its body has; empty when it says none."""
+        return media_type(self._content_type())
+
+    @functools.cached_property
+    def _raw_body(self) -> bytes:
         """The whole body. Raises TooLarge without reading more than the limit, InvalidRequest when it breaks off."""
         length = self.request.environ.get("CONTENT_LENGTH") or ""
         chunked = "chunked" in self.request.environ.get("HTTP_TRANSFER_ENCODING", "").lower()
@@ -121,7 +165,31 @@ class Exchange:
     @property
     def reader(self) -> Reader:
         """The reader of the body. An empty one needs no type. Raises UnsupportedMediaType."""
-        return reader(self._content_type() if self.body.strip() else "application/json")
+        return reader(self._media_type)
+
+    def drafts(self) -> list[Draft]:
+        """The entities that the body describes, the ends of links as paths where they are here. Raises MalformedBody or a more
+        exact InvalidRequest."""
+        return [self._localised(draft) for draft in self.reader.drafts(self.body)]
+
+    def _localised(self, draft: Draft) -> Draft:
+        links = [self._localised(link) for link in draft.links or ()]
+        given = draft.attributes or {}
+        ends = {}
+        for name in ("occi.core.source", "occi.core.target"):
+            end = given.get(name)
+            if isinstance(end, str) and (end.startswith(self.base + "/") or (name.endswith("source") and "://" in end)):
+                ends[name] = naming.local_path(end)
+        if not ends and not links:
+            return draft
+        return replace(draft, attributes={**given, **ends} or None, links=links if draft.links is not None else None)
+
+    @property
+    def precondition(self) -> Precondition:
+        """What If-Match and If-None-Match ask of the entity that this changes."""
+        environ = self.request.environ
+        match, none_match = tags(environ.get("HTTP_IF_MATCH")), tags(environ.get("HTTP_IF_NONE_MATCH"))
+        return ALWAYS if match is None and none_match is None else Tagged(match, none_match)
 
     def _content_type(self) -> str | None:
         # The server puts text/plain where the header is missing, and that is a rendering of OCCI's own.
@@ -147,20 +215,40 @@ class Exchange:
 
     def answer(self, body: bytes, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
         """An answer in the rendition that was negotiated."""
+        if self.rendition.in_headers and status < 400:
+            headers = [*headers, *f.as_headers(body)]
+            body = b"OK\n"  # GFD.185 3.6.6.2
         response = Response(body, status=status)
         response.headers["Content-Type"] = self.rendition.content_type
         for name, value in headers:
             response.headers[name] = value
         return response
 
-    def report(self, document: dict[str, Any]) -> Response:
-        """What an action had to tell."""
-        return self.answer(self.rendition.writer.report(document, pretty=self.rendition.pretty))
+    def fresh(self, body: bytes, revision: str = "") -> Response:
+        """The answer to a GET, or 304 without a body when the client has it (RFC 9110 13.1.2)."""
+        tag = entity_tag(revision, body)
+        known = tags(self.request.environ.get("HTTP_IF_NONE_MATCH"))
+        reading = self.request.method in ("GET", "HEAD")
+        if known and reading and ("*" in known or tag.strip('"') in known):
+            response = Response(status=304)
+            response.headers["ETag"] = tag
+            response.headers.pop("Content-Type", None)
+            return response
+        return self.answer(body, headers=[("ETag", tag)])
+
+    def entity(self, view: EntityView) -> Response:
+        """One entity."""
+        body = self.rendition.writer.entity(view, pretty=self.rendition.pretty)
+        return self.fresh(body, view.entity.revision)
+
+    def report(self, action: str, document: dict[str, Any]) -> Response:
+        """What an action, named by its identifier, or a deletion (``""``) had to tell."""
+        return self.answer(self.rendition.writer.report(action, document, pretty=self.rendition.pretty))
 
     def listing(self, paths: Sequence[str]) -> Response:
-        """A collection."""
+        """A collection, as URLs."""
         urls = [self.url(path) for path in paths]
-        return self.answer(self.rendition.writer.listing(urls, pretty=self.rendition.pretty))
+        return self.fresh(self.rendition.writer.listing(urls, pretty=self.rendition.pretty))
 
     def created(self, paths: Sequence[str]) -> Response:
         """What was made: all of it in the body, the first in the Location header (GFD.223 5.5.2)."""
@@ -169,6 +257,7 @@ class Exchange:
         return self.answer(body, 201, [("Location", urls[0])])
 
 
-def local_path(url: str) -> str:
-    """The path of an entity from its URL or path as a client sent it."""
-    return unquote(urlsplit(url).path) if "://" in url else unquote(url)
+def _count(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise InvalidRequest(f"{name}={text[:40]} is not a number", parameter=name)
+    return int(text)

@@ -26,7 +26,7 @@ class QueryInterface:
             if missing:
                 raise UnknownCategory(f"there is no category {missing[0][:300]!r}", category=missing[0][:300])
         writer = exchange.rendition.writer
-        return exchange.answer(writer.categories(found, pretty=exchange.rendition.pretty))
+        return exchange.fresh(writer.categories(found, pretty=exchange.rendition.pretty))
 
     def post(self, exchange: Exchange) -> Response:
         """Register categories."""

@@ -30,6 +30,7 @@ class Routes:
         self.collection: dict[str, Handler] = {
             "GET": collections.get,
             "POST": collections.post,
+            "PUT": collections.put,
             "DELETE": collections.delete,
         }
         self.entity: dict[str, Handler] = {
@@ -44,6 +45,8 @@ class Routes:
         table = self.query if path in QUERY_PATHS else self.collection if path.endswith("/") else self.entity
         handler = table.get("GET" if method == "HEAD" else method)
         if handler is None:
-            allowed = ", ".join(sorted([*table, "HEAD"]))
+            allowed = ", ".join(sorted([*table, "HEAD", "OPTIONS"]))
+            if method == "OPTIONS":
+                return lambda exchange: exchange.answer(b"", headers=[("Allow", allowed)])
             raise MethodNotAllowed(f"{path[:300]} has no {method[:20]}", hint=f"It has {allowed}.", allow=allowed)
         return handler

@@ -22,7 +22,7 @@ from tests.harness import Broker, free_port
 _PORT = re.compile(r"(?:(?<=127\.0\.0\.1:)|(?<=--port ))(?:80[89]\d|5[01][1-4]\d)\b")
 _START = re.compile(r"(make run|\.venv/bin/pycmbs serve)\b")
 _KILL = re.compile(r'kill "\$\(cat (\S+)/lock\)"')
-_LOOK = re.compile(r'curl "?http://[^" ]+"?')
+_LOOK = re.compile(r'curl (?:-H \S+ \S+ )?"?http://[^" ]+"?')
 _PATIENCE = 35.0
 """Seconds that what a script looks at may need to become what the document says: the longest pause, and a bit."""
 _MAKE_RUN = ".venv/bin/pycmbs serve --home .run/home --config conf"

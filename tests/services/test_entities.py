@@ -93,7 +93,7 @@ def test_a_batch_uses_an_id_once(entities):
     [
         ("/box/", Draft(kind=S + "crate"), InvalidRequest),
         ("/paint/", Draft(kind=S + "box"), InvalidRequest),
-        ("/", Draft(kind=S + "box"), InvalidRequest),
+        ("/", Draft(), InvalidRequest),
         ("/nowhere/", Draft(kind=S + "box"), UnknownLocation),
         ("/crate/", Draft(mixins=(GLOSS,)), InvalidRequest),
         ("/box/", Draft(mixins=(S + "nothing",)), UnknownCategory),
@@ -123,11 +123,17 @@ def test_put_creates(entities):
 
 def test_put_replaces(entities):
     """GFD.223 5.6.2: what is not in the new representation is gone, but for its links (GFD.185 3.4.3)."""
-    box(entities, title="t", attributes={"b.name": "x"}, links=[{"target": "/x"}], mixins=(PAINT,))
+    box(
+        entities,
+        title="t",
+        attributes={"b.name": "x"},
+        links=[Draft(id="l", attributes={"occi.core.target": "/x"})],
+        mixins=(PAINT,),
+    )
     entity, new = entities.put("/box/1", Draft(attributes={"b.size": 2}))
     assert new is False
     assert (entity.attributes, entity.title, entity.mixins) == ({"b.size": 2}, "", ())
-    assert entity.links == [{"target": "/x"}]
+    assert [link.path for link in entity.links] == ["/link/l"]
 
 
 @pytest.mark.parametrize(

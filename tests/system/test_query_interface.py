@@ -68,8 +68,10 @@ def test_the_shipped_definitions_are_the_brokers_own(shared: Broker) -> None:
 
 
 def test_the_page_is_readable(shared: Broker) -> None:
-    """``curl -s http://…/-/`` shows indented JSON with the actions and locations of every kind."""
-    answer = requests.get(f"{shared.url}/-/", headers={"Accept": "*/*", "User-Agent": "curl/7.88.1"}, timeout=10)
+    """Curl that asks for JSON is shown it indented, with the actions and locations of every kind."""
+    answer = requests.get(
+        f"{shared.url}/-/", headers={"Accept": "application/occi+json", "User-Agent": "curl/7.88.1"}, timeout=10
+    )
     assert answer.headers["Content-Type"] == "application/occi+json"
     assert answer.text.startswith('{\n  "kinds": [\n    {\n      "term": "entity"')
     assert answer.text.endswith("}\n")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.harness import ROOT, Broker, free_port, free_socket, is_free, wait_until
+from tests.harness import JSON, ROOT, Broker, free_port, free_socket, is_free, wait_until
 
 Start = Callable[..., Broker]
 
@@ -239,7 +239,7 @@ def test_a_client_under_load_is_never_cut_off_within_an_answer(start_broker: Sta
         with requests.Session() as session:
             while True:
                 try:
-                    answer = session.get(broker.url + "/-/", timeout=10)
+                    answer = session.get(broker.url + "/-/", headers=JSON, timeout=10)
                     answer.json()
                     count[0] += 1
                 except requests.ConnectionError:

@@ -1,14 +1,16 @@
 """Renderings: pure functions from bytes to the model and back, one module a form.
 
-A rendering is found by media type: :data:`READERS` for what a client sends, :data:`WRITERS` for what it accepts. Today
-there is one form, ``application/occi+json`` as of 2012; the text forms and the JSON of OCCI 1.2 join these tables.
+Which of them reads a request and which writes its answer is decided in :mod:`pycmbs.wsgi.negotiation`. ``text/occi`` has no
+functions of its own: it is ``text/plain`` with the lines in the headers (:mod:`pycmbs.occi.rendering.fields`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from pycmbs.occi.attribute import AttributeDefinition
 from pycmbs.occi.category import Category
 from pycmbs.occi.entity import Draft, Entity, Invocation
 
@@ -32,11 +34,14 @@ class CategorySet:
 
 @dataclass(frozen=True, slots=True)
 class EntityView:
-    """An entity and what of it depends on the moment: its URL and the actions that apply now, title by identifier."""
+    """An entity and what of it depends on the moment: its URL, the actions that apply now (title by identifier), and the
+    links that start at it. ``definitions`` are those of its attributes."""
 
     entity: Entity
     url: str
     actions: dict[str, str]
+    links: tuple[EntityView, ...] = ()
+    definitions: Mapping[str, AttributeDefinition] = field(default_factory=dict)
 
 
 class Reader(Protocol):
@@ -65,9 +70,11 @@ class Reader(Protocol):
 
 
 class Writer(Protocol):
-    """Model in, bytes out. ``pretty`` asks for what a person wants to read."""
+    """Model in, bytes out. ``pretty`` asks for what a person wants to read. A writer that has no form for something raises
+    InvalidRequest."""
 
-    content_type: str
+    full: bool
+    """Whether collections and creations are answered with whole entities, by :meth:`entities`."""
 
     def categories(self, categories: list[Category], *, pretty: bool) -> bytes:
         """An answer of the query interface."""
@@ -75,14 +82,17 @@ class Writer(Protocol):
     def entity(self, view: EntityView, *, pretty: bool) -> bytes:
         """One entity."""
 
+    def entities(self, views: list[EntityView], *, pretty: bool) -> bytes:
+        """Several whole entities."""
+
     def listing(self, urls: list[str], *, pretty: bool) -> bytes:
         """A collection: where its entities are."""
 
     def created(self, urls: list[str], *, pretty: bool) -> bytes:
         """What a creation made."""
 
-    def report(self, document: dict[str, Any], *, pretty: bool) -> bytes:
-        """The outcome of an action."""
+    def report(self, action: str, document: dict[str, Any], *, pretty: bool) -> bytes:
+        """The outcome of an action, which is named by its identifier, or of a deletion (``""``)."""
 
     def error(self, document: dict[str, Any], *, pretty: bool) -> bytes:
         """An error."""

@@ -7,20 +7,19 @@ object instead of ``{"resources": […]}``, and the action invocation of 1.2 are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pycmbs import codec
 from pycmbs.depth import deeper
 from pycmbs.errors import InvalidRequest, MalformedBody
 from pycmbs.occi import naming
-from pycmbs.occi.attribute import AttributeDefinition
-from pycmbs.occi.category import Action, Category, Kind, Mixin, parse_category, references
+from pycmbs.occi.attribute import MOST_DEPTH, AttributeDefinition
+from pycmbs.occi.category import LINK, Action, Category, Kind, Mixin, parse_category, references
 from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.rendering import CategorySet, EntityView, ProviderBinding
 from pycmbs.occi.schema import nested
-
-MOST_DEPTH = 100
-"""How deep a body may nest. The encoder stops at 254: what is accepted must also be answerable."""
 
 _CLASSES = {"kinds": "kind", "mixins": "mixin", "actions": "action"}
 _ENTITY_MEMBERS = frozenset(
@@ -153,14 +152,20 @@ class JsonReader:
 
     def locations(self, body: bytes) -> list[str] | None:
         """See :class:`~pycmbs.occi.rendering.Reader`."""
-        document = _object(body)
+        document = load(body) if body.strip() else {}
+        if isinstance(document, list):  # as rOCCI sends them
+            document = {"locations": document}
+        if not isinstance(document, dict):
+            raise MalformedBody(f"the body must be an object or an array of URLs, not {_name(document)}")
         for member in ("X-OCCI-Location", "Location", "locations"):
             if member in document:
                 urls = _list(document, member)
                 if not all(isinstance(url, str) for url in urls):
                     raise MalformedBody(f"{member!r} must hold URLs", field=member)
                 return urls
-        return None
+        items = [item for member in ("resources", "links") for item in _objects(document, member)]
+        urls = [item.get("location") for item in items]
+        return urls if urls and all(isinstance(url, str) for url in urls) else None
 
     def invocation(self, body: bytes, term: str) -> Invocation:
         """See :class:`~pycmbs.occi.rendering.Reader`. ``{}`` and an empty body mean the action alone, as in 2012."""
@@ -199,6 +204,7 @@ def draft(item: dict[str, Any]) -> Draft:
     if attributes is not None and not isinstance(attributes, dict):
         raise MalformedBody(f"'attributes' must be an object, not {_name(attributes)}", field="attributes")
     ends = _ends(item)
+    attributes = _lifted(attributes) if attributes and "occi" in attributes else attributes
     attributes = {**ends, **(attributes or {})} if ends or attributes is not None else None
     texts = {name: _text(item, attributes, name) for name in ("title", "summary")}
     kind = item.get("kind")
@@ -212,9 +218,20 @@ def draft(item: dict[str, Any]) -> Draft:
         id=None if given_id in (None, "") else naming.bare_id(given_id),
         mixins=references(_list(item, "mixins"), "the entity", "mixins") if "mixins" in item else None,
         attributes=attributes,
-        links=_objects(item, "links") if "links" in item else None,
+        links=[draft(link) for link in _objects(item, "links")] if "links" in item else None,
         **texts,
     )
+
+
+def _lifted(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Nested attributes of OCCI Core under their full names: they mean the same in every entity."""
+    occi = attributes.get("occi")
+    core = occi.get("core") if isinstance(occi, dict) else None
+    if not isinstance(occi, dict) or not isinstance(core, dict):
+        return attributes
+    rest = {name: value for name, value in occi.items() if name != "core"}
+    found = {**attributes, **{f"occi.core.{name}": value for name, value in core.items()}}
+    return found | {"occi": rest} if rest else {name: value for name, value in found.items() if name != "occi"}
 
 
 def _ends(item: dict[str, Any]) -> dict[str, Any]:
@@ -248,7 +265,8 @@ def _text(item: dict[str, Any], attributes: dict[str, Any] | None, name: str) ->
     return value
 
 
-def _dump(document: Any, *, pretty: bool) -> bytes:
+def dump(document: Any, *, pretty: bool) -> bytes:
+    """JSON, ending with a newline."""
     return codec.dumps(document, pretty=True) if pretty else codec.dumps(document) + b"\n"
 
 
@@ -306,21 +324,33 @@ def entity_document(entity: Entity) -> dict[str, Any]:
         "id": entity.id,
         "title": entity.title,
         "summary": entity.summary,
-        "links": entity.links,
+        "links": [link_document(link) for link in entity.links],
     }
+
+
+def link_document(link: Entity) -> dict[str, Any]:
+    """A link inside its source (draft of May 2012): its target beside its attributes."""
+    document = entity_document(replace(link, attributes=without_ends(link.attributes)))
+    del document["links"]
+    return document | {"target": link.attributes.get("occi.core.target", "")}
+
+
+def without_ends(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """A link's attributes but for those that say what it links."""
+    return {name: value for name, value in attributes.items() if name not in LINK.attributes}
 
 
 class JsonWriter:
     """A :class:`~pycmbs.occi.rendering.Writer` of the 2012 form."""
 
-    content_type = "application/occi+json"
+    full = False
 
     def categories(self, categories: list[Category], *, pretty: bool) -> bytes:
         """See :class:`~pycmbs.occi.rendering.Writer`."""
         document: dict[str, list[Any]] = {member: [] for member in _CLASSES}
         for category in categories:
             document[category.class_ + "s"].append(category_document(category))
-        return _dump(document, pretty=pretty)
+        return dump(document, pretty=pretty)
 
     def entity(self, view: EntityView, *, pretty: bool) -> bytes:
         """See :class:`~pycmbs.occi.rendering.Writer`."""
@@ -329,20 +359,25 @@ class JsonWriter:
             {"title": title, "href": f"{view.url}?action={name.rpartition('#')[2]}", "category": name}
             for name, title in view.actions.items()
         ]
-        return _dump(document, pretty=pretty)
+        return dump(document, pretty=pretty)
+
+    def entities(self, views: list[EntityView], *, pretty: bool) -> bytes:
+        """See :class:`~pycmbs.occi.rendering.Writer`."""
+        return self.listing([view.url for view in views], pretty=pretty)
 
     def listing(self, urls: list[str], *, pretty: bool) -> bytes:
         """See :class:`~pycmbs.occi.rendering.Writer`."""
-        return _dump({"X-OCCI-Location": urls}, pretty=pretty)
+        return dump({"X-OCCI-Location": urls}, pretty=pretty)
 
     def created(self, urls: list[str], *, pretty: bool) -> bytes:
         """See :class:`~pycmbs.occi.rendering.Writer`."""
-        return _dump({"Location": urls}, pretty=pretty)
+        return dump({"Location": urls}, pretty=pretty)
 
-    def report(self, document: dict[str, Any], *, pretty: bool) -> bytes:
+    def report(self, action: str, document: dict[str, Any], *, pretty: bool) -> bytes:
         """See :class:`~pycmbs.occi.rendering.Writer`."""
-        return _dump(document, pretty=pretty)
+        del action
+        return dump(document, pretty=pretty)
 
     def error(self, document: dict[str, Any], *, pretty: bool) -> bytes:
         """See :class:`~pycmbs.occi.rendering.Writer`."""
-        return _dump({"error": document}, pretty=pretty)
+        return dump({"error": document}, pretty=pretty)

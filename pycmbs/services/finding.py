@@ -1,0 +1,67 @@
+"""The entities of a collection, in a stable order (that of creation), whole or page by page."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import replace
+
+from pycmbs.occi.entity import Entity
+from pycmbs.services.categories import CategoryService
+from pycmbs.services.documents import entity_from
+from pycmbs.services.paging import Bookmarks, Window
+from pycmbs.services.selection import Plan, Selection, plans, unknown_location
+from pycmbs.store.base import Store
+
+_FIRST_PAGE, _PAGE = 100, 1000
+"""A first page is small, and read at once; more is read in pages that the store may read in the background."""
+
+
+class Finder:
+    """Reads collections."""
+
+    def __init__(self, store: Store, categories: CategoryService) -> None:
+        self._store = store
+        self._categories = categories
+        self._bookmarks = Bookmarks()
+
+    def listed(self, location: str, selection: Selection, window: Window | None) -> list[Entity]:
+        """The entities of a collection as stored, in order of creation: all, or one page of them.
+
+        Raises UnknownLocation, UnknownCategory, InvalidAttribute (a filter on what no entity there can have).
+        """
+        if window is None:
+            return list(self.iterate(location, selection))
+        listing = repr((location, selection, window.number))
+        page, after = self._bookmarks.nearest(listing, window.page)
+        found: list[Entity] = []
+        for entity in self.iterate(location, selection, after):
+            found.append(entity)
+            if len(found) == window.number:
+                self._bookmarks.keep(listing, page + 1, entity.number)
+                if page == window.page:
+                    return found
+                page, found = page + 1, []
+        return found if page == window.page else []
+
+    def iterate(self, location: str, selection: Selection, after: int = 0) -> Iterator[Entity]:
+        """The entities one by one, those made before the entity with the number ``after`` left out."""
+        alternatives = plans(self._categories.registry(), location, selection)
+        found: Iterator[Entity] = heapq.merge(
+            *(self._pages(plan, after) for plan in alternatives), key=lambda entity: entity.number
+        )
+        last = 0
+        for entity in found:
+            if entity.number != last:
+                yield entity
+            last = entity.number
+        if last == 0 and after == 0 and alternatives and all(plan.unbound for plan in alternatives):
+            raise unknown_location(self._categories.registry(), location)
+
+    def _pages(self, plan: Plan, after: int) -> Iterator[Entity]:
+        limit = _FIRST_PAGE
+        while documents := self._store.find(replace(plan.query, after=after, limit=limit)):
+            yield from (entity for entity in map(entity_from, documents) if plan.holds(entity))
+            if len(documents) < limit:
+                return
+            after, limit = documents[-1].number, _PAGE

@@ -1,0 +1,61 @@
+"""Links as entities of their own, whose life is bound to their source (GFD.221 4.5.2).
+
+A link's creation, change and deletion also write its source, unchanged: so the source has a new revision when what is shown of
+it is new, and no link can come to a source that is being deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pycmbs.errors import InvalidRequest
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.registry import Registry
+from pycmbs.services.documents import ENTITY, document_id, entity_from, entity_write
+from pycmbs.services.making import SOURCE, TARGET, is_link
+from pycmbs.store.base import Query, Store, Write
+
+
+class Links:
+    """What entities need to know of links."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def starting_at(self, path: str) -> list[Entity]:
+        """The links whose source is the entity at ``path``."""
+        return [entity_from(one) for one in self._store.find(Query(ENTITY, {SOURCE: path}))]
+
+    def ending_at(self, path: str) -> list[Entity]:
+        """The links whose target is the entity at ``path``."""
+        return [entity_from(one) for one in self._store.find(Query(ENTITY, {TARGET: path}))]
+
+    def complete(self, registry: Registry, entity: Entity, together: Mapping[str, Entity]) -> None:
+        """Check a new link's ends, and fill in of what kind they are. ``together``: what is made with it, by path.
+
+        Raises InvalidRequest for a source that is not here, or is a link.
+        """
+        if not is_link(registry, registry.kind(entity.kind)):
+            return
+        source = self._at(entity.attributes[SOURCE], together)
+        if source is None or is_link(registry, registry.kind(source.kind)):
+            raise InvalidRequest(
+                f"there is no resource {entity.attributes[SOURCE]!r:.200} for the link to start at", attribute=SOURCE
+            )
+        target = self._at(entity.attributes[TARGET], together)
+        for name, end in ((SOURCE, source), (TARGET, target)):
+            if end is not None:
+                entity.attributes[f"{name}.kind"] = end.kind
+
+    def _at(self, path: str, together: Mapping[str, Entity]) -> Entity | None:
+        if path in together:
+            return together[path]
+        found = self._store.get(document_id(path))
+        return entity_from(found) if found else None
+
+    def sources(self, links: Iterable[Entity], writes: Iterable[Write]) -> list[Write]:
+        """The writes of the links' sources that go along, but for those that are written anyway."""
+        written = {write.id for write in writes}
+        wanted = {document_id(path) for one in links if (path := one.attributes.get(SOURCE))} - written
+        found = self._store.get_many(sorted(wanted)) if wanted else {}
+        return [entity_write(entity_from(one), revision=one.revision) for one in found.values()]

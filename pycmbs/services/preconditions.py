@@ -1,0 +1,15 @@
+"""What a request makes its change depend on: checked together with the change, so that nobody can come between."""
+
+from __future__ import annotations
+
+
+class Precondition:
+    """One that holds always."""
+
+    __slots__ = ()
+
+    def check(self, path: str, revision: str | None) -> None:
+        """Raises PreconditionFailed unless the entity may be changed. ``revision`` is None where there is none."""
+
+
+ALWAYS = Precondition()

@@ -1,0 +1,42 @@
+"""What any HTTP server of good manners does, whatever it serves: request ids, and gzip where it is asked for."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import re
+from typing import Any
+
+from webob import Response
+from webob.acceptparse import create_accept_encoding_header
+
+from pycmbs.occi.naming import new_id
+
+SMALL = 1024
+"""Bytes of a body below which compressing it costs more than it saves."""
+_LEVEL = 1  # the hub waits for it
+_ID = re.compile(r"[A-Za-z0-9._:=+/-]{1,128}")
+
+
+def request_id(environ: dict[str, Any]) -> str:
+    """The request's id: the client's or a proxy's own where it is a plain word, else a new one."""
+    given = environ.get("HTTP_X_REQUEST_ID", "")
+    return given if given and _ID.fullmatch(given) else new_id()
+
+
+@functools.lru_cache(maxsize=256)
+def _wants_gzip(accept: str) -> bool:
+    offers = create_accept_encoding_header(accept).acceptable_offers(["gzip"])
+    return bool(offers) and "gzip" in accept.lower()
+
+
+def compressed(response: Response, accept: str | None) -> None:
+    """Compress the body of an answer for a client that accepts it (RFC 9110 12.5.3). The bytes are others, so the tag is."""
+    response.headers["Vary"] = "Accept, Accept-Encoding"
+    if not accept or not _wants_gzip(accept):
+        return
+    response.body = gzip.compress(response.body, _LEVEL, mtime=0)
+    response.headers["Content-Encoding"] = "gzip"
+    tag = response.headers.get("ETag")
+    if tag:
+        response.headers["ETag"] = tag[:-1] + '-gzip"'

@@ -1,0 +1,1 @@
+"""Other people's tests of OCCI, run against a real broker."""
