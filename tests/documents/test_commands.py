@@ -13,7 +13,8 @@ from tests.documents.shell import Shell
 NOT_RUN = {
     "README.md": {
         "make run    # a broker on http://127.0.0.1:8090/, with its home in .run/home; Ctrl-C stops it\n"
-        "make test   # the tests\n": "the tour runs make run, and make test runs this"
+        "make demo   # three brokers at work, for some ten seconds: discovery, every layer, a kill\n"
+        "make test   # the tests\n": "the tour runs make run, tests/system/test_demo.py the demo, and make test runs this"
     },
 }
 """Scripts that are not run, and why."""
