@@ -34,6 +34,14 @@ class Finder:
             return list(self.iterate(location, selection))
         listing = repr((location, selection, window.number))
         page, after = self._bookmarks.nearest(listing, window.page)
+        alternatives = plans(self._categories.registry(), location, selection)
+        if page < window.page and len(alternatives) == 1 and alternatives[0].exact:
+            query = replace(alternatives[0].query, after=after)
+            start = self._store.seek(query, (window.page - page) * window.number)
+            if start is None:
+                return []
+            page, after = window.page, start
+            self._bookmarks.keep(listing, page, after)
         found: list[Entity] = []
         for entity in self.iterate(location, selection, after):
             found.append(entity)

@@ -37,6 +37,11 @@ class Plan:
     unbound: bool = False
     """Whether nothing says that there is such a collection, unless it has an entity."""
 
+    @property
+    def exact(self) -> bool:
+        """Whether every candidate is one of the selected."""
+        return not (self.mixins or self.attributes or self.unbound)
+
     def holds(self, entity: Entity) -> bool:
         """Whether a candidate is one of the selected."""
         return self.mixins <= set(entity.mixins) and all(

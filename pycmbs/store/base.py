@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from pycmbs.errors import RevisionConflict
@@ -146,6 +146,12 @@ class Store(ABC):
     def count(self, query: Query) -> int:
         """How many :meth:`find` would return without ``limit``."""
 
+    def seek(self, query: Query, past: int) -> int | None:
+        """The number of the document that is the ``past``-th (from 1) to match, whatever ``limit`` says; None when fewer do.
+        With it as ``after`` a query goes on behind so many. A store that can tell from its index reads no documents."""
+        found = self.find(replace(query, limit=past))
+        return found[-1].number if len(found) == past else None
+
     @abstractmethod
     def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
         """What changed after the cursor ``since`` (``""``: from the beginning), oldest first, each document once with its
@@ -219,6 +225,10 @@ class Wrapper(Store):
     def count(self, query: Query) -> int:
         """See :class:`Store`."""
         return self._store.count(query)
+
+    def seek(self, query: Query, past: int) -> int | None:
+        """See :class:`Store`."""
+        return self._store.seek(query, past)
 
     def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
         """See :class:`Store`."""

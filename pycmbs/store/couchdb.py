@@ -226,6 +226,14 @@ class CouchStore(Store):
         rows: list[dict[str, Any]] = answer["rows"]
         return rows
 
+    def seek(self, query: Query, past: int) -> int | None:
+        """See :class:`~pycmbs.store.base.Store`."""
+        if query.below is not None or len(query.equals) > 1:
+            return super().seek(query, past)
+        keys = self._range(query, next(iter(query.equals), ""), query.after)
+        rows = self._do(lambda: self._view(reduce=False, limit=1, skip=past - 1, **keys))
+        return int(rows[0]["key"][3]) if rows else None
+
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
         number: int = self._do(self._counted, replace(query, limit=None))

@@ -125,6 +125,15 @@ class SqliteStore(Store):
             counted: int = self._runtime.offload(self._file.rows, f"SELECT count(*) {where}", parameters)[0][0]
         return counted
 
+    def seek(self, query: Query, past: int) -> int | None:
+        """See :class:`~pycmbs.store.base.Store`."""
+        if query.below is not None:
+            return super().seek(query, past)
+        where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
+        with _translated():
+            rows = self._runtime.offload(self._file.rows, sql.seek(where), [*parameters, past - 1])
+        return int(rows[0][0]) if rows else None
+
     def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
         """See :class:`~pycmbs.store.base.Store`."""
         return self._runtime.offload(self._changes, int(since or 0), types, limit)

@@ -100,6 +100,12 @@ def select(where: str) -> str:
     return f"SELECT {COLUMNS} {where} ORDER BY {number} LIMIT ?"
 
 
+def seek(where: str) -> str:
+    """The number of one match of such a FROM and WHERE; one more parameter: how many go before it."""
+    number = "k.number" if where.startswith("FROM keys") else "d.number"
+    return f"SELECT {number} {where} ORDER BY {number} LIMIT 1 OFFSET ?"
+
+
 def changes(types: int) -> str:
     """The change feed, narrowed to so many types; parameters: the cursor, the types, the limit."""
     among = f"AND d.type IN ({', '.join('?' * types)})" if types else ""

@@ -47,14 +47,20 @@ class Collections:
             return self._shown.several(exchange, changed)
         return exchange.answer(b"")
 
+    def methods(self, path: str) -> set[str]:
+        """The methods that the collection at a path has: PUT is for mixins."""
+        mixin = isinstance(self._categories.registry().at(path), Mixin)
+        return {"DELETE", "GET", "HEAD", "OPTIONS", "POST"} | ({"PUT"} if mixin else set())
+
     def put(self, exchange: Exchange) -> Response:
         """At a mixin's location: have exactly the named entities have the mixin (GFD.223 5.5.4)."""
         exchange.refuse_parameters()
         mixin = self._categories.registry().at(exchange.path)
         if not isinstance(mixin, Mixin):
-            allowed = "DELETE, GET, HEAD, OPTIONS, POST"
             raise MethodNotAllowed(
-                f"{exchange.path[:300]} is no mixin's location", hint="Only those have PUT.", allow=allowed
+                f"{exchange.path[:300]} is no mixin's location",
+                hint="Only those have PUT.",
+                allow=", ".join(sorted(self.methods(exchange.path))),
             )
         changed = self._entities.assign(mixin.identifier, self._named(exchange, none=True))
         if exchange.rendition.writer.full:

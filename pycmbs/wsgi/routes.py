@@ -21,6 +21,7 @@ class Routes:
     """Paths to handlers."""
 
     def __init__(self, query: QueryInterface, collections: Collections, entities: Entities) -> None:
+        self._methods = collections.methods
         self.query: dict[str, Handler] = {
             "GET": query.get,
             "POST": query.post,
@@ -45,7 +46,8 @@ class Routes:
         table = self.query if path in QUERY_PATHS else self.collection if path.endswith("/") else self.entity
         handler = table.get("GET" if method == "HEAD" else method)
         if handler is None:
-            allowed = ", ".join(sorted([*table, "HEAD", "OPTIONS"]))
+            methods = self._methods(path) if table is self.collection else {*table, "HEAD", "OPTIONS"}
+            allowed = ", ".join(sorted(methods))
             if method == "OPTIONS":
                 return lambda exchange: exchange.answer(b"", headers=[("Allow", allowed)])
             raise MethodNotAllowed(f"{path[:300]} has no {method[:20]}", hint=f"It has {allowed}.", allow=allowed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -129,6 +130,26 @@ class StoreContract:
         assert ids(found) == ["9", "7", "5", "3", "1"]
         assert found == store.find(Query("thing", {"colour": "blue"}))
         assert store.find(Query("thing", limit=0)) == []
+
+    def test_seek_finds_where_a_page_begins(self, store: Store) -> None:
+        """The n-th match's number, as if all before it had been read; None past the end; limit does not count."""
+        store.write_batches(
+            [[create(f"d{index}", colour=("red", "blue"[: index % 2 * 4]), n=str(index % 3))] for index in range(12)]
+        )
+        queries = [
+            Query("thing"),
+            Query("thing", {"colour": "red"}, limit=1),
+            Query("thing", {"colour": "blue"}),
+            Query("thing", {"colour": "blue", "n": "1"}),
+            Query("thing", {"colour": "green"}),
+        ]
+        for query in queries:
+            found = store.find(replace(query, limit=None))
+            for past in range(1, len(found) + 1):
+                assert store.seek(query, past) == found[past - 1].number
+                rest = store.find(replace(query, after=found[past - 1].number, limit=None))
+                assert ids(rest) == ids(found[past:])
+            assert store.seek(query, len(found) + 1) is None
 
     def test_equals_are_all_required(self, store: Store) -> None:
         """A document matches when each name has the value among its values, and the type is right."""

@@ -365,6 +365,8 @@ def test_layers_are_actions_too(shared: Broker) -> None:
     [
         ("PATCH", "/cmbs/message/x", "DELETE, GET, HEAD, OPTIONS, POST, PUT"),
         ("PUT", "/cmbs/message/", "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("PATCH", "/cmbs/message/", "DELETE, GET, HEAD, OPTIONS, POST"),
+        ("PATCH", "/cmbs/message/l1/", "DELETE, GET, HEAD, OPTIONS, POST, PUT"),
         ("PATCH", "/-/", "DELETE, GET, HEAD, OPTIONS, POST, PUT"),
     ],
 )
@@ -373,6 +375,7 @@ def test_a_method_that_is_not_there(shared: Broker, method: str, path: str, allo
     answer = shared.request(method, path, {})
     refusal(answer, 405, "method-not-allowed", method, path)
     assert answer.headers["Allow"] == allowed
+    assert shared.request("OPTIONS", path).headers["Allow"] == allowed
 
 
 def test_head_is_get_without_the_body(shared: Broker) -> None:
