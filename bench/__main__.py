@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from bench import ROOT, bare, echo
+from bench import ROOT, bare, echo, federation, receivers
 from bench.broker import Broker, running
 from bench.load import Figures, Orders, Request, run
 from bench.report import machine, median, milliseconds, rate, ratio, table
@@ -32,10 +32,13 @@ class Plan:
     seconds: float
     messages: int
     """How many messages there are to be sent in the round trips; then they are sent again."""
+    undelivered: tuple[int, int]
+    """How many members are down, and how many messages each of them does not get."""
 
 
-_FULL = Plan((2, 1), 5, 0.6, 2000)
-_QUICK = Plan((1,), 1, 0.2, 200)
+_MEMBERS = (2, 8, 32)
+_FULL = Plan((2, 1), 5, 0.6, 2000, (100, 1000))
+_QUICK = Plan((1,), 1, 0.2, 200, (10, 20))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,6 +74,8 @@ def _measure(plan: Plan, home: Path) -> None:
     workers = plan.workers[0]
     with running(home / "one", workers) as one, running(home / "two", workers) as two:
         print(_l1(plan, one, two, workers), flush=True)
+    print(_l2(plan, home), flush=True)
+    print(_memory(plan, home), flush=True)
 
 
 def _http(plan: Plan, broker: Broker, workers: int) -> str:
@@ -150,6 +155,50 @@ def _l1(plan: Plan, one: Broker, two: Broker, workers: int) -> str:
         f"L1 between two brokers of {_workers(workers)} each: POST ?action=send_l1 until the answer is stored, "
         "durable on both sides;\nbare: ZeroMQ request and reply between two processes, nothing stored",
         ["", "round trips", "p50 ms", "p99 ms", "bare", "p50 ms", "p99 ms", "of bare"],
+        rows,
+    )
+
+
+def _l2(plan: Plan, home: Path) -> str:
+    rows = []
+    for number in _MEMBERS:
+        with receivers.serving(number) as members, running(home / f"l2-{number}", 1) as broker:
+            found, reference = federation.fan_out(
+                broker,
+                members,
+                messages=plan.messages // 4,
+                connections=_CONNECTIONS,
+                seconds=plan.seconds * 2,
+                repeats=plan.repeats,
+            )
+        rows.append(
+            [
+                f"L2 to {number} members",
+                rate(found.rate),
+                rate(found.rate * number),
+                milliseconds(found.p50),
+                milliseconds(found.p99),
+                rate(reference.rate),
+                rate(reference.rate * number),
+                ratio(found.rate, reference.rate),
+            ]
+        )
+    return table(
+        f"L2 from a broker of 1 worker to simulated members, {_CONNECTIONS} connections: POST ?action=send_l2 until all have "
+        "acknowledged,\ndurable at the sender; bare: the same datagrams and acknowledgements, nothing stored",
+        ["", "messages", "deliveries", "p50 ms", "p99 ms", "bare", "deliveries", "of bare"],
+        rows,
+    )
+
+
+def _memory(plan: Plan, home: Path) -> str:
+    members, messages = plan.undelivered
+    with running(home / "memory", 1) as broker:
+        before, after = federation.undelivered(broker, home / "memory", members=members, messages=messages)
+    rows = [[f"{members * messages:,} undelivered", f"{before:.0f} MB", f"{after:.0f} MB", f"{after - before:.0f} MB"]]
+    return table(
+        f"resident memory of the engine, {messages:,} messages to {members} members that are down",
+        ["", "before", "after", "more"],
         rows,
     )
 

@@ -48,7 +48,7 @@ class Broker:
 
     def become(self) -> None:
         """Create its member and start its L1."""
-        self.socket_l1 = f"tcp://127.0.0.1:{_free_port()}"
+        self.socket_l1 = f"tcp://127.0.0.1:{free_port()}"
         attributes = {"cmbs": {"member": {"l1_socket": self.socket_l1, "state": "active"}}}
         entity = {"kind": "http://houssem.org/cmbs#member", "attributes": attributes}
         created = self.post("/cmbs/member/", {"resources": [entity]}, 201)
@@ -82,7 +82,8 @@ def running(home: Path, workers: int, *flags: str) -> Iterator[Broker]:
             process.wait(10)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

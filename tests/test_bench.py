@@ -13,6 +13,10 @@ LINES = (
     "list of 20 by attribute",
     "L1 round trip, 1 client",
     "L1 round trip, 8 clients",
+    "L2 to 2 members",
+    "L2 to 8 members",
+    "L2 to 32 members",
+    "200 undelivered",
 )
 
 

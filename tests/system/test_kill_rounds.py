@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Self
 
 import pytest
 import requests
 
-from tests.harness import Broker, wait_until
+from tests.chaos import Proxy
+from tests.harness import Broker, free_socket, wait_until
 
 Start = Callable[..., Broker]
-FAST = ("--workers", "1", "--retry-first", "0.05", "--retry-most", "0.2", "--poll", "0.2")
+FAST = ("--workers", "1", "--retry-first", "0.05", "--retry-most", "0.2", "--poll", "0.2", "--probe-interval", "0.5",
+        "--neighbor-timeout", "0.5")  # fmt: skip
 ROUNDS = 10
 SETTLED = 40
 """Seconds until everything must be settled once nobody is killed any more."""
@@ -71,6 +74,25 @@ def kill(broker: Broker, what: str) -> None:
         os.kill(ready[0], signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def hidden(start: Start, relay: Broker) -> Iterator[tuple[Broker, Callable[[], None]]]:
+    """A broker that nobody but the relay reaches, and what tells its network that the relay is another process now."""
+    with contextlib.ExitStack() as stack:
+        bound = {layer: free_socket() for layer in ("l1", "l2")}
+        proxies = {layer: stack.enter_context(Proxy(url, allow=())) for layer, url in bound.items()}
+        broker = start(*FAST, "--listen-at", ";".join(f"{proxies[layer].url}={bound[layer]}" for layer in bound))
+
+        def admit() -> None:
+            assert relay.process is not None
+            for proxy in proxies.values():
+                proxy.allow = {relay.process.pid}
+
+        admit()
+        sockets = {layer: proxy.url for layer, proxy in proxies.items()}
+        broker.become("l1", "l2", neighbors=[relay.socket("l1")], sockets=sockets)
+        yield broker, admit
+
+
 def receipts(broker: Broker) -> int:
     """How many messages it has taken in."""
     with sqlite3.connect(broker.home / "pycmbs.db") as store:
@@ -82,26 +104,35 @@ def receipts(broker: Broker) -> int:
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [501, 502, 503, 504, 505])
 def test_what_was_accepted_is_delivered_once(start_broker: Start, seed: int) -> None:
-    """Ten kills of sender and receivers at random moments: every accepted message is at both receivers, once, as it was sent,
-    and no ledger says what is not so."""
+    """Ten kills, at random moments, of the sender, of two receivers, of which one relays to a third, or of that third: every
+    accepted message is at all receivers, once, as it was sent, and no ledger says what is not so."""
     chance = random.Random(seed)
     sender = start_broker(*FAST)
     sender.become("l1")
     receivers = [start_broker(*FAST) for _ in range(2)]
     for one in receivers:
         one.become("l1", "l2", neighbors=[sender.socket("l1")])
+    with hidden(start_broker, receivers[0]) as (behind, admit):
+        rounds(chance, sender, [*receivers, behind], admit, f"seed {seed}")
+
+
+def rounds(
+    chance: random.Random, sender: Broker, receivers: list[Broker], admit: Callable[[], None], told: str
+) -> None:
+    """Kill while messages flow, and then see what came of them."""
     members = {one.member for one in receivers}
-    wait_until(lambda: members <= sender.known(), what="the sender knows both")
-    killed = []
+    wait_until(lambda: members <= sender.known(), what="the sender knows all")
+    killed: list[tuple[int, str]] = []
     with Flow(sender) as flow:
         for _ in range(ROUNDS):
             before = len(flow.accepted)
-            wait_until(lambda b=before: len(flow.accepted) > b, 20, f"messages flow (seed {seed}, killed {killed})")
+            wait_until(lambda b=before: len(flow.accepted) > b, 20, f"messages flow ({told}, killed {killed})")
             time.sleep(chance.random() * 0.3)  # not a wait for anything: the moment of the kill
-            index, what = chance.randrange(3), chance.choice(["engine", "engine", "broker"])
+            index, what = chance.randrange(4), chance.choice(["engine", "engine", "broker"])
             killed.append((index, what))
             kill([sender, *receivers][index], what)
-    told = f"seed {seed}, killed {killed}"
+            admit()
+    told = f"{told}, killed {killed}"
 
     def sending() -> list[str]:
         found = sender.get("/cmbs/message/?attribute=cmbs.message.state&value=sending")
@@ -124,3 +155,6 @@ def test_what_was_accepted_is_delivered_once(start_broker: Start, seed: int) -> 
         holding = {one.member for one, held in zip(receivers, there, strict=True) if path in held}
         assert delivered == holding, f"the ledger of {path} disagrees ({told})"
         assert path not in flow.accepted or ledger["state"] == "delivered", told
+    urn = f"urn:uuid:{receivers[0].member}"
+    behind = [receivers[-1].attributes(path, "message")["path_history"] for path in there[-1]]
+    assert any(urn in way for way in behind), f"nothing was relayed ({told})"

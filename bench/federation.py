@@ -1,0 +1,87 @@
+"""What a broker does towards many members: the fan-out of layer 2, and the memory that undelivered messages take."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bench import receivers
+from bench.broker import Broker, free_port
+from bench.load import Figures, Orders, Request, run
+from bench.report import median
+from bench.scenarios import message
+
+_AT_ONCE = 100
+_SETTLED = 0.5
+"""MB by which the engine may grow within a second and still count as settled."""
+
+
+def fan_out(
+    broker: Broker, members: list[dict[str, str]], *, messages: int, connections: int, seconds: float, repeats: int
+) -> tuple[Figures, Figures]:
+    """Messages to all of these members, each sent and waited for until all have acknowledged it; and the reference."""
+    broker.become()
+    _introduce(broker, ((one["id"], one["url"]) for one in members))
+    body = json.dumps({"attributes": {"wait": 10}})
+    paths = _created(broker, messages)
+    requests = [
+        Request("POST", f"{path}?action=send_l2", body, contains=f'"delivered":{len(members)}') for path in paths
+    ]
+    taken = []
+    for _ in range(repeats):
+        ours = run(Orders(broker.port, connections, seconds, requests))
+        taken.append((ours, receivers.ask(members, seconds, connections)))
+        requests = requests[len(requests) // 2 :] + requests[: len(requests) // 2]
+    return median(one for one, _ in taken), median(two for _, two in taken)
+
+
+def undelivered(broker: Broker, home: Path, *, members: int, messages: int) -> tuple[float, float]:
+    """Resident memory of the engine, in MB, before and after so many messages were sent to so many members that are down."""
+    broker.become()
+    _introduce(broker, ((str(uuid.uuid4()), f"tcp://127.0.0.1:{free_port()}") for _ in range(members)))
+    before = _settled(home)
+    paths = _created(broker, messages)
+    with ThreadPoolExecutor(4) as pool:
+        for answer in pool.map(lambda path: broker.post(f"{path}?action=send_l2", {}), paths):
+            if answer["recipients"] != members:
+                raise RuntimeError(f"a message went to {answer['recipients']} of {members} members")
+    return before, _settled(home)
+
+
+def _introduce(broker: Broker, members: Iterable[tuple[str, str]]) -> None:
+    kind = "http://houssem.org/cmbs#member"
+    entities = [
+        {
+            "kind": kind,
+            "id": id,
+            "attributes": {"cmbs": {"member": {"local": "false", "l1_socket": url, "l2_socket": url}}},
+        }
+        for id, url in members
+    ]
+    broker.post("/cmbs/member/", {"resources": entities}, 201)
+
+
+def _created(broker: Broker, number: int) -> list[str]:
+    entity = message("l2")
+    sizes = [_AT_ONCE] * (number // _AT_ONCE) + [number % _AT_ONCE]
+    return [path for size in sizes if size for path in broker.create([entity] * size)]
+
+
+def _settled(home: Path) -> float:
+    """The engine's resident memory once it grows no more."""
+    children = json.loads((home / "run" / "broker.json").read_text())["children"]
+    pid = next(one["pid"] for one in children if one["role"] == "engine")
+    last = 0.0
+    while (now := _resident(pid)) > last + _SETTLED:
+        last = now
+        time.sleep(3)
+    return now
+
+
+def _resident(pid: int) -> float:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024

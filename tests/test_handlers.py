@@ -1,0 +1,71 @@
+"""Handlers: how they are declared and found. What they do to a broker is shown in tests/system/test_execution.py."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from pycmbs import handlers
+from pycmbs.config import load_settings
+from pycmbs.errors import ConfigurationError
+from pycmbs.handlers import Call, Handler, find, load
+
+MODULE = "tests.example_handlers"
+
+
+@pytest.fixture
+def entries(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
+    """The entry points of installed packages, as far as these tests are concerned."""
+    found: list[EntryPoint] = []
+    monkeypatch.setattr(handlers, "entry_points", lambda group: [one for one in found if one.group == group])
+    return found
+
+
+def test_by_decorator(entries: list[EntryPoint]) -> None:
+    """A module that the setting names brings all its decorated functions, with what they declare of themselves."""
+    found = load([MODULE])
+    assert found["echo"] == Handler("echo", MODULE, "echo", handlers.DEADLINE, False)
+    assert (found["linger-again"].deadline, found["linger-again"].idempotent) == (30, True)
+    assert find(found["echo"])(Call("echo", "/x"))["target"] == "/x"
+
+
+def test_by_entry_point(entries: list[EntryPoint]) -> None:
+    """An installed package offers a function under a name of its choice; what its decorator says holds there, too."""
+    entries += [
+        EntryPoint("plain", "posixpath:basename", handlers.GROUP),
+        EntryPoint("patient", f"{MODULE}:linger", handlers.GROUP),
+        EntryPoint("other", "nowhere:nothing", "another.group"),
+    ]
+    found = load([])
+    assert found["plain"] == Handler("plain", "posixpath", "basename")
+    assert (found["patient"].function, found["patient"].deadline) == ("linger", 30)
+    assert "other" not in found
+
+
+@pytest.mark.parametrize("module", ["tests.no_such_module", "tests.documents.nothing"])
+def test_a_module_that_is_not_there(entries: list[EntryPoint], module: str) -> None:
+    """What cannot be imported is a sentence at the start, and names the module."""
+    with pytest.raises(ConfigurationError, match=module):
+        load([module])
+
+
+def test_an_entry_point_that_leads_nowhere(entries: list[EntryPoint]) -> None:
+    """The same for an installed package's handler."""
+    entries.append(EntryPoint("lost", f"{MODULE}:nothing", handlers.GROUP))
+    with pytest.raises(ConfigurationError, match="lost"):
+        load([])
+
+
+@pytest.mark.parametrize(("text", "modules"), [("a.b, c", "a.b c"), ("", ""), ("a b", "a b")])
+def test_the_setting(text: str, modules: str) -> None:
+    """The setting takes names of modules with commas or spaces between them, and nothing else."""
+    assert load_settings(None, {}, {"handlers": text}).handlers == modules
+    with pytest.raises(ConfigurationError, match="handlers"):
+        load_settings(None, {}, {"handlers": "no/module"})
+
+
+def test_a_call_has_the_parts_of_the_operation() -> None:
+    """A handler sees what it was asked, by whom, and in which message."""
+    call = Call("reboot", "/rack/7", attributes={"slot": 3}, sender="a", message="m1", layer="l1")
+    assert (call.action, call.attributes["slot"], call.sender) == ("", 3, "a")
