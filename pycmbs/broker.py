@@ -84,8 +84,14 @@ class Broker:
             max_content=settings.max_content,
         )
         self.outbox = OutboxService(store, self.entities, self._members, self.federation)
-        rules = allow.parse(settings.allow)
-        self.execution = ExecutionService(store, self.entities, self.operations, handlers or HandlerPool({}), rules)
+        self.execution = ExecutionService(
+            store,
+            self.entities,
+            self.operations,
+            handlers or HandlerPool({}),
+            allow.parse(settings.allow),
+            most=settings.max_content,
+        )
         self.inbox = InboxService(store, self.categories, self._members, self.federation, self.execution)
 
     @property
@@ -176,6 +182,7 @@ def build_engine(settings: Settings) -> Engine:
     places = parse_listen_at(settings.listen_at)
     transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(listen_at=places)})
     engine = Engine(settings, store, transports, control_path(settings))
-    handlers = HandlerPool(load_handlers(settings.handlers.split()))
-    engine.attach(Broker(settings, store, engine, transports.check, handlers))
+    handlers = load_handlers(settings.handlers.split(), reserved=allow.OPERATIONS)
+    allow.check(allow.parse(settings.allow), handlers)
+    engine.attach(Broker(settings, store, engine, transports.check, HandlerPool(handlers)))
     return engine

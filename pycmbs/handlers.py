@@ -17,7 +17,8 @@ of the broker but :mod:`pycmbs.errors`: handlers import it.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -64,6 +65,9 @@ class Handler:
     idempotent: bool = False
 
 
+_NAME = re.compile(r"[\w.-]+")
+"""What can stand in a rule of the setting ``allow``."""
+
 _declared: dict[str, Handler] = {}
 
 
@@ -71,14 +75,21 @@ def handler(name: str, *, deadline: float = DEADLINE, idempotent: bool = False) 
     """Make a function of a module's top level the handler of this name. ``deadline``, ``idempotent``: see :class:`Handler`."""
 
     def declare(function: F) -> F:
-        _declared[name] = Handler(name, function.__module__, function.__qualname__, deadline, idempotent)
+        made = Handler(name, function.__module__, function.__qualname__, deadline, idempotent)
+        other = _declared.setdefault(name, made)
+        if (other.module, other.function) != (made.module, made.function):
+            raise ConfigurationError(f"{other.module}.{other.function} is the handler {name!r} already")
+        _declared[name] = made
         return function
 
     return declare
 
 
-def load(modules: Iterable[str]) -> dict[str, Handler]:
-    """All handlers, by name. Raises ConfigurationError for a module, or an entry point, that cannot be imported."""
+def load(modules: Iterable[str], reserved: Collection[str] = ()) -> dict[str, Handler]:
+    """All handlers, by name. ``reserved``: names that no handler may have.
+
+    Raises ConfigurationError for a module or an entry point that cannot be imported, and for a name that cannot be had.
+    """
     for name in modules:
         try:
             importlib.import_module(name)
@@ -94,6 +105,12 @@ def load(modules: Iterable[str]) -> dict[str, Handler]:
         module, _, function = entry.value.partition(":")
         settings = (declared.deadline, declared.idempotent) if declared is not None else (DEADLINE, False)
         found[entry.name] = Handler(entry.name, module, function, *settings)
+    for name, one in found.items():
+        if name in reserved or not _NAME.fullmatch(name):
+            raise ConfigurationError(
+                f"{one.module}.{one.function} cannot be the handler {name!r}: "
+                f"a name is letters, digits, '.', '_' and '-', and none of {', '.join(reserved)}"
+            )
     return found
 
 

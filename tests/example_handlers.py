@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ def echo(call: Call) -> dict[str, Any]:
 
 @handler("linger", deadline=30)
 def linger(call: Call) -> str:
-    """Leaves a line in the file that is its target, and returns when there is a file beside it that says so."""
+    """Leaves its process id in the file that is its target, and returns when there is a file beside it that says so."""
     path = Path(call.target)
     with path.open("a") as file:
-        file.write("x\n")
+        file.write(f"{os.getpid()}\n")
     while not path.with_suffix(".go").exists():
         time.sleep(0.01)
     return "done"
@@ -43,6 +44,26 @@ def sleep(_call: Call) -> None:
 def crash(_call: Call) -> None:
     """Ends its process."""
     os._exit(7)
+
+
+@handler("segfault")
+def segfault(_call: Call) -> None:
+    """Ends its process as a broken library does."""
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@handler("deaf", deadline=0.5)
+def deaf(_call: Call) -> None:
+    """Takes too long, and does not let itself be stopped."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    while True:
+        time.sleep(1)
+
+
+@handler("huge")
+def huge(_call: Call) -> str:
+    """Returns more than can be told."""
+    return "x" * 20_000_000
 
 
 @handler("raise")

@@ -66,7 +66,8 @@ def importers(library):
         (
             "pycmbs.services",
             ["pycmbs.errors", "pycmbs.occi", "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base",
-             "pycmbs.codec", "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base"],
+             "pycmbs.codec", "pycmbs.depth", "pycmbs.transport.address", "pycmbs.transport.envelope",
+             "pycmbs.transport.base"],
         ),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
         ("pycmbs.wsgi", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime"]),

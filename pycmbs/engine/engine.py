@@ -153,11 +153,11 @@ class Engine:
         self._transports.start(self._receive)
         self._inquiries.start()
         self._inbound.start()
+        self._executor.start()  # before anything new comes in: what waits from before is first
         self._bind_wanted()
         self._outbound.start()
         self._discovery.start()
         self._probes.start()
-        self._executor.start()
         self._discovery.announce()
         self._control.start()
         threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()

@@ -20,7 +20,8 @@ from pycmbs.handlers import Call, Handler
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
-_PROCESSES = 2
+PROCESSES = 4
+"""Handlers at a time."""
 _CALLS = 1000
 """Calls after which a process is replaced: what a handler leaks does not add up."""
 _LOOK_SECONDS = 0.5
@@ -66,7 +67,7 @@ class HandlerPool:
         with self._lock:
             if self._pool is None:
                 self._pool = ProcessPool(
-                    max_workers=_PROCESSES,
+                    max_workers=PROCESSES,
                     max_tasks=_CALLS,
                     initializer=_enter,
                     initargs=[os.getpid()],

@@ -145,7 +145,8 @@ class Inbound:
             self._tell(arrival, envelope, execution.outcome or {})
         else:
             self._answer(arrival, envelope, OUTCOME, {})
-            self._executor.submit(receipt_id(sender, message, round_), functools.partial(self._tell, arrival, envelope))
+            listener = functools.partial(self._tell, arrival, envelope)
+            self._executor.submit(receipt_id(sender, message, round_), execution, listener)
 
     def _tell(self, arrival: Arrival, envelope: Envelope, outcome: dict[str, Any]) -> None:
         self._answer(arrival, envelope, OUTCOME, {"outcome": outcome})
@@ -172,8 +173,9 @@ class Inbound:
         for (arrival, envelope), answer in zip(messages, answers, strict=True):
             if answer.error is None:
                 self._answer(arrival, envelope, ACK, answer.body)
-                if answer.receipt:
-                    self._executor.submit(answer.receipt, functools.partial(self._tell, arrival, envelope))
+                if answer.waits is not None:
+                    listener = functools.partial(self._tell, arrival, envelope)
+                    self._executor.submit(answer.receipt, answer.waits, listener)
             else:
                 self._refuse(arrival, envelope, answer.error, final=answer.final)
 

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pycmbs.errors import ConfigurationError
 
 ANY = "*"
+OPERATIONS = ("create", "list", "read", "replace", "update", "delete", "act")
+"""What content can ask for besides handlers."""
+_ACTION = "act:"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Allows a sender (a member's id) an operation on a kind (identifier or term); ``*`` stands for any."""
+    """Allows a sender (a member's id) an operation on a kind (identifier or term); ``*`` stands for any. A rule without a kind
+    is about handlers, which have none."""
 
     sender: str
     operation: str
@@ -24,24 +28,50 @@ class Rule:
         return (
             self.sender in (ANY, sender)
             and self.operation in (ANY, operation)
-            and (not kinds or self.kind == ANY or self.kind in kinds)
+            and (self.kind == ANY or (self.kind in kinds if kinds else not self.kind))
         )
 
 
 def parse(text: str) -> tuple[Rule, ...]:
-    """The rules of the setting ``allow``: ``SENDER OPERATION KIND``, with newlines or ``;`` between them; KIND may be missing
-    for a handler. Raises ConfigurationError that shows the one that is wrong."""
-    rules = []
-    for line in filter(None, (part.strip() for part in re.split(r"[;\n]", text))):
-        words = line.split()
-        if not 2 <= len(words) <= 3:
+    """The rules of the setting ``allow``: ``SENDER OPERATION KIND``, with newlines or ``;`` between them; KIND is missing for a
+    handler. Raises ConfigurationError that shows the one that is wrong."""
+    return tuple(_rule(line) for line in filter(None, (part.strip() for part in re.split(r"[;\n]", text))))
+
+
+def _rule(line: str) -> Rule:
+    words = line.split()
+    if not 2 <= len(words) <= 3:
+        raise ConfigurationError(
+            f"the setting allow has {line!r}, which is no rule",
+            hint="A rule is SENDER OPERATION KIND, such as: * read member; 996ad860-2a9a-504f-8861-aeafd0b2ae29 reboot",
+        )
+    sender, operation, kind = (*words, "")[:3]
+    if not kind and _is_operation(operation):
+        raise ConfigurationError(
+            f"the setting allow has {line!r}, which is no rule: it does not say the kind",
+            hint=f"{line} * allows it on every kind.",
+        )
+    if operation == "act":
+        raise ConfigurationError(
+            f"the setting allow has {line!r}, which is no rule: it does not say the action",
+            hint=f"An action is act: and its term, such as: {sender} act:start_l1 {kind}",
+        )
+    return Rule(sender.removeprefix("urn:uuid:"), operation, kind)
+
+
+def check(rules: Collection[Rule], handlers: Collection[str]) -> None:
+    """Raises ConfigurationError for a rule about something that nobody can do here: mostly it is misspelled."""
+    for rule in rules:
+        if rule.operation != ANY and not _is_operation(rule.operation) and rule.operation not in handlers:
             raise ConfigurationError(
-                f"the setting allow has {line!r}, which is no rule",
-                hint="A rule is SENDER OPERATION KIND, such as: * read member; 996ad860-2a9a-504f-8861-aeafd0b2ae29 reboot",
+                f"the setting allow has {f'{rule.sender} {rule.operation} {rule.kind}'.strip()!r}, "
+                f"but {rule.operation!r} is neither an operation nor a handler that is loaded",
+                hint=f"There is {', '.join((*OPERATIONS[:-1], _ACTION + 'TERM', *sorted(handlers)))}.",
             )
-        sender, operation, kind = (*words, ANY)[:3]
-        rules.append(Rule(sender.removeprefix("urn:uuid:"), operation, kind))
-    return tuple(rules)
+
+
+def _is_operation(name: str) -> bool:
+    return name in OPERATIONS or name.startswith(_ACTION)
 
 
 def permits(rules: Collection[Rule], sender: str, operation: str, kinds: Collection[str]) -> bool:

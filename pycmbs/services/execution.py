@@ -14,15 +14,27 @@ import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
-from pycmbs.errors import CmbsError, Forbidden, HandlerFailed, NotFound, RevisionConflict, UnknownEntity
+from pycmbs import codec
+from pycmbs.depth import deeper
+from pycmbs.errors import (
+    CmbsError,
+    EngineUnavailable,
+    Forbidden,
+    HandlerFailed,
+    NotFound,
+    RevisionConflict,
+    StoreUnavailable,
+    TooLarge,
+    UnknownEntity,
+)
 from pycmbs.handlers import Call, Handler
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.services import allow
 from pycmbs.services.deliveries import moment
-from pycmbs.services.documents import ENTITY
+from pycmbs.services.documents import ENTITY, entity_write
 from pycmbs.services.entities import EntityService
 from pycmbs.services.marked import EffectDone, MarkedStore
 from pycmbs.services.operations import OperationService
@@ -32,6 +44,8 @@ from pycmbs.store.base import Document, Query, Write
 log = logging.getLogger(__name__)
 
 WAITING, STARTED, EFFECTED, DONE = "waiting", "started", "effected", "done"
+_DEEPEST = 100
+"""Levels of an outcome; a datagram and a document add a few."""
 _FAILED = HandlerFailed("the broker failed to execute it")
 _INTERRUPTED = HandlerFailed("it was interrupted by a restart of the receiver, and is not known to be repeatable")
 
@@ -47,6 +61,13 @@ class Handlers(Protocol):
 
     def close(self) -> None:
         """Stop, and kill what runs."""
+
+
+class Lane(NamedTuple):
+    """What is executed one after the other: the operations of one sender, or its calls of one handler."""
+
+    sender: str
+    handler: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +125,22 @@ class ExecutionService:
         operations: OperationService,
         handlers: Handlers,
         rules: tuple[allow.Rule, ...],
+        *,
+        most: int,
     ) -> None:
-        """``entities`` and ``operations`` must write to ``store``."""
+        """``entities`` and ``operations`` must write to ``store``. ``most``: bytes of JSON in an outcome."""
         self._store = store
         self._entities = entities
         self._operations = operations
         self._handlers = handlers
         self._rules = rules
+        self._most = most
+        self._unstored: dict[str, dict[str, Any]] = {}
+        self._closing = False
 
     def close(self) -> None:
-        """Kill the handlers that run."""
+        """Kill the handlers that run; what they were called for is not done."""
+        self._closing = True
         self._handlers.close()
 
     def planned(self, message: Entity, sender: str) -> Execution | None:
@@ -124,15 +151,20 @@ class ExecutionService:
         layer = str(message.attributes.get(cmbs.LAYER, ""))
         kept = message.path if message.attributes.get(cmbs.STORABLE) != "false" else ""
         execution = Execution(content, sender, kept, message.id, layer)
-        operation, kinds = self._subject(content)
-        if allow.permits(self._rules, sender, operation, kinds):
-            return execution
+        refusal = self._refusal(execution)
+        return execution if refusal is None else replace(execution, state=DONE, outcome=refusal)
+
+    def _refusal(self, execution: Execution) -> dict[str, Any] | None:
+        """The outcome of what no rule allows; None for what one does."""
+        operation, kinds = self._subject(execution.operation)
+        if allow.permits(self._rules, execution.sender, operation, kinds):
+            return None
         refusal = Forbidden(
-            f"{sender} may not have {operation[:100]!r} executed here",
+            f"{execution.sender} may not have {operation[:100]!r} executed here",
             hint="The setting allow of this broker says who may what.",
             operation=operation[:100],
         )
-        return replace(execution, state=DONE, outcome={"error": refusal.to_dict()})
+        return {"error": refusal.to_dict()}
 
     def _subject(self, operation: dict[str, Any]) -> tuple[str, list[str]]:
         """The operation as rules name it, and the names of its target's kind. One that is not known has a name that only
@@ -154,26 +186,50 @@ class ExecutionService:
             raise NotFound(f"nothing of the message {message} is executed here", id=message)
         return execution
 
-    def lane_of(self, id: str) -> str:
-        """What must be executed one after the other: the operations of one sender; its calls of one handler."""
-        execution = self.outcome_of(id)
-        if execution is None:
-            return ""
+    def lane(self, execution: Execution) -> Lane:
+        """What this execution must not overtake."""
         verb = str(execution.operation.get("operation"))
-        return f"{execution.sender}|{verb if self._handlers.get(verb) is not None else ''}"
+        return Lane(execution.sender, verb if self._handlers.get(verb) is not None else "")
 
     def run(self, id: str) -> Execution | None:
         """Execute what a receipt says, if that is not done yet; returns it with its outcome. None: there is nothing to do.
 
-        Raises StoreUnavailable: then it is to be run again.
+        Raises StoreUnavailable, and EngineUnavailable when this broker stops: then it is to be run again.
         """
         receipt = self._store.get(id)
         execution = execution_from(receipt) if receipt is not None else None
         if receipt is None or execution is None or execution.state == DONE:
             return execution
+        if id not in self._unstored:  # else it was run, and the store was away when that was to be noted
+            self._unstored[id] = self._bounded(self._outcome(receipt, execution))
+        done = replace(execution, state=DONE, outcome=self._unstored[id])
+        self._finish(id, done)
+        del self._unstored[id]
+        return done
+
+    def _outcome(self, receipt: Document, execution: Execution) -> dict[str, Any]:
+        # Once more: what was there when it came, and what is allowed, may have changed while it waited.
+        refusal = self._refusal(execution) if execution.state == WAITING else None
+        if refusal is not None:
+            return refusal
         handler = self._handlers.get(str(execution.operation.get("operation")))
-        outcome = self._call(receipt, execution, handler) if handler else self._perform(receipt, execution)
-        return self._finish(id, replace(execution, state=DONE, outcome=outcome))
+        return self._call(receipt, execution, handler) if handler else self._perform(receipt, execution)
+
+    def _bounded(self, outcome: dict[str, Any]) -> dict[str, Any]:
+        """The outcome, or why it cannot be told: it has to fit into a document and a datagram."""
+        try:
+            data = codec.dumps(outcome)
+        except TypeError:  # deeper than can be written
+            how = "too deep"
+        else:
+            if len(data) <= self._most and not deeper(outcome, _DEEPEST, data):
+                return outcome
+            how = f"{len(data)} bytes" if len(data) > self._most else "too deep"
+        error = TooLarge(
+            f"it was executed, and its result is not told: it is {how}",
+            hint=f"The setting max_content of the receiver says how large it may be; it nests {_DEEPEST} levels at most.",
+        )
+        return {"error": error.to_dict()}
 
     def _call(self, receipt: Document, execution: Execution, handler: Handler) -> dict[str, Any]:
         if execution.state == STARTED and not handler.idempotent:
@@ -183,6 +239,8 @@ class ExecutionService:
         try:
             return {"result": self._handlers.call(handler, execution.call())}
         except CmbsError as exc:
+            if self._closing:  # it was killed by the broker, and not by what it did
+                raise EngineUnavailable("the broker stops") from exc
             return {"error": exc.to_dict()}
 
     def _perform(self, receipt: Document, execution: Execution) -> dict[str, Any]:
@@ -197,7 +255,9 @@ class ExecutionService:
             with self._store.marking(mark):
                 return {"result": self._operations.perform(execution.operation)}
         except EffectDone:
-            return {"result": self._again(self.outcome_of(receipt.id) or execution)}
+            return {"result": self._again(self._now(receipt.id) or execution)}
+        except StoreUnavailable:
+            raise
         except CmbsError as exc:
             return {"error": exc.to_dict()}
         except Exception:
@@ -218,8 +278,7 @@ class ExecutionService:
             return self._operations.perform(execution.operation)  # raises: it says what there is
         return self._handlers.call(handler, execution.call())
 
-    def outcome_of(self, id: str) -> Execution | None:
-        """The execution in a receipt, as it is now."""
+    def _now(self, id: str) -> Execution | None:
         receipt = self._store.get(id)
         return execution_from(receipt) if receipt is not None else None
 
@@ -233,18 +292,25 @@ class ExecutionService:
                 return self._operations.perform({"operation": "read", "target": target})
         return {}
 
-    def _finish(self, id: str, execution: Execution) -> Execution:
-        """Store the outcome with the receipt, and show it with the message if that was kept."""
-        outcome = execution.outcome or {}
+    def _finish(self, id: str, execution: Execution) -> None:
+        """Store the outcome, in one commit, with the message if that was kept and with the receipt."""
         while (receipt := self._store.get(id)) is not None:
+            writes = [_write(receipt, execution)]
+            message = self._entities.stored_many([execution.path]).get(execution.path) if execution.path else None
+            if message is not None:
+                message.attributes[cmbs.RESULT] = shown(execution)
+                writes.insert(0, entity_write(message, revision=message.revision))
             try:
-                self._store.write([_write(receipt, execution)])
-                break
+                self._store.write(writes)
             except RevisionConflict:
                 continue
-        if execution.path:
-            record_result(self._entities, execution.path, outcome.get("result", outcome))
-        return execution
+            return
+
+
+def shown(execution: Execution) -> Any:
+    """What the ``result`` of the message says at the receiver."""
+    outcome = execution.outcome or {}
+    return outcome.get("result", outcome)
 
 
 def record_result(entities: EntityService, path: str, result: Any) -> None:

@@ -15,7 +15,7 @@ from pycmbs.occi.rendering.json_2012 import draft
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.deliveries import DELIVERED, moment
 from pycmbs.services.documents import document_id, entity_write
-from pycmbs.services.execution import DONE, Execution, ExecutionService, execution_from
+from pycmbs.services.execution import DONE, Execution, ExecutionService, execution_from, shown
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
 from pycmbs.services.receipts import RECEIPT, receipt_id
@@ -42,13 +42,14 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What to tell the sender. A refusal is ``final`` when trying again cannot help. ``receipt`` names what is still to be
-    executed, empty when there is nothing."""
+    """What to tell the sender. A refusal is ``final`` when trying again cannot help. ``waits`` is what is still to be executed,
+    and ``receipt`` the document it stands in."""
 
     body: dict[str, Any]
     error: CmbsError | None = None
     final: bool = False
     receipt: str = ""
+    waits: Execution | None = None
 
 
 @dataclass(slots=True)
@@ -138,10 +139,11 @@ class InboxService:
         handshake = self._handshake() if any(one.layer == "l1" for one in taken.values()) else {}
         for (index, item), status in zip(taken.items(), statuses, strict=True):
             body: dict[str, Any] = {"status": status, "reply": handshake if item.layer == "l1" else {}}
-            waits = item.execution is not None and item.execution.state != DONE
-            if item.execution is not None:
-                body |= {"executing": True} if waits else {"outcome": item.execution.outcome}
-            answers[index] = Answer(body, receipt=item.receipt if waits else "")
+            execution = item.execution
+            waits = execution if execution is not None and execution.state != DONE else None
+            if execution is not None:
+                body |= {"executing": True} if waits else {"outcome": execution.outcome}
+            answers[index] = Answer(body, receipt=item.receipt, waits=waits)
         return [answer for answer in answers if answer is not None]
 
     def _opened(self, one: Incoming) -> _Taken:
@@ -159,23 +161,31 @@ class InboxService:
         left = float(deadline) if isinstance(deadline, int | float) else 0.0
         origin, id = naming.bare_id(one.sender), naming.bare_id(document.get("id"))
         taken = _Taken(origin, id, round_, str(layer), document, max(left, 0.0), one.path)
-        entity = self._entity(taken)
-        if one.sender != own.id:  # what a member sends itself it has already
-            self._add_entity(taken, entity)
-        taken.execution = self._execution.planned(entity, origin)
+        self._plan(taken, kept=one.sender != own.id)  # what a member sends itself it has already
         return taken
 
-    def _add_entity(self, taken: _Taken, entity: Entity) -> None:
-        """The message as an entity here, to be written with its receipt; none if it is not storable."""
-        if entity.attributes.get(cmbs.STORABLE) == "false":
+    def _plan(self, taken: _Taken, *, kept: bool) -> None:
+        """What is to be executed, and the message as an entity here, to be written with its receipt; none if it is not
+        ``kept`` or not storable."""
+        entity = self._entity(taken)
+        kept = kept and entity.attributes.get(cmbs.STORABLE) != "false"
+        present = self._placed(taken, entity) if kept else None
+        taken.execution = self._execution.planned(entity, taken.origin)
+        if not kept:
             return
+        if taken.execution is not None and taken.execution.state == DONE:
+            entity.attributes[cmbs.RESULT] = shown(taken.execution)
+        taken.writes.append(entity_write(entity, revision=present.revision if present else None))
+
+    def _placed(self, taken: _Taken, entity: Entity) -> Document | None:
+        """Give it a path; what is there already, from an earlier round."""
         present = self._store.get(document_id(entity.path))
         if present is not None and present.body["attributes"].get(cmbs.ORIGIN) != taken.origin:
             # Ids are chosen by clients of either broker: another's message must not overwrite this one's.
             entity.id = f"{taken.id}.{taken.origin}"
             entity.path = cmbs.MESSAGE_LOCATION + entity.id
             present = self._store.get(document_id(entity.path))
-        taken.writes.append(entity_write(entity, revision=present.revision if present else None))
+        return present
 
     def _entity(self, taken: _Taken) -> Entity:
         """The message as its sender described it. Raises InvalidRequest for what cannot be an entity here."""
@@ -214,7 +224,7 @@ class InboxService:
             return DUPLICATE
         # The entity changed between reading and writing: once more, alone.
         one.writes.clear()
-        self._add_entity(one, self._entity(one))
+        self._plan(one, kept=True)  # what is not kept cannot conflict
         self._store.write([*one.writes, one.receipt_write()])
         return DELIVERED
 

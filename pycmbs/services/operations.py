@@ -10,6 +10,7 @@ from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.occi.naming import canonical
 from pycmbs.occi.rendering.json_2012 import draft, entity_document
+from pycmbs.services import allow
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.entities import EntityService
 
@@ -29,15 +30,10 @@ class OperationService:
     def __init__(self, entities: EntityService, categories: CategoryService) -> None:
         self._entities = entities
         self._categories = categories
-        self._verbs: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
-            "create": self._create,
-            "list": self._list,
-            "read": self._read,
-            "replace": self._replace,
-            "update": self._update,
-            "delete": self._delete,
-            "act": self._act,
-        }
+        performers = (self._create, self._list, self._read, self._replace, self._update, self._delete, self._act)
+        self._verbs: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = dict(
+            zip(allow.OPERATIONS, performers, strict=True)
+        )
 
     def perform(self, operation: Any) -> dict[str, Any]:
         """Do it; returns what came of it. Raises InvalidRequest for what is no operation, and whatever the service does."""

@@ -6,6 +6,7 @@ goes to ``sh`` as it stands, but for ports: those of the documents and of ``json
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -20,7 +21,7 @@ from tests.documents.markdown import ROOT, Step
 from tests.harness import Broker, free_port
 
 _PORT = re.compile(r"(?:(?<=127\.0\.0\.1:)|(?<=--port ))(?:80[89]\d|5[01][1-4]\d)\b")
-_START = re.compile(r"(make run|\.venv/bin/pycmbs serve)\b")
+_START = re.compile(r"(?:[A-Z]+=\S+ )*(make run|\.venv/bin/pycmbs serve)\b")
 _KILL = re.compile(r'kill "\$\(cat (\S+)/lock\)"')
 _LOOK = re.compile(r'curl (?:-H \S+ \S+ )?"?http://[^" ]+"?')
 _PATIENCE = 35.0
@@ -117,12 +118,15 @@ class Shell:
         if line.partition("#")[0].strip() == "make run":
             assert _MAKE_RUN in _make_run_does(), _make_run_does()
             line = _MAKE_RUN
-        words = shlex.split(line, comments=True)[2:]
+        words = shlex.split(line.replace("$PWD", str(self._folder)), comments=True)
+        environ = dict(word.split("=", 1) for word in itertools.takewhile(lambda word: "=" in word, words))
+        words = words[len(environ) + 2 :]
         options = dict(zip(words[::2], words[1::2], strict=True))
         home = options.pop("--home")
         port = int(options.pop("--port", self._with_free_ports("127.0.0.1:8090").rpartition(":")[2]))
         (self._folder / home).parent.mkdir(parents=True, exist_ok=True)
-        broker = Broker(self._folder / home, *(word for option in options.items() for word in option), port=port)
+        flags = [word for option in options.items() for word in option]
+        broker = Broker(self._folder / home, *flags, port=port, environ=environ)
         self._started.append(broker)
         self._brokers[home] = broker.start()
         return broker.line

@@ -5,7 +5,7 @@ import pytest
 from pycmbs.config import load_settings
 from pycmbs.errors import ConfigurationError
 from pycmbs.occi import cmbs
-from pycmbs.services.allow import parse, permits
+from pycmbs.services.allow import check, parse, permits
 from tests.services.world import OWN, add_own, make_broker
 
 MEMBER = [cmbs.MEMBER, "member", "http://schemas.ogf.org/occi/core#resource", "resource"]
@@ -23,6 +23,9 @@ MEMBER = [cmbs.MEMBER, "member", "http://schemas.ogf.org/occi/core#resource", "r
         ("a read member", "ab", "read", MEMBER, False),
         ("a read member", "a", "delete", MEMBER, False),
         ("a read message", "a", "read", MEMBER, False),
+        ("* * member", "a", "reboot", [], False),
+        ("* *", "a", "reboot", [], True),
+        ("* *", "a", "read", MEMBER, False),
         ("a act:start_l1 member", "a", "act:start_l1", MEMBER, True),
         ("a act:start_l1 member", "a", "act:stop_l1", MEMBER, False),
         ("a reboot", "a", "reboot", [], True),
@@ -35,13 +38,23 @@ def test_rules(text, sender, operation, kinds, allowed):
     assert permits(parse(text), sender, operation, kinds) is allowed
 
 
-@pytest.mark.parametrize("text", ["x", "a b c d", "* read member; oops"])
+@pytest.mark.parametrize("text", ["x", "a b c d", "* read member; oops", "* create", "* act:start_l1", "* act member"])
 def test_a_wrong_rule_stops_the_start(text):
     """A rule that is none is a sentence at the start, and shows the rule."""
     with pytest.raises(ConfigurationError, match="is no rule"):
         parse(text)
     with pytest.raises(ConfigurationError, match="allow"):
         load_settings(None, {}, {"allow": text})
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [("* raed member", "'\\* raed member'"), ("a reboot; * halt", "'\\* halt'")]
+)
+def test_a_rule_about_nothing_stops_the_start(text, named):
+    """A rule for what is neither an operation nor a handler here is misspelled, and is shown."""
+    with pytest.raises(ConfigurationError, match=named):
+        check(parse(text), ["reboot"])
+    check(parse("* read member; a reboot; * * *; * *; * act:start_l1 member"), ["reboot"])
 
 
 @pytest.mark.parametrize(

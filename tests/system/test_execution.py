@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Broker, refusal, wait_until
+from tests.harness import ROOT, Broker, refusal, wait_until
 
 Start = Callable[..., Broker]
 FAST = ("--workers", "1", "--retry-first", "0.1", "--retry-most", "0.3", "--probe-interval", "0.5")
@@ -119,20 +121,24 @@ def test_l1_returns_handshake_and_outcome(start_broker: Start) -> None:
 def test_handlers(start_broker: Start) -> None:
     """A handler gets the operation and its sender, and returns JSON; one that raises, crashes, hangs or returns nonsense is an
     error in the sender's ledger, and the broker goes on."""
-    one, two = pair(start_broker, "* *", *HANDLERS)
+    one, two = pair(start_broker, "* *; * * compute", *HANDLERS)
     engine = two.pid("engine")
     entry, message = ask(one, {"operation": "echo", "target": "/rack/7", "attributes": {"slot": 3}})
     assert message["result"] == {
         "target": "/rack/7", "attributes": {"slot": 3}, "sender": one.member, "layer": "l2",
     }  # fmt: skip
-    for name, words in (
-        ("raise", "raised ValueError: the disk is full of eels"),
-        ("crash", "ended its process"),
-        ("sleep", "did not return within 0.5 s, and was killed"),
-        ("odd", "raised"),
+    for name, code, words in (
+        ("raise", "handler-failed", "raised ValueError: the disk is full of eels"),
+        ("crash", "handler-failed", "ended its process (exit code 7)"),
+        ("segfault", "handler-failed", "ended its process (exit code -11)"),
+        ("sleep", "handler-failed", "did not return within 0.5 s, and was killed"),
+        ("deaf", "handler-failed", "did not return within 0.5 s, and was killed"),
+        ("odd", "handler-failed", "raised"),
+        ("huge", "too-large", "its result is not told"),
     ):
-        entry, _ = ask(one, {"operation": name}, wait=20)
-        assert (entry["state"], entry["error"]["code"]) == ("failed", "handler-failed")
+        entry, message = ask(one, {"operation": name}, wait=20)
+        assert (entry["state"], entry["error"]["code"]) == ("failed", code)
+        assert message["result"]["error"] == entry["error"]
         assert words in entry["reason"]
     entry, _ = ask(one, {"operation": "echo"})
     assert entry["state"] == "executed"
@@ -141,7 +147,7 @@ def test_handlers(start_broker: Start) -> None:
 
 def test_a_slow_handler_holds_up_nobody(start_broker: Start, tmp_path: Path) -> None:
     """While a handler runs, other messages of the same sender are delivered and executed."""
-    one, _ = pair(start_broker, "* *", *HANDLERS)
+    one, _ = pair(start_broker, "* *; * * compute", *HANDLERS)
     file = tmp_path / "slow"
     slow = one.message("l2", {"operation": "linger", "target": str(file)})
     one.ok("POST", f"{slow}?action=send_l2", {})
@@ -156,7 +162,7 @@ def test_a_slow_handler_holds_up_nobody(start_broker: Start, tmp_path: Path) -> 
 
 def test_an_outcome_that_never_comes(start_broker: Start, tmp_path: Path) -> None:
     """At the deadline a recipient that still executes is settled as delivered, and the ledger says what is missing."""
-    one, _ = pair(start_broker, "* *", *HANDLERS)
+    one, _ = pair(start_broker, "* *; * * compute", *HANDLERS)
     file = tmp_path / "slow"
     entry, message = ask(one, {"operation": "linger", "target": str(file)}, deadline=1.5)
     assert (entry["state"], message["state"]) == ("delivered", "delivered")
@@ -199,24 +205,60 @@ def test_sigkill_between_acceptance_and_outcome(start_broker: Start, seed: int) 
     assert len(two.get("/compute/")["X-OCCI-Location"]) == 20
 
 
-@pytest.mark.parametrize(("name", "state", "runs"), [("linger-again", "executed", 2), ("linger", "failed", 1)])
-def test_a_handler_that_was_interrupted(start_broker: Start, tmp_path: Path, name: str, state: str, runs: int) -> None:
-    """After a kill an idempotent handler is called again; another one is not, and the ledger says so. Its process has ended
-    with the engine."""
+def gone(pid: int) -> bool:
+    """Whether this process has ended, also when nobody has noticed yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+def interrupt(broker: Broker, how: str) -> None:
+    """End the broker's engine, and have another one."""
+    if how == "the engine is killed":
+        os.kill(broker.pid("engine"), signal.SIGKILL)
+    elif how == "the supervisor is killed":
+        assert broker.process is not None
+        os.kill(broker.process.pid, signal.SIGKILL)
+        broker.process.wait(10)
+        broker._close()
+        broker.start()
+    else:
+        assert broker.stop() == 0
+        broker.start()
+
+
+@pytest.mark.parametrize("how", ["the engine is killed", "the supervisor is killed", "the broker is stopped"])
+@pytest.mark.parametrize(("name", "state"), [("linger-again", "executed"), ("linger", "failed")])
+def test_a_handler_that_was_interrupted(start_broker: Start, tmp_path: Path, how: str, name: str, state: str) -> None:
+    """However its broker ends, a handler's process ends, too. An idempotent handler is called again; another one is not, and
+    the ledger says so."""
     one, two = pair(start_broker, "* *", *HANDLERS)
     file = tmp_path / "runs"
 
-    def lines() -> int:
-        return len(file.read_text().splitlines()) if file.exists() else 0
+    def runs() -> list[int]:
+        return [int(line) for line in file.read_text().split("\n") if line] if file.exists() else []
 
     path = one.message("l2", {"operation": name, "target": str(file)})
     one.ok("POST", f"{path}?action=send_l2", {})
-    wait_until(lines, what="the handler runs")
-    os.kill(two.pid("engine"), signal.SIGKILL)
-    if runs == 2:
-        wait_until(lambda: lines() == runs, 20, "it is called again")
+    wait_until(runs, what="the handler runs")
+    first = runs()[0]
+    interrupt(two, how)
+    wait_until(lambda: gone(first), what="its process has ended")
+    if state == "executed":
+        wait_until(lambda: len(runs()) == 2, 20, "it is called again")
         file.with_suffix(".go").touch()
-    wait_until(lambda: one.attributes(path, "message")["state"] == state, 30, "the end")
-    assert lines() == runs
+    wait_until(lambda: one.attributes(path, "message")["state"] == state, 40, "the end")
+    assert len(runs()) == (2 if state == "executed" else 1)
     if state == "failed":
         assert "interrupted" in one.attributes(path, "message")["deliveries"][0]["reason"]
+
+
+def test_a_wrong_rule_keeps_the_broker_from_starting(tmp_path: Path) -> None:
+    """A rule about what is neither an operation nor a handler is shown, with what there is, and the broker exits with 2."""
+    command = [sys.executable, "-m", "pycmbs", "serve", "--home", str(tmp_path / "home"), "--port", "0"]
+    done = subprocess.run(
+        [*command, "--allow", "* raed member"], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+    )
+    assert done.returncode == 2
+    assert "'* raed member'" in done.stderr
