@@ -13,6 +13,12 @@ import pytest
 from tests.harness import ROOT, wait_until
 
 COMMAND = [sys.executable, "-m", "pycmbs", "demo"]
+INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background has it ignored
+from pycmbs.cli import main
+sys.exit(main(["demo"]))
+"""
 
 
 def brokers_in(folder: Path) -> list[str]:
@@ -49,7 +55,8 @@ def test_the_demo(tmp_path: Path) -> None:
 def test_an_interrupted_demo(tmp_path: Path, which: signal.Signals) -> None:
     """Ctrl-C in the middle: exit code 130, no process and no file left."""
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, text=True, env=environ, cwd=ROOT) as process:
+    command = [sys.executable, "-c", INTERRUPTIBLE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("start")
         assert brokers_in(tmp_path)
