@@ -75,14 +75,20 @@ def handler(name: str, *, deadline: float = DEADLINE, idempotent: bool = False) 
     """Make a function of a module's top level the handler of this name. ``deadline``, ``idempotent``: see :class:`Handler`."""
 
     def declare(function: F) -> F:
-        made = Handler(name, function.__module__, function.__qualname__, deadline, idempotent)
-        other = _declared.setdefault(name, made)
-        if (other.module, other.function) != (made.module, made.function):
-            raise ConfigurationError(f"{other.module}.{other.function} is the handler {name!r} already")
-        _declared[name] = made
+        _add(_declared, Handler(name, function.__module__, function.__qualname__, deadline, idempotent))
         return function
 
     return declare
+
+
+def _add(known: dict[str, Handler], made: Handler) -> None:
+    other = known.setdefault(made.name, made)
+    if (other.module, other.function) != (made.module, made.function):
+        raise ConfigurationError(
+            f"{made.module}.{made.function} cannot be the handler {made.name!r}: "
+            f"{other.module}.{other.function} is that already"
+        )
+    known[made.name] = made
 
 
 def load(modules: Iterable[str], reserved: Collection[str] = ()) -> dict[str, Handler]:
@@ -104,7 +110,7 @@ def load(modules: Iterable[str], reserved: Collection[str] = ()) -> dict[str, Ha
         declared = next((one for one in _declared.values() if f"{one.module}:{one.function}" == entry.value), None)
         module, _, function = entry.value.partition(":")
         settings = (declared.deadline, declared.idempotent) if declared is not None else (DEADLINE, False)
-        found[entry.name] = Handler(entry.name, module, function, *settings)
+        _add(found, Handler(entry.name, module, function, *settings))
     for name, one in found.items():
         if name in reserved or not _NAME.fullmatch(name):
             raise ConfigurationError(

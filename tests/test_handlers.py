@@ -9,7 +9,8 @@ import pytest
 from pycmbs import handlers
 from pycmbs.config import load_settings
 from pycmbs.errors import ConfigurationError
-from pycmbs.handlers import Call, Handler, find, load
+from pycmbs.handlers import Call, Handler, find, handler, load
+from pycmbs.services import allow
 
 MODULE = "tests.example_handlers"
 
@@ -54,6 +55,26 @@ def test_an_entry_point_that_leads_nowhere(entries: list[EntryPoint]) -> None:
     """The same for an installed package's handler."""
     entries.append(EntryPoint("lost", f"{MODULE}:nothing", handlers.GROUP))
     with pytest.raises(ConfigurationError, match="lost"):
+        load([])
+
+
+@pytest.mark.parametrize("name", ["create", "act:start_l1", "two words", ""])
+def test_a_name_that_no_rule_could_speak_of(entries: list[EntryPoint], name: str) -> None:
+    """A handler is not called like an operation, and its name can stand in a rule; else the broker does not start."""
+    entries.append(EntryPoint(name, "posixpath:basename", handlers.GROUP))
+    with pytest.raises(ConfigurationError, match="cannot be the handler"):
+        load([], reserved=allow.OPERATIONS)
+
+
+def test_two_handlers_of_one_name(entries: list[EntryPoint], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which of two was meant is not guessed: by decorator or by entry point, the second is refused, and both are named."""
+    monkeypatch.setattr(handlers, "_declared", {})
+    handler("twice")(find)
+    handler("twice", deadline=1)(find)  # the same, as when its module is imported again
+    with pytest.raises(ConfigurationError, match=r"handlers\.load cannot .* handlers\.find"):
+        handler("twice")(load)
+    entries.append(EntryPoint("twice", "posixpath:basename", handlers.GROUP))
+    with pytest.raises(ConfigurationError, match="twice"):
         load([])
 
 
