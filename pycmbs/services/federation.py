@@ -70,7 +70,7 @@ class FederationService:
     def introduction(self) -> dict[str, Any]:
         """The own member as it introduces itself; its description is None while there is none."""
         own = self._members.local()
-        return _introduction(own) if own is not None else {"description": None, "version": 0, "instance": ""}
+        return introduce(own) if own is not None else {"description": None, "version": 0, "instance": ""}
 
     def greeting(self) -> dict[str, Any]:
         """What a hello says: the introduction, and which members are known here, and which have left."""
@@ -82,7 +82,7 @@ class FederationService:
         """The answer to a greeting: one of the own, and descriptions of the members that the other lacks."""
         theirs = _versions(greeting.get("known"))
         missing = [one for one in self._members.all() if not is_local(one) and version_of(one) > theirs.get(one.id, -1)]
-        return {**self.greeting(), "members": [_introduction(one) for one in missing[:_MOST_TOLD]]}
+        return {**self.greeting(), "members": [introduce(one) for one in missing[:_MOST_TOLD]]}
 
     # What is heard
 
@@ -234,7 +234,8 @@ def digest(members: Iterable[Entity]) -> str:
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 
 
-def _introduction(member: Entity) -> dict[str, Any]:
+def introduce(member: Entity) -> dict[str, Any]:
+    """A member as it is told to others: its description, with the version and the instance of that."""
     return {
         "description": describe(member),
         "version": version_of(member),

@@ -43,7 +43,7 @@ class Finder:
             page, after = window.page, start
             self._bookmarks.keep(listing, page, after)
         found: list[Entity] = []
-        for entity in self.iterate(location, selection, after):
+        for entity in self._merged(location, alternatives, after):
             found.append(entity)
             if len(found) == window.number:
                 self._bookmarks.keep(listing, page + 1, entity.number)
@@ -54,7 +54,10 @@ class Finder:
 
     def iterate(self, location: str, selection: Selection, after: int = 0) -> Iterator[Entity]:
         """The entities one by one, those made before the entity with the number ``after`` left out."""
-        alternatives = plans(self._categories.registry(), location, selection)
+        yield from self._merged(location, plans(self._categories.registry(), location, selection), after)
+
+    def _merged(self, location: str, alternatives: list[Plan], after: int) -> Iterator[Entity]:
+        """The entities that match one of the alternatives, each once. Raises UnknownLocation."""
         found: Iterator[Entity] = heapq.merge(
             *(self._pages(plan, after) for plan in alternatives), key=lambda entity: entity.number
         )

@@ -81,10 +81,6 @@ class HealthService:
             except RevisionConflict:
                 return  # it was measured meanwhile; the engine's housekeeping comes back to it
 
-    def members(self) -> list[str]:
-        """The ids of all members of which something was measured."""
-        return [one.id.removeprefix(f"{HEALTH}:") for one in self._store.find(Query(HEALTH))]
-
 
 def _document(member: str) -> str:
     return f"{HEALTH}:{member}"

@@ -16,7 +16,7 @@ from pycmbs.services import deliveries
 from pycmbs.services.deliveries import Delivery
 from pycmbs.services.documents import ENTITY, entity_write
 from pycmbs.services.entities import EntityService
-from pycmbs.services.federation import FederationService
+from pycmbs.services.federation import FederationService, introduce
 from pycmbs.services.members import MemberService, socket_of
 from pycmbs.store.base import Query, Store, Write
 
@@ -60,7 +60,7 @@ class OutboxService:
             "layer": row.layer,
             "round": row.round,
             "message": entity_document(shared),
-            **self._federation.introduction(),
+            **introduce(own),
             "sockets_l1": self._members.sockets_l1() if row.layer == "l1" else [],
             "deadline": round(row.deadline - time.time(), 3),
         }
