@@ -19,7 +19,7 @@ from pycmbs.services.execution import DONE, Execution, ExecutionService, executi
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
 from pycmbs.services.receipts import RECEIPT, receipt_id
-from pycmbs.store.base import Document, Query, Store, Write
+from pycmbs.store.base import Document, Store, Write
 
 DUPLICATE = "duplicate"
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary")
@@ -230,8 +230,8 @@ class InboxService:
 
     def forget_receipts(self, most: int = 500) -> int:
         """Delete receipts of messages that nobody can send again, their deadline being long past; returns how many."""
-        query = Query(RECEIPT, below=("expires", moment(time.time())), limit=most)
-        gone = [[Write(one.id, RECEIPT, revision=one.revision, delete=True)] for one in self._store.find(query)]
+        old = self._store.lowest(RECEIPT, "expires", moment(time.time()), most)
+        gone = [[Write(one.id, RECEIPT, revision=one.revision, delete=True)] for one in old]
         if gone:
             self._store.write_batches(gone)
         return len(gone)

@@ -134,8 +134,7 @@ class OutboxService:
 
     def overdue(self, now: float, limit: int) -> list[Delivery]:
         """Unsettled rows whose deadline has passed."""
-        below = ("deadline", deliveries.moment(now))
-        found = self._store.find(Query(deliveries.DELIVERY, {"unsettled": "1"}, below=below, limit=limit))
+        found = self._store.lowest(deliveries.DELIVERY, "deadline", deliveries.moment(now), limit)
         return [deliveries.delivery_from(one) for one in found]
 
     def address(self, row: Delivery) -> str:

@@ -90,9 +90,6 @@ class SqliteStore(Store):
     def _statement(self, query: Query) -> tuple[str, list[Any], bool]:
         """The statement, and whether it walks hardly more documents than it finds."""
         limit = -1 if query.limit is None else query.limit
-        if query.below is not None:
-            where, parameters = sql.below(query)
-            return sql.select(where), [*parameters, limit], False
         names, narrow = self._by_selectivity(query)
         where, parameters = sql.conditions(query, names)
         return sql.select(where), [*parameters, limit], narrow
@@ -115,20 +112,23 @@ class SqliteStore(Store):
             number: int = self._file.rows(sql.ESTIMATE, (sql.key(query.type, name), text, query.after, most))[0][0]
         return number
 
+    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        parameters = (sql.key(type, name), below, limit)
+        if limit > _SCAN:
+            return self._runtime.offload(self._documents, sql.LOWEST, parameters)
+        return self._documents(sql.LOWEST, parameters)
+
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
-        if query.below:
-            where, parameters = sql.below(query)
-        else:  # keys are enough: only documents that are there have any
-            where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
+        # Keys are enough: only documents that are there have any.
+        where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
         with _translated():
             counted: int = self._runtime.offload(self._file.rows, f"SELECT count(*) {where}", parameters)[0][0]
         return counted
 
     def seek(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
-        if query.below is not None:
-            return super().seek(query, past)
         where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
         with _translated():
             rows = self._runtime.offload(self._file.rows, sql.seek(where), [*parameters, past - 1])
