@@ -14,7 +14,7 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import draft
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.deliveries import DELIVERED, moment
-from pycmbs.services.documents import document_id, entity_write
+from pycmbs.services.documents import document_id, entity_write, settle
 from pycmbs.services.execution import DONE, Execution, ExecutionService, execution_from, shown
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
@@ -175,6 +175,8 @@ class InboxService:
             return
         if taken.execution is not None and taken.execution.state == DONE:
             entity.attributes[cmbs.RESULT] = shown(taken.execution)
+        if taken.execution is None or taken.execution.state == DONE:
+            settle(entity, time.time())
         taken.writes.append(entity_write(entity, revision=present.revision if present else None))
 
     def _placed(self, taken: _Taken, entity: Entity) -> Document | None:

@@ -14,7 +14,7 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.services import deliveries
 from pycmbs.services.deliveries import Delivery
-from pycmbs.services.documents import ENTITY, entity_write
+from pycmbs.services.documents import ENTITY, entity_write, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.federation import FederationService, introduce
 from pycmbs.services.members import MemberService, socket_of
@@ -160,6 +160,7 @@ def _conclude(message: Entity, row: Delivery, rows: Sequence[Delivery]) -> bool:
         return False
     before = (message.attributes.get(cmbs.STATE), message.attributes.get(cmbs.RESULT))
     message.attributes[cmbs.STATE] = deliveries.summary(rows)
+    settle(message, deliveries.settled_at(rows))
     result = _result(row, rows)
     if result is not None:
         message.attributes[cmbs.RESULT] = result

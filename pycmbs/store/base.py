@@ -172,10 +172,11 @@ class Store(ABC):
     @abstractmethod
     def compact(self, keep: int = 10_000) -> int:
         """Forget the marks of deleted documents but the newest ``keep``; returns how many went. A follower of the feed that
-        is further behind than that misses deletions."""
+        is further behind than that misses deletions. Also gives space of what is gone back to the file system, as far as
+        that can be done in small steps, which hold nobody up."""
 
     def shrink(self) -> None:
-        """Give the space of what is gone back to the file system. May take long, and hold up writers meanwhile."""
+        """Give all space of what is gone back to the file system. May take long, and hold up writers meanwhile."""
 
     def size(self) -> int | None:
         """Bytes on the disk; None if the store cannot tell."""

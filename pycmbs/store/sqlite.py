@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,12 @@ class SqliteStore(Store):
                 gone = connection.execute(sql.COMPACT, (keep, _CHUNK)).rowcount
             total += gone
             self._runtime.sleep(0)
+        more = True
+        while more:
+            begin = time.monotonic()
+            with _translated():
+                more = self._file.trim()
+            self._runtime.sleep(time.monotonic() - begin if more else 0)
         return total
 
     def shrink(self) -> None:
