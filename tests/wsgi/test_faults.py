@@ -56,7 +56,9 @@ def strikes(fault: Fault, name: str) -> bool:
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-@pytest.mark.parametrize("fault", [one for one in Fault if one not in (Fault.CONFLICT, Fault.NOT_DURABLE, Fault.PARTIAL)])
+@pytest.mark.parametrize(
+    "fault", [one for one in Fault if one not in (Fault.CONFLICT, Fault.NOT_DURABLE, Fault.PARTIAL)]
+)
 def test_what_a_store_in_trouble_is_answered_with(front: Front, fault: Fault, name: str) -> None:
     """503 with Retry-After and a sentence, or the usual answer where the fault is not in the way; after a refusal all is as it
     was before, and the same request passes."""
