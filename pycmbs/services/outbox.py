@@ -16,8 +16,9 @@ from pycmbs.services import deliveries
 from pycmbs.services.deliveries import Delivery
 from pycmbs.services.documents import ENTITY, entity_write
 from pycmbs.services.entities import EntityService
-from pycmbs.services.federation import FederationService, introduce
-from pycmbs.services.members import MemberService, socket_of
+from pycmbs.services.federation import FederationService
+from pycmbs.services.members import MemberService
+from pycmbs.services.roster import socket_of
 from pycmbs.store.base import Query, Store, Write
 
 _OWN_AFFAIRS = frozenset({cmbs.STATE, cmbs.RESULT, cmbs.DELIVERIES, cmbs.RECEIVER, cmbs.DEADLINE})
@@ -41,12 +42,13 @@ class OutboxService:
         Raises NoLocalMember when the own member was deleted meanwhile, UnknownEntity when the message is not there: in a
         store that is not atomic a row may be seen before its message.
         """
-        own = self._members.local()
+        roster = self._members.now()
         message = self._entities.stored_many([row.message]).get(row.message)
         if message is None or message.private.get("round") != row.round:
             if self._store.get(row.id) is None:
                 return None
             raise UnknownEntity(f"the message {row.message} is not there yet", location=row.message)
+        own = roster.own
         if own is None:
             raise NoLocalMember("this broker has no member to send as")
         shared = message.copy()
@@ -60,8 +62,8 @@ class OutboxService:
             "layer": row.layer,
             "round": row.round,
             "message": entity_document(shared),
-            **introduce(own),
-            "sockets_l1": self._members.sockets_l1() if row.layer == "l1" else [],
+            **roster.introduction,
+            "sockets_l1": roster.sockets_l1 if row.layer == "l1" else [],
             "deadline": round(row.deadline - time.time(), 3),
         }
 

@@ -153,6 +153,16 @@ class SqliteStore(Store):
             rows = self._file.rows(sql.HEAD, (type,))
         return str(rows[0][0]) if rows else ""
 
+    def version(self, query: Query) -> str:
+        """See :class:`~pycmbs.store.base.Store`. Revisions only grow: a newer one is higher than all, and where one is gone
+        without that there are fewer."""
+        if query.below is not None or query.limit is not None:
+            return super().version(query)
+        where, parameters = sql.conditions(query, self._by_selectivity(query)[0])
+        with _translated():
+            ((number, latest),) = self._file.rows(sql.version(where), parameters)
+        return f"{number} {latest}"
+
     def compact(self, keep: int = 10_000) -> int:
         """See :class:`~pycmbs.store.base.Store`. In small commits, between which others get their turn."""
         total, gone = 0, _CHUNK
