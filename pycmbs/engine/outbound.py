@@ -6,7 +6,6 @@ new, stores what was settled with one commit, and sends what may be sent.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
@@ -71,7 +70,9 @@ class Outbound:
         self._probes = probes
         self._make_route: Callable[[str], Route] = lambda member: Route(window, retry_first, retry_most, member)
         self._poll = poll
-        self._events: queue.Queue[Arrival | str | None] = queue.Queue(_BOUND)
+        self._events: queue.SimpleQueue[Arrival | str | None] = queue.SimpleQueue()
+        self._woken = True
+        """Whether the outbox is to be read in the next turn, which is under way or will be."""
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
         self._closing = False
         self._routes: dict[str, Route] = {}
@@ -100,26 +101,24 @@ class Outbound:
 
     def wake(self) -> None:
         """There is something new in the outbox."""
-        with contextlib.suppress(queue.Full):  # then it is awake
-            self._events.put_nowait(_WAKE)
+        if not self._woken:
+            self._woken = True
+            self._events.put(_WAKE)
 
     def answer(self, arrival: Arrival) -> None:
         """An answer arrived. When too many wait it is dropped: what it answers is sent again."""
-        try:
-            self._events.put_nowait(arrival)
-        except queue.Full:
+        if self._events.qsize() < _BOUND:
+            self._events.put(arrival)
+        else:
             log.warning("too many answers wait: one from %s is dropped", arrival.address)
 
     def resume(self, member: str) -> None:
         """A member is reached again, or in another way: what waits for it goes out now."""
-        with contextlib.suppress(queue.Full):  # then the pause ends by itself
-            self._events.put_nowait(member)
+        self._events.put(member)
 
     def wait(self, path: str, seconds: float) -> Waiter:
         """A future that is done when no recipient of the message is unsettled, or when the seconds are over."""
         future = self._waiters.add(path, seconds)
-        if not self._outbox.unsettled(path):
-            self._waiters.release([path])
         self.wake()
         return future
 
@@ -140,6 +139,7 @@ class Outbound:
         try:
             first = self._events.get(timeout=self._pause())
         except queue.Empty:
+            self._woken = True  # a wake-up may have been lost
             return []
         events = drain(self._events, first, _TURN)
         for member in {one for one in events if isinstance(one, str)}:
@@ -176,9 +176,8 @@ class Outbound:
             return None
         if any(answered(envelope) for answered in self._askers):
             return None
-        awaited = self._awaiting.find(envelope.id)
-        if awaited is not None:
-            return self._with_outcome(awaited, envelope)
+        if self._awaiting.expects(envelope.id):
+            return self._awaiting.answered(envelope, time.time())
         route = self._flights.get(envelope.id)
         if route is not None and envelope.type in (ACK, OUTCOME, REFUSAL):
             return self._landed(route, envelope)
@@ -186,9 +185,8 @@ class Outbound:
 
     def _landed(self, route: Route, envelope: Envelope) -> Delivery | None:
         """The row that was under way on a route and is answered; None for a refusal that another try may help."""
-        error = from_dict(envelope.body.get("error"))
         if envelope.type == REFUSAL and not envelope.body.get("final"):
-            self._fail(route, error.message, alive=True)
+            self._fail(route, from_dict(envelope.body.get("error")).message, alive=True)
             return None
         del self._flights[envelope.id]
         if route.failures:
@@ -197,6 +195,7 @@ class Outbound:
         if row is not None and row.member and not route.via:
             self._probes.heard(row.member)
         if row is not None and envelope.type == REFUSAL:
+            error = from_dict(envelope.body.get("error"))
             return row.settled(FAILED, time.time(), f"{error.code}: {error.message}")
         return row and self._acknowledged(row, envelope)
 
@@ -210,18 +209,6 @@ class Outbound:
             there = replace(there, awaits=True)
             self._awaiting.add(there, time.monotonic(), envelope.id)
         return there
-
-    def _with_outcome(self, row: Delivery, envelope: Envelope) -> Delivery | None:
-        """The row whose outcome was awaited; None when it is not there yet."""
-        if envelope.type == REFUSAL and envelope.body.get("final"):
-            error = from_dict(envelope.body.get("error"))
-            self._awaiting.drop(row.id)
-            return replace(row, awaits=False, updated=time.time(), reason=f"{error.code}: {error.message}")
-        outcome = envelope.body.get("outcome")
-        if envelope.type != OUTCOME or not isinstance(outcome, dict):
-            return None
-        self._awaiting.drop(row.id)
-        return row.with_outcome(time.time(), outcome)
 
     def _inquire(self) -> None:
         """Ask for outcomes that did not come by themselves: somebody was restarted, or a connection broke."""
@@ -324,13 +311,32 @@ class Outbound:
 
     def _load(self) -> None:
         """Read the rows accepted since the last turn, and refill routes that have room again."""
+        if self._woken:
+            self._woken = False  # before reading: what comes after that wakes again
+            try:
+                self._load_new()
+            except BaseException:
+                self._woken = True
+                raise
+        self._refill()
+
+    def _load_new(self) -> None:
+        loaded: set[str] = set()
         while rows := self._outbox.pending(after=self._cursor, limit=_PAGE):
             for row in rows:
                 self._admit(row)
+            loaded.update(row.message for row in rows)
             self._late.note(rows)
             self._cursor = rows[-1].number
             if len(rows) < _PAGE:
                 break
+        for path in self._waiters.new():
+            # Who began to wait when all was settled is told by nothing else.
+            if path not in loaded and not self._outbox.unsettled(path):
+                self._waiters.release([path])
+            self._waiters.known(path)
+
+    def _refill(self) -> None:
         for name, route in self._routes.items():
             if route.more and route.room:
                 room = route.room

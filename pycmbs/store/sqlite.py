@@ -18,7 +18,7 @@ from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Change, Document, Query, Store
 from pycmbs.store.sqlite_commit import Commit
 from pycmbs.store.sqlite_file import SqliteFile
-from pycmbs.store.values import indexed
+from pycmbs.store.values import StoredKeys, indexed
 
 _SCAN = 200
 """A read of more documents than this does not run where it would hold up other green threads."""
@@ -194,8 +194,7 @@ class SqliteStore(Store):
 
 def _document(row: tuple[Any, ...]) -> Document:
     number, id, type, sequence, _, keys, body = row
-    found = {name: tuple(values) for name, values in codec.loads(keys).items()}
-    return Document(id, type, codec.loads(body), found, str(sequence), number)
+    return Document(id, type, codec.loads(body), StoredKeys(keys), str(sequence), number)
 
 
 @contextlib.contextmanager
