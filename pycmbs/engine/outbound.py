@@ -19,7 +19,8 @@ from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.bodies import Bodies
 from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.late import LateRows
-from pycmbs.engine.probes import Probes, Way
+from pycmbs.engine.outcomes import Outcomes
+from pycmbs.engine.probes import Probes
 from pycmbs.engine.route import Flight, Route
 from pycmbs.engine.waiters import Waiter, Waiters
 from pycmbs.errors import (
@@ -37,7 +38,7 @@ from pycmbs.runtime import drain
 from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, Delivery
 from pycmbs.services.outbox import OutboxService
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.envelope import ACK, INQUIRY, MESSAGE, OUTCOME, REFUSAL, Envelope, decode, encode
+from pycmbs.transport.envelope import ACK, MESSAGE, OUTCOME, REFUSAL, Envelope, decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Outbound:
         self._swept = 0.0
         self._unstored: dict[str, Delivery] = {}
         self._awaiting = Awaiting()
+        self._outcomes = Outcomes(self._awaiting, outbox, transports, probes)
         self._bodies = Bodies(outbox)
         self._nonce = uuid.uuid4().hex[:12]
         self._sent = 0
@@ -164,7 +166,7 @@ class Outbound:
         self._sweep()
         self._load()
         self._send()
-        self._inquire()
+        self._outcomes.ask(time.monotonic(), self._next_id)
         self._waiters.release_late()
 
     def _answered(self, arrival: Arrival) -> Delivery | None:
@@ -191,17 +193,19 @@ class Outbound:
         del self._flights[envelope.id]
         if route.failures:
             log.info("%s answers again", route.url)
-        row = route.answered(envelope.id)
-        if row is not None and row.member and not route.via:
-            self._probes.heard(row.member)
-        if row is not None and envelope.type == REFUSAL:
+        flight = route.answered(envelope.id)
+        if flight is None:
+            return None
+        if flight.row.member and not route.via:
+            self._probes.heard(flight.row.member)
+        if envelope.type == REFUSAL:
             error = from_dict(envelope.body.get("error"))
-            return row.settled(FAILED, time.time(), f"{error.code}: {error.message}")
-        return row and self._acknowledged(row, envelope)
+            return flight.settled(FAILED, time.time(), f"{error.code}: {error.message}")
+        return self._acknowledged(flight, envelope)
 
-    def _acknowledged(self, row: Delivery, envelope: Envelope) -> Delivery:
+    def _acknowledged(self, flight: Flight, envelope: Envelope) -> Delivery:
         """The row of a recipient that has the message, and may be executing it."""
-        there = row.settled(DELIVERED, time.time(), "", envelope.body.get("reply") or None)
+        there = flight.settled(DELIVERED, time.time(), "", envelope.body.get("reply") or None)
         outcome = envelope.body.get("outcome")
         if isinstance(outcome, dict):
             return there.with_outcome(time.time(), outcome)
@@ -209,21 +213,6 @@ class Outbound:
             there = replace(there, awaits=True)
             self._awaiting.add(there, time.monotonic(), envelope.id)
         return there
-
-    def _inquire(self) -> None:
-        """Ask for outcomes that did not come by themselves: somebody was restarted, or a connection broke."""
-        for row in self._awaiting.due(time.monotonic()):
-            way = self._probes.way(row.member, row.layer) if row.member else Way(row.socket, "")
-            own = self._outbox.sender()
-            if way is None or not own:
-                continue
-            body = {"message": row.message.rpartition("/")[2], "round": row.round}
-            id = self._next_id()
-            self._awaiting.asked(row.id, id)
-            try:
-                self._transports.send(way.url, encode(Envelope(INQUIRY, id, own, body, to=row.member)))
-            except CmbsError as exc:
-                log.info("the outcome of %s cannot be asked for: %s", row.message, exc)
 
     def _next_id(self) -> str:
         self._sent += 1
@@ -297,10 +286,10 @@ class Outbound:
         flight = route.drop(row.id) if route is not None else None
         if flight is not None:
             self._flights.pop(flight.id, None)
-        attempts = flight.row.attempts if flight is not None else row.attempts
+        attempts = flight.attempts if flight is not None else row.attempts
         reason = row.reason or (f"no answer from {row.socket}" if attempts else "not sent yet")
         tries = f"{attempts} attempt{'s' * (attempts != 1)}"
-        return replace(row, attempts=attempts).settled(EXPIRED, now, f"{reason}: gave up after {tries}")
+        return row.settled(EXPIRED, now, f"{reason}: gave up after {tries}", attempts=attempts)
 
     def _admit(self, row: Delivery, *, late: bool = False) -> None:
         if row.awaits:
@@ -375,13 +364,13 @@ class Outbound:
         sender = body["description"]["id"]
         body = {**body, "deadline": round(row.deadline - time.time(), 3)}
         envelope = Envelope(MESSAGE, id, sender, body, to=row.member)
-        route.flights[id] = Flight(replace(row, attempts=row.attempts + 1), id, time.monotonic())
+        route.flights[id] = Flight(row, id, time.monotonic())
         self._flights[id] = route
         try:
             self._transports.send(route.url, encode(envelope))
         except (InvalidAddress, TooLarge) as exc:  # trying again cannot help
-            del route.flights[id], self._flights[id]
-            self._settle_later(row.settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
+            del self._flights[id]
+            self._settle_later(route.flights.pop(id).settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
         except CmbsError as exc:
             self._fail(route, exc.message)
             return False

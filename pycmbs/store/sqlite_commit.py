@@ -74,12 +74,15 @@ class Commit:
         if current is None or str(current[1]) != write.revision:
             raise RevisionConflict(f"{write.id} was changed meanwhile", id=write.id)
         number: int = current[0]
-        before = sql.key_rows(write.type, codec.loads(current[2]))
-        after = sql.key_rows(write.type, keys)
-        self._connection.executemany(sql.DROP_KEY, [(*pair, number) for pair in before - after])
-        self._connection.executemany(sql.ADD_KEY, [(*pair, number) for pair in after - before])
+        text = codec.dumps(keys)
+        if text != current[2]:
+            before = sql.key_rows(write.type, codec.loads(current[2]))
+            after = sql.key_rows(write.type, keys)
+            for statement, changed in ((sql.DROP_KEY, before - after), (sql.ADD_KEY, after - before)):
+                if changed:
+                    self._connection.executemany(statement, [(*pair, number) for pair in changed])
         if write.delete:
             execute(sql.DELETE, (sequence, number))
         else:
-            execute(sql.REPLACE, (sequence, codec.dumps(keys), codec.dumps(write.body), number))
+            execute(sql.REPLACE, (sequence, text, codec.dumps(write.body), number))
         return number
