@@ -133,7 +133,7 @@ class Exchange:
     @functools.cached_property
     def sent(self) -> str:
         """The media type that the client says its body has; empty when it says none."""
-        return media_type(self._content_type())
+        return media_type(self.request.environ.get("CONTENT_TYPE"))
 
     @functools.cached_property
     def _raw_body(self) -> bytes:
@@ -190,14 +190,6 @@ class Exchange:
         environ = self.request.environ
         match, none_match = tags(environ.get("HTTP_IF_MATCH")), tags(environ.get("HTTP_IF_NONE_MATCH"))
         return ALWAYS if match is None and none_match is None else Tagged(match, none_match)
-
-    def _content_type(self) -> str | None:
-        # The server puts text/plain where the header is missing, and that is a rendering of OCCI's own.
-        raw = self.request.environ.get("headers_raw")
-        if raw is None:
-            found: str | None = self.request.environ.get("CONTENT_TYPE")
-            return found
-        return next((value for name, value in raw if name.lower() == "content-type"), None)
 
     # What is answered
 
