@@ -51,6 +51,10 @@ class Tagged(Precondition):
             )
 
 
+NO_ENTITY = "collection"
+"""What stands for the revision of what has none: a list, or the categories. No tag has it, so only ``*`` holds for it."""
+
+
 def _among(tags: frozenset[str], revision: str | None) -> bool:
     if revision is None:
         return False
