@@ -56,8 +56,12 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """A request to perform an action (GFD.223 5.5.4, 5.6.5): its term, its identifier if the body named it, its attributes."""
+    """A request to perform an action (GFD.223 5.5.4, 5.6.5): its term, its identifier if the body named it, its attributes.
+
+    ``pinned``: it is about the entity as it was read, and not about what somebody else makes of it meanwhile.
+    """
 
     term: str
     identifier: str = ""
     attributes: dict[str, Any] = field(default_factory=dict)
+    pinned: bool = False

@@ -43,7 +43,7 @@ class Collections:
         return self._shown.created(exchange, self._entities.create(exchange.path, exchange.drafts()))
 
     def _associated(self, exchange: Exchange, mixin: Mixin) -> Response:
-        changed = self._entities.associate(mixin.identifier, self._named(exchange))
+        changed = self._entities.memberships.associate(mixin.identifier, self._named(exchange))
         if exchange.rendition.writer.full:
             return self._shown.several(exchange, changed)
         return exchange.answer(b"")
@@ -64,7 +64,7 @@ class Collections:
                 hint="Only those have PUT.",
                 allow=", ".join(sorted(self.methods(exchange.path))),
             )
-        changed = self._entities.assign(mixin.identifier, self._named(exchange, none=True))
+        changed = self._entities.memberships.assign(mixin.identifier, self._named(exchange, none=True))
         if exchange.rendition.writer.full:
             return self._shown.several(exchange, changed)
         return exchange.answer(b"")
@@ -77,7 +77,7 @@ class Collections:
         exchange.refuse_pages()
         mixin = self._categories.registry().at(exchange.path)
         if isinstance(mixin, Mixin) and exchange.body.strip():
-            self._entities.associate(mixin.identifier, self._named(exchange), member=False)
+            self._entities.memberships.associate(mixin.identifier, self._named(exchange), member=False)
             return exchange.answer(b"")
         number = self._entities.delete_all(exchange.path, self._selection(exchange))
         return exchange.report("", {"deleted": number})

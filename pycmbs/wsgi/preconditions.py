@@ -37,6 +37,11 @@ class Tagged(Precondition):
     match: frozenset[str] | None
     none_match: frozenset[str] | None
 
+    @property
+    def pins(self) -> bool:
+        """See :class:`~pycmbs.services.preconditions.Precondition`."""
+        return self.match is not None and "*" not in self.match
+
     def check(self, path: str, revision: str | None) -> None:
         """Raises PreconditionFailed. ``revision`` is None where there is no entity."""
         if self.match is not None and not _among(self.match, revision):
