@@ -18,7 +18,7 @@ from pycmbs.errors import ConfigurationError
 from pycmbs.handlers import load as load_handlers
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import Category, Kind, bind
-from pycmbs.occi.rendering.json_2012 import JsonReader
+from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.runtime import Runtime, ThreadRuntime
 from pycmbs.services import allow
 from pycmbs.services.bound import OutboxBound

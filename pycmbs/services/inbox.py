@@ -11,7 +11,7 @@ from pycmbs.errors import ClaimedId, CmbsError, InvalidRequest, NoLocalMember, N
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
-from pycmbs.occi.rendering.json_2012 import draft
+from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.deliveries import DELIVERED, moment
 from pycmbs.services.documents import document_id, entity_write
