@@ -34,6 +34,7 @@ from pycmbs.services.members import MemberService
 from pycmbs.services.messages import MessageService
 from pycmbs.services.operations import OperationService
 from pycmbs.services.outbox import OutboxService
+from pycmbs.services.retention import RetentionService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
 from pycmbs.transport.address import check_address, parse_listen_at
@@ -93,6 +94,9 @@ class Broker:
             most=settings.max_content,
         )
         self.inbox = InboxService(store, self.categories, self._members, self.federation, self.execution)
+        self.retention = RetentionService(
+            store, self.entities, seconds=settings.retain_seconds, most=settings.retain_messages
+        )
 
     @property
     def members(self) -> MemberService:

@@ -197,7 +197,7 @@ class FederationService:
 
     def forget_left(self) -> int:
         """Delete what is remembered of those that left long ago; returns of how many."""
-        gone = self._store.find(Query(LEFT, below=("expires", moment(time.time())), limit=500))
+        gone = self._store.lowest(LEFT, "expires", moment(time.time()), 500)
         if gone:
             self._store.write_batches([[Write(one.id, LEFT, revision=one.revision, delete=True)] for one in gone])
         return len(gone)

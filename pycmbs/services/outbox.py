@@ -14,7 +14,7 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.services import deliveries
 from pycmbs.services.deliveries import Delivery
-from pycmbs.services.documents import ENTITY, entity_write
+from pycmbs.services.documents import ENTITY, entity_write, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
@@ -143,8 +143,7 @@ class OutboxService:
 
     def overdue(self, now: float, limit: int) -> list[Delivery]:
         """Unsettled rows whose deadline has passed."""
-        below = ("deadline", deliveries.moment(now))
-        found = self._store.find(Query(deliveries.DELIVERY, {"unsettled": "1"}, below=below, limit=limit))
+        found = self._store.lowest(deliveries.DELIVERY, "deadline", deliveries.moment(now), limit)
         return [deliveries.delivery_from(one) for one in found]
 
     def address(self, row: Delivery) -> str:
@@ -170,6 +169,7 @@ def _conclude(message: Entity, row: Delivery, rows: Sequence[Delivery]) -> bool:
         return False
     before = (message.attributes.get(cmbs.STATE), message.attributes.get(cmbs.RESULT))
     message.attributes[cmbs.STATE] = deliveries.summary(rows)
+    settle(message, deliveries.settled_at(rows))
     result = _result(row, rows)
     if result is not None:
         message.attributes[cmbs.RESULT] = result
