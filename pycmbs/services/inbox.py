@@ -11,7 +11,7 @@ from pycmbs.errors import ClaimedId, CmbsError, InvalidRequest, NoLocalMember, N
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
-from pycmbs.occi.rendering.json_2012 import draft
+from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.deliveries import DELIVERED, moment
 from pycmbs.services.documents import document_id, entity_write, settle
@@ -117,8 +117,8 @@ class InboxService:
 
     def _handshake(self) -> dict[str, Any]:
         """What L1 answers, since 2012."""
-        description = self._federation.introduction()["description"]
-        return {"member_description": description, "sockets_l1": self._members.sockets_l1()}
+        roster = self._members.now()
+        return {"member_description": roster.introduction["description"], "sockets_l1": roster.sockets_l1}
 
     def receive(self, incoming: Sequence[Incoming]) -> list[Answer]:
         """Take in what one turn of the loop brought, with one commit; every answer is true once this returns.

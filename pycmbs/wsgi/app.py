@@ -12,7 +12,7 @@ from pycmbs.errors import CmbsError, MethodNotAllowed, NotAcceptable, Unavailabl
 from pycmbs.occi.rendering.text import error_header
 from pycmbs.wsgi.errors import SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
-from pycmbs.wsgi.manners import SMALL, compressed, request_id
+from pycmbs.wsgi.manners import compressed, request_id
 from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, default, rendition
 from pycmbs.wsgi.routes import Routes
 
@@ -44,8 +44,8 @@ class Application:
             response = self._refused(exchange, _FAILED)
         response.headers["Server"] = SERVER
         response.headers["X-Request-Id"] = id
-        if len(response.body) >= SMALL:
-            compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
+        response.headers["Vary"] = "Accept, Accept-Encoding, User-Agent"  # the last says which version of OCCI
+        compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
         answer: Iterable[bytes] = response(environ, start_response)
         return answer
 

@@ -40,11 +40,10 @@ class LossyTransport(MemoryTransport):
 class Node:
     """One broker: store, services and engine, without processes."""
 
-    def __init__(self, home, network, name):
+    def __init__(self, home, network, name, **changed):
         home.mkdir()
-        settings = Settings(
-            home=home, retry_first=0.02, retry_most=0.05, poll=0.02, neighbor_timeout=0.5, probe_interval=0.2
-        )
+        quick = {"retry_first": 0.02, "retry_most": 0.05, "poll": 0.02, "neighbor_timeout": 0.5, "probe_interval": 0.2}
+        settings = Settings(home=home, **{**quick, **changed})
         self.name = name
         self.store = FaultyStore()
         self.transport = LossyTransport(network)
@@ -91,8 +90,8 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(route_module, "_PATIENCE", 0.1)
     network, nodes = MemoryNetwork(), []
 
-    def make(name):
-        nodes.append(Node(tmp_path / name, network, name))
+    def make(name, **changed):
+        nodes.append(Node(tmp_path / name, network, name, **changed))
         return nodes[-1]
 
     yield make
@@ -131,6 +130,17 @@ def test_l2_reaches_everybody(node, pair):
     a.act(path, "send_l2")
     assert a.settled(path) == "delivered"
     assert [one.attribute(path, cmbs.ORIGIN) for one in (b, c)] == ["a", "a"]
+
+
+def test_a_wake_up_is_never_waited_for(node):
+    """What is accepted goes out at once: the poll is for wake-ups that were lost, also right after the start."""
+    a, b = node("a", poll=60.0), node("b")
+    a.become("l1", "l2")
+    b.become("l1", "l2", neighbors=["memory:a-l1"])
+    b.act(cmbs.MEMBER_LOCATION + "b", "check_neighbors")
+    for number in range(3):
+        path = a.message("l2", f"m{number}")
+        assert a.act(path, "send_l2", wait=5)["state"] == "delivered"
 
 
 def test_a_lost_datagram_is_sent_again(pair):
@@ -220,7 +230,7 @@ def test_a_store_that_was_away_loses_nothing(pair, side, fault):
     a.act(path, "send_l2")
     wait_until(lambda: a.attribute(path, cmbs.DELIVERIES)[0]["attempts"] > 0, what="an attempt")
     pair[1].act(cmbs.MEMBER_LOCATION + "b", "start_l2")
-    pair[side].store.arm(Fault.UNAVAILABLE, fault)
+    pair[side].store.arm(Fault.UNAVAILABLE, *(("get", "get_many") if fault == "get" else (fault,)))
     store = pair[side].store
     wait_until(lambda: store.failures > 2 or (side == 1 and fault == "find"), what="failing operations")
     store.disarm()

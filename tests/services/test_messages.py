@@ -14,6 +14,7 @@ from pycmbs.errors import (
     NoLocalMember,
     NotExecutable,
     NotSendable,
+    PreconditionFailed,
     QueueFull,
     StoreUnavailable,
 )
@@ -294,6 +295,17 @@ def test_wrong_options_are_refused(broker, options):
         send(broker, "l2", **options)
 
 
+def test_a_pinned_message_is_sent_as_it_was_read(broker):
+    """A send with If-Match is refused when somebody changes the message before it is accepted: nothing of it is written."""
+    add_message(broker, "l2")
+    stored = broker.entities.stored(PATH)
+    broker.entities.update(PATH, Draft(title="another"))
+    with pytest.raises(PreconditionFailed):
+        broker.messages.send(stored, "l2", {}, pinned=True)
+    assert broker.outbox.pending(after=0, limit=10) == []
+    assert broker.messages.send(stored, "l2", {})["recipients"] == 2
+
+
 def test_waiting_is_the_engines(broker, engine):
     """A send that waits has the engine tell when all is settled."""
     add_message(broker, "l2")
@@ -363,7 +375,7 @@ def test_a_store_that_is_gone_is_no_deleted_message(broker, store):
     add_message(broker, "l2")
     send(broker, "l2")
     (row, _) = broker.outbox.pending(after=0, limit=10)
-    store.arm(Fault.UNAVAILABLE, "get")
+    store.arm(Fault.UNAVAILABLE, "get", "get_many")
     with pytest.raises(StoreUnavailable):
         broker.outbox.outgoing(row)
 
