@@ -24,7 +24,6 @@ from pycmbs.store.base import Batch, Store, Wrapper, Write
 from pycmbs.store.group import GroupCommit
 from tests.couchdb_server import CouchServer, running_server
 
-_CONNECTIONS = (1, 8, 64)
 _BODY = {"attributes": {"cmbs.message.message_content": {"note": "x" * 300}}, "path": "/cmbs/message/x"}
 
 
@@ -53,31 +52,32 @@ def name_of(server: CouchServer) -> str:
     return "stand-in of CouchDB" if server.is_stand_in else "CouchDB"
 
 
-def figures(home: Path, seconds: float) -> str:
-    """Both tables. ``seconds``: of each run."""
+def figures(home: Path, seconds: float, writers: Sequence[int] = (1, 8, 64)) -> str:
+    """Both tables. ``seconds``: of each run. ``writers``: how many write at a time."""
     (home / "couchdb").mkdir()
     with running_server(home / "couchdb") as server, server.database() as one, server.database() as two:
-        over_http = _over_http(home, {"SQLite": f"sqlite:{home / 'h.db'}", name_of(server): one}, seconds)
-        return over_http + "\n" + _alone(home, {"SQLite": f"sqlite:{home / 'w.db'}", name_of(server): two}, seconds)
+        name = name_of(server)
+        over_http = _over_http(home, {"SQLite": f"sqlite:{home / 'h.db'}", name: one}, seconds, writers)
+        return over_http + "\n" + _alone(home, {"SQLite": f"sqlite:{home / 'w.db'}", name: two}, seconds, writers)
 
 
-def _over_http(home: Path, urls: dict[str, str], seconds: float) -> str:
+def _over_http(home: Path, urls: dict[str, str], seconds: float, writers: Sequence[int]) -> str:
     rows = []
     for name, url in urls.items():
         with running(home / f"http-{len(rows)}-durable", 1, "--store", url) as broker:
             (post, *_) = http_scenarios(broker)
-            for connections in _CONNECTIONS:
+            for connections in writers:
                 found = run(Orders(broker.port, connections, seconds, [post.request]))
                 cells = [rate(found.rate), milliseconds(found.p50), milliseconds(found.p99)]
                 rows.append([f"POST on {name}, {connections}", *cells])
     return table("durable POST of one message, 1 worker", ["store, connections", "POST/s", "p50 ms", "p99 ms"], rows)
 
 
-def _alone(home: Path, urls: dict[str, str], seconds: float) -> str:
+def _alone(home: Path, urls: dict[str, str], seconds: float, writers: Sequence[int]) -> str:
     rows = []
     for name, url in urls.items():
         store = open_store(url, home=home, runtime=ThreadRuntime())
-        rows += [[f"write to {name}, {number}", *_writers(store, number, seconds)] for number in _CONNECTIONS]
+        rows += [[f"write to {name}, {number}", *_writers(store, number, seconds)] for number in writers]
         store.close()
     heads = ["store, threads", "writes/s", "p50 ms", "p99 ms", "mean group", "largest"]
     return table("single writes through the group commit, without HTTP", heads, rows)
