@@ -35,6 +35,7 @@ from pycmbs.services.outbox import OutboxService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
 from pycmbs.store.group import GroupCommit
+from pycmbs.store.turns import HeadsByTurn
 from pycmbs.transport.address import check_address, parse_listen_at
 from pycmbs.transport.router import Transports
 from pycmbs.wsgi.app import Application
@@ -159,7 +160,8 @@ def prepare(settings: Settings) -> str:
 
 def build_application(settings: Settings, runtime: Runtime) -> Application:
     """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
-    store = GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
+    grouped = GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
+    store = HeadsByTurn(grouped, runtime)
     broker = Broker(settings, store, ControlClient(control_path(settings), runtime), Transports(TRANSPORTS).check)
     return application(broker, settings)
 

@@ -23,7 +23,8 @@ from pycmbs.store.base import Document, Query, Store, Write
 
 log = logging.getLogger(__name__)
 
-_LOCAL_CLAIM = "claim:local-member"
+_CLAIM = "claim"
+_LOCAL_CLAIM = f"{_CLAIM}:local-member"
 _WANTED = "wanted"
 """The member's private record of the layers it was told to listen on; ``listening`` says on which it does."""
 VERSION, INSTANCE = "version", "instance"
@@ -54,6 +55,7 @@ class MemberService:
         self._entities = entities
         self._engine = engine
         self._check_address = check_address
+        self._own: tuple[str | None, str] = (None, "")
 
     # Who there is
 
@@ -65,8 +67,13 @@ class MemberService:
 
     def local_id(self) -> str:
         """The id of the broker's own member, empty while there is none."""
-        claim = self._store.get(_LOCAL_CLAIM)
-        return str(claim.body["member"]).rpartition("/")[2] if claim else ""
+        head = self._store.head(_CLAIM)
+        known, id = self._own
+        if head != known:
+            claim = self._store.get(_LOCAL_CLAIM)
+            id = str(claim.body["member"]).rpartition("/")[2] if claim else ""
+            self._own = (head, id)
+        return id
 
     def all(self) -> list[Entity]:
         """Every known member, the own one included, in order of creation."""
@@ -105,7 +112,7 @@ class MemberService:
         claim = self._store.get(_LOCAL_CLAIM)
         return [
             *back,
-            Write(_LOCAL_CLAIM, "claim", {"member": member.path}, revision=claim.revision if claim else None),
+            Write(_LOCAL_CLAIM, _CLAIM, {"member": member.path}, revision=claim.revision if claim else None),
         ]
 
     def check_update(self, old: Entity, new: Entity) -> None:
@@ -160,7 +167,7 @@ class MemberService:
             self.stop(member, layer)
         member.revision = self._entities.stored(member.path).revision
         claim = self._store.get(_LOCAL_CLAIM)
-        return [gone, *([Write(_LOCAL_CLAIM, "claim", revision=claim.revision, delete=True)] if claim else [])]
+        return [gone, *([Write(_LOCAL_CLAIM, _CLAIM, revision=claim.revision, delete=True)] if claim else [])]
 
     def leave(self, member: Entity) -> None:
         """See :class:`~pycmbs.backends.base.Members`. Who cannot be told learns it from the others, or by probes."""

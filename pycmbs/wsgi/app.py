@@ -42,8 +42,7 @@ class Application:
         except Exception:
             log.exception("%s %s failed (request %s)", request.method, environ.get("PATH_INFO"), id)
             response = self._refused(exchange, _FAILED)
-        response.headers["Server"] = SERVER
-        response.headers["X-Request-Id"] = id
+        response.headerlist += [("Server", SERVER), ("X-Request-Id", id)]
         if len(response.body) >= SMALL:
             compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
         answer: Iterable[bytes] = response(environ, start_response)

@@ -1,0 +1,44 @@
+"""One question for all who ask it in the same turn of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pycmbs.errors import RevisionConflict
+from pycmbs.runtime import Runtime
+from pycmbs.store.base import Batch, Document, Store, Wrapper
+
+
+class HeadsByTurn(Wrapper):
+    """A store that asks another one for a head once in a turn, however many requests need to know it. Every other call goes
+    through.
+
+    Nobody gets an older answer than by asking: the requests of a turn were all there before it began, and this process's own
+    writes make it ask again.
+    """
+
+    def __init__(self, store: Store, runtime: Runtime) -> None:
+        super().__init__(store)
+        self._runtime = runtime
+        self._turn: int | None = None
+        self._heads: dict[str, str] = {}
+
+    def head(self, type: str) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        turn = self._runtime.turn()
+        if turn is None:
+            return self._store.head(type)
+        if turn != self._turn:
+            self._turn, self._heads = turn, {}
+        heads = self._heads
+        found = heads.get(type)
+        if found is None:  # while this waits there may be other turns: their answers go elsewhere
+            found = heads[type] = self._store.head(type)
+        return found
+
+    def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        try:
+            return self._store.write_batches(batches)
+        finally:
+            self._turn = None
