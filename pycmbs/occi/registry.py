@@ -27,6 +27,7 @@ class Registry:
             if isinstance(category, Kind | Mixin) and category.location
         }
         self._schemas: dict[tuple[str, ...], Schema] = {}
+        self._applying: set[tuple[str, ...]] = set()
         self._families: dict[str, frozenset[str]] = {}
 
     def __iter__(self) -> Iterator[Category]:
@@ -124,14 +125,20 @@ class Registry:
 
     def check_applies(self, kind: Kind, mixins: Iterable[str]) -> None:
         """Raises InvalidRequest when a mixin is not made for this kind (GFD.221 4.4.2), UnknownCategory."""
+        key = (kind.identifier, *mixins)
+        if key in self._applying:
+            return
         family = self.family(kind)
-        for mixin in self._with_depends(mixins):
+        for mixin in self._with_depends(key[1:]):
             if mixin.applies and not family & set(mixin.applies):
                 raise InvalidRequest(
                     f"the mixin {mixin.identifier} does not apply to {kind.identifier}",
                     hint=f"It applies to {', '.join(mixin.applies)}.",
                     category=mixin.identifier,
                 )
+        if len(self._applying) > 1000:
+            self._applying.clear()
+        self._applying.add(key)
 
     def actions(self, kind: Kind, mixins: Iterable[str]) -> dict[str, Action]:
         """The actions that apply, by term: the kind's, its parents' and the mixins'."""
