@@ -1,22 +1,24 @@
-"""The composition root: the only module that names concrete stores, transports and backends, and puts them together."""
+"""The composition root: the only module that names concrete stores, transports and backends, and puts them together.
+
+What only one kind of process needs is imported where that is built: the others are the smaller for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pycmbs.backends import load_backends
 from pycmbs.backends.base import Members, Messages
 from pycmbs.config import Settings
-from pycmbs.engine.control import ControlClient
-from pycmbs.engine.engine import Engine
 from pycmbs.engine.handling import HandlerPool
 from pycmbs.errors import ConfigurationError
 from pycmbs.handlers import load as load_handlers
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import Category, Kind, bind
-from pycmbs.occi.rendering.json_2012 import JsonReader
+from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.runtime import Runtime, ThreadRuntime
 from pycmbs.services import allow
 from pycmbs.services.bound import OutboxBound
@@ -32,17 +34,15 @@ from pycmbs.services.members import MemberService
 from pycmbs.services.messages import MessageService
 from pycmbs.services.operations import OperationService
 from pycmbs.services.outbox import OutboxService
+from pycmbs.services.retention import RetentionService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
-from pycmbs.store.group import GroupCommit
-from pycmbs.store.turns import HeadsByTurn
 from pycmbs.transport.address import check_address, parse_listen_at
 from pycmbs.transport.router import Transports
-from pycmbs.wsgi.app import Application
-from pycmbs.wsgi.collections import Collections
-from pycmbs.wsgi.entities import Entities
-from pycmbs.wsgi.query_interface import QueryInterface
-from pycmbs.wsgi.routes import Routes
+
+if TYPE_CHECKING:
+    from pycmbs.engine.engine import Engine
+    from pycmbs.wsgi.app import Application
 
 TRANSPORTS = ("zeromq",)
 """What ``serve`` moves messages with."""
@@ -94,6 +94,9 @@ class Broker:
             most=settings.max_content,
         )
         self.inbox = InboxService(store, self.categories, self._members, self.federation, self.execution)
+        self.retention = RetentionService(
+            store, self.entities, seconds=settings.retain_seconds, most=settings.retain_messages
+        )
 
     @property
     def members(self) -> MemberService:
@@ -160,14 +163,23 @@ def prepare(settings: Settings) -> str:
 
 def build_application(settings: Settings, runtime: Runtime) -> Application:
     """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
-    grouped = GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
-    store = HeadsByTurn(grouped, runtime)
+    from pycmbs.engine.control import ControlClient
+    from pycmbs.store.group import GroupCommit
+    from pycmbs.store.turns import HeadsByTurn
+
+    store = HeadsByTurn(GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime), runtime)
     broker = Broker(settings, store, ControlClient(control_path(settings), runtime), Transports(TRANSPORTS).check)
     return application(broker, settings)
 
 
 def application(broker: Broker, settings: Settings) -> Application:
     """The WSGI application of a broker, whatever its store and engine are."""
+    from pycmbs.wsgi.app import Application
+    from pycmbs.wsgi.collections import Collections
+    from pycmbs.wsgi.entities import Entities
+    from pycmbs.wsgi.query_interface import QueryInterface
+    from pycmbs.wsgi.routes import Routes
+
     routes = Routes(
         QueryInterface(broker.categories),
         Collections(broker.entities, broker.categories),
@@ -178,9 +190,10 @@ def application(broker: Broker, settings: Settings) -> Application:
 
 def build_engine(settings: Settings) -> Engine:
     """The engine process. Its threads group what they write themselves, so the store needs no group commit."""
-    store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
-    from pycmbs.transport.zeromq import ZeroMQTransport  # a front has no use for it
+    from pycmbs.engine.engine import Engine
+    from pycmbs.transport.zeromq import ZeroMQTransport
 
+    store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
     places = parse_listen_at(settings.listen_at)
     transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(listen_at=places)})
     engine = Engine(settings, store, transports, control_path(settings))

@@ -59,8 +59,8 @@ class Messages(Protocol):
     def prepare(self, message: Entity) -> None:
         """Complete and check a new or changed message. May change it."""
 
-    def send(self, message: Entity, layer: str, attributes: Mapping[str, Any]) -> Report:
-        """Send it on a layer."""
+    def send(self, message: Entity, layer: str, attributes: Mapping[str, Any], *, pinned: bool) -> Report:
+        """Send it on a layer; ``pinned``: as it is given, or not at all."""
 
     def execute(self, message: Entity) -> Report:
         """Perform, here, the operation that the message holds."""
@@ -125,8 +125,25 @@ class Backend(ABC):
     def deleted(self, entity: Entity) -> None:
         """Called when the deletion is stored: bring the world in line. Must be idempotent."""
 
+    def applies(self, entity: Entity, action: Action) -> bool:
+        """Whether an action that the entity has can be performed on it as it is stored now: only those are shown (GFD.223)."""
+        del entity, action
+        return True
+
+    def options(self, action: Action) -> Mapping[str, AttributeDefinition]:
+        """Attributes that an action takes, whether its definition declares them or not. Others are refused."""
+        del action
+        return {}
+
+    def effect(self, entity: Entity, invocation: Invocation) -> Entity | None:
+        """What an action makes of the stored entity, as a changed copy, or None for nothing. It is stored before :meth:`act` is
+        called, if nobody else changed the entity meanwhile. Must not have effects of its own: it may be asked again."""
+        del entity, invocation
+        return None
+
     def act(self, entity: Entity, invocation: Invocation) -> Report:
-        """Perform an action that applies to the entity. Raises InvalidRequest for one it cannot do."""
+        """Perform an action that applies to the entity; ``invocation`` has its identifier, and its attributes checked.
+        Raises InvalidRequest for one it cannot do."""
         raise InvalidRequest(
             f"the backend {self.name!r} cannot do {invocation.term!r} on {entity.path}", action=invocation.term
         )

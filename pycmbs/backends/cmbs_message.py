@@ -8,6 +8,7 @@ from typing import ClassVar
 from pycmbs.backends.base import Backend, Report
 from pycmbs.occi import cmbs
 from pycmbs.occi.attribute import AttributeDefinition
+from pycmbs.occi.category import Action
 from pycmbs.occi.entity import Entity, Invocation
 from pycmbs.occi.naming import LAYERS
 from pycmbs.store.base import Write
@@ -40,11 +41,15 @@ class MessageBackend(Backend):
         """What is not delivered yet is not delivered any more."""
         return self.host.messages.forget(entity)
 
+    def options(self, action: Action) -> Mapping[str, AttributeDefinition]:
+        """Sending may wait, or be tried only."""
+        return cmbs.SEND_OPTIONS if action.term.startswith("send_") else {}
+
     def act(self, entity: Entity, invocation: Invocation) -> Report:
         """``send_*``, ``execute``."""
         verb, _, layer = invocation.term.partition("_")
         if verb == "send" and layer in LAYERS:
-            return self.host.messages.send(entity, layer, invocation.attributes)
+            return self.host.messages.send(entity, layer, invocation.attributes, pinned=invocation.pinned)
         if invocation.term == "execute":
             return self.host.messages.execute(entity)
         return super().act(entity, invocation)

@@ -1,10 +1,13 @@
-"""``dummy``: keeps entities and answers every action that applies with success, as pyOCNI's backend of that name."""
+"""``dummy``: keeps entities and answers every action that applies with success, as pyOCNI's backend of that name; the kinds of
+OCCI's infrastructure go through their states."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
+from pycmbs.backends import infrastructure
 from pycmbs.backends.base import Backend, Report
+from pycmbs.occi.category import Action
 from pycmbs.occi.entity import Entity, Invocation
 
 
@@ -13,7 +16,15 @@ class DummyBackend(Backend):
 
     name: ClassVar[str] = "dummy"
 
+    def applies(self, entity: Entity, action: Action) -> bool:
+        """By the state, for what has one in the standard."""
+        return infrastructure.applies(entity, action)
+
+    def effect(self, entity: Entity, invocation: Invocation) -> Entity | None:
+        """The next state."""
+        return infrastructure.after(entity, invocation)
+
     def act(self, entity: Entity, invocation: Invocation) -> Report:
-        """Nothing to do, and said so."""
+        """Nothing else to do, and said so."""
         del entity, invocation
         return {}

@@ -11,7 +11,7 @@ from pycmbs.occi import naming
 from pycmbs.occi.attribute import AttributeDefinition, is_definition, parse_definition
 from pycmbs.occi.pattern import enumeration
 
-CORE = "http://schemas.ogf.org/occi/core#"
+CORE, CORE_NAME = "http://schemas.ogf.org/occi/core#", "occi.core"
 
 Attributes = Mapping[str, AttributeDefinition]
 
@@ -65,8 +65,22 @@ class Mixin(Category):
     location: str = ""
 
 
-ENTITY = Kind(scheme=CORE, term="entity", title="Entity", parent="")
-RESOURCE = Kind(scheme=CORE, term="resource", title="Resource", parent=ENTITY.identifier, location="/resource/")
+def _beside(**mutable: bool) -> dict[str, AttributeDefinition]:
+    """Attributes that stand beside the others in an entity (GFD.221 4.5.1, 4.5.2)."""
+    return {
+        f"{CORE_NAME}.{name}": AttributeDefinition(f"{CORE_NAME}.{name}", mutable=one) for name, one in mutable.items()
+    }
+
+
+ENTITY = Kind(scheme=CORE, term="entity", title="Entity", attributes=_beside(id=False, title=True), parent="")
+RESOURCE = Kind(
+    scheme=CORE,
+    term="resource",
+    title="Resource",
+    attributes=_beside(summary=True),
+    parent=ENTITY.identifier,
+    location="/resource/",
+)
 _ENDS = {"source": True, "source.kind": False, "target": True, "target.kind": False}
 LINK = Kind(
     scheme=CORE,

@@ -77,3 +77,17 @@ MESSAGE_ATTRIBUTES = table(
     internal(DELIVERIES, "array", "Per recipient: what became of the message."),
 )
 """What the message backend knows of, whether the kind declares it or not."""
+
+MOST_WAIT = 60.0
+"""Seconds that a send waits at most."""
+SEND_OPTIONS = table(
+    AttributeDefinition(
+        "wait", "number", default=0, has_default=True, minimum=0, maximum=MOST_WAIT,
+        description="Seconds to wait until all recipients are settled.",
+    ),
+    AttributeDefinition(
+        "dry_run", "boolean", default=False, has_default=True,
+        description="Say who would get it and why, and send nothing.",
+    ),
+)  # fmt: skip
+"""What the actions ``send_*`` take, whether their definitions declare it or not."""

@@ -40,7 +40,8 @@ class Draft:
     """An entity as a client describes it: what is None was not given.
 
     ``attributes`` is as sent, nested or flat: which it is can only be told with the entity's definitions at hand. Those of OCCI
-    Core are flat always. ``links`` are the inline links (GFD.226 4.2), whose source is this entity.
+    Core are flat always. ``adds_mixins``: a partial change gives the entity ``mixins`` besides those it has, and not in their
+    place. ``links`` are the inline links (GFD.226 4.2), whose source is this entity.
     """
 
     kind: str | None = None
@@ -50,12 +51,17 @@ class Draft:
     title: str | None = None
     summary: str | None = None
     links: list[Draft] | None = None
+    adds_mixins: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """A request to perform an action (GFD.223 5.5.4, 5.6.5): its term, its identifier if the body named it, its attributes."""
+    """A request to perform an action (GFD.223 5.5.4, 5.6.5): its term, its identifier if the body named it, its attributes.
+
+    ``pinned``: it is about the entity as it was read, and not about what somebody else makes of it meanwhile.
+    """
 
     term: str
     identifier: str = ""
     attributes: dict[str, Any] = field(default_factory=dict)
+    pinned: bool = False

@@ -7,8 +7,11 @@ from typing import TypeVar
 
 from pycmbs.errors import InvalidCategory, InvalidRequest, UnknownCategory
 from pycmbs.occi.attribute import AttributeDefinition
-from pycmbs.occi.category import ENTITY, Action, Category, Kind, Mixin
+from pycmbs.occi.category import ENTITY, RESOURCE, Action, Category, Kind, Mixin
 from pycmbs.occi.schema import Schema, merged
+
+_BESIDE = (ENTITY, RESOURCE)
+"""Kinds whose attributes (id, title, summary) are no part of an entity's attributes, but stand beside them."""
 
 C = TypeVar("C", bound=Category)
 Extras = Callable[[Kind], Mapping[str, AttributeDefinition]]
@@ -53,13 +56,17 @@ class Registry:
         """The action. Raises UnknownCategory."""
         return self._typed(identifier, Action)
 
+    def category(self, identifier: str) -> Category:
+        """The category of any class. Raises UnknownCategory."""
+        return self._typed(identifier, Category)
+
     def _typed(self, identifier: str, wanted: type[C]) -> C:
         found = self._by_identifier.get(identifier)
         if isinstance(found, wanted):
             return found
         known = sorted(one.identifier for one in self if isinstance(one, wanted))
         raise UnknownCategory(
-            f"there is no {wanted.class_} {identifier[:300]!r}",
+            f"there is no {wanted.class_ or 'category'} {identifier[:300]!r}",
             hint=f"The broker knows {', '.join(known[:8])}; GET /-/ lists them all." if known else "GET /-/ lists all.",
             category=identifier[:300],
         )
@@ -86,7 +93,7 @@ class Registry:
         key = (kind.identifier, *mixins)
         schema = self._schemas.get(key)
         if schema is None:
-            layers = [one.attributes for one in self.lineage(kind)]
+            layers = [one.attributes for one in self.lineage(kind) if one not in _BESIDE]
             layers += [one.attributes for one in self._with_depends(key[1:])]
             layers.append(self._extras(kind))
             if len(self._schemas) > 1000:  # clients choose the combinations: don't keep them all

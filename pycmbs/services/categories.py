@@ -199,7 +199,7 @@ class CategoryService:
         self._change(plan)
 
     def _check_removable(self, registry: Registry, identifier: str, going: set[str]) -> None:
-        category = registry.get(identifier) or registry.kind(identifier)
+        category = registry.category(identifier)
         _refuse_core(identifier)
         if self._stored[identifier].body["shipped"]:
             raise Forbidden(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
-from typing import TypeVar
 
 from pycmbs.backends.base import Backend, Report
 from pycmbs.errors import (
@@ -13,39 +11,34 @@ from pycmbs.errors import (
     DuplicateId,
     InvalidRequest,
     RevisionConflict,
-    UnknownEntity,
 )
 from pycmbs.occi import naming
 from pycmbs.occi.category import Action, Kind
 from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.schema import Schema
+from pycmbs.services.acting import Acting
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import (
-    ENTITY,
-    document_id,
-    entity_delete,
-    entity_from,
-    entity_write,
-)
-from pycmbs.services.finding import Finder
+from pycmbs.services.documents import ENTITY, document_id, entity_delete, entity_from, entity_write
+from pycmbs.services.finding import Finder, unknown_entity
 from pycmbs.services.links import Links
-from pycmbs.services.making import changed, inline_link, made, with_mixin
+from pycmbs.services.making import changed, inline_link, made
+from pycmbs.services.memberships import Memberships
 from pycmbs.services.paging import Window
 from pycmbs.services.preconditions import ALWAYS, Precondition
+from pycmbs.services.retrying import retried
 from pycmbs.services.selection import (
     EVERYTHING,
     Selection,
     collection,
-    collections_hint,
 )
-from pycmbs.store.base import Query, Store, Write
+from pycmbs.store.base import Store, Write
 
-_TRIES = 20
 _TOGETHER = 1000
 """How many entities of a collection are deleted with one commit."""
 
-T = TypeVar("T")
+Performance = list[tuple[Entity, Invocation]]
+"""What is to be acted on, and how."""
 
 
 class EntityService:
@@ -55,6 +48,8 @@ class EntityService:
         self._store = store
         self._categories = categories
         self._links = Links(store)
+        self._acting = Acting(categories)
+        self.memberships = Memberships(store, categories)
         self._finder = Finder(store, categories)
 
     # Reading
@@ -79,7 +74,7 @@ class EntityService:
         """The entity at a path as it is stored. Raises UnknownEntity."""
         document = self._store.get(document_id(path))
         if document is None:
-            raise self._unknown(path)
+            raise unknown_entity(self._store, self._categories.registry(), path)
         return entity_from(document)
 
     def stored_many(self, paths: Iterable[str]) -> dict[str, Entity]:
@@ -87,24 +82,9 @@ class EntityService:
         found = self._store.get_many([document_id(path) for path in paths])
         return {document.body["path"]: entity_from(document) for document in found.values()}
 
-    def _unknown(self, path: str) -> UnknownEntity:
-        folder = path[: path.rfind("/") + 1]
-        registry = self._categories.registry()
-        category = registry.at(folder)
-        if category is not None:
-            there = self._store.find(
-                Query(ENTITY, {"kind" if isinstance(category, Kind) else "mixin": category.identifier}, limit=3)
-            )
-            hint = f"There is {', '.join(one.body['path'] for one in there)}." if there else f"{folder} is empty."
-        elif registry.at(path + "/") is not None or path == "/-":
-            hint = f"That path ends with '/': {path}/."
-        else:
-            hint = collections_hint(registry, path)
-        return UnknownEntity(f"there is no entity at {path[:300]}", hint=hint, location=path[:300])
-
     def actions(self, entity: Entity) -> dict[str, Action]:
-        """The actions that apply to the entity, by term."""
-        return self._categories.actions(self._kind(entity), entity.mixins)
+        """The actions that apply to the entity as it is now, by term."""
+        return self._acting.applicable(entity)
 
     def find(self, location: str, selection: Selection = EVERYTHING) -> list[str]:
         """The paths of the entities of a collection, in order of creation.
@@ -138,7 +118,7 @@ class EntityService:
             self._write_new(registry, entities, drafts)
             return entities
 
-        entities = self._retried(location, attempt)
+        entities = retried(location, attempt)
         for entity in entities:
             self._backend(entity).updated(entity)
         return entities
@@ -209,7 +189,7 @@ class EntityService:
                 raise RevisionConflict(exc.message) from exc  # somebody else just made it: replace that
             return entity, True
 
-        entity, new = self._retried(path, attempt)
+        entity, new = retried(path, attempt)
         self._backend(entity).updated(entity)
         return self.shown(entity), new
 
@@ -223,7 +203,7 @@ class EntityService:
             current = self._expected(path, precondition)
             return self._replaced(current, draft, whole=False)
 
-        entity = self._retried(path, attempt)
+        entity = retried(path, attempt)
         self._backend(entity).updated(entity)
         return self.shown(entity)
 
@@ -261,77 +241,36 @@ class EntityService:
                 entity.revision = stored.revision
             return entity
 
-        return self._retried(path, attempt)
-
-    def _retried(self, path: str, attempt: Callable[[], T]) -> T:
-        for _ in range(_TRIES):
-            try:
-                return attempt()
-            except RevisionConflict:
-                continue
-        raise Conflict(f"others keep changing {path}", hint="Try again.", location=path)
-
-    def associate(self, mixin: str, paths: Sequence[str], *, member: bool = True) -> list[Entity]:
-        """Give a mixin to existing entities, or, with ``member`` false, take it from them (GFD.223 5.5.3, 5.5.5); all or none.
-        Returns them.
-
-        Raises UnknownEntity, InvalidRequest.
-        """
-        registry = self._categories.registry()
-        return self._retried(mixin, lambda: self._membership(registry, mixin, dict.fromkeys(paths, member)))
-
-    def assign(self, mixin: str, paths: Sequence[str]) -> list[Entity]:
-        """Have exactly these entities, and no others, have a mixin (GFD.223 5.5.4); all or none. Returns them.
-
-        Raises UnknownEntity, InvalidRequest.
-        """
-        registry = self._categories.registry()
-
-        def attempt() -> list[Entity]:
-            there = [entity_from(one) for one in self._store.find(Query(ENTITY, {"mixin": mixin}))]
-            leaving = {entity.path: False for entity in there}
-            found = self._membership(registry, mixin, {**leaving, **dict.fromkeys(paths, True)})
-            return [entity for entity in found if mixin in entity.mixins]
-
-        return self._retried(mixin, attempt)
-
-    def _membership(self, registry: Registry, mixin: str, wanted: dict[str, bool]) -> list[Entity]:
-        found, changes = [], []
-        writes: list[Write] = []
-        for path, member in wanted.items():
-            current = self.stored(path)
-            entity = with_mixin(registry, current, mixin, member=member)
-            found.append(entity or current)
-            if entity is not None:
-                changes.append(entity)
-                writes += self._backend(entity).update(current, entity)
-                writes.append(entity_write(entity, revision=entity.revision))
-        if writes:
-            self._store.write([*self._links.sources(changes, writes), *writes])
-        return found
+        return retried(path, attempt)
 
     # Deleting
 
     def delete(self, path: str, precondition: Precondition = ALWAYS) -> None:
         """Delete one entity, and the links that start or end at it. Raises UnknownEntity, PreconditionFailed."""
-        self._categories.registry()
 
         def attempt() -> list[Entity]:
             return self._write_deletion([self._expected(path, precondition)])
 
-        for entity in self._retried(path, attempt):
+        self.deleted(retried(path, attempt))
+
+    def deletion(self, entities: Sequence[Entity]) -> tuple[list[Entity], list[Write]]:
+        """These entities and the links at them, and the writes that delete all of those; the last one's own is the last."""
+        self._categories.registry()
+        gone = [*self._links.around(entities), *entities]
+        writes: list[Write] = []
+        for entity in gone:
+            writes += self._backend(entity).delete(entity)
+            writes.append(entity_delete(entity))
+        return gone, [*self._links.sources(gone, writes), *writes]
+
+    def deleted(self, entities: Iterable[Entity]) -> None:
+        """Tell their backends that these entities are gone."""
+        for entity in entities:
             self._backend(entity).deleted(entity)
 
     def _write_deletion(self, entities: Sequence[Entity]) -> list[Entity]:
-        going = {entity.path: entity for entity in entities}
-        around = [(self._links.starting_at(one.path), self._links.ending_at(one.path)) for one in entities]
-        links = {link.path: link for link in chain(*chain(*around)) if link.path not in going}
-        writes: list[Write] = []
-        for entity in (*links.values(), *entities):
-            writes += self._backend(entity).delete(entity)
-            writes.append(entity_delete(entity))
-        gone = [*links.values(), *entities]
-        self._store.write([*self._links.sources(gone, writes), *writes])
+        gone, writes = self.deletion(entities)
+        self._store.write(writes)
         return gone
 
     def delete_all(self, location: str, selection: Selection = EVERYTHING) -> int:
@@ -345,54 +284,54 @@ class EntityService:
                 there = list(self.stored_many(some).values())
                 return len(there), self._write_deletion(there) if there else []
 
-            number, gone = self._retried(location, attempt)
-            for entity in gone:
-                self._backend(entity).deleted(entity)
+            number, gone = retried(location, attempt)
+            self.deleted(gone)
             deleted += number
         return deleted
 
     # Acting
 
     def act(self, path: str, invocation: Invocation, precondition: Precondition = ALWAYS) -> Report:
-        """Perform an action on one entity. Raises UnknownEntity, InvalidRequest (it does not apply), PreconditionFailed."""
+        """Perform an action on one entity. What it changes of the stored entity is written first, if the precondition holds.
+
+        Raises UnknownEntity, InvalidRequest (it does not apply), InvalidAttribute, PreconditionFailed.
+        """
         self._categories.registry()
-        entity = self._expected(path, precondition)
-        self._check_applies(entity, invocation)
-        return self._backend(entity).act(entity, invocation)
+
+        def attempt() -> Performance:
+            return self._begun([self._expected(path, precondition)], replace(invocation, pinned=precondition.pins))
+
+        ((entity, checked),) = retried(path, attempt)
+        return self._backend(entity).act(entity, checked)
+
+    def _begun(self, entities: Sequence[Entity], invocation: Invocation) -> Performance:
+        checked = [(entity, self._acting.checked(entity, invocation)) for entity in entities]
+        found = [(*self._acting.effect(entity, one), one) for entity, one in checked]
+        writes = [write for _, some, _ in found for write in some]
+        if writes:
+            self._store.write(writes)
+        return [(entity, one) for entity, _, one in found]
 
     def action(self, path: str, invocation: Invocation) -> str:
         """The identifier of the action that was performed."""
         if invocation.identifier:
             return invocation.identifier
         entity = self.stored_many([path]).get(path)
-        action = self.actions(entity).get(invocation.term) if entity else None
+        action = self._acting.declared(entity).get(invocation.term) if entity else None
         return action.identifier if action else invocation.term
 
     def act_all(self, location: str, invocation: Invocation, selection: Selection = EVERYTHING) -> dict[str, Report]:
-        """Perform an action on every entity of a collection; it must apply to all of them. Returns the reports by path."""
-        entities = list(self._finder.iterate(location, selection))
-        for entity in entities:
-            self._check_applies(entity, invocation)
-        return {entity.path: self._backend(entity).act(entity, invocation) for entity in entities}
+        """Perform an action on every entity of a collection; it must apply to all of them. What it changes of them is written
+        together. Returns the reports by path."""
 
-    def _check_applies(self, entity: Entity, invocation: Invocation) -> None:
-        actions = self.actions(entity)
-        action = actions.get(invocation.term)
-        if action is None or invocation.identifier not in ("", action.identifier):
-            hint = f"These do: {', '.join(sorted(actions))}." if actions else "None does."
-            for mixin in self._categories.snapshot.mixins_with_action(invocation.term):
-                hint = f"It comes with the mixin {mixin}. {hint}"
-            raise InvalidRequest(
-                f"the action {(invocation.identifier or invocation.term)[:200]!r} does not apply to {entity.path}",
-                hint=hint,
-                action=invocation.term[:200],
-            )
+        def attempt() -> Performance:
+            return self._begun(list(self._finder.iterate(location, selection)), invocation)
+
+        begun = retried(location, attempt)
+        return {entity.path: self._backend(entity).act(entity, one) for entity, one in begun}
 
     def _backend(self, entity: Entity) -> Backend:
-        return self._categories.backend(self._kind(entity))
-
-    def _kind(self, entity: Entity) -> Kind:
-        return self._categories.snapshot.kind(entity.kind)
+        return self._acting.backend(entity)
 
 
 def _plain(document: str) -> str:

@@ -6,12 +6,15 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import replace
 
+from pycmbs.errors import UnknownEntity
+from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
+from pycmbs.occi.registry import Registry
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import entity_from
+from pycmbs.services.documents import ENTITY, entity_from
 from pycmbs.services.paging import Bookmarks, Window
-from pycmbs.services.selection import Plan, Selection, plans, unknown_location
-from pycmbs.store.base import Store
+from pycmbs.services.selection import Plan, Selection, collections_hint, plans, unknown_location
+from pycmbs.store.base import Query, Store
 
 _FIRST_PAGE, _PAGE = 100, 1000
 """A first page is small, and read at once; more is read in pages that the store may read in the background."""
@@ -76,3 +79,19 @@ class Finder:
             if len(documents) < limit:
                 return
             after, limit = documents[-1].number, _PAGE
+
+
+def unknown_entity(store: Store, registry: Registry, path: str) -> UnknownEntity:
+    """What to say of a path at which no entity is: what is beside it, or what may be meant."""
+    folder = path[: path.rfind("/") + 1]
+    category = registry.at(folder)
+    if category is not None:
+        there = store.find(
+            Query(ENTITY, {"kind" if isinstance(category, Kind) else "mixin": category.identifier}, limit=3)
+        )
+        hint = f"There is {', '.join(one.body['path'] for one in there)}." if there else f"{folder} is empty."
+    elif registry.at(path + "/") is not None:
+        hint = f"That path ends with '/': {path}/."
+    else:
+        hint = collections_hint(registry, path)
+    return UnknownEntity(f"there is no entity at {path[:300]}", hint=hint, location=path[:300])

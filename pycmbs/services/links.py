@@ -7,6 +7,7 @@ it is new, and no link can come to a source that is being deleted.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 from pycmbs.errors import InvalidRequest
 from pycmbs.occi.entity import Entity
@@ -29,6 +30,12 @@ class Links:
     def ending_at(self, path: str) -> list[Entity]:
         """The links whose target is the entity at ``path``."""
         return [entity_from(one) for one in self._store.find(Query(ENTITY, {TARGET: path}))]
+
+    def around(self, entities: Iterable[Entity]) -> list[Entity]:
+        """The links that start or end at these entities, and are none of them."""
+        going = {entity.path: entity for entity in entities}
+        ends = [(self.starting_at(path), self.ending_at(path)) for path in going]
+        return list({link.path: link for link in chain(*chain(*ends)) if link.path not in going}.values())
 
     def complete(self, registry: Registry, entity: Entity, together: Mapping[str, Entity]) -> None:
         """Check a new link's ends, and fill in of what kind they are. ``together``: what is made with it, by path.

@@ -79,7 +79,8 @@ def changed(registry: Registry, current: Entity, draft: Draft, *, whole: bool, s
     kind = registry.kind(current.kind)
     entity = current.copy()
     if draft.mixins is not None or whole:
-        entity.mixins = draft.mixins or ()
+        kept = current.mixins if draft.adds_mixins and not whole else ()
+        entity.mixins = tuple(dict.fromkeys([*kept, *(draft.mixins or ())]))
         registry.check_applies(kind, entity.mixins)
     entity.attributes = registry.schema(kind, entity.mixins).changed(
         current.attributes,

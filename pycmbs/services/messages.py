@@ -17,6 +17,7 @@ from pycmbs.errors import (
     NoLocalMember,
     NotExecutable,
     NotSendable,
+    PreconditionFailed,
     RevisionConflict,
     TooLarge,
 )
@@ -26,16 +27,16 @@ from pycmbs.occi.naming import LAYERS, canonical
 from pycmbs.services import deliveries, routing
 from pycmbs.services.bound import OutboxBound
 from pycmbs.services.deliveries import FAILED, Delivery
-from pycmbs.services.documents import entity_write
+from pycmbs.services.documents import entity_write, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.execution import is_operation, record_result
 from pycmbs.services.link import EngineLink
-from pycmbs.services.members import MemberService, is_local, socket_of
+from pycmbs.services.members import MemberService
 from pycmbs.services.operations import OperationService
+from pycmbs.services.roster import is_local, socket_of
 from pycmbs.store.base import Store, Write
 
 _MOST_WAIT = 60.0
-_OPTIONS = frozenset({"wait", "dry_run"})
 
 
 class MessageService:
@@ -105,7 +106,11 @@ class MessageService:
 
     def ledger(self, message: Entity) -> list[dict[str, Any]]:
         """See :class:`~pycmbs.backends.base.Messages`."""
-        return [row.entry() for row in deliveries.of_message(self._store, message.path)] if message.private else []
+        return (
+            [row.entry() for row in deliveries.of_message(self._store, message.path)]
+            if "round" in message.private
+            else []
+        )
 
     def forget(self, message: Entity) -> Sequence[Write]:
         """See :class:`~pycmbs.backends.base.Messages`."""
@@ -133,14 +138,14 @@ class MessageService:
 
     # Sending
 
-    def send(self, message: Entity, layer: str, attributes: Mapping[str, Any]) -> Report:
+    def send(self, message: Entity, layer: str, attributes: Mapping[str, Any], *, pinned: bool = False) -> Report:
         """Accept the message for delivery on a layer: durable when this returns.
 
         ``attributes`` may hold ``dry_run`` (tell who would get it, send nothing) and ``wait`` (seconds to wait until all
-        recipients are settled). A message that is being sent is not sent twice. Raises NotSendable, NoLocalMember,
-        InvalidRequest.
+        recipients are settled). A message that is being sent is not sent twice. ``pinned``: send it as it is given only.
+        Raises NotSendable, NoLocalMember, InvalidRequest, PreconditionFailed.
         """
-        dry_run, wait = _options(attributes)
+        dry_run, wait = bool(attributes.get("dry_run")), float(attributes.get("wait", 0))
         self._check_sendable(message, layer)
         own = self._members.local()
         if own is None:
@@ -150,7 +155,7 @@ class MessageService:
             )
         if dry_run:
             return _plan(self.route(message, layer))
-        accepted = self._accept(message, layer, own)
+        accepted = self._accept(message, layer, own, pinned=pinned)
         if wait and accepted.attributes[cmbs.STATE] == "sending":
             with contextlib.suppress(EngineUnavailable):  # accepted is accepted, and the report says how far it is
                 # This wakes the engine, too.
@@ -175,7 +180,7 @@ class MessageService:
         attributes = message.attributes
         if layer == "l1":
             socket = _needed(attributes, cmbs.RECEIVER, layer)
-            return routing.unicast(socket, [_peer(member, layer) for member in self._members.at(layer, socket)])
+            return routing.unicast(socket, [_peer(member, layer) for member in self._members.now().at(layer, socket)])
         peers = [_peer(member, layer) for member in self._members.all()]
         if layer == "l2":
             return routing.broadcast(peers)
@@ -186,8 +191,9 @@ class MessageService:
         providers, topics = _needed(attributes, cmbs.PROVIDERS, layer), _needed(attributes, cmbs.TOPICS, layer)
         return routing.multicast_topical(providers, topics, peers)
 
-    def _accept(self, message: Entity, layer: str, own: Entity) -> Entity:
-        """One commit: a row per recipient, and the message that makes them valid. Changes made meanwhile are respected."""
+    def _accept(self, message: Entity, layer: str, own: Entity, *, pinned: bool) -> Entity:
+        """One commit: a row per recipient, and the message that makes them valid. Changes made meanwhile are respected, or, if
+        it is ``pinned``, forbid it."""
         for _ in range(20):
             rows = deliveries.of_message(self._store, message.path)
             if any(row.unsettled for row in rows):
@@ -197,13 +203,16 @@ class MessageService:
             # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
             sent.private["round"] = max(message.private.get("round", 0) + 1, int(time.time() * 1e6))
             new = self._rows(sent, layer)
+            settle(sent, deliveries.settled_at(new))
             sent.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(new), cmbs.LAYER: layer}
             try:
                 self._write(
                     [*writes, *(row.write() for row in new), entity_write(sent, revision=message.revision)],
                     sum(row.unsettled for row in new),
                 )
-            except RevisionConflict:
+            except RevisionConflict as exc:
+                if pinned:
+                    raise PreconditionFailed(f"{message.path} was changed meanwhile", location=message.path) from exc
                 message = self._entities.stored(message.path)
                 continue
             return sent
@@ -263,20 +272,6 @@ _NOBODY = {
     "l32": "no other member is interested in one of its topics",
     "l4": "no member that it names is interested in one of its topics",
 }
-
-
-def _options(attributes: Mapping[str, Any]) -> tuple[bool, float]:
-    unknown = set(attributes) - _OPTIONS
-    if unknown:
-        raise InvalidRequest(
-            f"send has no attribute {min(unknown)!r}", hint="It has wait and dry_run.", attribute=min(unknown)
-        )
-    dry_run, wait = attributes.get("dry_run", False), attributes.get("wait", 0)
-    if not isinstance(dry_run, bool):
-        raise InvalidRequest("dry_run must be true or false", attribute="dry_run")
-    if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= _MOST_WAIT:
-        raise InvalidRequest(f"wait must be a number of seconds from 0 to {_MOST_WAIT:.0f}", attribute="wait")
-    return dry_run, float(wait)
 
 
 def _peer(member: Entity, layer: str) -> routing.Peer:

@@ -9,7 +9,8 @@ from pycmbs.errors import InvalidRequest
 from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.occi.naming import canonical
-from pycmbs.occi.rendering.json_2012 import draft, entity_document
+from pycmbs.occi.rendering.json_2012 import entity_document
+from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.services import allow
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.entities import EntityService

@@ -8,6 +8,11 @@ class Precondition:
 
     __slots__ = ()
 
+    @property
+    def pins(self) -> bool:
+        """Whether it holds for certain revisions only."""
+        return False
+
     def check(self, path: str, revision: str | None) -> None:
         """Raises PreconditionFailed unless the entity may be changed. ``revision`` is None where there is none."""
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pycmbs.errors import UnknownCategory, UnknownLocation
+from pycmbs.errors import InvalidRequest, UnknownCategory, UnknownLocation
 from pycmbs.occi.category import RESOURCE, Kind, Mixin
 from pycmbs.occi.entity import Draft, Entity
 from pycmbs.occi.registry import Registry
 from pycmbs.services.documents import ENTITY, key_value
 from pycmbs.store.base import Query
+
+_ID, _TITLE, _SUMMARY = "occi.core.id", "occi.core.title", "occi.core.summary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,13 @@ class Plan:
     def holds(self, entity: Entity) -> bool:
         """Whether a candidate is one of the selected."""
         return self.mixins <= set(entity.mixins) and all(
-            entity.attributes.get(name) == value for name, value in self.attributes.items()
+            _value(entity, name) == value for name, value in self.attributes.items()
         )
+
+
+def _value(entity: Entity, name: str) -> Any:
+    beside = {_ID: entity.id, _TITLE: entity.title, _SUMMARY: entity.summary}
+    return beside[name] if name in beside else entity.attributes.get(name)
 
 
 def plans(registry: Registry, location: str, selection: Selection) -> list[Plan]:
@@ -105,7 +112,13 @@ def collections_hint(registry: Registry, path: str) -> str:
 
 
 def _plan(registry: Registry, category: Kind | Mixin | None, selection: Selection, draft: Draft) -> Plan | None:
-    """None when nothing can be of two kinds at once."""
+    """None when nothing can be of two kinds at once. Raises InvalidRequest for a filter that would not be heeded."""
+    if draft.links:
+        raise InvalidRequest(
+            "entities cannot be filtered by their links",
+            hint="Filter the links' collection by occi.core.source or occi.core.target.",
+            field="links",
+        )
     named = [category] if category is not None else []
     for name in (*selection.categories, *([draft.kind] if draft.kind else []), *(draft.mixins or ())):
         other = registry.get(name)
@@ -120,14 +133,15 @@ def _plan(registry: Registry, category: Kind | Mixin | None, selection: Selectio
     if mixins:
         equals["mixin"] = mixins[0]
     rest: dict[str, Any] = {}
+    beside = {_ID: draft.id, _TITLE: draft.title, _SUMMARY: draft.summary}
     given = {**selection.attributes, **(draft.attributes or {})}
+    given |= {name: value for name, value in beside.items() if value is not None}
     for name, value in _checked(registry, kinds, mixins, given).items():
         text = key_value(value)
-        if text:
-            equals[name] = text
+        if text and name != _SUMMARY:
+            equals["id" if name == _ID else name] = text
         else:
             rest[name] = value  # not a key: compared one by one
-    equals |= {name: text for name, text in (("id", draft.id), ("occi.core.title", draft.title)) if text}
     return Plan(Query(ENTITY, equals), frozenset(mixins[1:]), rest)
 
 

@@ -163,7 +163,7 @@ class CouchStore(Store):
         if query.limit == 0:
             return
         left = query.limit
-        for page in self._overdue(query) if query.below is not None else self._by_keys(query):
+        for page in self._by_keys(query):
             for document in page:
                 if query.matches(document):
                     yield document
@@ -195,18 +195,12 @@ class CouchStore(Store):
                 return
             after, most = int(rows[-1]["key"][3]), _PAGE
 
-    def _overdue(self, query: Query) -> Iterator[list[Document]]:
-        """Documents by a value below a bound. Those are few: their ids are read first, to get them into order."""
-        assert query.below is not None
-        name, bound = query.below
-        keys = {"startkey": [query.type, name], "endkey": [query.type, name, layout.hexadecimal(bound)]}
-        rows = self._view(reduce=False, inclusive_end=False, **keys)
-        ids = {row["key"][3]: row["id"] for row in rows if int(row["key"][3]) > query.after}
-        ordered = [ids[number] for number in sorted(ids)]
-        for start in range(0, len(ordered), _PAGE):
-            some = ordered[start : start + _PAGE]
-            found = self._get_many(some)
-            yield [found[id] for id in some if id in found]
+    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        keys = {"startkey": [type, name], "endkey": [type, name, layout.hexadecimal(below)], "inclusive_end": False}
+        rows = self._do(lambda: self._view(reduce=False, include_docs=True, limit=limit, **keys))
+        # A row may be older than its document.
+        return [one for one in _documents(rows) if any(value < below for value in one.keys.get(name, ()))]
 
     def _range(self, query: Query, name: str, after: int) -> dict[str, Any]:
         prefix = [query.type, name, layout.hexadecimal(query.equals[name]) if name else ""]
@@ -228,7 +222,7 @@ class CouchStore(Store):
 
     def seek(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
-        if query.below is not None or len(query.equals) > 1:
+        if len(query.equals) > 1:
             return super().seek(query, past)
         keys = self._range(query, next(iter(query.equals), ""), query.after)
         rows = self._do(lambda: self._view(reduce=False, limit=1, skip=past - 1, **keys))
@@ -241,7 +235,7 @@ class CouchStore(Store):
 
     def _counted(self, query: Query) -> int:
         names = list(query.equals)
-        if query.below is None and len(names) < 2:
+        if len(names) < 2:
             return self._matching(query, names[0] if names else "")
         return sum(1 for _ in self._find(query))
 

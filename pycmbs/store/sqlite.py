@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Change, Document, Query, Store
 from pycmbs.store.sqlite_commit import Commit
 from pycmbs.store.sqlite_file import SqliteFile
-from pycmbs.store.values import indexed
+from pycmbs.store.values import StoredKeys, indexed
 
 _SCAN = 200
 """A read of more documents than this does not run where it would hold up other green threads."""
@@ -90,9 +91,6 @@ class SqliteStore(Store):
     def _statement(self, query: Query) -> tuple[str, list[Any], bool]:
         """The statement, and whether it walks hardly more documents than it finds."""
         limit = -1 if query.limit is None else query.limit
-        if query.below is not None:
-            where, parameters = sql.below(query)
-            return sql.select(where), [*parameters, limit], False
         names, narrow = self._by_selectivity(query)
         where, parameters = sql.conditions(query, names)
         return sql.select(where), [*parameters, limit], narrow
@@ -115,20 +113,23 @@ class SqliteStore(Store):
             number: int = self._file.rows(sql.ESTIMATE, (sql.key(query.type, name), text, query.after, most))[0][0]
         return number
 
+    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        parameters = (sql.key(type, name), below, limit)
+        if limit > _SCAN:
+            return self._runtime.offload(self._documents, sql.LOWEST, parameters)
+        return self._documents(sql.LOWEST, parameters)
+
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
-        if query.below:
-            where, parameters = sql.below(query)
-        else:  # keys are enough: only documents that are there have any
-            where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
+        # Keys are enough: only documents that are there have any.
+        where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
         with _translated():
             counted: int = self._runtime.offload(self._file.rows, f"SELECT count(*) {where}", parameters)[0][0]
         return counted
 
     def seek(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
-        if query.below is not None:
-            return super().seek(query, past)
         where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
         with _translated():
             rows = self._runtime.offload(self._file.rows, sql.seek(where), [*parameters, past - 1])
@@ -153,6 +154,16 @@ class SqliteStore(Store):
             rows = self._file.rows(sql.HEAD, (type,))
         return str(rows[0][0]) if rows else ""
 
+    def version(self, query: Query) -> str:
+        """See :class:`~pycmbs.store.base.Store`. Revisions only grow: a newer one is higher than all, and where one is gone
+        without that there are fewer."""
+        if query.limit is not None:
+            return super().version(query)
+        where, parameters = sql.conditions(query, self._by_selectivity(query)[0])
+        with _translated():
+            ((number, latest),) = self._file.rows(sql.version(where), parameters)
+        return f"{number} {latest}"
+
     def compact(self, keep: int = 10_000) -> int:
         """See :class:`~pycmbs.store.base.Store`. In small commits, between which others get their turn."""
         total, gone = 0, _CHUNK
@@ -161,6 +172,12 @@ class SqliteStore(Store):
                 gone = connection.execute(sql.COMPACT, (keep, _CHUNK)).rowcount
             total += gone
             self._runtime.sleep(0)
+        more = True
+        while more:
+            begin = time.monotonic()
+            with _translated():
+                more = self._file.trim()
+            self._runtime.sleep(time.monotonic() - begin if more else 0)
         return total
 
     def shrink(self) -> None:
@@ -184,8 +201,7 @@ class SqliteStore(Store):
 
 def _document(row: tuple[Any, ...]) -> Document:
     number, id, type, sequence, _, keys, body = row
-    found = {name: tuple(values) for name, values in codec.loads(keys).items()}
-    return Document(id, type, codec.loads(body), found, str(sequence), number)
+    return Document(id, type, codec.loads(body), StoredKeys(keys), str(sequence), number)
 
 
 @contextlib.contextmanager

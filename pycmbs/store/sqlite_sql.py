@@ -47,6 +47,8 @@ HEAD = "SELECT seq FROM heads WHERE type = ?"
 GET = f"SELECT {COLUMNS} FROM documents d WHERE d.id = ? AND d.deleted = 0"  # noqa: S608 - constants only
 COMPACT = """DELETE FROM documents WHERE number IN (SELECT number FROM documents WHERE deleted = 1 AND seq <=
     (SELECT seq FROM documents WHERE deleted = 1 ORDER BY seq DESC LIMIT 1 OFFSET ?) ORDER BY seq LIMIT ?)"""
+LOWEST = f"""SELECT {COLUMNS} FROM keys k CROSS JOIN documents d ON d.number = k.number
+    WHERE k.name = ? AND k.value < ? ORDER BY k.value, k.number LIMIT ?"""  # noqa: S608 - constants only
 ESTIMATE = "SELECT count(*) FROM (SELECT 1 FROM keys WHERE name = ? AND value = ? AND number > ? LIMIT ?)"
 
 
@@ -82,18 +84,6 @@ def conditions(query: Query, order: list[str], *, keys_only: bool = False) -> tu
     return f"FROM {source} WHERE {' AND '.join(clauses)}", parameters
 
 
-def below(query: Query) -> tuple[str, list[Any]]:
-    """FROM and WHERE of a query with ``below``, which drives it: what is overdue is little."""
-    assert query.below is not None
-    name, bound = query.below
-    clauses = ["d.number IN (SELECT number FROM keys WHERE name = ? AND value < ?)", "d.number > ?"]
-    parameters: list[Any] = [key(query.type, name), bound, query.after]
-    for other, text in query.equals.items():
-        clauses.append("EXISTS (SELECT 1 FROM keys o WHERE o.name = ? AND o.value = ? AND o.number = d.number)")
-        parameters += [key(query.type, other), indexed(text)]
-    return f"FROM documents d WHERE {' AND '.join(clauses)}", parameters
-
-
 def select(where: str) -> str:
     """The documents of such a FROM and WHERE, in the order of creation; one more parameter: the limit."""
     number = "k.number" if where.startswith("FROM keys") else "d.number"
@@ -104,6 +94,11 @@ def seek(where: str) -> str:
     """The number of one match of such a FROM and WHERE; one more parameter: how many go before it."""
     number = "k.number" if where.startswith("FROM keys") else "d.number"
     return f"SELECT {number} {where} ORDER BY {number} LIMIT 1 OFFSET ?"
+
+
+def version(where: str) -> str:
+    """How many documents match such a FROM and WHERE, and the latest change among them."""
+    return f"SELECT count(*), max(d.seq) {where}"
 
 
 def changes(types: int) -> str:

@@ -12,7 +12,7 @@ from pycmbs.errors import CmbsError, MethodNotAllowed, NotAcceptable, Unavailabl
 from pycmbs.occi.rendering.text import error_header
 from pycmbs.wsgi.errors import SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
-from pycmbs.wsgi.manners import SMALL, compressed, request_id
+from pycmbs.wsgi.manners import compressed, request_id
 from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, default, rendition
 from pycmbs.wsgi.routes import Routes
 
@@ -42,9 +42,13 @@ class Application:
         except Exception:
             log.exception("%s %s failed (request %s)", request.method, environ.get("PATH_INFO"), id)
             response = self._refused(exchange, _FAILED)
-        response.headerlist += [("Server", SERVER), ("X-Request-Id", id)]
-        if len(response.body) >= SMALL:
-            compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
+        # The last of what it varies by says which version of OCCI.
+        response.headerlist += [
+            ("Server", SERVER),
+            ("X-Request-Id", id),
+            ("Vary", "Accept, Accept-Encoding, User-Agent"),
+        ]
+        compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
         answer: Iterable[bytes] = response(environ, start_response)
         return answer
 

@@ -30,19 +30,20 @@ class Collections:
 
     def post(self, exchange: Exchange) -> Response:
         """Create entities; with ``?action=`` act on all; at a mixin's location give the mixin to entities."""
+        exchange.check_whole()
         exchange.refuse_pages()
         if exchange.query.action is not None:
             invocation = exchange.reader.invocation(exchange.body, exchange.query.action)
             reports = self._entities.act_all(exchange.path, invocation, self._selection(exchange, body=False))
             action = invocation.identifier or invocation.term
-            return exchange.report(action, {exchange.url(path): report for path, report in reports.items()})
+            return exchange.reports(action, reports)
         mixin = self._categories.registry().at(exchange.path)
         if isinstance(mixin, Mixin):
             return self._associated(exchange, mixin)
         return self._shown.created(exchange, self._entities.create(exchange.path, exchange.drafts()))
 
     def _associated(self, exchange: Exchange, mixin: Mixin) -> Response:
-        changed = self._entities.associate(mixin.identifier, self._named(exchange))
+        changed = self._entities.memberships.associate(mixin.identifier, self._named(exchange))
         if exchange.rendition.writer.full:
             return self._shown.several(exchange, changed)
         return exchange.answer(b"")
@@ -55,6 +56,7 @@ class Collections:
     def put(self, exchange: Exchange) -> Response:
         """At a mixin's location: have exactly the named entities have the mixin (GFD.223 5.5.4)."""
         exchange.refuse_parameters()
+        exchange.check_whole()
         mixin = self._categories.registry().at(exchange.path)
         if not isinstance(mixin, Mixin):
             raise MethodNotAllowed(
@@ -62,7 +64,7 @@ class Collections:
                 hint="Only those have PUT.",
                 allow=", ".join(sorted(self.methods(exchange.path))),
             )
-        changed = self._entities.assign(mixin.identifier, self._named(exchange, none=True))
+        changed = self._entities.memberships.assign(mixin.identifier, self._named(exchange, none=True))
         if exchange.rendition.writer.full:
             return self._shown.several(exchange, changed)
         return exchange.answer(b"")
@@ -70,11 +72,12 @@ class Collections:
     def delete(self, exchange: Exchange) -> Response:
         """Delete the entities, all or those selected; at a mixin's location with locations in the body, take the mixin from
         those."""
+        exchange.check_whole()
         exchange.refuse_action()
         exchange.refuse_pages()
         mixin = self._categories.registry().at(exchange.path)
         if isinstance(mixin, Mixin) and exchange.body.strip():
-            self._entities.associate(mixin.identifier, self._named(exchange), member=False)
+            self._entities.memberships.associate(mixin.identifier, self._named(exchange), member=False)
             return exchange.answer(b"")
         number = self._entities.delete_all(exchange.path, self._selection(exchange))
         return exchange.report("", {"deleted": number})
@@ -96,8 +99,9 @@ class Collections:
 
     def _selection(self, exchange: Exchange, *, body: bool = True) -> Selection:
         query = exchange.query
-        drafts = exchange.reader.entity_filter(exchange.body) if body else []
+        drafts = exchange.filters() if body else []
+        attributes = {name: exchange.value(name, value) for name, value in query.attributes}
         registry = self._categories.registry()
         by_term = {one.term: one.identifier for one in registry}
         categories = tuple(name if registry.get(name) else by_term.get(name, name) for name in query.categories)
-        return Selection(categories, dict(query.attributes), tuple(drafts))
+        return Selection(categories, attributes, tuple(drafts))

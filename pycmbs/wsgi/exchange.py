@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar, overload
@@ -18,12 +18,14 @@ from pycmbs.occi.rendering import EntityView, Reader
 from pycmbs.occi.rendering import fields as f
 from pycmbs.services.paging import Window
 from pycmbs.services.preconditions import ALWAYS, Precondition
-from pycmbs.wsgi.negotiation import HEADERS, Rendition, media_type, reader
-from pycmbs.wsgi.preconditions import Tagged, entity_tag, tags
+from pycmbs.wsgi.negotiation import HEADERS, JSON_TYPES, TEXT, URI_LIST, Rendition, media_type, reader
+from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, entity_tag, tags
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _SAFE = "/~!$&'()*+,;=:@-._"
+_READING = ("GET", "HEAD")
+_ENDS = ("occi.core.source", "occi.core.target")
 
 
 T = TypeVar("T")
@@ -104,7 +106,7 @@ class Exchange:
                 action = value
             elif key == "category":
                 categories.append(value)
-            elif key in ("page", "number"):
+            elif key in ("page", "number") and key not in numbers:
                 numbers[key] = _count(key, value)
             elif key == "attribute" and name is None:
                 name = value
@@ -203,14 +205,21 @@ class Exchange:
         exact InvalidRequest."""
         return [self._localised(draft) for draft in self.reader.drafts(self.body)]
 
+    def filters(self) -> list[Draft]:
+        """The partial entities that the body filters by, as :meth:`drafts`."""
+        return [self._localised(draft) for draft in self.reader.entity_filter(self.body)]
+
+    def value(self, attribute: str, value: Any) -> Any:
+        """What a client says that an attribute is: the ends of links as paths where they are here."""
+        if attribute not in _ENDS or not isinstance(value, str):
+            return value
+        local = value.startswith(self.base + "/") or (attribute == _ENDS[0] and "://" in value)
+        return naming.local_path(value) if local else value
+
     def _localised(self, draft: Draft) -> Draft:
         links = [self._localised(link) for link in draft.links or ()]
         given = draft.attributes or {}
-        ends = {}
-        for name in ("occi.core.source", "occi.core.target"):
-            end = given.get(name)
-            if isinstance(end, str) and (end.startswith(self.base + "/") or (name.endswith("source") and "://" in end)):
-                ends[name] = naming.local_path(end)
+        ends = {name: self.value(name, given[name]) for name in _ENDS if name in given}
         if not ends and not links:
             return draft
         return replace(draft, attributes={**given, **ends} or None, links=links if draft.links is not None else None)
@@ -221,6 +230,11 @@ class Exchange:
         environ = self.request.environ
         match, none_match = tags(environ.get("HTTP_IF_MATCH")), tags(environ.get("HTTP_IF_NONE_MATCH"))
         return ALWAYS if match is None and none_match is None else Tagged(match, none_match)
+
+    def check_whole(self) -> None:
+        """Raises PreconditionFailed for a change of a collection, or of the categories, that depends on a tag: the tag is not
+        compared together with the change."""
+        self.precondition.check(self.path, NO_ENTITY)
 
     # What is answered
 
@@ -241,15 +255,21 @@ class Exchange:
         if self.rendition.in_headers and status < 400:
             headers = [*headers, *f.as_headers(body)]
             body = b"OK\n"  # GFD.185 3.6.6.2
-        fields = [("Content-Type", self.rendition.content_type), ("Content-Length", str(len(body))), *headers]
+        fields = [("Content-Type", self._type_of(body, status)), ("Content-Length", str(len(body))), *headers]
         return Response(app_iter=[body], status=_STATUS_LINES[status], headerlist=fields)
+
+    def _type_of(self, body: bytes, status: int) -> str:
+        """The Content-Type. The charset is named where it matters: suites of 2011 compare the whole header."""
+        type = self.rendition.content_type
+        if type == URI_LIST and status >= 400:
+            type = TEXT  # an error is no list of URLs
+        return type if type in JSON_TYPES or body.isascii() else f"{type}; charset=utf-8"
 
     def fresh(self, body: bytes, revision: str = "") -> Response:
         """The answer to a GET, or 304 without a body when the client has it (RFC 9110 13.1.2)."""
         tag = entity_tag(revision, body)
         known = tags(self.request.environ.get("HTTP_IF_NONE_MATCH"))
-        reading = self.request.method in ("GET", "HEAD")
-        if known and reading and ("*" in known or tag.strip('"') in known):
+        if known and self.request.method in _READING and ("*" in known or tag.strip('"') in known):
             response = Response(status=304)
             response.headers["ETag"] = tag
             response.headers.pop("Content-Type", None)
@@ -257,13 +277,20 @@ class Exchange:
         return self.answer(body, headers=[("ETag", tag)])
 
     def entity(self, view: EntityView) -> Response:
-        """One entity."""
+        """One entity; in text/uri-list, which cannot read one, where it is that was changed."""
+        if self.rendition.content_type == URI_LIST and self.request.method not in _READING:
+            return self.listing([view.entity.path])
         body = self.rendition.writer.entity(view, pretty=self.rendition.pretty)
         return self.fresh(body, view.entity.revision)
 
     def report(self, action: str, document: dict[str, Any]) -> Response:
         """What an action, named by its identifier, or a deletion (``""``) had to tell."""
         return self.answer(self.rendition.writer.report(action, document, pretty=self.rendition.pretty))
+
+    def reports(self, action: str, reports: Mapping[str, dict[str, Any]]) -> Response:
+        """What an action on a collection had to tell, by path."""
+        by_url = {self.url(path): report for path, report in reports.items()}
+        return self.answer(self.rendition.writer.reports(action, by_url, pretty=self.rendition.pretty))
 
     def listing(self, paths: Sequence[str]) -> Response:
         """A collection, as URLs."""

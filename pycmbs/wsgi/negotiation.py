@@ -11,12 +11,13 @@ from webob.acceptparse import create_accept_header
 from pycmbs.errors import NotAcceptable, UnsupportedMediaType, UnsupportedVersion
 from pycmbs.occi.rendering import Reader, Writer
 from pycmbs.occi.rendering.json_12 import Json12Writer
-from pycmbs.occi.rendering.json_2012 import JsonReader, JsonWriter
+from pycmbs.occi.rendering.json_2012 import JsonWriter
+from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.occi.rendering.text import TextReader, TextWriter
 from pycmbs.occi.rendering.uri_list import UriListReader, UriListWriter
 
 JSON, TEXT, HEADERS, URI_LIST = "application/occi+json", "text/plain", "text/occi", "text/uri-list"
-_JSON_TYPES = frozenset({JSON, "application/json"})
+JSON_TYPES = frozenset({JSON, "application/json"})
 READERS: dict[str, Reader] = {
     JSON: JsonReader(),
     "application/json": JsonReader(),
@@ -68,7 +69,7 @@ def media_type(content_type: str | None) -> str:
 def default(sent: str) -> Rendition:
     """The rendition for a client that does not care, by the type of what it sent: JSON for JSON, else what GFD.185 3.6.6
     asks for."""
-    return _JSON_DEFAULT if sent in _JSON_TYPES else DEFAULT
+    return _JSON_DEFAULT if sent in JSON_TYPES else DEFAULT
 
 
 @functools.lru_cache(maxsize=1024)
@@ -81,7 +82,7 @@ def rendition(accept: str | None, agent: str, sent: str) -> Rendition:
     if accept is None or not accept.strip() or accept.strip() == "*/*":
         return _in_version(default(sent), version)
     said = [text.strip('"') for name, text in _PARAMETER.findall(accept) if name.lower() == "version"]
-    offers = [one for one in WRITERS if one in _JSON_TYPES] if sent in _JSON_TYPES else []
+    offers = [one for one in WRITERS if one in JSON_TYPES] if sent in JSON_TYPES else []
     offers += [one for one in WRITERS if one not in offers]
     header = create_accept_header(_PARAMETER.sub("", accept))
     found = header.acceptable_offers(offers) if hasattr(header, "acceptable_offers") else []
@@ -107,7 +108,7 @@ def _asked_version(agent: str) -> tuple[int, int] | None:
 
 
 def _in_version(found: Rendition, version: tuple[int, int] | None) -> Rendition:
-    if version == _NEWEST and found.content_type in _JSON_TYPES:
+    if version == _NEWEST and found.content_type in JSON_TYPES:
         return Rendition(OCCI_12, found.content_type, found.pretty)
     return found
 

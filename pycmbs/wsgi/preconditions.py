@@ -37,6 +37,11 @@ class Tagged(Precondition):
     match: frozenset[str] | None
     none_match: frozenset[str] | None
 
+    @property
+    def pins(self) -> bool:
+        """See :class:`~pycmbs.services.preconditions.Precondition`."""
+        return self.match is not None and "*" not in self.match
+
     def check(self, path: str, revision: str | None) -> None:
         """Raises PreconditionFailed. ``revision`` is None where there is no entity."""
         if self.match is not None and not _among(self.match, revision):
@@ -49,6 +54,10 @@ class Tagged(Precondition):
             raise PreconditionFailed(
                 f"{path} is what If-None-Match excludes", hint="With * nothing may be there yet.", location=path
             )
+
+
+NO_ENTITY = "collection"
+"""What stands for the revision of what has none: a list, or the categories. No tag has it, so only ``*`` holds for it."""
 
 
 def _among(tags: frozenset[str], revision: str | None) -> bool:

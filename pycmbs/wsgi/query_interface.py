@@ -30,6 +30,7 @@ class QueryInterface:
 
     def post(self, exchange: Exchange) -> Response:
         """Register categories."""
+        exchange.check_whole()
         posted = exchange.reader.categories(exchange.body)
         if posted.categories:
             self._categories.register(posted.categories)
@@ -38,6 +39,7 @@ class QueryInterface:
 
     def put(self, exchange: Exchange) -> Response:
         """Replace categories, or bind kinds to backends."""
+        exchange.check_whole()
         posted = exchange.reader.categories(exchange.body)
         if posted.categories:
             self._categories.replace(posted.categories)
@@ -46,5 +48,6 @@ class QueryInterface:
 
     def delete(self, exchange: Exchange) -> Response:
         """Remove categories."""
+        exchange.check_whole()
         self._categories.remove(exchange.reader.category_names(exchange.body))
         return exchange.answer(b"")

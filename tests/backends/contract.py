@@ -54,6 +54,16 @@ class BackendContract:
         """What belongs to the entity goes with it, in the same commit."""
         assert all(isinstance(one, Write) for one in backend.delete(entity))
 
+    def test_asking_what_an_action_does_does_nothing(self, backend, entity):
+        """What applies, what an action takes and what it would change can be asked again and again."""
+        before = copy.deepcopy(entity)
+        for action in (*backend.actions.values(), Action("http://x/y/action#", "nonsense")):
+            invocation = Invocation(action.term, action.identifier)
+            assert isinstance(backend.applies(entity, action), bool)
+            assert all(isinstance(one, AttributeDefinition) for one in backend.options(action).values())
+            assert backend.effect(entity, invocation) == backend.effect(entity, invocation)
+        assert entity == before
+
     def test_every_action_is_done_or_refused(self, backend, entity):
         """An action it knows has a report; one it does not know is a CmbsError, never anything worse."""
         for term in (*backend.actions, "nonsense", "send_l9", "start_", "stop", "_l1"):

@@ -9,7 +9,8 @@ from pycmbs.backends import BACKENDS, load_backends
 from pycmbs.backends.base import Backend
 from pycmbs.errors import ConfigurationError, InvalidRequest
 from pycmbs.occi import cmbs
-from pycmbs.occi.entity import Entity
+from pycmbs.occi.category import Action
+from pycmbs.occi.entity import Entity, Invocation
 from tests.backends.contract import BackendContract, no_report
 from tests.services.world import FakeEngine, add_member, add_message, add_own, make_broker
 
@@ -31,6 +32,12 @@ class TestDummy(BackendContract):
     def test_every_action_is_done_or_refused(self, backend, entity):
         """PyOCNI's backend of that name answers every action with success."""
         assert backend.act(entity, None) == {}
+
+    def test_a_kind_without_states_has_no_effects(self, backend, entity):
+        """What is no infrastructure of OCCI's is only described."""
+        action = Action("http://x/y/action#", "start")
+        assert backend.applies(entity, action)
+        assert backend.effect(entity, Invocation("start", action.identifier)) is None
 
 
 class TestMember(BackendContract):

@@ -38,11 +38,10 @@ class LossyTransport(MemoryTransport):
 class Node:
     """One broker: store, services and engine, without processes."""
 
-    def __init__(self, home, network, name):
+    def __init__(self, home, network, name, **changed):
         home.mkdir()
-        settings = Settings(
-            home=home, retry_first=0.02, retry_most=0.05, poll=0.02, neighbor_timeout=0.5, probe_interval=0.2
-        )
+        quick = {"retry_first": 0.02, "retry_most": 0.05, "poll": 0.02, "neighbor_timeout": 0.5, "probe_interval": 0.2}
+        settings = Settings(home=home, **{**quick, **changed})
         self.name = name
         self.store = FaultyStore()
         self.transport = LossyTransport(network)
@@ -89,8 +88,8 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(route_module, "_PATIENCE", 0.1)
     network, nodes = MemoryNetwork(), []
 
-    def make(name):
-        nodes.append(Node(tmp_path / name, network, name))
+    def make(name, **changed):
+        nodes.append(Node(tmp_path / name, network, name, **changed))
         return nodes[-1]
 
     yield make
@@ -129,6 +128,17 @@ def test_l2_reaches_everybody(node, pair):
     a.act(path, "send_l2")
     assert a.settled(path) == "delivered"
     assert [one.attribute(path, cmbs.ORIGIN) for one in (b, c)] == ["a", "a"]
+
+
+def test_a_wake_up_is_never_waited_for(node):
+    """What is accepted goes out at once: the poll is for wake-ups that were lost, also right after the start."""
+    a, b = node("a", poll=60.0), node("b")
+    a.become("l1", "l2")
+    b.become("l1", "l2", neighbors=["memory:a-l1"])
+    b.act(cmbs.MEMBER_LOCATION + "b", "check_neighbors")
+    for number in range(3):
+        path = a.message("l2", f"m{number}")
+        assert a.act(path, "send_l2", wait=5)["state"] == "delivered"
 
 
 def test_a_lost_datagram_is_sent_again(pair):

@@ -13,7 +13,8 @@ from pycmbs.occi.attribute import MOST_DEPTH, AttributeDefinition
 from pycmbs.occi.category import Action, Kind, Mixin, parse_category
 from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.rendering import EntityView, ProviderBinding
-from pycmbs.occi.rendering.json_2012 import JsonReader, JsonWriter, category_document, entity_document, load
+from pycmbs.occi.rendering.json_2012 import JsonWriter, category_document, entity_document
+from pycmbs.occi.rendering.json_reader import JsonReader, load
 from pycmbs.occi.schema import Schema
 
 READ, WRITE = JsonReader(), JsonWriter()

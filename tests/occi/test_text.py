@@ -13,7 +13,8 @@ from pycmbs.occi.entity import Draft, Entity
 from pycmbs.occi.rendering import EntityView
 from pycmbs.occi.rendering import fields as f
 from pycmbs.occi.rendering.json_12 import Json12Writer
-from pycmbs.occi.rendering.json_2012 import JsonReader, JsonWriter
+from pycmbs.occi.rendering.json_2012 import JsonWriter
+from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.occi.rendering.text import TextReader, TextWriter, category_line
 from pycmbs.occi.rendering.uri_list import UriListReader, UriListWriter
 from pycmbs.occi.schema import Schema

@@ -218,10 +218,10 @@ def test_a_collection_is_deleted_as_selected(entities):
 def test_a_mixin_is_given_and_taken(entities):
     """GFD.223 5.5.3, 5.5.5: an entity gets the mixin's attributes with it, and loses them with it."""
     box(entities)
-    entities.associate(PAINT, ["/box/1"])
+    entities.memberships.associate(PAINT, ["/box/1"])
     entities.update("/box/1", Draft(attributes={"p.color": "blue"}))
     assert entities.get("/box/1").mixins == (PAINT,)
-    entities.associate(PAINT, ["/box/1"], member=False)
+    entities.memberships.associate(PAINT, ["/box/1"], member=False)
     read = entities.get("/box/1")
     assert (read.mixins, read.attributes) == ((), {"b.size": 1})
 
@@ -238,7 +238,7 @@ def test_associating_is_all_or_nothing(entities):
     """One path that is not there keeps the mixin from the others."""
     box(entities)
     with pytest.raises(UnknownEntity):
-        entities.associate(PAINT, ["/box/1", "/box/2"])
+        entities.memberships.associate(PAINT, ["/box/1", "/box/2"])
     assert entities.get("/box/1").mixins == ()
 
 
@@ -246,7 +246,7 @@ def test_associating_twice_is_once(entities, store):
     """A member of the collection that is added again changes nothing."""
     box(entities, mixins=(PAINT,))
     before = store.head("entity")
-    entities.associate(PAINT, ["/box/1", "/box/1"])
+    entities.memberships.associate(PAINT, ["/box/1", "/box/1"])
     assert store.head("entity") == before
 
 
@@ -254,7 +254,7 @@ def test_a_mixin_that_does_not_apply_is_refused(entities):
     """GFD.221 4.4.2: a mixin made for another kind cannot be associated."""
     entities.create("/crate/", [Draft(id="1")])
     with pytest.raises(InvalidRequest):
-        entities.associate(GLOSS, ["/crate/1"])
+        entities.memberships.associate(GLOSS, ["/crate/1"])
 
 
 def test_an_action_that_applies_is_performed(entities):
@@ -349,7 +349,7 @@ def test_a_store_that_is_gone_changes_nothing(entities, store, operation):
 def test_a_mixin_brings_its_defaults(entities):
     """An entity that is given a mixin has its defaults, is found by them, and keeps what it had."""
     path = box(entities, attributes={"b.size": 7}).path
-    entities.associate(PAINT, [path])
+    entities.memberships.associate(PAINT, [path])
     assert entities.get(path).attributes["p.color"] == "red"
     assert entities.get(path).attributes["b.size"] == 7
     assert entities.find("/box/", Selection(attributes={"p.color": "red"})) == [path]

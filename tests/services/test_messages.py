@@ -14,6 +14,7 @@ from pycmbs.errors import (
     NoLocalMember,
     NotExecutable,
     NotSendable,
+    PreconditionFailed,
     QueueFull,
     StoreUnavailable,
 )
@@ -291,6 +292,17 @@ def test_wrong_options_are_refused(broker, options):
     add_message(broker, "l2")
     with pytest.raises(InvalidRequest):
         send(broker, "l2", **options)
+
+
+def test_a_pinned_message_is_sent_as_it_was_read(broker):
+    """A send with If-Match is refused when somebody changes the message before it is accepted: nothing of it is written."""
+    add_message(broker, "l2")
+    stored = broker.entities.stored(PATH)
+    broker.entities.update(PATH, Draft(title="another"))
+    with pytest.raises(PreconditionFailed):
+        broker.messages.send(stored, "l2", {}, pinned=True)
+    assert broker.outbox.pending(after=0, limit=10) == []
+    assert broker.messages.send(stored, "l2", {})["recipients"] == 2
 
 
 def test_waiting_is_the_engines(broker, engine):

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.store.base import Store
+from pycmbs.store.base import Query, Store
 from pycmbs.store.memory import MemoryStore
 from pycmbs.store.turns import HeadsByTurn
 from tests.harness import JSON, Broker
@@ -69,6 +69,14 @@ def test_asks_once_a_turn() -> None:
     runtime.number += 1
     assert store.head("category") != before
     assert asked.asked == 3
+
+
+def test_versions_of_different_questions_are_different_answers() -> None:
+    """A version is shared by those who ask the same, and by nobody else."""
+    store = HeadsByTurn(MemoryStore(), Turns())
+    store.write([create("thing:a", kind="one")])
+    asked = [store.version(Query("thing", {"kind": kind})) for kind in ("one", "two", "one")]
+    assert asked[0] == asked[2] != asked[1]
 
 
 def test_own_writes_are_seen_in_the_same_turn() -> None:

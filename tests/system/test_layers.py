@@ -261,8 +261,10 @@ def test_wait_and_no_wait(federation: dict[str, Broker]) -> None:
         assert (report["state"], report["recipients"], report["delivered"]) == ("sending", 1, 0)
     for wait in (-1, 61, "1", True, None):
         answer = one.request("POST", f"{path}?action=send_l1", {"attributes": {"wait": wait}})
-        refusal(answer, 400, "invalid-request", "wait")
-    refusal(one.request("POST", f"{path}?action=send_l1", {"attributes": {"wiat": 1}}), 400, "invalid-request", "wiat")
+        refusal(answer, 400, "invalid-attribute", "wait")
+    refusal(
+        one.request("POST", f"{path}?action=send_l1", {"attributes": {"wiat": 1}}), 400, "invalid-attribute", "wiat"
+    )
     one.ok("DELETE", path)
 
 

@@ -14,6 +14,10 @@ from pycmbs.config import Settings
 from tests.services.world import FakeEngine, FaultyStore, make_broker
 
 JSON = "application/occi+json"
+V12 = JSON + ";version=1.2"
+FOLDER = Path(__file__).parents[2] / "json_examples" / "infrastructure"
+INFRA = "http://schemas.ogf.org/occi/infrastructure#"
+COMPUTE = f'Category: compute; scheme="{INFRA}"; class="kind"\n'
 
 
 class Front:
@@ -56,3 +60,28 @@ def front():
 def empty():
     """A broker as in 2012: without definitions."""
     return Front(shipped=False)
+
+
+@pytest.fixture
+def cloud(front):
+    """A broker with the infrastructure model and the entities of the examples."""
+    for name in ("compute", "storage", "network"):
+        answer = front.request("POST", "/-/", (FOLDER / f"post_category_{name}.json").read_bytes())
+        assert answer.status_code == 200, answer.text
+    for name, path in (("storage", "/storage/"), ("network", "/network/"), ("compute_with_links", "/compute/")):
+        answer = front.request("POST", path, (FOLDER / f"post_{name}.json").read_bytes())
+        assert answer.status_code == 201, answer.text
+    return front
+
+
+def text(front, method, path, body=None, **headers):
+    """A request in text/plain."""
+    given = {"Accept": "text/plain", "Content_Type": "text/plain", **headers}
+    return front.request(method, path, body.encode() if body is not None else None, **given)
+
+
+def urls(answer):
+    """The paths that a listing in text names."""
+    lines = answer.text.splitlines()
+    assert all(line.startswith("X-OCCI-Location: http://localhost/") for line in lines)
+    return [line.partition("localhost")[2] for line in lines]

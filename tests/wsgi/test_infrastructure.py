@@ -1,39 +1,10 @@
 """The infrastructure model (GFD.184) over HTTP: links, templates, renderings, filters, pages, tags."""
 
 import json
-from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parents[2] / "json_examples" / "infrastructure"
-INFRA = "http://schemas.ogf.org/occi/infrastructure#"
-COMPUTE = f'Category: compute; scheme="{INFRA}"; class="kind"\n'
-V12 = "application/occi+json;version=1.2"
-
-
-@pytest.fixture
-def cloud(front):
-    """A broker with the infrastructure model and the entities of the examples."""
-    for name in ("compute", "storage", "network"):
-        answer = front.request("POST", "/-/", (FOLDER / f"post_category_{name}.json").read_bytes())
-        assert answer.status_code == 200, answer.text
-    for name, path in (("storage", "/storage/"), ("network", "/network/"), ("compute_with_links", "/compute/")):
-        answer = front.request("POST", path, (FOLDER / f"post_{name}.json").read_bytes())
-        assert answer.status_code == 201, answer.text
-    return front
-
-
-def text(front, method, path, body=None, **headers):
-    """A request in text/plain."""
-    given = {"Accept": "text/plain", "Content_Type": "text/plain", **headers}
-    return front.request(method, path, body.encode() if body is not None else None, **given)
-
-
-def urls(answer):
-    """The paths that a listing in text names."""
-    lines = answer.text.splitlines()
-    assert all(line.startswith("X-OCCI-Location: http://localhost/") for line in lines)
-    return [line.partition("localhost")[2] for line in lines]
+from tests.wsgi.conftest import COMPUTE, INFRA, V12, text, urls
 
 
 def test_inline_links_are_entities(cloud):
@@ -278,11 +249,97 @@ def test_an_error_says_the_same_in_every_rendering(cloud):
     assert f"error: {error['message']}\nstatus: 404\ncode: unknown-entity\n" in text(cloud, "GET", path).text
 
 
-@pytest.mark.parametrize("action", ["start", "stop"])
-def test_an_action_in_text(cloud, action):
+ACTIONS = "http://schemas.ogf.org/occi/infrastructure/"
+
+
+def test_an_action_in_text(cloud):
     """GFD.223 5.6.5: the action as a Category, its attributes as X-OCCI-Attribute; 400 for one that does not apply."""
-    scheme = "http://schemas.ogf.org/occi/infrastructure/compute/action#"
-    body = f'Category: {action}; scheme="{scheme}"; class="action"\n'
-    assert text(cloud, "POST", f"/compute/compute-1?action={action}", body).status_code == 200
-    assert text(cloud, "POST", f"/compute/?action={action}", body).status_code == 200
-    assert text(cloud, "POST", f"/network/network-1?action={action}", body).status_code == 400
+    for term, attribute in (("start", ""), ("stop", 'X-OCCI-Attribute: method="graceful"\n')):
+        body = f'Category: {term}; scheme="{ACTIONS}compute/action#"; class="action"\n{attribute}'
+        assert text(cloud, "POST", f"/network/network-1?action={term}", body).status_code == 400
+        assert text(cloud, "POST", f"/compute/compute-1?action={term}", body).status_code == 200
+    assert text(cloud, "POST", "/compute/?action=start").status_code == 200
+
+
+def state(front, path):
+    """An entity's state, and the terms of the actions that are shown."""
+    shown = front.request("GET", path, Accept=V12).json
+    (found,) = (value for name, value in shown["attributes"].items() if name.endswith(".state"))
+    return found, [name.rpartition("#")[2] for name in shown["actions"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "steps"),
+    [
+        (
+            "/compute/compute-1",
+            [
+                ("inactive", ["start", "save"], "save"),
+                ("inactive", ["start", "save"], "start"),
+                ("active", ["stop", "restart", "suspend", "save"], "restart"),
+                ("active", ["stop", "restart", "suspend", "save"], "suspend"),
+                ("suspended", ["start", "save"], "start"),
+                ("active", ["stop", "restart", "suspend", "save"], "stop"),
+                ("inactive", ["start", "save"], None),
+            ],
+        ),
+        ("/network/network-1", [("inactive", ["up"], "up"), ("active", ["down"], "down"), ("inactive", ["up"], None)]),
+        (
+            "/storage/storage-1",
+            [
+                ("offline", ["online", "resize"], "online"),
+                ("online", ["offline", "backup", "snapshot", "resize"], "backup"),
+                ("online", ["offline", "backup", "snapshot", "resize"], "offline"),
+                ("offline", ["online", "resize"], None),
+            ],
+        ),
+    ],
+)
+def test_actions_lead_from_state_to_state(cloud, path, steps):
+    """GFD.184 3.1 to 3.3: only the actions of the state are shown, each leads to the next state, and any other is a 400."""
+    every = {term for _, terms, _ in steps for term in terms}
+    for before, terms, action in steps:
+        assert state(cloud, path) == (before, terms)
+        for other in every - set(terms):
+            assert cloud.request("POST", f"{path}?action={other}", {}).status_code == 400
+        if action:
+            assert cloud.request("POST", f"{path}?action={action}", {}).status_code == 200
+
+
+def test_an_action_on_a_collection_is_done_on_all_or_none(cloud):
+    """GFD.185 3.4.1: an action that one entity cannot do now changes none of them."""
+    cloud.request("PUT", "/compute/second", {"kind": INFRA + "compute"})
+    cloud.request("POST", "/compute/second?action=start", {})
+    assert cloud.request("POST", "/compute/?action=start", {}).status_code == 400
+    assert state(cloud, "/compute/compute-1")[0] == "inactive"
+    cloud.request("POST", "/compute/second?action=stop", {})
+    assert cloud.request("POST", "/compute/?action=start", {}).status_code == 200
+    assert [state(cloud, path)[0] for path in ("/compute/compute-1", "/compute/second")] == ["active", "active"]
+
+
+def test_resizing_sets_the_size(cloud):
+    """GFD.184 3.3: resize needs a size, and the disk has it then."""
+    path = "/storage/storage-1"
+    error = cloud.request("POST", f"{path}?action=resize", {}).json["error"]
+    assert (error["code"], error["attribute"]) == ("invalid-attribute", "size")
+    assert cloud.request("POST", f"{path}?action=resize", {"attributes": {"size": 7.5}}).status_code == 200
+    assert cloud.request("GET", path, Accept=V12).json["attributes"]["occi.storage.size"] == 7.5
+
+
+@pytest.mark.parametrize(
+    ("attributes", "wrong"), [({"method": "kick"}, "method"), ({"method": 5}, "method"), ({"how": "graceful"}, "how")]
+)
+def test_an_actions_attributes_are_those_of_its_definition(cloud, attributes, wrong):
+    """GFD.221 4.5.4: an action takes what its definition declares; anything else is a 400 that names it, and does nothing."""
+    cloud.request("POST", "/compute/compute-1?action=start", {})
+    error = cloud.request("POST", "/compute/compute-1?action=stop", {"attributes": attributes}).json["error"]
+    assert (error["status"], error["attribute"]) == (400, wrong)
+    assert state(cloud, "/compute/compute-1")[0] == "active"
+
+
+def test_one_of_two_conditional_actions_wins(cloud):
+    """RFC 9110 13.1.1: an action changes the entity that its If-Match was of, so that the second of two is a 412."""
+    tag = cloud.request("GET", "/compute/compute-1").headers["ETag"]
+    assert cloud.request("POST", "/compute/compute-1?action=start", {}, If_Match=tag).status_code == 200
+    assert cloud.request("POST", "/compute/compute-1?action=stop", {}, If_Match=tag).status_code == 412
+    assert state(cloud, "/compute/compute-1")[0] == "active"

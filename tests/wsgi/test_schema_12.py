@@ -3,7 +3,7 @@
 import jsonschema
 import pytest
 
-from tests.wsgi.test_infrastructure import V12, cloud  # noqa: F401 - a fixture
+from tests.wsgi.conftest import V12
 
 URI = {"type": "string", "pattern": "^([A-Za-z][A-Za-z0-9+.-]*:|/).+"}
 IDENTIFIER = {"type": "string", "pattern": "^[A-Za-z][A-Za-z0-9+.-]*:.+#[^#]+$"}
@@ -74,7 +74,7 @@ INVOCATION = closed(["action"], action=IDENTIFIER, attributes=VALUES)
         ("DELETE", "/compute/", None, COLLECTION),
     ],
 )
-def test_every_answer_of_12_is_valid(cloud, method, path, body, schema):  # noqa: F811
+def test_every_answer_of_12_is_valid(cloud, method, path, body, schema):
     """Issue 4: what is answered in the form of 1.2 validates against the standard's schema."""
     answer = cloud.request(method, path, body, Accept=V12)
     assert answer.status_code in (200, 201), answer.text

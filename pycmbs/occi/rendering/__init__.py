@@ -94,5 +94,8 @@ class Writer(Protocol):
     def report(self, action: str, document: dict[str, Any], *, pretty: bool) -> bytes:
         """The outcome of an action, which is named by its identifier, or of a deletion (``""``)."""
 
+    def reports(self, action: str, reports: dict[str, dict[str, Any]], *, pretty: bool) -> bytes:
+        """The outcomes of an action on a collection, by the entities' URLs."""
+
     def error(self, document: dict[str, Any], *, pretty: bool) -> bytes:
         """An error."""

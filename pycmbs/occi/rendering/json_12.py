@@ -1,6 +1,6 @@
 """``application/occi+json`` as of OCCI 1.2 (GFD.226): flat names, whole entities, patterns that are JSON Schemas.
 
-What clients send in this form is read by :class:`~pycmbs.occi.rendering.json_2012.JsonReader`, together with that of 2012.
+What clients send in this form is read by :class:`~pycmbs.occi.rendering.json_reader.JsonReader`, together with that of 2012.
 """
 
 from __future__ import annotations

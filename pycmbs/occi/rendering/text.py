@@ -141,6 +141,12 @@ def _definitions(text: str) -> dict[str, Any]:
 
 
 def _draft(found: Mapping[str, list[str]]) -> Draft:
+    if f.LOCATION in found:
+        raise MalformedBody(
+            f"{f.LOCATION} names entities where one is described",
+            hint="It belongs to a mixin's location.",
+            field=f.LOCATION,
+        )
     kinds: list[str] = []
     mixins: list[str] = []
     for text in found.get(f.CATEGORY, []):
@@ -149,7 +155,7 @@ def _draft(found: Mapping[str, list[str]]) -> Draft:
         if class_ == "action":
             raise MalformedBody(f"{identifier} is an action, and an entity has a kind and mixins", field="Category")
         (kinds if class_ == "kind" else mixins).append(identifier)
-    if len(kinds) > 1:
+    if len(set(kinds)) > 1:
         raise MalformedBody(f"an entity has one kind, not {', '.join(kinds)}", field="Category")
     attributes: dict[str, Any] = {}
     for text in found.get(f.ATTRIBUTE, []):
@@ -159,6 +165,7 @@ def _draft(found: Mapping[str, list[str]]) -> Draft:
     return Draft(
         kind=kinds[0] if kinds else None,
         mixins=tuple(dict.fromkeys(mixins)) if kinds or mixins else None,
+        adds_mixins=True,
         links=links if f.LINK in found else None,
         **_core(attributes),
     )
@@ -243,6 +250,11 @@ class TextWriter:
         """See :class:`~pycmbs.occi.rendering.Writer`."""
         del action, pretty
         return f.lines((f.ATTRIBUTE, f"{name}={f.written(given, 'any')}") for name, given in document.items())
+
+    def reports(self, action: str, reports: dict[str, dict[str, Any]], *, pretty: bool) -> bytes:
+        """See :class:`~pycmbs.occi.rendering.Writer`. Which entities they are of: text has no form for more."""
+        del action
+        return self.listing(list(reports), pretty=pretty)
 
     def error(self, document: dict[str, Any], *, pretty: bool) -> bytes:
         """See :class:`~pycmbs.occi.rendering.Writer`. One line for each field, to be read by people and by ``grep``."""

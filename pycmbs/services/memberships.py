@@ -1,0 +1,66 @@
+"""Which entities have a mixin: given, taken and replaced at the mixin's location (GFD.223 5.5.3 to 5.5.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pycmbs.occi.entity import Entity
+from pycmbs.services.categories import CategoryService
+from pycmbs.services.documents import ENTITY, document_id, entity_from, entity_write
+from pycmbs.services.finding import unknown_entity
+from pycmbs.services.links import Links
+from pycmbs.services.making import with_mixin
+from pycmbs.services.retrying import retried
+from pycmbs.store.base import Query, Store, Write
+
+
+class Memberships:
+    """Changes of what a mixin's location holds. Each is atomic."""
+
+    def __init__(self, store: Store, categories: CategoryService) -> None:
+        self._store = store
+        self._categories = categories
+        self._links = Links(store)
+
+    def associate(self, mixin: str, paths: Sequence[str], *, member: bool = True) -> list[Entity]:
+        """Give a mixin to existing entities, or, with ``member`` false, take it from them; all or none. Returns them.
+
+        Raises UnknownEntity, InvalidRequest.
+        """
+        self._categories.registry()
+        return retried(mixin, lambda: self._changed(mixin, dict.fromkeys(paths, member)))
+
+    def assign(self, mixin: str, paths: Sequence[str]) -> list[Entity]:
+        """Have exactly these entities, and no others, have a mixin; all or none. Returns them.
+
+        Raises UnknownEntity, InvalidRequest.
+        """
+        self._categories.registry()
+
+        def attempt() -> list[Entity]:
+            there = [entity_from(one) for one in self._store.find(Query(ENTITY, {"mixin": mixin}))]
+            leaving = {entity.path: False for entity in there}
+            found = self._changed(mixin, {**leaving, **dict.fromkeys(paths, True)})
+            return [entity for entity in found if mixin in entity.mixins]
+
+        return retried(mixin, attempt)
+
+    def _changed(self, mixin: str, wanted: dict[str, bool]) -> list[Entity]:
+        registry = self._categories.snapshot
+        stored = self._store.get_many([document_id(path) for path in wanted])
+        found, changes = [], []
+        writes: list[Write] = []
+        for path, member in wanted.items():
+            document = stored.get(document_id(path))
+            if document is None:
+                raise unknown_entity(self._store, registry, path)
+            current = entity_from(document)
+            entity = with_mixin(registry, current, mixin, member=member)
+            found.append(entity or current)
+            if entity is not None:
+                changes.append(entity)
+                writes += self._categories.backend(registry.kind(entity.kind)).update(current, entity)
+                writes.append(entity_write(entity, revision=entity.revision))
+        if writes:
+            self._store.write([*self._links.sources(changes, writes), *writes])
+        return found
