@@ -30,7 +30,7 @@ class HeadsByTurn(Wrapper):
     def version(self, query: Query) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
         return self._once(
-            (query.type, query.below, query.after, query.limit, *query.equals.items()),
+            (query.type, query.after, query.limit, *query.equals.items()),
             lambda: self._store.version(query),
         )
 
