@@ -165,8 +165,9 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
     """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
     from pycmbs.engine.control import ControlClient
     from pycmbs.store.group import GroupCommit
+    from pycmbs.store.turns import HeadsByTurn
 
-    store = GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
+    store = HeadsByTurn(GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime), runtime)
     broker = Broker(settings, store, ControlClient(control_path(settings), runtime), Transports(TRANSPORTS).check)
     return application(broker, settings)
 

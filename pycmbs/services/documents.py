@@ -40,11 +40,15 @@ def _keys(entity: Entity) -> dict[str, tuple[str, ...]]:
         keys["folder"] = tuple(entity.private["folders"])
     if entity.mixins:
         keys["mixin"] = tuple(entity.mixins)
-    for name, value in {**entity.attributes, "occi.core.title": entity.title}.items():
-        items = value[:_MOST_ITEMS] if isinstance(value, list) else [value]
-        texts = tuple(dict.fromkeys(text for item in items if (text := key_value(item))))
-        if texts:
-            keys[name] = texts
+    for name, value in entity.attributes.items():
+        if isinstance(value, list):
+            texts = tuple(dict.fromkeys(text for item in value[:_MOST_ITEMS] if (text := key_value(item))))
+            if texts:
+                keys[name] = texts
+        elif text := key_value(value):
+            keys[name] = (text,)
+    if title := key_value(entity.title):
+        keys["occi.core.title"] = (title,)
     if (since := entity.private.get("settled")) is not None:
         keys |= {SETTLED: (moment(since),), KEPT: ("1",)}
     return keys

@@ -20,7 +20,7 @@ from pycmbs.runtime import Runtime
 from pycmbs.store import sqlite_sql as sql
 
 _PATIENCE = 1.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.001
 _WAIT = "Try again in a second."
 _INCREMENTAL = 2
 """SQLite's number of the mode in which free pages can be given back a few at a time."""
