@@ -1,16 +1,18 @@
-"""The composition root: the only module that names concrete stores, transports and backends, and puts them together."""
+"""The composition root: the only module that names concrete stores, transports and backends, and puts them together.
+
+What only one kind of process needs is imported where that is built: the others are the smaller for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pycmbs.backends import load_backends
 from pycmbs.backends.base import Members, Messages
 from pycmbs.config import Settings
-from pycmbs.engine.control import ControlClient
-from pycmbs.engine.engine import Engine
 from pycmbs.engine.handling import HandlerPool
 from pycmbs.errors import ConfigurationError
 from pycmbs.handlers import load as load_handlers
@@ -34,14 +36,12 @@ from pycmbs.services.operations import OperationService
 from pycmbs.services.outbox import OutboxService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
-from pycmbs.store.group import GroupCommit
 from pycmbs.transport.address import check_address, parse_listen_at
 from pycmbs.transport.router import Transports
-from pycmbs.wsgi.app import Application
-from pycmbs.wsgi.collections import Collections
-from pycmbs.wsgi.entities import Entities
-from pycmbs.wsgi.query_interface import QueryInterface
-from pycmbs.wsgi.routes import Routes
+
+if TYPE_CHECKING:
+    from pycmbs.engine.engine import Engine
+    from pycmbs.wsgi.app import Application
 
 TRANSPORTS = ("zeromq",)
 """What ``serve`` moves messages with."""
@@ -159,6 +159,9 @@ def prepare(settings: Settings) -> str:
 
 def build_application(settings: Settings, runtime: Runtime) -> Application:
     """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
+    from pycmbs.engine.control import ControlClient
+    from pycmbs.store.group import GroupCommit
+
     store = GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
     broker = Broker(settings, store, ControlClient(control_path(settings), runtime), Transports(TRANSPORTS).check)
     return application(broker, settings)
@@ -166,6 +169,12 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
 
 def application(broker: Broker, settings: Settings) -> Application:
     """The WSGI application of a broker, whatever its store and engine are."""
+    from pycmbs.wsgi.app import Application
+    from pycmbs.wsgi.collections import Collections
+    from pycmbs.wsgi.entities import Entities
+    from pycmbs.wsgi.query_interface import QueryInterface
+    from pycmbs.wsgi.routes import Routes
+
     routes = Routes(
         QueryInterface(broker.categories),
         Collections(broker.entities, broker.categories),
@@ -176,9 +185,10 @@ def application(broker: Broker, settings: Settings) -> Application:
 
 def build_engine(settings: Settings) -> Engine:
     """The engine process. Its threads group what they write themselves, so the store needs no group commit."""
-    store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
-    from pycmbs.transport.zeromq import ZeroMQTransport  # a front has no use for it
+    from pycmbs.engine.engine import Engine
+    from pycmbs.transport.zeromq import ZeroMQTransport
 
+    store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
     places = parse_listen_at(settings.listen_at)
     transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(listen_at=places)})
     engine = Engine(settings, store, transports, control_path(settings))

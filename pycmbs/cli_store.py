@@ -6,8 +6,7 @@ import argparse
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError
@@ -15,6 +14,9 @@ from pycmbs.processes.claims import claim_home, release_home
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store import open_store, tools
 from pycmbs.store.base import Store
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _COMMANDS = {
     "check": "read everything, and say what is not as it must be",
@@ -153,6 +155,8 @@ def _opened(settings: Settings, url: str) -> Iterator[Store]:
 
 
 def _progress(what: str, documents: int) -> tqdm[None]:
+    from tqdm import tqdm  # large, and a broker that serves has no use for it
+
     return tqdm(total=documents, desc=what, unit=" documents", disable=None, leave=False)  # only where a person looks
 
 

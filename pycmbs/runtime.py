@@ -80,7 +80,7 @@ def connected(connection: socket.socket, path: str) -> socket.socket:
     return connection
 
 
-def drain(source: queue.Queue[T], first: T, most: int) -> list[T]:
+def drain(source: queue.Queue[T] | queue.SimpleQueue[T], first: T, most: int) -> list[T]:
     """``first`` and what else is in ``source`` right now, at most ``most``: one turn's worth of work."""
     items = [first]
     while len(items) < most:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pycmbs.errors import from_dict
 from pycmbs.services.deliveries import Delivery
+from pycmbs.transport.envelope import OUTCOME, REFUSAL, Envelope
 
 _FIRST, _MOST = 1.0, 30.0
 """Seconds until it is asked for an outcome that did not come by itself; doubles with every time."""
@@ -41,10 +43,22 @@ class Awaiting:
         self._by_envelope[envelope] = row
         self._rows[row].ids.append(envelope)
 
-    def find(self, envelope: str) -> Delivery | None:
-        """The row whose outcome an answer to this envelope brings."""
-        awaited = self._rows.get(self._by_envelope.get(envelope, ""))
-        return awaited.row if awaited is not None else None
+    def expects(self, envelope: str) -> bool:
+        """Whether an answer to this envelope may bring an outcome."""
+        return envelope in self._by_envelope
+
+    def answered(self, envelope: Envelope, now: float) -> Delivery | None:
+        """The row as the answer leaves it, which awaits nothing any more; None when it still does."""
+        row = self._rows[self._by_envelope[envelope.id]].row
+        if envelope.type == REFUSAL and envelope.body.get("final"):
+            error = from_dict(envelope.body.get("error"))
+            self.drop(row.id)
+            return replace(row, awaits=False, updated=now, reason=f"{error.code}: {error.message}")
+        outcome = envelope.body.get("outcome")
+        if envelope.type != OUTCOME or not isinstance(outcome, dict):
+            return None
+        self.drop(row.id)
+        return row.with_outcome(now, outcome)
 
     def refresh(self, row: Delivery) -> None:
         """A row was stored anew."""

@@ -72,10 +72,15 @@ def short_path(path: Path) -> Iterator[str]:
         os.close(folder)
 
 
+IMMEDIATE = frozenset({"wait"})
+"""Operations that only begin something: they need no thread of their own, which would cost as much as they do."""
+
+
 class ControlServer:
     """Answers the fronts' calls. One thread a connection, of which every front has a few."""
 
     def __init__(self, path: Path, operations: Mapping[str, Operation], wake: Callable[[], None]) -> None:
+        """``operations``: by name; one in ``IMMEDIATE`` must return at once."""
         self._path = path
         self._operations = operations
         self._wake = wake
@@ -123,6 +128,8 @@ class ControlServer:
                 frame = read(connection)
                 if frame.get("operation") == "wake":
                     self._wake()
+                elif frame.get("operation") in IMMEDIATE:
+                    self._perform(connection, lock, frame)
                 else:
                     self._pool.submit(self._perform, connection, lock, frame)
         except (OSError, ValueError, RuntimeError) as exc:  # RuntimeError: the pool is shut down

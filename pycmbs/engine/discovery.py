@@ -18,7 +18,8 @@ from pycmbs.errors import CmbsError, Conflict
 from pycmbs.occi import cmbs
 from pycmbs.runtime import drain
 from pycmbs.services.federation import FederationService
-from pycmbs.services.members import MemberService, is_local, socket_of
+from pycmbs.services.members import MemberService
+from pycmbs.services.roster import is_local, socket_of
 from pycmbs.transport.envelope import HELLO, LEAVE, Envelope
 
 log = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ class Discovery:
         own = self._members.local()
         if own is None:
             raise Conflict("this broker has no member of its own yet")
-        seeds = [*(own.attributes.get(cmbs.NEIGHBORS) or []), *self._members.sockets_l1()]
+        seeds = [*(own.attributes.get(cmbs.NEIGHBORS) or []), *self._members.now().sockets_l1]
         found, unreachable = self._visit(seeds, {socket_of(own, "l1")})
         # Those visited early heard only of those known then.
         self._visit(found, {socket_of(own, "l1")}, follow=False)
@@ -197,7 +198,7 @@ class Discovery:
         if own is None or "l1" not in (own.attributes.get(cmbs.LISTENING) or []):
             return set()
         neighbors = set(own.attributes.get(cmbs.NEIGHBORS) or [])
-        known = set(self._members.sockets_l1())
+        known = set(self._members.now().sockets_l1)
         if _EVERYBODY in again:
             again = again | known
         wanted = ((pending | neighbors) - known) | again - {_EVERYBODY, socket_of(own, "l1")}

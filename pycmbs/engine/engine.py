@@ -25,8 +25,9 @@ from pycmbs.services.execution import ExecutionService
 from pycmbs.services.federation import FederationService
 from pycmbs.services.health import HealthService
 from pycmbs.services.inbox import InboxService
-from pycmbs.services.members import MemberService, socket_of
+from pycmbs.services.members import MemberService
 from pycmbs.services.outbox import OutboxService
+from pycmbs.services.roster import socket_of
 from pycmbs.store.base import Store
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import Envelope

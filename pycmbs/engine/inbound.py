@@ -66,7 +66,7 @@ class Inbound:
         self._relay = relay
         self._execution = execution
         self._executor = executor
-        self._queue: queue.Queue[Arrival | None] = queue.Queue(_BOUND)
+        self._queue: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="inbound", daemon=True)
         self.identity: Callable[[], str] = lambda: ""
 
@@ -81,9 +81,9 @@ class Inbound:
 
     def put(self, arrival: Arrival) -> None:
         """Hand over an arrival. When the queue is at its bound it is dropped: the sender tries again."""
-        try:
-            self._queue.put_nowait(arrival)
-        except queue.Full:
+        if self._queue.qsize() < _BOUND:
+            self._queue.put(arrival)
+        else:
             log.warning("the inbound queue is full: a message from %s is left to be sent again", arrival.address)
 
     def _run(self) -> None:

@@ -6,7 +6,6 @@ new, stores what was settled with one commit, and sends what may be sent.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import queue
 import threading
@@ -20,7 +19,8 @@ from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.bodies import Bodies
 from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.late import LateRows
-from pycmbs.engine.probes import Probes, Way
+from pycmbs.engine.outcomes import Outcomes
+from pycmbs.engine.probes import Probes
 from pycmbs.engine.route import Flight, Route
 from pycmbs.engine.waiters import Waiter, Waiters
 from pycmbs.errors import (
@@ -38,7 +38,7 @@ from pycmbs.runtime import drain
 from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, Delivery
 from pycmbs.services.outbox import OutboxService
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.envelope import ACK, INQUIRY, MESSAGE, OUTCOME, REFUSAL, Envelope, decode, encode
+from pycmbs.transport.envelope import ACK, MESSAGE, OUTCOME, REFUSAL, Envelope, decode, encode
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,9 @@ class Outbound:
         self._probes = probes
         self._make_route: Callable[[str], Route] = lambda member: Route(window, retry_first, retry_most, member)
         self._poll = poll
-        self._events: queue.Queue[Arrival | str | None] = queue.Queue(_BOUND)
+        self._events: queue.SimpleQueue[Arrival | str | None] = queue.SimpleQueue()
+        self._woken = True
+        """Whether the outbox is to be read in the next turn, which is under way or will be."""
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
         self._closing = False
         self._routes: dict[str, Route] = {}
@@ -81,6 +83,7 @@ class Outbound:
         self._swept = 0.0
         self._unstored: dict[str, Delivery] = {}
         self._awaiting = Awaiting()
+        self._outcomes = Outcomes(self._awaiting, outbox, transports, probes)
         self._bodies = Bodies(outbox)
         self._nonce = uuid.uuid4().hex[:12]
         self._sent = 0
@@ -100,26 +103,24 @@ class Outbound:
 
     def wake(self) -> None:
         """There is something new in the outbox."""
-        with contextlib.suppress(queue.Full):  # then it is awake
-            self._events.put_nowait(_WAKE)
+        if not self._woken:
+            self._woken = True
+            self._events.put(_WAKE)
 
     def answer(self, arrival: Arrival) -> None:
         """An answer arrived. When too many wait it is dropped: what it answers is sent again."""
-        try:
-            self._events.put_nowait(arrival)
-        except queue.Full:
+        if self._events.qsize() < _BOUND:
+            self._events.put(arrival)
+        else:
             log.warning("too many answers wait: one from %s is dropped", arrival.address)
 
     def resume(self, member: str) -> None:
         """A member is reached again, or in another way: what waits for it goes out now."""
-        with contextlib.suppress(queue.Full):  # then the pause ends by itself
-            self._events.put_nowait(member)
+        self._events.put(member)
 
     def wait(self, path: str, seconds: float) -> Waiter:
         """A future that is done when no recipient of the message is unsettled, or when the seconds are over."""
         future = self._waiters.add(path, seconds)
-        if not self._outbox.unsettled(path):
-            self._waiters.release([path])
         self.wake()
         return future
 
@@ -140,6 +141,7 @@ class Outbound:
         try:
             first = self._events.get(timeout=self._pause())
         except queue.Empty:
+            self._woken = True  # a wake-up may have been lost
             return []
         events = drain(self._events, first, _TURN)
         for member in {one for one in events if isinstance(one, str)}:
@@ -164,7 +166,7 @@ class Outbound:
         self._sweep()
         self._load()
         self._send()
-        self._inquire()
+        self._outcomes.ask(time.monotonic(), self._next_id)
         self._waiters.release_late()
 
     def _answered(self, arrival: Arrival) -> Delivery | None:
@@ -176,9 +178,8 @@ class Outbound:
             return None
         if any(answered(envelope) for answered in self._askers):
             return None
-        awaited = self._awaiting.find(envelope.id)
-        if awaited is not None:
-            return self._with_outcome(awaited, envelope)
+        if self._awaiting.expects(envelope.id):
+            return self._awaiting.answered(envelope, time.time())
         route = self._flights.get(envelope.id)
         if route is not None and envelope.type in (ACK, OUTCOME, REFUSAL):
             return self._landed(route, envelope)
@@ -186,23 +187,25 @@ class Outbound:
 
     def _landed(self, route: Route, envelope: Envelope) -> Delivery | None:
         """The row that was under way on a route and is answered; None for a refusal that another try may help."""
-        error = from_dict(envelope.body.get("error"))
         if envelope.type == REFUSAL and not envelope.body.get("final"):
-            self._fail(route, error.message, alive=True)
+            self._fail(route, from_dict(envelope.body.get("error")).message, alive=True)
             return None
         del self._flights[envelope.id]
         if route.failures:
             log.info("%s answers again", route.url)
-        row = route.answered(envelope.id)
-        if row is not None and row.member and not route.via:
-            self._probes.heard(row.member)
-        if row is not None and envelope.type == REFUSAL:
-            return row.settled(FAILED, time.time(), f"{error.code}: {error.message}")
-        return row and self._acknowledged(row, envelope)
+        flight = route.answered(envelope.id)
+        if flight is None:
+            return None
+        if flight.row.member and not route.via:
+            self._probes.heard(flight.row.member)
+        if envelope.type == REFUSAL:
+            error = from_dict(envelope.body.get("error"))
+            return flight.settled(FAILED, time.time(), f"{error.code}: {error.message}")
+        return self._acknowledged(flight, envelope)
 
-    def _acknowledged(self, row: Delivery, envelope: Envelope) -> Delivery:
+    def _acknowledged(self, flight: Flight, envelope: Envelope) -> Delivery:
         """The row of a recipient that has the message, and may be executing it."""
-        there = row.settled(DELIVERED, time.time(), "", envelope.body.get("reply") or None)
+        there = flight.settled(DELIVERED, time.time(), "", envelope.body.get("reply") or None)
         outcome = envelope.body.get("outcome")
         if isinstance(outcome, dict):
             return there.with_outcome(time.time(), outcome)
@@ -210,33 +213,6 @@ class Outbound:
             there = replace(there, awaits=True)
             self._awaiting.add(there, time.monotonic(), envelope.id)
         return there
-
-    def _with_outcome(self, row: Delivery, envelope: Envelope) -> Delivery | None:
-        """The row whose outcome was awaited; None when it is not there yet."""
-        if envelope.type == REFUSAL and envelope.body.get("final"):
-            error = from_dict(envelope.body.get("error"))
-            self._awaiting.drop(row.id)
-            return replace(row, awaits=False, updated=time.time(), reason=f"{error.code}: {error.message}")
-        outcome = envelope.body.get("outcome")
-        if envelope.type != OUTCOME or not isinstance(outcome, dict):
-            return None
-        self._awaiting.drop(row.id)
-        return row.with_outcome(time.time(), outcome)
-
-    def _inquire(self) -> None:
-        """Ask for outcomes that did not come by themselves: somebody was restarted, or a connection broke."""
-        for row in self._awaiting.due(time.monotonic()):
-            way = self._probes.way(row.member, row.layer) if row.member else Way(row.socket, "")
-            own = self._outbox.sender()
-            if way is None or not own:
-                continue
-            body = {"message": row.message.rpartition("/")[2], "round": row.round}
-            id = self._next_id()
-            self._awaiting.asked(row.id, id)
-            try:
-                self._transports.send(way.url, encode(Envelope(INQUIRY, id, own, body, to=row.member)))
-            except CmbsError as exc:
-                log.info("the outcome of %s cannot be asked for: %s", row.message, exc)
 
     def _next_id(self) -> str:
         self._sent += 1
@@ -310,10 +286,10 @@ class Outbound:
         flight = route.drop(row.id) if route is not None else None
         if flight is not None:
             self._flights.pop(flight.id, None)
-        attempts = flight.row.attempts if flight is not None else row.attempts
+        attempts = flight.attempts if flight is not None else row.attempts
         reason = row.reason or (f"no answer from {row.socket}" if attempts else "not sent yet")
         tries = f"{attempts} attempt{'s' * (attempts != 1)}"
-        return replace(row, attempts=attempts).settled(EXPIRED, now, f"{reason}: gave up after {tries}")
+        return row.settled(EXPIRED, now, f"{reason}: gave up after {tries}", attempts=attempts)
 
     def _admit(self, row: Delivery, *, late: bool = False) -> None:
         if row.awaits:
@@ -324,13 +300,32 @@ class Outbound:
 
     def _load(self) -> None:
         """Read the rows accepted since the last turn, and refill routes that have room again."""
+        if self._woken:
+            self._woken = False  # before reading: what comes after that wakes again
+            try:
+                self._load_new()
+            except BaseException:
+                self._woken = True
+                raise
+        self._refill()
+
+    def _load_new(self) -> None:
+        loaded: set[str] = set()
         while rows := self._outbox.pending(after=self._cursor, limit=_PAGE):
             for row in rows:
                 self._admit(row)
+            loaded.update(row.message for row in rows)
             self._late.note(rows)
             self._cursor = rows[-1].number
             if len(rows) < _PAGE:
                 break
+        for path in self._waiters.new():
+            # Who began to wait when all was settled is told by nothing else.
+            if path not in loaded and not self._outbox.unsettled(path):
+                self._waiters.release([path])
+            self._waiters.known(path)
+
+    def _refill(self) -> None:
         for name, route in self._routes.items():
             if route.more and route.room:
                 room = route.room
@@ -369,13 +364,13 @@ class Outbound:
         sender = body["description"]["id"]
         body = {**body, "deadline": round(row.deadline - time.time(), 3)}
         envelope = Envelope(MESSAGE, id, sender, body, to=row.member)
-        route.flights[id] = Flight(replace(row, attempts=row.attempts + 1), id, time.monotonic())
+        route.flights[id] = Flight(row, id, time.monotonic())
         self._flights[id] = route
         try:
             self._transports.send(route.url, encode(envelope))
         except (InvalidAddress, TooLarge) as exc:  # trying again cannot help
-            del route.flights[id], self._flights[id]
-            self._settle_later(row.settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
+            del self._flights[id]
+            self._settle_later(route.flights.pop(id).settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
         except CmbsError as exc:
             self._fail(route, exc.message)
             return False

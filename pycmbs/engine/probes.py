@@ -21,7 +21,8 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.services.federation import digest
 from pycmbs.services.health import DEAD, Health, HealthService
-from pycmbs.services.members import MemberService, is_local, socket_of, version_of
+from pycmbs.services.members import MemberService
+from pycmbs.services.roster import is_local, socket_of, version_of
 from pycmbs.transport.envelope import ALIVE as ALIVE_ANSWER
 from pycmbs.transport.envelope import PROBE, Envelope
 

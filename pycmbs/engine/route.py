@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from dataclasses import dataclass, replace
+from typing import Any
 
 from pycmbs.services.deliveries import SENT, Delivery
 
@@ -17,8 +18,18 @@ class Flight:
     """A row that was sent and is not answered yet."""
 
     row: Delivery
+    """As it was before."""
     id: str
     at: float
+
+    @property
+    def attempts(self) -> int:
+        """How often the row was sent, this time included."""
+        return self.row.attempts + 1
+
+    def settled(self, state: str, now: float, reason: str = "", answer: Any = None) -> Delivery:
+        """The row in its final state."""
+        return self.row.settled(state, now, reason, answer, attempts=self.attempts)
 
 
 class Route:
@@ -87,20 +98,23 @@ class Route:
             return 0
         return min(len(self.queue), (1 if self.failures else self._window) - len(self.flights))
 
-    def answered(self, id: str) -> Delivery | None:
-        """The row of an answer; the recipient is alive."""
+    def answered(self, id: str) -> Flight | None:
+        """What was answered; the recipient is alive."""
         flight = self.flights.pop(id, None)
         if flight is None:
             return None
         self.failures, self.resume = 0, 0.0
-        return flight.row
+        return flight
 
     def failed(self, now: float, reason: str) -> list[Delivery]:
         """The recipient did not answer: everything under way goes back. Returns the rows as they are now."""
         self.failures += 1
         pause = min(self._most, self._first * 2 ** min(self.failures - 1, 16))
         self.resume = now + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-        back = [replace(flight.row, state=SENT, updated=now, reason=reason) for flight in self.flights.values()]
+        back = [
+            replace(flight.row, state=SENT, updated=now, reason=reason, attempts=flight.attempts)
+            for flight in self.flights.values()
+        ]
         self.flights.clear()
         self.queue.extendleft(sorted(back, key=lambda row: -row.number))
         if len(self.queue) > 1:  # the store has the others: much may wait for many that are dead

@@ -16,6 +16,7 @@ class Waiters:
 
     def __init__(self) -> None:
         self._waiting: dict[str, list[tuple[float, Waiter]]] = {}
+        self._new: dict[str, None] = {}
         self._lock = threading.Lock()
 
     def add(self, path: str, seconds: float) -> Waiter:
@@ -23,7 +24,18 @@ class Waiters:
         future: Waiter = Future()
         with self._lock:
             self._waiting.setdefault(path, []).append((time.monotonic() + seconds, future))
+            self._new[path] = None
         return future
+
+    def new(self) -> list[str]:
+        """The messages that somebody began to wait for and of which nobody said yet that they are :meth:`known`."""
+        with self._lock:
+            return list(self._new)
+
+    def known(self, path: str) -> None:
+        """Somebody sees to it that those who wait for the message are released."""
+        with self._lock:
+            self._new.pop(path, None)
 
     def release(self, paths: Iterable[str]) -> None:
         """These messages have no unsettled recipient."""

@@ -22,6 +22,7 @@ import pycmbs
 from pycmbs import logs
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError, StoreUnavailable, Unavailable
+from pycmbs.processes.apart import run_apart
 from pycmbs.processes.child import Child
 from pycmbs.processes.claims import claim_home, claim_port, release_home
 from pycmbs.processes.slot import Slot, describe_exit
@@ -47,9 +48,13 @@ def serve(settings: Settings) -> int:
 
     Raises ConfigurationError when a setting keeps it from starting, Unavailable when something else does.
     """
-    from pycmbs.broker import prepare  # the composition root: heavy, and only needed by a broker that starts
+    return Supervisor(settings, lambda settings: run_apart(lambda: _prepare(settings))).run()
 
-    return Supervisor(settings, prepare).run()
+
+def _prepare(settings: Settings) -> str:
+    from pycmbs.broker import prepare  # the composition root: too heavy for a process that only looks after others
+
+    return prepare(settings)
 
 
 class Supervisor:

@@ -8,6 +8,7 @@ Rows are valid only together with their message, which is written last in the ba
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,9 +70,19 @@ class Delivery:
         """Whether the recipient has the message."""
         return self.state in _THERE
 
-    def settled(self, state: str, now: float, reason: str = "", answer: Any = None) -> Delivery:
-        """The row in its final state."""
-        return replace(self, state=state, updated=now, reason=reason, answer=answer, awaits=False)
+    def settled(
+        self, state: str, now: float, reason: str = "", answer: Any = None, *, attempts: int | None = None
+    ) -> Delivery:
+        """The row in its final state; after so many ``attempts``, unless they are as they were."""
+        return replace(
+            self,
+            state=state,
+            updated=now,
+            reason=reason,
+            answer=answer,
+            awaits=False,
+            attempts=self.attempts if attempts is None else attempts,
+        )
 
     def with_outcome(self, now: float, outcome: dict[str, Any]) -> Delivery:
         """The row once its message was executed: ``outcome`` holds a ``result`` or an ``error``."""
@@ -131,6 +142,7 @@ def moment(seconds: float) -> str:
     return f"{max(seconds, 0):017.3f}"
 
 
+@functools.lru_cache(1024)  # those of one message were accepted at one time, and are shown again and again
 def timestamp(seconds: float) -> str:
     """A time for people and programs: RFC 3339, UTC, milliseconds."""
     at = dt.datetime.fromtimestamp(seconds, dt.UTC)

@@ -20,18 +20,8 @@ from pycmbs.services.categories import CategoryService
 from pycmbs.services.deliveries import moment
 from pycmbs.services.documents import entity_delete, entity_write
 from pycmbs.services.health import ALIVE, HealthService
-from pycmbs.services.members import (
-    INSTANCE,
-    LEFT,
-    VERSION,
-    MemberService,
-    describe,
-    is_local,
-    left_document,
-    left_write,
-    socket_of,
-    version_of,
-)
+from pycmbs.services.members import LEFT, MemberService, left_document, left_write
+from pycmbs.services.roster import INSTANCE, VERSION, introduce, is_local, socket_of, version_of
 from pycmbs.store.base import Document, Query, Store, Write
 
 log = logging.getLogger(__name__)
@@ -64,24 +54,22 @@ class FederationService:
         self._categories = categories
         self._members = members
         self._health = health
+        # What was said last by or of a member that is stored in this revision, and changed nothing: every message says it.
+        self._heard: dict[str, tuple[_Told, bool, str]] = {}
 
     # What is told
 
-    def introduction(self) -> dict[str, Any]:
-        """The own member as it introduces itself; its description is None while there is none."""
-        own = self._members.local()
-        return introduce(own) if own is not None else {"description": None, "version": 0, "instance": ""}
-
     def greeting(self) -> dict[str, Any]:
         """What a hello says: the introduction, and which members are known here, and which have left."""
-        known = {one.id: version_of(one) for one in self._members.all()}
+        roster = self._members.now()
         left = {one.id.removeprefix(f"{LEFT}:"): one.body["version"] for one in self._all_left()}
-        return {**self.introduction(), "sockets_l1": self._members.sockets_l1(), "known": known, "left": left}
+        return {**roster.introduction, "sockets_l1": roster.sockets_l1, "known": roster.versions, "left": left}
 
     def welcome(self, greeting: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a greeting: one of the own, and descriptions of the members that the other lacks."""
         theirs = _versions(greeting.get("known"))
-        missing = [one for one in self._members.all() if not is_local(one) and version_of(one) > theirs.get(one.id, -1)]
+        members = self._members.all()
+        missing = [one for one in members if not is_local(one) and version_of(one) > theirs.get(one.id, -1)]
         return {**self.greeting(), "members": [introduce(one) for one in missing[:_MOST_TOLD]]}
 
     # What is heard
@@ -105,12 +93,13 @@ class FederationService:
 
     def lacks(self, greeting: Mapping[str, Any]) -> bool:
         """Whether the other knows members, or versions of them, that are not known here."""
-        own = self._members.local()
-        known = {one.id: version_of(one) for one in self._members.all()}
+        roster = self._members.now()
         gone = {one.id.removeprefix(f"{LEFT}:"): one.body["version"] for one in self._all_left(local=True)}
-        mine = {**gone, **known}
+        mine = {**gone, **roster.versions}
         theirs = _versions(greeting.get("known"))
-        return any(version > mine.get(id, -1) for id, version in theirs.items() if own is None or id != own.id)
+        return any(
+            version > mine.get(id, -1) for id, version in theirs.items() if roster.own is None or id != roster.own.id
+        )
 
     def learn(self, introduction: Any, *, direct: bool = True) -> tuple[Entity, bool]:
         """Take in a member as it is described; returns it, and whether it was unknown. ``direct``: by itself.
@@ -118,15 +107,21 @@ class FederationService:
         Raises InvalidRequest for a description that is none, ClaimedId when another member has this id, Departed.
         """
         told = _told(introduction)
-        own = self._members.local()
-        if own is not None and told.id == own.id:
-            self._check_echo(own, told)
-            return own, False
+        roster = self._members.now()
+        if roster.own is not None and told.id == roster.own.id:
+            self._check_echo(roster.own, told)
+            return roster.own, False
+        known = roster.by_id.get(told.id)
+        if known is not None and self._heard.get(told.id) == (told, direct, known.revision):
+            return known, False
         for _ in range(_TRIES):
             try:
-                return self._learned(told, direct=direct)
+                member, new = self._learned(told, direct=direct)
             except RevisionConflict:
                 continue
+            if known is not None and not new:
+                self._heard[told.id] = (told, direct, known.revision)
+            return member, new
         raise Conflict(f"the member {told.id} keeps changing")
 
     def _check_echo(self, own: Entity, told: _Told) -> None:
@@ -232,15 +227,6 @@ def digest(members: Iterable[Entity]) -> str:
     """The same for two brokers that know the same members in the same versions."""
     known = sorted(f"{one.id} {version_of(one)}" for one in members)
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
-
-
-def introduce(member: Entity) -> dict[str, Any]:
-    """A member as it is told to others: its description, with the version and the instance of that."""
-    return {
-        "description": describe(member),
-        "version": version_of(member),
-        "instance": str(member.private.get(INSTANCE, "")),
-    }
 
 
 def _told(introduction: Any) -> _Told:

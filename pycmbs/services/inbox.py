@@ -117,8 +117,8 @@ class InboxService:
 
     def _handshake(self) -> dict[str, Any]:
         """What L1 answers, since 2012."""
-        description = self._federation.introduction()["description"]
-        return {"member_description": description, "sockets_l1": self._members.sockets_l1()}
+        roster = self._members.now()
+        return {"member_description": roster.introduction["description"], "sockets_l1": roster.sockets_l1}
 
     def receive(self, incoming: Sequence[Incoming]) -> list[Answer]:
         """Take in what one turn of the loop brought, with one commit; every answer is true once this returns.

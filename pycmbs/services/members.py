@@ -13,21 +13,27 @@ from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
-from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.services.deliveries import moment
-from pycmbs.services.documents import ENTITY, document_id, entity_from
 from pycmbs.services.entities import EntityService
 from pycmbs.services.health import HealthService
 from pycmbs.services.link import EngineLink
-from pycmbs.store.base import Document, Query, Store, Write
+from pycmbs.services.roster import (
+    INSTANCE,
+    LOCAL_CLAIM,
+    VERSION,
+    Roster,
+    Rosters,
+    describe,
+    is_local,
+    socket_of,
+    version_of,
+)
+from pycmbs.store.base import Document, Store, Write
 
 log = logging.getLogger(__name__)
 
-_LOCAL_CLAIM = "claim:local-member"
 _WANTED = "wanted"
 """The member's private record of the layers it was told to listen on; ``listening`` says on which it does."""
-VERSION, INSTANCE = "version", "instance"
-"""The member's private record of what tells its descriptions apart: see :mod:`pycmbs.services.federation`."""
 LEFT = "left"
 """The type of the documents that remember who left."""
 _KEEP_LEFT = 7 * 86400.0
@@ -35,7 +41,6 @@ _KEEP_LEFT = 7 * 86400.0
 _BIND_SECONDS = 5.0
 _LEAVE_SECONDS = 5.0
 _DISCOVERY_SECONDS = 60.0
-_SHARED = ("state", *(f"{layer}_socket" for layer in LAYERS), "neighbors_socket", "topics")
 
 
 class MemberService:
@@ -50,6 +55,7 @@ class MemberService:
         check_address: Callable[[str], None],
     ) -> None:
         self._store = store
+        self._rosters = Rosters(store)
         self._health = health
         self._entities = entities
         self._engine = engine
@@ -57,30 +63,26 @@ class MemberService:
 
     # Who there is
 
+    def now(self) -> Roster:
+        """The known members as they are now, to be asked more than one thing."""
+        return self._rosters.now()
+
     def local(self) -> Entity | None:
         """The broker's own member, or None while there is none."""
-        claim = self._store.get(_LOCAL_CLAIM)
-        found = self._store.get(document_id(claim.body["member"])) if claim else None
-        return entity_from(found) if found else None
+        return self.now().own
 
     def local_id(self) -> str:
         """The id of the broker's own member, empty while there is none."""
-        claim = self._store.get(_LOCAL_CLAIM)
-        return str(claim.body["member"]).rpartition("/")[2] if claim else ""
+        own = self.local()
+        return own.id if own is not None else ""
 
-    def all(self) -> list[Entity]:
+    def all(self) -> Sequence[Entity]:
         """Every known member, the own one included, in order of creation."""
-        return [entity_from(one) for one in self._store.find(Query(ENTITY, {"kind": cmbs.MEMBER}))]
-
-    def at(self, layer: str, socket: str) -> list[Entity]:
-        """The members with this socket of a layer, in order of creation: one, unless two claim it."""
-        equals = {"kind": cmbs.MEMBER, cmbs.socket_attribute(layer): socket}
-        return [entity_from(one) for one in self._store.find(Query(ENTITY, equals))]
+        return self.now().members
 
     def by_id(self, id: str) -> Entity | None:
         """The member with this id, or None."""
-        found = self._store.get(document_id(cmbs.MEMBER_LOCATION + id))
-        return entity_from(found) if found is not None and found.body["kind"] == cmbs.MEMBER else None
+        return self.now().by_id.get(id)
 
     # What the backend asks
 
@@ -102,10 +104,10 @@ class MemberService:
                 location=own.path,
             )
         # Two requests that both see no local member both write this document, and one of them loses.
-        claim = self._store.get(_LOCAL_CLAIM)
+        claim = self._store.get(LOCAL_CLAIM)
         return [
             *back,
-            Write(_LOCAL_CLAIM, "claim", {"member": member.path}, revision=claim.revision if claim else None),
+            Write(LOCAL_CLAIM, "claim", {"member": member.path}, revision=claim.revision if claim else None),
         ]
 
     def check_update(self, old: Entity, new: Entity) -> None:
@@ -159,8 +161,8 @@ class MemberService:
         for layer in list(member.private.get(_WANTED, [])):
             self.stop(member, layer)
         member.revision = self._entities.stored(member.path).revision
-        claim = self._store.get(_LOCAL_CLAIM)
-        return [gone, *([Write(_LOCAL_CLAIM, "claim", revision=claim.revision, delete=True)] if claim else [])]
+        claim = self._store.get(LOCAL_CLAIM)
+        return [gone, *([Write(LOCAL_CLAIM, "claim", revision=claim.revision, delete=True)] if claim else [])]
 
     def leave(self, member: Entity) -> None:
         """See :class:`~pycmbs.backends.base.Members`. Who cannot be told learns it from the others, or by probes."""
@@ -247,20 +249,6 @@ class MemberService:
 
             self._entities.modify(own.path, change)
 
-    def sockets_l1(self) -> list[str]:
-        """The L1 sockets of all known members, the own one first."""
-        members = sorted(self.all(), key=lambda one: not is_local(one))
-        return list(dict.fromkeys(url for member in members if (url := socket_of(member, "l1"))))
-
-
-def describe(own: Entity) -> dict[str, Any]:
-    """The own member as it is told to others, ``local`` being false there."""
-    shared = own.copy()
-    names = {f"cmbs.member.{name}" for name in _SHARED}
-    shared.attributes = {name: value for name, value in own.attributes.items() if name in names}
-    shared.attributes[cmbs.LOCAL] = "false"
-    return entity_document(shared)
-
 
 def left_document(id: str) -> str:
     """The document that remembers that a member left."""
@@ -274,21 +262,6 @@ def left_write(id: str, version: int, before: Document | None, *, local: bool) -
     return Write(left_document(id), LEFT, body, {"expires": (expires,)}, before.revision if before else None)
 
 
-def version_of(member: Entity) -> int:
-    """The version of a member's description; 0 for one that a client described."""
-    return int(member.private.get(VERSION, 0))
-
-
 def _now() -> int:
     """Microseconds since the epoch: a version that grows from one life of a member to the next."""
     return time.time_ns() // 1000
-
-
-def is_local(member: Entity) -> bool:
-    """Whether it is the broker's own member."""
-    return bool(member.attributes.get(cmbs.LOCAL) == "true")
-
-
-def socket_of(member: Entity, layer: str) -> str:
-    """The member's socket URL of a layer, empty if it has none."""
-    return str(member.attributes.get(cmbs.socket_attribute(layer)) or "")

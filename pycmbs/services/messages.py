@@ -31,8 +31,9 @@ from pycmbs.services.documents import entity_write
 from pycmbs.services.entities import EntityService
 from pycmbs.services.execution import is_operation, record_result
 from pycmbs.services.link import EngineLink
-from pycmbs.services.members import MemberService, is_local, socket_of
+from pycmbs.services.members import MemberService
 from pycmbs.services.operations import OperationService
+from pycmbs.services.roster import is_local, socket_of
 from pycmbs.store.base import Store, Write
 
 _MOST_WAIT = 60.0
@@ -175,7 +176,7 @@ class MessageService:
         attributes = message.attributes
         if layer == "l1":
             socket = _needed(attributes, cmbs.RECEIVER, layer)
-            return routing.unicast(socket, [_peer(member, layer) for member in self._members.at(layer, socket)])
+            return routing.unicast(socket, [_peer(member, layer) for member in self._members.now().at(layer, socket)])
         peers = [_peer(member, layer) for member in self._members.all()]
         if layer == "l2":
             return routing.broadcast(peers)

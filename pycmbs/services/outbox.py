@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from pycmbs.services import deliveries
 from pycmbs.services.deliveries import Delivery
 from pycmbs.services.documents import ENTITY, entity_write
 from pycmbs.services.entities import EntityService
-from pycmbs.services.federation import FederationService, introduce
-from pycmbs.services.members import MemberService, socket_of
+from pycmbs.services.federation import FederationService
+from pycmbs.services.members import MemberService
+from pycmbs.services.roster import socket_of
 from pycmbs.store.base import Query, Store, Write
 
 _OWN_AFFAIRS = frozenset({cmbs.STATE, cmbs.RESULT, cmbs.DELIVERIES, cmbs.RECEIVER, cmbs.DEADLINE})
@@ -41,12 +42,13 @@ class OutboxService:
         Raises NoLocalMember when the own member was deleted meanwhile, UnknownEntity when the message is not there: in a
         store that is not atomic a row may be seen before its message.
         """
-        own = self._members.local()
+        roster = self._members.now()
         message = self._entities.stored_many([row.message]).get(row.message)
         if message is None or message.private.get("round") != row.round:
             if self._store.get(row.id) is None:
                 return None
             raise UnknownEntity(f"the message {row.message} is not there yet", location=row.message)
+        own = roster.own
         if own is None:
             raise NoLocalMember("this broker has no member to send as")
         shared = message.copy()
@@ -60,8 +62,8 @@ class OutboxService:
             "layer": row.layer,
             "round": row.round,
             "message": entity_document(shared),
-            **introduce(own),
-            "sockets_l1": self._members.sockets_l1() if row.layer == "l1" else [],
+            **roster.introduction,
+            "sockets_l1": roster.sockets_l1 if row.layer == "l1" else [],
             "deadline": round(row.deadline - time.time(), 3),
         }
 
@@ -69,8 +71,8 @@ class OutboxService:
         """Store changed rows with one commit, and with them the state of messages that have a single recipient; then bring
         the state of the others up to date.
 
-        Returns the rows as stored, None for one whose message was deleted or sent anew meanwhile, and the paths of the
-        messages of which no row is unsettled any more.
+        Returns the rows, with new revisions where they may be written again, None for one whose message was deleted or sent
+        anew meanwhile, and the paths of the messages of which no row is unsettled any more.
         """
         single = {row.message for row in rows if row.of == 1 and not row.unsettled}
         messages = self._entities.stored_many(single)
@@ -87,10 +89,11 @@ class OutboxService:
             if isinstance(result, RevisionConflict):
                 stored.append(self._settle_again(row))
             else:
-                stored.append(replace(row, revision=result[0].revision))
+                # A settled row is never written again, and so needs no revision.
+                stored.append(replace(row, revision=result[0].revision) if row.unsettled else row)
             if stored[-1] is not None and not row.unsettled:
                 touched.add(row.message)
-        return stored, {path for path in touched if path in single or self._concluded(path)}
+        return stored, (touched & single) | self._concluded(touched - single)
 
     def _settle_again(self, row: Delivery) -> Delivery | None:
         """After a conflict: the message was changed by somebody (both are written one after the other), or it is gone."""
@@ -101,26 +104,32 @@ class OutboxService:
             (stored,) = self._store.write([replace(row, revision=found.revision).write()])
         except RevisionConflict:
             return None
-        self._concluded(row.message)
+        self._concluded([row.message])
         return replace(row, revision=stored.revision)
 
     def reconcile(self) -> None:
         """Bring up to date the messages that a kill, or a failing store, left behind their rows."""
         query = Query(ENTITY, {"kind": cmbs.MESSAGE, cmbs.STATE: "sending"}, limit=200)
         while found := self._store.find(query):
-            for one in found:
-                self._concluded(one.body["path"])
+            self._concluded({one.body["path"] for one in found})
             query = replace(query, after=found[-1].number)
 
-    def _concluded(self, path: str) -> bool:
-        """Bring a message's state up to date if all its rows are settled; tells whether they are."""
-        if self.unsettled(path):
-            return False
-        rows = deliveries.of_message(self._store, path)
-        if rows:
-            with contextlib.suppress(UnknownEntity):
-                self._entities.modify(path, lambda message: _conclude(message, rows[0], rows))
-        return True
+    def _concluded(self, paths: Iterable[str]) -> set[str]:
+        """Those of the messages of which all rows are settled; their states are brought up to date, with one commit."""
+        settled = {path for path in paths if not self.unsettled(path)}
+        rows = {path: deliveries.of_message(self._store, path) for path in settled}
+        messages = [one for one in self._entities.stored_many(settled).values() if rows[one.path]]
+        changed = [one for one in messages if _conclude(one, rows[one.path][0], rows[one.path])]
+        batches = [[entity_write(message, revision=message.revision)] for message in changed]
+        results = self._store.write_batches(batches) if batches else []
+        for message, result in zip(changed, results, strict=True):
+            if isinstance(result, RevisionConflict):  # somebody else was faster
+                self._conclude_again(message.path, rows[message.path])
+        return settled
+
+    def _conclude_again(self, path: str, rows: Sequence[Delivery]) -> None:
+        with contextlib.suppress(UnknownEntity):
+            self._entities.modify(path, lambda message: _conclude(message, rows[0], rows))
 
     def pending(self, *, after: int, limit: int, route: str = "") -> list[Delivery]:
         """Unsettled rows in the order of acceptance, of all routes or of one; ``after``: the last ``number`` seen."""

@@ -162,6 +162,11 @@ class Store(ABC):
     def head(self, type: str) -> str:
         """A token that changes whenever a document of this type is written or deleted. Cheap enough for every request."""
 
+    def version(self, query: Query) -> str:
+        """A token that differs whenever :meth:`find` would find other documents, or the same ones changed: whoever keeps what
+        it found asks whether that is still true. A store that can tell without reading the documents does."""
+        return " ".join(f"{one.number} {one.revision}" for one in self.find(query))
+
     def settled_before(self) -> int | None:
         """A number below which no document will appear any more; None where documents appear in the order of their numbers.
 
@@ -237,6 +242,10 @@ class Wrapper(Store):
     def head(self, type: str) -> str:
         """See :class:`Store`."""
         return self._store.head(type)
+
+    def version(self, query: Query) -> str:
+        """See :class:`Store`."""
+        return self._store.version(query)
 
     def settled_before(self) -> int | None:
         """See :class:`Store`."""

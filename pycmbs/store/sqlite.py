@@ -18,7 +18,7 @@ from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Change, Document, Query, Store
 from pycmbs.store.sqlite_commit import Commit
 from pycmbs.store.sqlite_file import SqliteFile
-from pycmbs.store.values import indexed
+from pycmbs.store.values import StoredKeys, indexed
 
 _SCAN = 200
 """A read of more documents than this does not run where it would hold up other green threads."""
@@ -153,6 +153,16 @@ class SqliteStore(Store):
             rows = self._file.rows(sql.HEAD, (type,))
         return str(rows[0][0]) if rows else ""
 
+    def version(self, query: Query) -> str:
+        """See :class:`~pycmbs.store.base.Store`. Revisions only grow: a newer one is higher than all, and where one is gone
+        without that there are fewer."""
+        if query.below is not None or query.limit is not None:
+            return super().version(query)
+        where, parameters = sql.conditions(query, self._by_selectivity(query)[0])
+        with _translated():
+            ((number, latest),) = self._file.rows(sql.version(where), parameters)
+        return f"{number} {latest}"
+
     def compact(self, keep: int = 10_000) -> int:
         """See :class:`~pycmbs.store.base.Store`. In small commits, between which others get their turn."""
         total, gone = 0, _CHUNK
@@ -184,8 +194,7 @@ class SqliteStore(Store):
 
 def _document(row: tuple[Any, ...]) -> Document:
     number, id, type, sequence, _, keys, body = row
-    found = {name: tuple(values) for name, values in codec.loads(keys).items()}
-    return Document(id, type, codec.loads(body), found, str(sequence), number)
+    return Document(id, type, codec.loads(body), StoredKeys(keys), str(sequence), number)
 
 
 @contextlib.contextmanager

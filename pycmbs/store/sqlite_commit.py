@@ -21,24 +21,29 @@ class Commit:
 
     def write(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         """Write the batches; what each came to."""
-        outcome = [self._write_batch(batch) for batch in batches]
+        alone = len(batches) == 1
+        outcome = [self._write_batch(batch, alone=alone) for batch in batches]
         self._connection.executemany(sql.SET_HEAD, list(self._heads.items()))
         return outcome
 
-    def _write_batch(self, batch: Batch) -> list[Document] | RevisionConflict:
+    def _write_batch(self, batch: Batch, *, alone: bool) -> list[Document] | RevisionConflict:
+        """``alone``: there is no other in this transaction, so that refusing it undoes all of that."""
         several = len(batch) > 1  # a single write that is refused has changed nothing
         last, heads = self._last, dict(self._heads)
         outcome: list[Document] | RevisionConflict
-        if several:
+        if several and not alone:
             self._connection.execute("SAVEPOINT batch")
         try:
             outcome = [self._apply(write) for write in batch]
         except RevisionConflict as exc:
-            if several:
+            if several and alone:
+                self._connection.execute("ROLLBACK")
+                self._connection.execute("BEGIN")  # with nothing in it: whoever began a transaction ends one
+            elif several:
                 self._connection.execute("ROLLBACK TO batch")
             self._last, self._heads = last, heads
             outcome = exc.with_traceback(None)  # it is a result: whoever keeps it keeps no frames of ours
-        if several:
+        if several and not alone:
             self._connection.execute("RELEASE batch")
         return outcome
 
@@ -69,12 +74,15 @@ class Commit:
         if current is None or str(current[1]) != write.revision:
             raise RevisionConflict(f"{write.id} was changed meanwhile", id=write.id)
         number: int = current[0]
-        before = sql.key_rows(write.type, codec.loads(current[2]))
-        after = sql.key_rows(write.type, keys)
-        self._connection.executemany(sql.DROP_KEY, [(*pair, number) for pair in before - after])
-        self._connection.executemany(sql.ADD_KEY, [(*pair, number) for pair in after - before])
+        text = codec.dumps(keys)
+        if text != current[2]:
+            before = sql.key_rows(write.type, codec.loads(current[2]))
+            after = sql.key_rows(write.type, keys)
+            for statement, changed in ((sql.DROP_KEY, before - after), (sql.ADD_KEY, after - before)):
+                if changed:
+                    self._connection.executemany(statement, [(*pair, number) for pair in changed])
         if write.delete:
             execute(sql.DELETE, (sequence, number))
         else:
-            execute(sql.REPLACE, (sequence, codec.dumps(keys), codec.dumps(write.body), number))
+            execute(sql.REPLACE, (sequence, text, codec.dumps(write.body), number))
         return number

@@ -206,14 +206,17 @@ class SqliteFile:
         self, connection: sqlite3.Connection, statement: str, parameters: Sequence[Any] = ()
     ) -> list[tuple[Any, ...]]:
         """The rows of a statement that may find the file locked."""
-        for pause in self._pauses("another process"):
+        pauses: Iterator[float] | None = None
+        while True:
             try:
                 return connection.execute(statement, parameters).fetchall()
             except sqlite3.OperationalError as exc:
                 if getattr(exc, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
-            self._runtime.sleep(pause)
-        raise AssertionError  # pragma: no cover - pauses end by raising
+            pauses = pauses or self._pauses(
+                "another process"
+            )  # it is seldom locked, and this is on the way of every read
+            self._runtime.sleep(next(pauses))
 
     def _pauses(self, holder: str) -> Iterator[float]:
         """Growing pauses until the patience is over. Raises StoreUnavailable then."""

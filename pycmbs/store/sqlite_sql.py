@@ -106,6 +106,11 @@ def seek(where: str) -> str:
     return f"SELECT {number} {where} ORDER BY {number} LIMIT 1 OFFSET ?"
 
 
+def version(where: str) -> str:
+    """How many documents match such a FROM and WHERE, and the latest change among them."""
+    return f"SELECT count(*), max(d.seq) {where}"
+
+
 def changes(types: int) -> str:
     """The change feed, narrowed to so many types; parameters: the cursor, the types, the limit."""
     among = f"AND d.type IN ({', '.join('?' * types)})" if types else ""

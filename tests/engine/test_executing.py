@@ -5,11 +5,11 @@ import pytest
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.occi import cmbs
 from pycmbs.services import allow
-from pycmbs.services.deliveries import DELIVERED, Delivery
+from pycmbs.services.deliveries import DELIVERED, EXECUTED, Delivery
 from pycmbs.services.marked import EffectDone, MarkedStore
 from pycmbs.store.base import Write
 from pycmbs.store.memory import MemoryStore
-from pycmbs.transport.envelope import ACK, OUTCOME, decode
+from pycmbs.transport.envelope import ACK, OUTCOME, Envelope, decode
 from tests.engine.test_engines import node, pair  # noqa: F401 - fixtures
 from tests.harness import wait_until
 
@@ -135,7 +135,10 @@ def test_any_envelope_that_asked_may_bring_the_outcome():
     awaiting.add(row(0), 0.0, "e1")
     awaiting.add(row(1), 0.0)
     awaiting.asked(row(0).id, "e2")
-    assert [awaiting.find(id) and awaiting.find(id).index for id in ("e1", "e2", "e3")] == [0, 0, None]
-    awaiting.drop(row(0).id)
-    assert awaiting.find("e1") is awaiting.find("e2") is None
+    assert [awaiting.expects(id) for id in ("e1", "e2", "e3")] == [True, True, False]
+    assert awaiting.answered(Envelope(OUTCOME, "e1", "b", {}), 5.0) is None  # it is still at it
+    answered = awaiting.answered(Envelope(OUTCOME, "e2", "b", {"outcome": {"result": 7}}), 5.0)
+    assert (answered.index, answered.state, answered.awaits, answered.updated) == (0, EXECUTED, False, 5.0)
+    assert not awaiting.expects("e1")
+    assert not awaiting.expects("e2")
     assert [one.index for one in awaiting.due(0.0)] == [1]

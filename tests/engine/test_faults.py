@@ -111,11 +111,11 @@ def test_a_state_left_behind_its_rows_is_brought_up_to_date(node, pair, monkeypa
     outbox, failed = a.broker.outbox, []
     concluded = outbox._concluded
 
-    def fails_once(path):
-        if not failed:
-            failed.append(path)
+    def fails_once(paths):
+        if paths and not failed:
+            failed.extend(paths)
             raise StoreUnavailable("gone for a moment")
-        return concluded(path)
+        return concluded(paths)
 
     outbox._concluded = fails_once
     path = a.message("l2", deadline=0.3)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycmbs.engine.route import Flight, Route
-from pycmbs.services.deliveries import SENT, Delivery
+from pycmbs.services.deliveries import DELIVERED, SENT, Delivery
 
 
 def row(number):
@@ -61,7 +61,8 @@ def test_an_answer_makes_room():
     """Answered rows leave, and the route can be refilled from its cursor."""
     route = filled(range(1, 10))
     send(route)
-    assert route.answered("1") == row(1)
+    answered = route.answered("1")
+    assert (answered.row, answered.settled(DELIVERED, 5.0).attempts) == (row(1), 1)
     assert route.room == 1
 
 
@@ -191,7 +192,7 @@ def test_no_row_is_lost_or_sent_out_of_order(steps, window):
         elif step == "send":
             first += [number for number in send(route, now) if number not in first]
         elif step == "answer" and route.flights:
-            done.add(route.answered(next(iter(route.flights))).number)
+            done.add(route.answered(next(iter(route.flights))).row.number)
         elif step == "fail":
             route.failed(now, "x")
         elif step == "refill" and route.more:

@@ -90,12 +90,12 @@ def test_the_own_id_is_not_for_others(broker):
     """Who claims the own id is refused, also from the own address; an echo of the own description is none."""
     with pytest.raises(ClaimedId):
         broker.federation.learn(told(described(OWN, 0), 1, "another"))
-    assert broker.federation.learn(broker.federation.introduction()) == (broker.members.local(), False)
+    assert broker.federation.learn(broker.members.now().introduction) == (broker.members.local(), False)
 
 
 def test_an_older_copy_of_a_store_catches_up(broker):
     """When others remember a newer description of the own member, the own one becomes newer than that."""
-    echo = broker.federation.introduction()
+    echo = broker.members.now().introduction
     broker.federation.learn({**echo, "version": echo["version"] + 10**15})
     assert version_of(broker.members.local()) > echo["version"] + 10**15
 
@@ -204,9 +204,9 @@ def test_news_is_noticed(broker):
 def test_digests_are_equal_when_knowledge_is(broker):
     """Two brokers that know the same members in the same versions have the same digest, in whatever order they met."""
     there = far("a", 1)
-    broker.federation.learn(there.federation.introduction())
+    broker.federation.learn(there.members.now().introduction)
     assert digest(there.members.all()) != digest(broker.members.all())
-    there.federation.learn(broker.federation.introduction())
+    there.federation.learn(broker.members.now().introduction)
     assert digest(there.members.all()) == digest(broker.members.all())
 
 

@@ -218,7 +218,7 @@ def test_a_greeting_is_answered_with_the_handshake(broker):
     """An introduction introduces both sides to each other."""
     far = make_broker()
     add_member(far, "a", 1, local="true")
-    answer = broker.inbox.greet(far.federation.introduction())
+    answer = broker.inbox.greet(far.members.now().introduction)
     assert answer["description"]["id"] == OWN
     assert broker.members.by_id("a") is not None
 

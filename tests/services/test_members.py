@@ -38,7 +38,7 @@ def described(id, number, **attributes):
 def test_a_broker_begins_without_a_member(broker):
     """Until one is posted there is none."""
     assert broker.members.local() is None
-    assert broker.federation.introduction()["description"] is None
+    assert broker.members.now().introduction["description"] is None
 
 
 def test_a_posted_member_is_the_brokers_own(broker):
@@ -216,7 +216,7 @@ def test_the_description_is_for_others(broker):
     """What is told to others says local false, and nothing of what is private."""
     add_own(broker, topics=["a.b"])
     broker.members.want("l1", listen=True)
-    description = broker.federation.introduction()["description"]
+    description = broker.members.now().introduction["description"]
     assert (description["id"], description["kind"]) == (OWN, cmbs.MEMBER)
     assert description["attributes"]["cmbs"]["member"]["local"] == "false"
     assert description["attributes"]["cmbs"]["member"]["topics"] == ["a.b"]
@@ -227,7 +227,7 @@ def test_a_description_teaches_another_broker(broker):
     """What one broker tells, another one learns."""
     add_own(broker, topics=["a.b"])
     other = make_broker()
-    learned, new = other.federation.learn(broker.federation.introduction())
+    learned, new = other.federation.learn(broker.members.now().introduction)
     assert new is True
     assert learned.attributes[cmbs.MEMBER_TOPICS] == ["a.b"]
     assert other.members.by_id(OWN).attributes["cmbs.member.l1_socket"] == "memory:l1-0"
@@ -239,7 +239,7 @@ def test_the_sockets_of_all_members_begin_with_the_own(broker):
     add_member(broker, "a", 1)
     add_member(broker, "b", 1)
     add_own(broker)
-    assert broker.members.sockets_l1() == ["memory:l1-0", "memory:l1-1"]
+    assert broker.members.now().sockets_l1 == ["memory:l1-0", "memory:l1-1"]
 
 
 def test_learning_twice_changes_nothing(broker, store):

@@ -68,6 +68,10 @@ class FaultyStore(MemoryStore):
         self._check("get")
         return super().get(id)
 
+    def get_many(self, ids: Any) -> Any:
+        self._check("get")
+        return super().get_many(ids)
+
 
 def make_broker(
     store: Store | None = None, engine: FakeEngine | None = None, *, shipped: bool = True, **settings: Any

@@ -227,6 +227,36 @@ class StoreContract:
         assert len(set(heads)) == 4
         assert store.head("thing") == heads[-1]
 
+    @pytest.mark.parametrize("equals", [{}, {"colour": "red"}, {"colour": "red", "size": "s"}])
+    def test_a_version_tells_whether_a_query_finds_the_same(self, store: Store, equals: dict[str, str]) -> None:
+        """Creating, changing, gaining, losing and deleting a match gives another token; what other documents do gives none."""
+        keys = {name: (value,) for name, value in equals.items()}
+        query, seen = Query("thing", equals), []
+
+        def note() -> None:
+            seen.append((store.version(query), tuple((one.id, one.revision) for one in store.find(query))))
+
+        note()
+        first, second = store.write([create("a", **equals), create("b", **equals)])
+        note()
+        (first,) = store.write([Write("a", "thing", {"n": 2}, keys, first.revision)])
+        note()
+        store.write([Write("b", "thing", revision=second.revision, delete=True)])
+        note()
+        if equals:
+            (first,) = store.write([Write("a", "thing", {"n": 2}, {}, first.revision)])
+            note()
+            (first,) = store.write([Write("a", "thing", {"n": 2}, keys, first.revision)])
+            note()
+        store.write([Write("a", "thing", revision=first.revision, delete=True), create("c", **equals)])
+        note()
+        store.write([create("d", type="other", **equals)])
+        if equals:
+            store.write([create("e", colour="blue")])
+        assert store.version(query) == seen[-1][0]
+        assert len({token for token, _ in seen}) == len({found for _, found in seen}) >= 5
+        assert len(set(seen)) == len({found for _, found in seen})
+
     def test_compact_forgets_the_oldest_marks(self, store: Store) -> None:
         """Documents and the newest marks stay, and so do revisions and heads."""
         made = store.write([create(f"{n}") for n in range(6)])

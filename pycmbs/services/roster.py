@@ -1,0 +1,112 @@
+"""The known members as one consistent picture, kept in memory for as long as the store says that it is true.
+
+Every message asks who there is, and the answer seldom changes: reading two hundred members anew takes milliseconds, asking
+whether they changed some ten microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.rendering.json_2012 import entity_document
+from pycmbs.services.documents import ENTITY, entity_from
+from pycmbs.store.base import Query, Store
+
+LOCAL_CLAIM = "claim:local-member"
+"""The document that says which member is the own one: two requests that both see none both write it, and one loses."""
+VERSION, INSTANCE = "version", "instance"
+"""The member's private record of what tells its descriptions apart: see :mod:`pycmbs.services.federation`."""
+_SHARED = ("state", *(f"{layer}_socket" for layer in LAYERS), "neighbors_socket", "topics")
+_MEMBERS = Query(ENTITY, {"kind": cmbs.MEMBER})
+
+
+@dataclass(frozen=True)
+class Roster:
+    """Who there is. Its entities are everybody's: whoever changes one takes a copy."""
+
+    members: Sequence[Entity] = ()
+    """Every known member, the own one included, in order of creation."""
+    own: Entity | None = None
+    by_id: Mapping[str, Entity] = field(init=False)
+    sockets_l1: Sequence[str] = field(init=False)
+    """The L1 sockets of all known members, the own one first."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_id", {one.id: one for one in self.members})
+        own_first = sorted(self.members, key=lambda one: not is_local(one))
+        sockets = dict.fromkeys(url for one in own_first if (url := socket_of(one, "l1")))
+        object.__setattr__(self, "sockets_l1", list(sockets))
+
+    @cached_property
+    def introduction(self) -> Mapping[str, Any]:
+        """The own member as it introduces itself; its description is None while there is none."""
+        return introduce(self.own) if self.own is not None else {"description": None, "version": 0, "instance": ""}
+
+    @cached_property
+    def versions(self) -> Mapping[str, int]:
+        """In which version each member is known, by id."""
+        return {one.id: version_of(one) for one in self.members}
+
+    def at(self, layer: str, socket: str) -> list[Entity]:
+        """The members with this socket of a layer, in order of creation: one, unless two claim it."""
+        return [one for one in self.members if socket_of(one, layer) == socket]
+
+
+class Rosters:
+    """Makes a new picture whenever a member was created, changed or deleted, by whatever process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._latest: tuple[str, Roster] | None = None
+
+    def now(self) -> Roster:
+        """The members as they are now. One cheap question to the store when nothing changed."""
+        version = self._store.version(_MEMBERS)  # before they are read: what changes meanwhile counts as newer
+        latest = self._latest
+        if latest is not None and latest[0] == version:
+            return latest[1]
+        members = [entity_from(one) for one in self._store.find(_MEMBERS)]
+        claim = self._store.get(LOCAL_CLAIM)
+        own = next((one for one in members if claim is not None and one.path == claim.body["member"]), None)
+        roster = Roster(members, own)
+        self._latest = (version, roster)
+        return roster
+
+
+def is_local(member: Entity) -> bool:
+    """Whether it is the broker's own member."""
+    return bool(member.attributes.get(cmbs.LOCAL) == "true")
+
+
+def socket_of(member: Entity, layer: str) -> str:
+    """The member's socket URL of a layer, empty if it has none."""
+    return str(member.attributes.get(cmbs.socket_attribute(layer)) or "")
+
+
+def version_of(member: Entity) -> int:
+    """The version of a member's description; 0 for one that a client described."""
+    return int(member.private.get(VERSION, 0))
+
+
+def describe(own: Entity) -> dict[str, Any]:
+    """The own member as it is told to others, ``local`` being false there."""
+    shared = own.copy()
+    names = {f"cmbs.member.{name}" for name in _SHARED}
+    shared.attributes = {name: value for name, value in own.attributes.items() if name in names}
+    shared.attributes[cmbs.LOCAL] = "false"
+    return entity_document(shared)
+
+
+def introduce(member: Entity) -> dict[str, Any]:
+    """A member as it is told to others: its description, with the version and the instance of that."""
+    return {
+        "description": describe(member),
+        "version": version_of(member),
+        "instance": str(member.private.get(INSTANCE, "")),
+    }
