@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -153,7 +154,7 @@ class EntityService:
         ids = [write.id for write in writes]
         paths = {entity.path for entity in new}
         if len(set(ids)) < len(ids):
-            twice = _plain(next(one for one in ids if ids.count(one) > 1))
+            twice = _plain(Counter(ids).most_common(1)[0][0])
             if twice not in paths:
                 raise Conflict("the request makes two entities of which there can be one", hint="Make one of them.")
             raise DuplicateId(f"the request describes {twice} twice", id=twice)
