@@ -84,7 +84,7 @@ class Commit:
                     self._connection.executemany(statement, [(*pair, number) for pair in changed])
         if write.delete:
             execute(sql.DELETE, (number,))
-            execute(sql.MARK, (write.id, write.type, sequence))
+            execute(sql.MARK, (write.id, write.type, sequence, str(number)))
         else:
             execute(sql.REPLACE, (sequence, text, codec.dumps(write.body), number))
         return number
