@@ -38,8 +38,8 @@ INSERT = "INSERT INTO documents (id, type, seq, keys, body) VALUES (?, ?, ?, ?, 
 CURRENT = "SELECT number, seq, keys FROM documents WHERE id = ? AND type = ? AND deleted = 0"
 REPLACE = "UPDATE documents SET seq = ?, keys = ?, body = ? WHERE number = ?"
 DELETE = "DELETE FROM documents WHERE number = ?"
-# Marks are rows of their own at the end: what is left of a row in its place would keep a whole page. Their bodies are the numbers
-# that the deleted documents had; in a file of an earlier version a mark has its document's number itself, and an empty body.
+# Marks are rows of their own at the end: what is left of a row in its place would keep a whole page. Their bodies are the
+# numbers that the deleted documents had; in a file of an earlier version a mark has that number itself, and an empty body.
 MARK = "INSERT INTO documents (id, type, seq, deleted, keys, body) VALUES (?, ?, ?, 1, '{}', ?)"
 UNMARK = "DELETE FROM documents WHERE id = ? AND deleted = 1"
 ADD_KEY = "INSERT INTO keys (name, value, number) VALUES (?, ?, ?)"
