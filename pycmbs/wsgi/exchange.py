@@ -169,10 +169,10 @@ class Exchange:
         """The reader of the body. An empty one needs no type. Raises UnsupportedMediaType."""
         return reader(self._media_type)
 
-    def drafts(self) -> list[Draft]:
-        """The entities that the body describes, the ends of links as paths where they are here. Raises MalformedBody or a more
-        exact InvalidRequest."""
-        return [self._localised(draft) for draft in self.reader.drafts(self.body)]
+    def drafts(self, *, inline: bool = False) -> list[Draft]:
+        """The entities that the body describes, the ends of links as paths where they are here; ``inline`` as in
+        :class:`~pycmbs.occi.rendering.Reader`. Raises MalformedBody or a more exact InvalidRequest."""
+        return [self._localised(draft) for draft in self.reader.drafts(self.body, inline=inline)]
 
     def filters(self) -> list[Draft]:
         """The partial entities that the body filters by, as :meth:`drafts`."""

@@ -136,10 +136,11 @@ class JsonReader:
             return None
         return {class_: _objects(document, member) for member, class_ in _CLASSES.items() if member in document}
 
-    def drafts(self, body: bytes) -> list[Draft]:
+    def drafts(self, body: bytes, *, inline: bool = False) -> list[Draft]:
         """See :class:`~pycmbs.occi.rendering.Reader`."""
         document = _object(body)
-        if "resources" in document or ("links" in document and "kind" not in document and "source" not in document):
+        links = "links" in document and not inline and "kind" not in document and "source" not in document
+        if "resources" in document or links:
             _only(document, {"resources", "links"}, "a collection of entities")
             items = _objects(document, "resources") + _objects(document, "links")
         else:
