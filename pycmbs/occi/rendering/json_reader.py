@@ -139,8 +139,7 @@ class JsonReader:
     def drafts(self, body: bytes, *, inline: bool = False) -> list[Draft]:
         """See :class:`~pycmbs.occi.rendering.Reader`."""
         document = _object(body)
-        links = "links" in document and not inline and "kind" not in document and "source" not in document
-        if "resources" in document or links:
+        if "resources" in document or (document.keys() == {"links"} and not inline):
             _only(document, {"resources", "links"}, "a collection of entities")
             items = _objects(document, "resources") + _objects(document, "links")
         else:
