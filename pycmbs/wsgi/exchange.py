@@ -246,8 +246,8 @@ class Exchange:
         return type if type in JSON_TYPES or body.isascii() else f"{type}; charset=utf-8"
 
     def fresh(self, body: bytes, revision: str = "") -> Response:
-        """The answer to a GET, or 304 without a body when the client has it (RFC 9110 13.1.2). Raises PreconditionFailed when it
-        wanted another (13.1.1)."""
+        """The answer to a GET, or 304 without a body when the client has it (RFC 9110 13.1.2). Raises PreconditionFailed for
+        another than it wanted (13.1.1)."""
         tag = entity_tag(revision, body)
         wanted, known = (tags(self.request.environ.get(name)) for name in ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"))
         if wanted is not None and self.request.method in _READING and not {"*", tag.strip('"')} & wanted:
