@@ -34,6 +34,7 @@ from pycmbs.services.members import MemberService
 from pycmbs.services.messages import MessageService
 from pycmbs.services.operations import OperationService
 from pycmbs.services.outbox import OutboxService
+from pycmbs.services.retention import RetentionService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
 from pycmbs.transport.address import check_address, parse_listen_at
@@ -93,6 +94,9 @@ class Broker:
             most=settings.max_content,
         )
         self.inbox = InboxService(store, self.categories, self._members, self.federation, self.execution)
+        self.retention = RetentionService(
+            store, self.entities, seconds=settings.retain_seconds, most=settings.retain_messages
+        )
 
     @property
     def members(self) -> MemberService:
@@ -161,8 +165,9 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
     """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
     from pycmbs.engine.control import ControlClient
     from pycmbs.store.group import GroupCommit
+    from pycmbs.store.turns import HeadsByTurn
 
-    store = GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
+    store = HeadsByTurn(GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime), runtime)
     broker = Broker(settings, store, ControlClient(control_path(settings), runtime), Transports(TRANSPORTS).check)
     return application(broker, settings)
 

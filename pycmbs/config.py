@@ -41,6 +41,7 @@ _MEMBER = (SERVER_FILE, "member")
 _DELIVERY = (SERVER_FILE, "delivery")
 _EXECUTION = (SERVER_FILE, "execution")
 _STORE = (STORE_FILE, "store")
+_RETENTION = (STORE_FILE, "retention")
 _LOGGING = (LOGGING_FILE, "logging")
 
 # What each file is for: the first line of it.
@@ -145,6 +146,16 @@ class Settings:
         _STORE, "sqlite:", STORE,
         "The store, as a URL; `sqlite:` alone is the embedded database pycmbs.db in the home. "
         "CouchDB's may end in ?timeout=SECONDS for one call (0.9).",
+    )  # fmt: skip
+    retain_seconds: float = _setting(
+        _RETENTION, "0", seconds(0, 3153600000),
+        "How long a message stays after it was settled: sent, and delivered or given up for every recipient, or received and "
+        "executed if it was to be. Then it goes, with its ledger and its links. 0: for ever.",
+        "seconds",
+    )  # fmt: skip
+    retain_messages: int = _setting(
+        _RETENTION, "0", whole(0, 1000000000),
+        "How many settled messages stay; beyond that those go that are settled longest. 0: all.", "messages",
     )  # fmt: skip
     log_level: str = _setting(
         _LOGGING, "info", one_of("debug", "info", "warning", "error", "critical"),

@@ -42,6 +42,10 @@ class Runtime(Protocol):
     def offload(self, work: Callable[..., T], *args: Any) -> T:
         """Run blocking work (a scan, a slow syscall) where it holds up nobody else; returns its result."""
 
+    def turn(self) -> int | None:
+        """The number of this turn: whatever runs in it was asked for before it began, so that what is read once in it is new
+        enough for all. None where there are no turns."""
+
     def connect_unix(self, path: str) -> socket.socket:
         """A connected local stream socket whose blocking calls suit this runtime. Raises OSError."""
 
@@ -64,6 +68,10 @@ class ThreadRuntime:
     def offload(self, work: Callable[..., T], *args: Any) -> T:
         """Run it here: a real thread holds up nobody else."""
         return work(*args)
+
+    def turn(self) -> int | None:
+        """Threads have none."""
+        return None
 
     def connect_unix(self, path: str) -> socket.socket:
         """A plain blocking socket."""

@@ -13,6 +13,7 @@ from pycmbs.config import Settings
 from pycmbs.engine.control import ControlServer
 from pycmbs.engine.discovery import Discovery
 from pycmbs.engine.executor import Executor
+from pycmbs.engine.housekeeping import Housekeeping
 from pycmbs.engine.inbound import Inbound
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.outbound import Outbound
@@ -27,6 +28,7 @@ from pycmbs.services.health import HealthService
 from pycmbs.services.inbox import InboxService
 from pycmbs.services.members import MemberService
 from pycmbs.services.outbox import OutboxService
+from pycmbs.services.retention import RetentionService
 from pycmbs.services.roster import socket_of
 from pycmbs.store.base import Store
 from pycmbs.transport.base import Arrival
@@ -35,7 +37,6 @@ from pycmbs.transport.router import Transports
 
 log = logging.getLogger(__name__)
 
-_HOUSEKEEPING_SECONDS = 60.0
 _REBIND_SECONDS = 1.0
 _WALKS = 4
 
@@ -52,6 +53,7 @@ class Services(Protocol):
     execution: ExecutionService
     outbox: OutboxService
     inbox: InboxService
+    retention: RetentionService
 
 
 class Engine:
@@ -86,8 +88,6 @@ class Engine:
         """Give it the services, which in turn were given the engine."""
         settings = self._settings
         self._members = services.members
-        self._outbox = services.outbox
-        self._inbox = services.inbox
         self._federation = services.federation
         self._probes = Probes(
             services.members,
@@ -124,6 +124,9 @@ class Engine:
             self._executor,
         )
         self._inbound.identity = self._identity
+        self._housekeeping = Housekeeping(
+            self._store, services.outbox, services.inbox, services.federation, services.retention
+        )
         self._control = ControlServer(self._control_path, self._operations, self.wake)
 
     # The engine as the services of its own process see it
@@ -161,11 +164,13 @@ class Engine:
         self._probes.start()
         self._discovery.announce()
         self._control.start()
-        threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()
+        self._housekeeping.start()
+        threading.Thread(target=self._keep_bound, name="binding", daemon=True).start()
 
     def close(self) -> None:
         """Stop taking calls and arrivals, finish what was taken, close the sockets. What is unsettled stays stored."""
         self._closing.set()
+        self._housekeeping.close()
         self._control.close()
         self._walks.shutdown(wait=False, cancel_futures=True)
         self._discovery.close()
@@ -197,23 +202,15 @@ class Engine:
     def _identity(self) -> str:
         return self._own
 
-    def _keep_house(self) -> None:
-        waited = _HOUSEKEEPING_SECONDS
+    def _keep_bound(self) -> None:
         while not self._closing.wait(_REBIND_SECONDS):
-            waited += _REBIND_SECONDS
             try:
                 if self._members.wanted() != self._bound:
                     self._bind_wanted()
-                if waited >= _HOUSEKEEPING_SECONDS:
-                    waited = 0.0
-                    self._outbox.reconcile()
-                    while self._inbox.forget_receipts() or self._federation.forget_left():
-                        pass
-                    self._store.compact()
             except Unavailable as exc:
-                log.warning("housekeeping waits: %s", exc)
+                log.warning("binding waits: %s", exc)
             except Exception:
-                log.exception("housekeeping failed; it is tried again")
+                log.exception("binding failed; it is tried again")
 
     # Listening
 

@@ -73,7 +73,7 @@ class Outbound:
         self._poll = poll
         self._events: queue.SimpleQueue[Arrival | str | None] = queue.SimpleQueue()
         self._woken = True
-        """Whether the outbox is to be read in the next turn, which is under way or will be."""
+        """Whether the outbox is to be read, in a turn that is about to begin: the thread does not sleep before it."""
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
         self._closing = False
         self._routes: dict[str, Route] = {}
@@ -151,6 +151,8 @@ class Outbound:
         return [one for one in events if isinstance(one, Arrival)]
 
     def _pause(self) -> float:
+        if self._woken:
+            return 0.0
         now = time.monotonic()
         times = [at for route in self._routes.values() if (at := route.next_event()) is not None]
         times += [at for one in (self._waiters, self._awaiting) if (at := one.next_event()) is not None]

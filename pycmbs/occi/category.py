@@ -178,7 +178,7 @@ def references(value: Any, name: str, field: str) -> tuple[str, ...]:
             found.append(naming.identifier(item.get("scheme", ""), item.get("term", "")))
         else:
             try:
-                found.append("".join(naming.split_identifier(item)))
+                found.append(naming.whole(item))
             except InvalidCategory as exc:
                 raise InvalidCategory(f"{field} of {name}: {exc.message}", category=name, field=field) from exc
     return tuple(dict.fromkeys(found))

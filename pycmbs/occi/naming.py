@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import uuid_utils
@@ -65,6 +67,16 @@ def split_identifier(text: str) -> tuple[str, str]:
     scheme, mark, term = text.rpartition("#")
     identifier(scheme + mark, term)
     return scheme + mark, canonical(term)
+
+
+def whole(text: Any) -> str:
+    """The identifier as it is kept. Raises InvalidCategory."""
+    return _whole(text) if isinstance(text, str) else "".join(split_identifier(text))
+
+
+@functools.lru_cache(maxsize=4096)
+def _whole(text: str) -> str:
+    return "".join(split_identifier(text))
 
 
 def check_location(text: object, category: str) -> str:

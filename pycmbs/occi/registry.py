@@ -33,6 +33,8 @@ class Registry:
             if isinstance(category, Kind | Mixin) and category.location
         }
         self._schemas: dict[tuple[str, ...], Schema] = {}
+        self._applying: set[tuple[str, ...]] = set()
+        self._families: dict[str, frozenset[str]] = {}
 
     def __iter__(self) -> Iterator[Category]:
         return iter(self._by_identifier.values())
@@ -71,6 +73,13 @@ class Registry:
             hint=f"The broker knows {', '.join(known[:8])}; GET /-/ lists them all." if known else "GET /-/ lists all.",
             category=identifier[:300],
         )
+
+    def family(self, kind: Kind) -> frozenset[str]:
+        """The identifiers of the kind and its parents."""
+        family = self._families.get(kind.identifier)
+        if family is None:
+            family = self._families[kind.identifier] = frozenset(one.identifier for one in self.lineage(kind))
+        return family
 
     def lineage(self, kind: Kind) -> list[Kind]:
         """The kind's parents from the root down, and the kind itself."""
@@ -126,14 +135,20 @@ class Registry:
 
     def check_applies(self, kind: Kind, mixins: Iterable[str]) -> None:
         """Raises InvalidRequest when a mixin is not made for this kind (GFD.221 4.4.2), UnknownCategory."""
-        family = {one.identifier for one in self.lineage(kind)}
-        for mixin in self._with_depends(mixins):
+        key = (kind.identifier, *mixins)
+        if key in self._applying:
+            return
+        family = self.family(kind)
+        for mixin in self._with_depends(key[1:]):
             if mixin.applies and not family & set(mixin.applies):
                 raise InvalidRequest(
                     f"the mixin {mixin.identifier} does not apply to {kind.identifier}",
                     hint=f"It applies to {', '.join(mixin.applies)}.",
                     category=mixin.identifier,
                 )
+        if len(self._applying) > 1000:
+            self._applying.clear()
+        self._applying.add(key)
 
     def actions(self, kind: Kind, mixins: Iterable[str]) -> dict[str, Action]:
         """The actions that apply, by term: the kind's, its parents' and the mixins'."""

@@ -23,6 +23,11 @@ class Schema:
         """``elsewhere`` tells which mixins have an attribute that is not among the definitions."""
         self._elsewhere = elsewhere
         self.definitions = dict(definitions)
+        self._levels = {
+            ".".join(parts[:length])
+            for parts in (name.split(".") for name in self.definitions)
+            for length in range(1, len(parts))
+        }
         self._required = [name for name, one in self.definitions.items() if one.required and not one.internal]
         self._defaults = {
             name: initial
@@ -43,17 +48,14 @@ class Schema:
                 name = naming.canonical(prefix + key)
                 if name in self.definitions:
                     flat[name] = value
-                elif isinstance(value, dict) and depth < _MOST_DEPTH and self._is_level(name):
+                elif isinstance(value, dict) and depth < _MOST_DEPTH and name in self._levels:
+                    # Whether there are attributes below the name: then nothing inside it means none of them.
                     descend(value, prefix + key + ".", depth + 1)
                 else:
                     raise self._unknown(name)
 
         descend(given, "", 0)
         return flat
-
-    def _is_level(self, name: str) -> bool:
-        """Whether there are attributes below the name: then nothing inside it means none of them."""
-        return any(known.startswith(name + ".") for known in self.definitions)
 
     def _unknown(self, name: str) -> InvalidAttribute:
         holders = self._elsewhere(name)

@@ -14,6 +14,7 @@ with warnings.catch_warnings():
     import eventlet
     import eventlet.event
     import eventlet.green.socket
+    import eventlet.hubs
     import eventlet.tpool
 
     from pycmbs.wsgi import server
@@ -26,6 +27,17 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 2.5
+
+
+class _Hub(eventlet.hubs.get_default_hub().Hub):  # type: ignore[misc] # eventlet is untyped
+    """The loop, which counts its turns. One begins where it looks who is ready; they all run before it looks again."""
+
+    turns = 0
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Look who is ready, wait for the first if nobody is, and run them."""
+        type(self).turns += 1
+        super().wait(seconds)
 
 
 class GreenSignal:
@@ -64,6 +76,10 @@ class GreenRuntime:
         result: T = eventlet.tpool.execute(work, *args)
         return result
 
+    def turn(self) -> int | None:
+        """That of the loop."""
+        return _Hub.turns
+
     def connect_unix(self, path: str) -> socket.socket:
         """A green socket."""
         return connected(eventlet.green.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
@@ -78,6 +94,7 @@ def _logged(work: Callable[[], None]) -> None:
 
 def main(me: child.Child) -> None:
     """Serve HTTP until SIGTERM."""
+    eventlet.hubs.use_hub(_Hub)
     application = broker.build_application(me.settings, GreenRuntime())
     listener = server.listen(me.settings.host, me.settings.port)
     server.serve(listener, application, started=me.announce_ready, drain_seconds=_DRAIN_SECONDS)

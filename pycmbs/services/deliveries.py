@@ -154,6 +154,12 @@ def of_message(store: Store, path: str) -> list[Delivery]:
     return [delivery_from(one) for one in store.find(Query(DELIVERY, {"message": path}))]
 
 
+def settled_at(rows: Iterable[Delivery]) -> float | None:
+    """When the last of a message's rows was settled; None while one is not."""
+    every = list(rows)
+    return None if any(row.unsettled for row in every) else max(row.updated for row in every)
+
+
 def summary(rows: Iterable[Delivery]) -> str:
     """The state of a message, from its rows: the least settled one decides, then the worst.
 

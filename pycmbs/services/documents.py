@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pycmbs.occi.entity import Entity
+from pycmbs.services.deliveries import moment
 from pycmbs.store.base import Document, Write
 
 ENTITY = "entity"
+SETTLED, KEPT = "@settled", "@kept"
+"""Keys of a message of which nothing more is to come: since when, and that it is one of them. No attribute has such a name."""
 _LONGEST = 512
 """Characters of a text that is indexed."""
 _MOST_ITEMS = 256
@@ -37,12 +40,25 @@ def _keys(entity: Entity) -> dict[str, tuple[str, ...]]:
         keys["folder"] = tuple(entity.private["folders"])
     if entity.mixins:
         keys["mixin"] = tuple(entity.mixins)
-    for name, value in {**entity.attributes, "occi.core.title": entity.title}.items():
-        items = value[:_MOST_ITEMS] if isinstance(value, list) else [value]
-        texts = tuple(dict.fromkeys(text for item in items if (text := key_value(item))))
-        if texts:
-            keys[name] = texts
+    for name, value in entity.attributes.items():
+        if isinstance(value, list):
+            texts = tuple(dict.fromkeys(text for item in value[:_MOST_ITEMS] if (text := key_value(item))))
+            if texts:
+                keys[name] = texts
+        elif text := key_value(value):
+            keys[name] = (text,)
+    if title := key_value(entity.title):
+        keys["occi.core.title"] = (title,)
+    if (since := entity.private.get("settled")) is not None:
+        keys |= {SETTLED: (moment(since),), KEPT: ("1",)}
     return keys
+
+
+def settle(message: Entity, at: float | None) -> None:
+    """Note since when nothing more is to come of a message, in seconds since the epoch; None: something is."""
+    message.private.pop("settled", None)
+    if at is not None:
+        message.private["settled"] = round(at, 3)
 
 
 def entity_write(entity: Entity, *, revision: str | None) -> Write:

@@ -20,13 +20,7 @@ from pycmbs.occi.registry import Registry
 from pycmbs.occi.schema import Schema
 from pycmbs.services.acting import Acting
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import (
-    ENTITY,
-    document_id,
-    entity_delete,
-    entity_from,
-    entity_write,
-)
+from pycmbs.services.documents import ENTITY, document_id, entity_delete, entity_from, entity_write
 from pycmbs.services.finding import Finder, unknown_entity
 from pycmbs.services.links import Links
 from pycmbs.services.making import changed, inline_link, is_link, made
@@ -263,23 +257,29 @@ class EntityService:
 
     def delete(self, path: str, precondition: Precondition = ALWAYS) -> None:
         """Delete one entity, and the links that start or end at it. Raises UnknownEntity, PreconditionFailed."""
-        self._categories.registry()
 
         def attempt() -> list[Entity]:
             return self._write_deletion([self._expected(path, precondition)])
 
-        for entity in retried(path, attempt):
+        self.deleted(retried(path, attempt))
+
+    def deletion(self, entities: Sequence[Entity]) -> tuple[list[Entity], list[Write]]:
+        """These entities and the links at them, and the writes that delete all of those; the last one's own is the last."""
+        gone = [*self._links.around(self._categories.registry(), entities), *entities]
+        writes: list[Write] = []
+        for entity in gone:
+            writes += self._backend(entity).delete(entity)
+            writes.append(entity_delete(entity))
+        return gone, [*self._links.sources(gone, writes), *writes]
+
+    def deleted(self, entities: Iterable[Entity]) -> None:
+        """Tell their backends that these entities are gone."""
+        for entity in entities:
             self._backend(entity).deleted(entity)
 
     def _write_deletion(self, entities: Sequence[Entity]) -> list[Entity]:
-        going = {entity.path for entity in entities}
-        links = [one for one in self._links.around(self._categories.snapshot, entities) if one.path not in going]
-        writes: list[Write] = []
-        for entity in (*links, *entities):
-            writes += self._backend(entity).delete(entity)
-            writes.append(entity_delete(entity))
-        gone = [*links, *entities]
-        self._store.write([*self._links.sources(gone, writes), *writes])
+        gone, writes = self.deletion(entities)
+        self._store.write(writes)
         return gone
 
     def delete_all(self, location: str, selection: Selection = EVERYTHING) -> int:
@@ -295,8 +295,7 @@ class EntityService:
                 return len(there), self._write_deletion(there) if there else []
 
             number, gone = retried(location, attempt)
-            for entity in gone:
-                self._backend(entity).deleted(entity)
+            self.deleted(gone)
             deleted += number
         return deleted
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeGuard
@@ -34,7 +35,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.services import allow
 from pycmbs.services.deliveries import moment
-from pycmbs.services.documents import ENTITY, entity_write
+from pycmbs.services.documents import ENTITY, entity_write, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.marked import EffectDone, MarkedStore
 from pycmbs.services.operations import OperationService
@@ -299,6 +300,8 @@ class ExecutionService:
             message = self._entities.stored_many([execution.path]).get(execution.path) if execution.path else None
             if message is not None:
                 message.attributes[cmbs.RESULT] = shown(execution)
+                if "round" not in message.private:  # else somebody here is sending it on, and that decides
+                    settle(message, time.time())
                 writes.insert(0, entity_write(message, revision=message.revision))
             try:
                 self._store.write(writes)

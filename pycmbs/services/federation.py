@@ -6,10 +6,9 @@ was created: so older news never replaces newer, and two members with one id are
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,7 +196,7 @@ class FederationService:
 
     def forget_left(self) -> int:
         """Delete what is remembered of those that left long ago; returns of how many."""
-        gone = self._store.find(Query(LEFT, below=("expires", moment(time.time())), limit=500))
+        gone = self._store.lowest(LEFT, "expires", moment(time.time()), 500)
         if gone:
             self._store.write_batches([[Write(one.id, LEFT, revision=one.revision, delete=True)] for one in gone])
         return len(gone)
@@ -221,12 +220,6 @@ class FederationService:
             if known is not None and not known.internal and known.name != cmbs.LOCAL:
                 found[known.name] = known.check(value)
         return found
-
-
-def digest(members: Iterable[Entity]) -> str:
-    """The same for two brokers that know the same members in the same versions."""
-    known = sorted(f"{one.id} {version_of(one)}" for one in members)
-    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 
 
 def _told(introduction: Any) -> _Told:

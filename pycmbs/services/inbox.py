@@ -14,12 +14,12 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.deliveries import DELIVERED, moment
-from pycmbs.services.documents import document_id, entity_write
+from pycmbs.services.documents import document_id, entity_write, settle
 from pycmbs.services.execution import DONE, Execution, ExecutionService, execution_from, shown
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
 from pycmbs.services.receipts import RECEIPT, receipt_id
-from pycmbs.store.base import Document, Query, Store, Write
+from pycmbs.store.base import Document, Store, Write
 
 DUPLICATE = "duplicate"
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary")
@@ -175,6 +175,8 @@ class InboxService:
             return
         if taken.execution is not None and taken.execution.state == DONE:
             entity.attributes[cmbs.RESULT] = shown(taken.execution)
+        if taken.execution is None or taken.execution.state == DONE:
+            settle(entity, time.time())
         taken.writes.append(entity_write(entity, revision=present.revision if present else None))
 
     def _placed(self, taken: _Taken, entity: Entity) -> Document | None:
@@ -230,8 +232,8 @@ class InboxService:
 
     def forget_receipts(self, most: int = 500) -> int:
         """Delete receipts of messages that nobody can send again, their deadline being long past; returns how many."""
-        query = Query(RECEIPT, below=("expires", moment(time.time())), limit=most)
-        gone = [[Write(one.id, RECEIPT, revision=one.revision, delete=True)] for one in self._store.find(query)]
+        old = self._store.lowest(RECEIPT, "expires", moment(time.time()), most)
+        gone = [[Write(one.id, RECEIPT, revision=one.revision, delete=True)] for one in old]
         if gone:
             self._store.write_batches(gone)
         return len(gone)

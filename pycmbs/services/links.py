@@ -34,17 +34,17 @@ class Links:
         return [entity_from(one) for one in self._store.find(Query(ENTITY, {TARGET: path}))]
 
     def around(self, registry: Registry, entities: Sequence[Entity]) -> list[Entity]:
-        """The links that start or end at one of the entities, each once. For many entities all links are read instead, unless
-        those are more still."""
+        """The links that start or end at one of the entities and are none of them, each once. For many entities all links
+        are read instead, unless those are more still."""
         going = {one.path for one in entities}
         kinds = [one.identifier for one in registry if isinstance(one, Kind) and is_link(registry, one)]
-        if len(going) > _FEW and sum(self._store.count(Query(ENTITY, {"kind": one})) for one in kinds) <= 2 * len(
-            going
-        ):
+        few = len(going) <= _FEW
+        if not few and sum(self._store.count(Query(ENTITY, {"kind": one})) for one in kinds) <= 2 * len(going):
             every = [entity_from(one) for kind in kinds for one in self._store.find(Query(ENTITY, {"kind": kind}))]
-            return [one for one in every if going & {one.attributes.get(SOURCE), one.attributes.get(TARGET)}]
-        found = [link for path in going for link in (*self.starting_at(path), *self.ending_at(path))]
-        return list({link.path: link for link in found}.values())
+            found = [one for one in every if going & {one.attributes.get(SOURCE), one.attributes.get(TARGET)}]
+        else:
+            found = [link for path in going for link in (*self.starting_at(path), *self.ending_at(path))]
+        return list({link.path: link for link in found if link.path not in going}.values())
 
     def complete(self, registry: Registry, entity: Entity, together: Mapping[str, Entity]) -> None:
         """Check a new link's ends, and fill in of what kind they are. ``together``: what is made with it, by path.

@@ -17,7 +17,7 @@ SOURCE, TARGET = "occi.core.source", "occi.core.target"
 
 def is_link(registry: Registry, kind: Kind) -> bool:
     """Whether entities of this kind are links."""
-    return LINK in registry.lineage(kind)
+    return LINK.identifier in registry.family(kind)
 
 
 def made(registry: Registry, draft: Draft, kind: Kind | None, path: str | None = None) -> Entity:

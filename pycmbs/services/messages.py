@@ -27,7 +27,7 @@ from pycmbs.occi.naming import LAYERS, canonical
 from pycmbs.services import deliveries, routing
 from pycmbs.services.bound import OutboxBound
 from pycmbs.services.deliveries import FAILED, Delivery
-from pycmbs.services.documents import entity_write
+from pycmbs.services.documents import entity_write, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.execution import is_operation, record_result
 from pycmbs.services.link import EngineLink
@@ -106,7 +106,11 @@ class MessageService:
 
     def ledger(self, message: Entity) -> list[dict[str, Any]]:
         """See :class:`~pycmbs.backends.base.Messages`."""
-        return [row.entry() for row in deliveries.of_message(self._store, message.path)] if message.private else []
+        return (
+            [row.entry() for row in deliveries.of_message(self._store, message.path)]
+            if "round" in message.private
+            else []
+        )
 
     def forget(self, message: Entity) -> Sequence[Write]:
         """See :class:`~pycmbs.backends.base.Messages`."""
@@ -199,6 +203,7 @@ class MessageService:
             # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
             sent.private["round"] = max(message.private.get("round", 0) + 1, int(time.time() * 1e6))
             new = self._rows(sent, layer)
+            settle(sent, deliveries.settled_at(new))
             sent.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(new), cmbs.LAYER: layer}
             try:
                 self._write(

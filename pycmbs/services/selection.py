@@ -152,7 +152,7 @@ def _checked(registry: Registry, kinds: list[str], mixins: list[str], given: Map
     if not rest:
         return core
     kind = registry.kind(kinds[0]) if kinds else _applicable(registry, mixins)
-    family = {one.identifier for one in registry.lineage(kind)}
+    family = registry.family(kind)
     possible = [
         one.identifier
         for one in registry

@@ -62,14 +62,12 @@ Batch = Sequence[Write]
 class Query:
     """Documents of one type whose keys match, in order of creation.
 
-    ``equals``: for each name, the document has this value among its values. ``below``: the document has a value of this
-    name that sorts (as text, by code point) strictly before the given one; at most one entry. ``after``: only documents
-    whose ``number`` is greater (the cursor of the previous page). ``limit``: at most so many; ``None`` is all.
+    ``equals``: for each name, the document has this value among its values. ``after``: only documents whose ``number`` is
+    greater (the cursor of the previous page). ``limit``: at most so many; ``None`` is all.
     """
 
     type: str
     equals: Mapping[str, str] = field(default_factory=dict)
-    below: tuple[str, str] | None = None
     after: int = 0
     limit: int | None = None
 
@@ -77,10 +75,6 @@ class Query:
         """Whether the document is one of those asked for."""
         if document.type != self.type or document.number <= self.after:
             return False
-        if self.below is not None:
-            name, bound = self.below
-            if not any(value < bound for value in document.keys.get(name, ())):
-                return False
         return all(value in document.keys.get(name, ()) for name, value in self.equals.items())
 
 
@@ -143,6 +137,12 @@ class Store(ABC):
         """The documents that match, through an index: the cost grows with the matches, not with the store."""
 
     @abstractmethod
+    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+        """Documents of a type with a value of this name that sorts (as text, by code point) strictly before ``below``: those
+        with the lowest values first, of equal ones the older first, at most ``limit``. One with several such values comes
+        once for each. Costs as much as it returns, whatever else is below."""
+
+    @abstractmethod
     def count(self, query: Query) -> int:
         """How many :meth:`find` would return without ``limit``."""
 
@@ -177,10 +177,11 @@ class Store(ABC):
     @abstractmethod
     def compact(self, keep: int = 10_000) -> int:
         """Forget the marks of deleted documents but the newest ``keep``; returns how many went. A follower of the feed that
-        is further behind than that misses deletions."""
+        is further behind than that misses deletions. Also gives space of what is gone back to the file system, as far as
+        that can be done in small steps, which hold nobody up."""
 
     def shrink(self) -> None:
-        """Give the space of what is gone back to the file system. May take long, and hold up writers meanwhile."""
+        """Give all space of what is gone back to the file system. May take long, and hold up writers meanwhile."""
 
     def size(self) -> int | None:
         """Bytes on the disk; None if the store cannot tell."""
@@ -226,6 +227,10 @@ class Wrapper(Store):
     def find(self, query: Query) -> list[Document]:
         """See :class:`Store`."""
         return self._store.find(query)
+
+    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+        """See :class:`Store`."""
+        return self._store.lowest(type, name, below, limit)
 
     def count(self, query: Query) -> int:
         """See :class:`Store`."""

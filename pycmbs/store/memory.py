@@ -81,6 +81,13 @@ class MemoryStore(Store):
             found = sorted((one for one in self._documents.values() if query.matches(one)), key=lambda one: one.number)
         return found[: query.limit]
 
+    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        with self._lock:
+            there = [one for one in self._documents.values() if one.type == type]
+        pairs = [(value, one.number, one) for one in there for value in one.keys.get(name, ()) if value < below]
+        return [one for _, _, one in sorted(pairs, key=lambda pair: pair[:2])[:limit]]
+
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
         with self._lock:

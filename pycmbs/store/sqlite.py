@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,9 +93,6 @@ class SqliteStore(Store):
     def _statement(self, query: Query) -> tuple[str, list[Any], bool]:
         """The statement, and whether it walks hardly more documents than it finds."""
         limit = -1 if query.limit is None else query.limit
-        if query.below is not None:
-            where, parameters = sql.below(query)
-            return sql.select(where), [*parameters, limit], False
         names, narrow = self._by_selectivity(query)
         where, parameters = sql.conditions(query, names)
         return sql.select(where), [*parameters, limit], narrow
@@ -117,20 +115,23 @@ class SqliteStore(Store):
             number: int = self._file.rows(sql.ESTIMATE, (sql.key(query.type, name), text, query.after, most))[0][0]
         return number
 
+    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        parameters = (sql.key(type, name), below, limit)
+        if limit > _SCAN:
+            return self._runtime.offload(self._documents, sql.LOWEST, parameters)
+        return self._documents(sql.LOWEST, parameters)
+
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
-        if query.below:
-            where, parameters = sql.below(query)
-        else:  # keys are enough: only documents that are there have any
-            where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
+        # Keys are enough: only documents that are there have any.
+        where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
         with _translated():
             counted: int = self._runtime.offload(self._file.rows, f"SELECT count(*) {where}", parameters)[0][0]
         return counted
 
     def seek(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
-        if query.below is not None:
-            return super().seek(query, past)
         order = self._by_selectivity(query)[0]
         with _translated():
             return self._runtime.offload(self._ranks.seek, query, order, past)
@@ -157,7 +158,7 @@ class SqliteStore(Store):
     def version(self, query: Query) -> str:
         """See :class:`~pycmbs.store.base.Store`. Revisions only grow: a newer one is higher than all, and where one is gone
         without that there are fewer."""
-        if query.below is not None or query.limit is not None:
+        if query.limit is not None:
             return super().version(query)
         where, parameters = sql.conditions(query, self._by_selectivity(query)[0])
         with _translated():
@@ -174,6 +175,12 @@ class SqliteStore(Store):
                     connection.execute(sql.SET_HEAD, (sql.UNMARKED, connection.execute(sql.LAST).fetchone()[0]))
             total += gone
             self._runtime.sleep(0)
+        more = True
+        while more:
+            begin = time.monotonic()
+            with _translated():
+                more = self._file.trim()
+            self._runtime.sleep(time.monotonic() - begin if more else 0)
         return total
 
     def shrink(self) -> None:

@@ -20,8 +20,16 @@ from pycmbs.runtime import Runtime
 from pycmbs.store import sqlite_sql as sql
 
 _PATIENCE = 1.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.005
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.001
 _WAIT = "Try again in a second."
+_INCREMENTAL = 2
+"""SQLite's number of the mode in which free pages can be given back a few at a time."""
+_STEP = 256
+"""Pages given back with one commit: a megabyte."""
+_LOG_BYTES = 64_000_000
+"""A log that a long transaction made longer is cut to this when it is next put into the file."""
+_SPARE = 10
+"""A tenth of the pages may be free: what is written next takes them, and the file does not grow and shrink by turns."""
 
 Inode = tuple[int, int] | None
 
@@ -62,10 +70,29 @@ class SqliteFile:
             if self._identity() != self._inodes:
                 raise StoreUnavailable(f"{self._path} was moved while it was written")
 
+    def trim(self) -> bool:
+        """Give some free pages back to the file system, in one short transaction; tells whether there are more to give. Some
+        stay, for what comes next. Of a file that an earlier version made none goes, until :meth:`vacuum` wrote it anew."""
+        with self.transaction() as connection:
+            ((mode,), (free,), (pages,)) = (
+                connection.execute(f"PRAGMA {name}").fetchone()
+                for name in ("auto_vacuum", "freelist_count", "page_count")
+            )
+            surplus = (free * _SPARE - pages) // (_SPARE - 1) if mode == _INCREMENTAL else 0
+            for _ in range(
+                min(surplus, _STEP)
+            ):  # the library takes one step of a statement without rows: that is one page
+                connection.execute("PRAGMA incremental_vacuum")
+        if 0 < surplus <= _STEP:
+            with self._turn():  # the file gets shorter when the log is put into it
+                self._checked_writer().execute("PRAGMA wal_checkpoint(PASSIVE)")
+        return bool(surplus > _STEP)
+
     def vacuum(self) -> None:
-        """Give free pages back to the file system, and empty the log."""
+        """Write the file anew, without free pages, and empty the log."""
         with self._turn():
             connection = self._checked_writer()
+            connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")  # of an older file, from now on
             self._patiently(connection, "VACUUM")
             self._patiently(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -115,9 +142,12 @@ class SqliteFile:
         """``mode``: ``rwc`` makes the file if it is not there; ``rw`` takes only a store."""
         connection = self._connect(mode)
         try:
+            # Counts only before anything is in the file.
+            self._patiently(connection, f"PRAGMA auto_vacuum = {_INCREMENTAL}")
             if self._patiently(connection, "PRAGMA journal_mode = WAL") != [("wal",)]:
                 raise StoreUnavailable("its file system cannot share it between processes (no WAL)")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
             self._patiently(connection, "BEGIN IMMEDIATE")
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > sql.VERSION:

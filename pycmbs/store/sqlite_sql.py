@@ -51,6 +51,8 @@ HEAD = "SELECT seq FROM heads WHERE type = ?"
 GET = f"SELECT {COLUMNS} FROM documents d WHERE d.id = ? AND d.deleted = 0"  # noqa: S608 - constants only
 COMPACT = """DELETE FROM documents WHERE number IN (SELECT number FROM documents WHERE deleted = 1 AND seq <=
     (SELECT seq FROM documents WHERE deleted = 1 ORDER BY seq DESC LIMIT 1 OFFSET ?) ORDER BY seq LIMIT ?)"""
+LOWEST = f"""SELECT {COLUMNS} FROM keys k CROSS JOIN documents d ON d.number = k.number
+    WHERE k.name = ? AND k.value < ? ORDER BY k.value, k.number LIMIT ?"""  # noqa: S608 - constants only
 ESTIMATE = "SELECT count(*) FROM (SELECT 1 FROM keys WHERE name = ? AND value = ? AND number > ? LIMIT ?)"
 
 
@@ -84,18 +86,6 @@ def conditions(query: Query, order: list[str], *, keys_only: bool = False) -> tu
         clauses.append(f"EXISTS (SELECT 1 FROM keys o WHERE o.name = ? AND o.value = ? AND o.number = {number})")  # noqa: S608
         parameters += [key(query.type, name), indexed(query.equals[name])]
     return f"FROM {source} WHERE {' AND '.join(clauses)}", parameters
-
-
-def below(query: Query) -> tuple[str, list[Any]]:
-    """FROM and WHERE of a query with ``below``, which drives it: what is overdue is little."""
-    assert query.below is not None
-    name, bound = query.below
-    clauses = ["d.number IN (SELECT number FROM keys WHERE name = ? AND value < ?)", "d.number > ?"]
-    parameters: list[Any] = [key(query.type, name), bound, query.after]
-    for other, text in query.equals.items():
-        clauses.append("EXISTS (SELECT 1 FROM keys o WHERE o.name = ? AND o.value = ? AND o.number = d.number)")
-        parameters += [key(query.type, other), indexed(text)]
-    return f"FROM documents d WHERE {' AND '.join(clauses)}", parameters
 
 
 def select(where: str) -> str:

@@ -42,9 +42,12 @@ class Application:
         except Exception:
             log.exception("%s %s failed (request %s)", request.method, environ.get("PATH_INFO"), id)
             response = self._refused(exchange, _FAILED)
-        response.headers["Server"] = SERVER
-        response.headers["X-Request-Id"] = id
-        response.headers["Vary"] = "Accept, Accept-Encoding, User-Agent"  # the last says which version of OCCI
+        # The last of what it varies by says which version of OCCI.
+        response.headerlist += [
+            ("Server", SERVER),
+            ("X-Request-Id", id),
+            ("Vary", "Accept, Accept-Encoding, User-Agent"),
+        ]
         compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
         answer: Iterable[bytes] = response(environ, start_response)
         return answer

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from http import HTTPStatus
+from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
 
 from webob import Request, Response
@@ -21,10 +21,35 @@ from pycmbs.services.preconditions import ALWAYS, Precondition
 from pycmbs.wsgi.negotiation import HEADERS, JSON_TYPES, TEXT, URI_LIST, Rendition, media_type, reader
 from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, entity_tag, tags
 
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _SAFE = "/~!$&'()*+,;=:@-._"
 _READING = ("GET", "HEAD")
 _ENDS = ("occi.core.source", "occi.core.target")
+
+
+T = TypeVar("T")
+
+
+class _once(Generic[T]):  # noqa: N801 - a decorator
+    """A property that is made when it is first asked for. Python's own takes a lock for it until 3.12, which is half of the
+    cost, and a request has one thread."""
+
+    def __init__(self, make: Callable[[Any], T]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: Any) -> _once[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: Any) -> T: ...
+
+    def __get__(self, instance: object | None, owner: Any) -> _once[T] | T:
+        if instance is None:
+            return self
+        value = instance.__dict__[self._make.__name__] = self._make(instance)
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +60,9 @@ class Query:
     categories: tuple[str, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
     window: Window | None = None
+
+
+_NO_QUERY = Query()
 
 
 class Exchange:
@@ -49,7 +77,7 @@ class Exchange:
 
     # What was asked
 
-    @functools.cached_property
+    @_once
     def path(self) -> str:
         """The path, decoded. Raises InvalidRequest for one that is no text."""
         try:
@@ -61,9 +89,12 @@ class Exchange:
         folder, slash, last = path.rpartition("/")  # a client may make a URL of a URN that it was given as an id
         return folder + slash + last.removeprefix("urn:uuid:") or "/"
 
-    @functools.cached_property
+    @_once
     def query(self) -> Query:
         """The parameters. Raises InvalidRequest for one that is not known: a mistyped filter must not select everything."""
+        return self._read_query() if self.request.environ.get("QUERY_STRING") else _NO_QUERY
+
+    def _read_query(self) -> Query:
         action, categories, attributes = None, [], []
         name, numbers = None, {}
         try:
@@ -113,18 +144,18 @@ class Exchange:
         if self.query.window is not None:
             raise InvalidRequest(f"{self.request.method} {self.path} knows no pages", parameter="page")
 
-    @functools.cached_property
+    @_once
     def body(self) -> bytes:
         """What the client says: the body, or what its headers stand for (``text/occi``)."""
         return self._raw_body if self._media_type != HEADERS else self._fields
 
-    @functools.cached_property
+    @_once
     def _fields(self) -> bytes:
         environ = self.request.environ
         names = ((name, environ.get("HTTP_" + name.upper().replace("-", "_"))) for name in f.NAMES)
         return f.from_headers((name, text) for name, text in names if text)
 
-    @functools.cached_property
+    @_once
     def _media_type(self) -> str:
         """Of :attr:`body`. A request without a body may have its fields in headers, whatever it says its type is: GFD.223
         5.3.2 filters so."""
@@ -132,12 +163,12 @@ class Exchange:
             return self.sent
         return HEADERS if self._fields or self.sent == HEADERS else "application/json"
 
-    @functools.cached_property
+    @_once
     def sent(self) -> str:
         """The media type that the client says its body has; empty when it says none."""
-        return media_type(self._content_type())
+        return media_type(self.request.environ.get("CONTENT_TYPE"))
 
-    @functools.cached_property
+    @_once
     def _raw_body(self) -> bytes:
         """The whole body. Raises TooLarge without reading more than the limit, InvalidRequest when it breaks off."""
         length = self.request.environ.get("CONTENT_LENGTH") or ""
@@ -205,17 +236,9 @@ class Exchange:
         compared together with the change."""
         self.precondition.check(self.path, NO_ENTITY)
 
-    def _content_type(self) -> str | None:
-        # The server puts text/plain where the header is missing, and that is a rendering of OCCI's own.
-        raw = self.request.environ.get("headers_raw")
-        if raw is None:
-            found: str | None = self.request.environ.get("CONTENT_TYPE")
-            return found
-        return next((value for name, value in raw if name.lower() == "content-type"), None)
-
     # What is answered
 
-    @functools.cached_property
+    @_once
     def base(self) -> str:
         """Scheme and authority, as the client used them."""
         host = self.request.environ.get("HTTP_HOST", "")
@@ -232,11 +255,8 @@ class Exchange:
         if self.rendition.in_headers and status < 400:
             headers = [*headers, *f.as_headers(body)]
             body = b"OK\n"  # GFD.185 3.6.6.2
-        response = Response(body, status=status)
-        response.headers["Content-Type"] = self._type_of(body, status)
-        for name, value in headers:
-            response.headers[name] = value
-        return response
+        fields = [("Content-Type", self._type_of(body, status)), ("Content-Length", str(len(body))), *headers]
+        return Response(app_iter=[body], status=_STATUS_LINES[status], headerlist=fields)
 
     def _type_of(self, body: bytes, status: int) -> str:
         """The Content-Type. The charset is named where it matters: suites of 2011 compare the whole header."""

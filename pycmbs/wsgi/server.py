@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ import eventlet.greenio
 import eventlet.wsgi
 from eventlet.hubs import trampoline
 
-from pycmbs.wsgi.errors import protocol_refusal
+from pycmbs.wsgi.connection import Connection
 
 log = logging.getLogger(__name__)
 
@@ -24,90 +25,104 @@ _HEADER_SECONDS = 60
 _MOST_CONNECTIONS = 10_000  # the default of 1024 lets the next client hang without a word
 _BACKLOG = 1024
 _LINGER_SECONDS = 2.0
-
-_SENTENCES = {
-    b"Header Line Too Long": (431, "a header of the request is longer than 8191 bytes"),
-    b"Headers Too Large": (431, "the headers of the request are larger than 65536 bytes"),
-    b"Request URI Too Long": (414, "the URL is longer than 8191 bytes"),
-    b"Bad Request": (400, "the Content-Length is not a number, or is there beside a Transfer-Encoding"),
-}
-"""What eventlet refuses, by the reason in its status line."""
+_PIECE = 65_536
+_LOOK_SECONDS = 1.0
+"""How often it is looked for connections that are silent for too long. A timer for every wait would cost more than the wait."""
 
 
-class _Answers:
-    """The file that answers are written to. eventlet calls ``write`` only for refusals of its own, which say nothing."""
+class _Channel:
+    """A client's socket, for :class:`~pycmbs.wsgi.connection.Connection`."""
 
-    def __init__(self, file: Any) -> None:
-        self._file = file
-        self.refused = False
+    def __init__(self, state: list[Any]) -> None:
+        """``state``: eventlet's record of the connection: address, socket, and whether a request is under way."""
+        self._state = state
+        self._green = state[1]
+        self._plain: socket.socket = state[1].fd
+        self.deadline = 0.0
 
-    def write(self, data: bytes) -> int:
-        """Writes a refusal, in the broker's words."""
-        reason = data.partition(b"\r\n")[0].partition(b" ")[2].partition(b" ")[2]
-        self.refused = True
-        if reason in _SENTENCES:
-            data = protocol_refusal(*_SENTENCES[reason])
-        written: int = self._file.write(data)
-        return written
+    @property
+    def closing(self) -> bool:
+        """See :class:`~pycmbs.wsgi.connection.Channel`."""
+        return bool(self._state[2] is eventlet.wsgi.STATE_CLOSE)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
+    def receive(self, *, idle: bool) -> bytes:
+        """See :class:`~pycmbs.wsgi.connection.Channel`. Always waits, so whoever else is ready goes first."""
+        if idle:
+            if self.closing:
+                return b""
+            self._state[2] = eventlet.wsgi.STATE_IDLE
+        self.deadline = time.monotonic() + (_KEEP_ALIVE_SECONDS if idle else _HEADER_SECONDS)
+        while True:
+            trampoline(self._plain, read=True)
+            try:
+                piece = self._plain.recv(_PIECE)
+            except BlockingIOError:
+                continue
+            except OSError:  # it was reset: the same as its end
+                piece = b""
+            if idle and not self.closing:
+                self._state[2] = eventlet.wsgi.STATE_REQUEST
+            self.deadline = float("inf")
+            return piece
+
+    def send(self, data: bytes) -> None:
+        """See :class:`~pycmbs.wsgi.connection.Channel`."""
+        try:
+            sent = self._plain.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self._green.sendall(memoryview(data)[sent:])
+
+    def give_way(self) -> None:
+        """See :class:`~pycmbs.wsgi.connection.Channel`."""
+        eventlet.sleep(0)
+
+    def linger(self) -> None:
+        """See :class:`~pycmbs.wsgi.connection.Channel`."""
+        with contextlib.suppress(OSError), eventlet.Timeout(_LINGER_SECONDS, False):
+            self._plain.shutdown(socket.SHUT_WR)
+            while self.receive(idle=False):
+                pass
+
+    def hang_up(self) -> None:
+        """End it; who waits for it gets nothing."""
+        eventlet.greenio.shutdown_safe(self._green)
+
+    def environ(self) -> dict[str, str]:
+        """Who is at both ends, as WSGI says it."""
+        server, client = self._plain.getsockname(), self._state[0]
+        return {
+            "SERVER_NAME": server[0],
+            "SERVER_PORT": str(server[1]),
+            "REMOTE_ADDR": client[0],
+            "REMOTE_PORT": str(client[1]),
+        }
 
 
-class _Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc] # eventlet is untyped
-    """HTTP, where every refusal has the broker's error body and reaches its client."""
+class _Protocol:
+    """What eventlet's server calls for a connection; it serves until the connection ends."""
 
-    def setup(self) -> None:
-        """Opens the connection's files."""
-        super().setup()
-        self.wfile: _Answers = _Answers(self.wfile)
+    channels: set[_Channel] = set()  # noqa: RUF012 - all of this process
 
-    def handle_one_request(self) -> None:
-        """One request, and after one that waited for nothing the others' turn: a connection whose next one is always there
-        would keep them out. A write has waited for its commit."""
-        super().handle_one_request()
-        if getattr(self, "command", None) in ("GET", "HEAD"):
-            eventlet.sleep(0)
+    def __init__(self, state: list[Any], server: Any) -> None:
+        channel = _Channel(state)
+        self.channels.add(channel)
+        try:
+            Connection(channel, server.app, channel.environ()).serve()
+        except OSError:
+            log.debug("a client went away")  # before it was served, or while it was refused
+        finally:
+            self.channels.discard(channel)
 
-    def parse_request(self) -> bool:
-        """Refuses, too, what another server on the way could take for a body of another length (RFC 9112 6.3)."""
-        if not super().parse_request():
-            self.close_connection = True
-            return False
-        lengths = set(self.headers.get_all("Content-Length", ()))
-        if len(lengths) > 1 or not all(one.isascii() and one.isdigit() for one in lengths):
-            said = ", ".join(sorted(lengths))
-            self.send_error(400, f"the Content-Length {said[:40]!r} is not a number")
-            return False
-        encodings = self.headers.get_all("Transfer-Encoding", ())
-        if encodings and [one.strip().lower() for one in encodings] != ["chunked"]:
-            self.send_error(501, f"the Transfer-Encoding {', '.join(encodings)[:40]!r} is not chunked")
-            return False
-        return True
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """What the standard library refuses while it parses."""
-        del explain
-        self.close_connection = True
-        self.wfile.write(protocol_refusal(code, (message or "this is not HTTP")[:300]))
-
-    def finish(self) -> None:
-        """Reads what was left unread before closing, for a while: a connection closed over it loses the answer."""
-        if self._unread():
-            with contextlib.suppress(OSError), eventlet.Timeout(_LINGER_SECONDS, False):
-                self.wfile.flush()
-                self.connection.shutdown(socket.SHUT_WR)
-                while self.connection.recv(65536):
-                    pass
-        super().finish()
-
-    def _unread(self) -> bool:
-        if self.wfile.refused:
-            return True
-        body = getattr(self, "environ", {}).get("eventlet.input")
-        if body is None or not body.chunked_input:
-            return body is not None and body.position < (body.content_length or 0)
-        return bool(body.chunk_length)
+    @classmethod
+    def end_silent(cls) -> None:
+        """For ever: ends connections that say nothing for too long."""
+        while True:
+            eventlet.sleep(_LOOK_SECONDS)
+            now = time.monotonic()
+            for channel in [one for one in cls.channels if one.deadline < now]:
+                channel.hang_up()
 
 
 def listen(host: str, port: int) -> eventlet.greenio.GreenSocket:
@@ -141,11 +156,10 @@ def serve(
         protocol=_Protocol,
         log=log,
         log_output=False,
-        debug=False,  # or tracebacks go to clients
         max_size=_MOST_CONNECTIONS,
-        keepalive=_KEEP_ALIVE_SECONDS,
-        socket_timeout=_HEADER_SECONDS,
+        socket_timeout=_HEADER_SECONDS,  # of what is sent
     )
+    eventlet.spawn(_Protocol.end_silent)
     started()
     trampoline(terminated, read=True)
     log.info("draining")

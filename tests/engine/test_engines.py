@@ -9,10 +9,12 @@ from pycmbs.engine.engine import Engine
 from pycmbs.errors import QueueFull, SocketUnavailable, StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.store.base import Query
 from pycmbs.transport.memory import MemoryNetwork, MemoryTransport
 from pycmbs.transport.router import Transports
 from tests.harness import wait_until
 from tests.services.world import CATEGORIES, FaultyStore
+from tests.store.faulty import Fault
 
 LAYERS = ("l1", "l2", "l31", "l32", "l4")
 
@@ -38,11 +40,10 @@ class LossyTransport(MemoryTransport):
 class Node:
     """One broker: store, services and engine, without processes."""
 
-    def __init__(self, home, network, name):
+    def __init__(self, home, network, name, **changed):
         home.mkdir()
-        settings = Settings(
-            home=home, retry_first=0.02, retry_most=0.05, poll=0.02, neighbor_timeout=0.5, probe_interval=0.2
-        )
+        quick = {"retry_first": 0.02, "retry_most": 0.05, "poll": 0.02, "neighbor_timeout": 0.5, "probe_interval": 0.2}
+        settings = Settings(home=home, **{**quick, **changed})
         self.name = name
         self.store = FaultyStore()
         self.transport = LossyTransport(network)
@@ -89,8 +90,8 @@ def node(tmp_path, monkeypatch):
     monkeypatch.setattr(route_module, "_PATIENCE", 0.1)
     network, nodes = MemoryNetwork(), []
 
-    def make(name):
-        nodes.append(Node(tmp_path / name, network, name))
+    def make(name, **changed):
+        nodes.append(Node(tmp_path / name, network, name, **changed))
         return nodes[-1]
 
     yield make
@@ -129,6 +130,17 @@ def test_l2_reaches_everybody(node, pair):
     a.act(path, "send_l2")
     assert a.settled(path) == "delivered"
     assert [one.attribute(path, cmbs.ORIGIN) for one in (b, c)] == ["a", "a"]
+
+
+def test_a_wake_up_is_never_waited_for(node):
+    """What is accepted goes out at once: the poll is for wake-ups that were lost, also right after the start."""
+    a, b = node("a", poll=60.0), node("b")
+    a.become("l1", "l2")
+    b.become("l1", "l2", neighbors=["memory:a-l1"])
+    b.act(cmbs.MEMBER_LOCATION + "b", "check_neighbors")
+    for number in range(3):
+        path = a.message("l2", f"m{number}")
+        assert a.act(path, "send_l2", wait=5)["state"] == "delivered"
 
 
 def test_a_lost_datagram_is_sent_again(pair):
@@ -218,11 +230,32 @@ def test_a_store_that_was_away_loses_nothing(pair, side, fault):
     a.act(path, "send_l2")
     wait_until(lambda: a.attribute(path, cmbs.DELIVERIES)[0]["attempts"] > 0, what="an attempt")
     pair[1].act(cmbs.MEMBER_LOCATION + "b", "start_l2")
-    pair[side].store.faults = {fault}
+    pair[side].store.arm(Fault.UNAVAILABLE, *(("get", "get_many") if fault == "get" else (fault,)))
     store = pair[side].store
     wait_until(lambda: store.failures > 2 or (side == 1 and fault == "find"), what="failing operations")
-    store.faults = set()
+    store.disarm()
     assert a.settled(path) == "delivered"
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("fault", Fault)
+def test_every_fault_of_a_store_only_delays(pair, side, fault):
+    """Whatever goes wrong with the store of either side for a while: delivered once, and both sides say so."""
+    a, b = pair
+    path = a.message("l2")
+    b.act(cmbs.MEMBER_LOCATION + "b", "stop_l2")
+    a.act(path, "send_l2")
+    wait_until(lambda: a.attribute(path, cmbs.DELIVERIES)[0]["attempts"] > 0, what="an attempt")
+    b.act(cmbs.MEMBER_LOCATION + "b", "start_l2")
+    store = pair[side].store
+    store.atomic = False  # so that every fault can be armed
+    store.arm(fault, seconds=0.02)
+    enough = 0 if fault is Fault.NOT_DURABLE else 2  # what is there after all is not written again
+    wait_until(lambda: store.failures > enough, what="failing operations")
+    store.disarm()
+    assert a.settled(path) == "delivered"
+    assert [row["state"] for row in a.attribute(path, cmbs.DELIVERIES)] == ["delivered"]
+    assert (b.attribute(path, cmbs.STATE), b.store.count(Query("receipt"))) == ("received", 1)
 
 
 def test_a_full_queue_is_tried_again(pair):
@@ -314,6 +347,6 @@ def test_a_waiting_send_ends_when_all_is_settled(pair):
 def test_the_faulty_store_is_faulty():
     """The fault that these tests rely on is one."""
     store = FaultyStore()
-    store.faults = {"get"}
+    store.arm(Fault.UNAVAILABLE, "get")
     with pytest.raises(StoreUnavailable):
         store.get("x")

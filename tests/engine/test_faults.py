@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager, suppress
 from os import close, dup, listdir
 
-from pycmbs.engine import engine as engine_module
+from pycmbs.engine import housekeeping as housekeeping_module
 from pycmbs.engine import route as route_module
 from pycmbs.engine.control import ControlClient
 from pycmbs.errors import StoreUnavailable
@@ -101,7 +101,7 @@ def test_the_origin_is_the_member_there_is_now(pair):  # noqa: F811
 
 def test_a_state_left_behind_its_rows_is_brought_up_to_date(node, pair, monkeypatch):  # noqa: F811
     """A kill, or a store that fails, between the commit of the rows and that of the message leaves nothing `sending`."""
-    monkeypatch.setattr(engine_module, "_HOUSEKEEPING_SECONDS", 0.5)
+    monkeypatch.setattr(housekeeping_module, "_SECONDS", 0.5)
     a, b = pair
     c = node("c")
     c.become("l1", "l2", neighbors=["memory:a-l1"])

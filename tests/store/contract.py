@@ -171,15 +171,18 @@ class StoreContract:
         assert store.find(Query("thing", {"x": "2"})) == [other]
         assert store.count(Query("thing", {"x": "3"})) == 0
 
-    def test_below_is_strict_and_by_code_point(self, store: Store) -> None:
-        """A value that sorts before the bound matches, the bound itself does not."""
+    def test_the_lowest_are_below_strictly_and_by_code_point(self, store: Store) -> None:
+        """A value that sorts before the bound counts, the bound itself does not; the lowest come first, however created."""
         values = {"a": "2026-01-01", "b": "2026-01-02", "c": "\U0001f600", "d": "\uffff", "e": "long" * 99}
         store.write([create(id, due=value, x="1") for id, value in values.items()])
-        assert ids(store.find(Query("thing", below=("due", "2026-01-02")))) == ["a"]
-        assert ids(store.find(Query("thing", {"x": "1"}, below=("due", "\U0001f600")))) == ["a", "b", "d", "e"]
-        assert ids(store.find(Query("thing", below=("due", "longl")))) == ["a", "b"]
-        assert store.count(Query("thing", {"x": "2"}, below=("due", "z"))) == 0
-        assert store.count(Query("thing", below=("other", "z"))) == 0
+        store.write([create("f", due="2025", x="1"), create("g", due="2025"), create("h", type="other", due="1")])
+        assert ids(store.lowest("thing", "due", "2026-01-02", 9)) == ["f", "g", "a"]
+        assert ids(store.lowest("thing", "due", "\U0001f600", 9)) == ["f", "g", "a", "b", "e", "d"]
+        assert ids(store.lowest("thing", "due", "longl", 3)) == ["f", "g", "a"]
+        assert store.lowest("thing", "other", "z", 9) == []
+        (gone,) = store.get_many(["f"]).values()
+        store.write([Write("f", "thing", {}, {"due": ("3",)}, gone.revision)])
+        assert ids(store.lowest("thing", "due", "3", 9)) == ["g", "a", "b"]
 
     def test_long_values_are_told_apart(self, store: Store) -> None:
         """Values of any length are equal only if they are, and one document may have many."""

@@ -83,12 +83,10 @@ class Model:
 
         def matches(id: str) -> bool:
             one = self.there[id]
-            due = one.keys.get(query.below[0], ()) if query.below else ()
             return (
                 one.type == query.type
                 and self.created[id] > after
                 and all(value in one.keys.get(name, ()) for name, value in query.equals.items())
-                and (query.below is None or any(value < query.below[1] for value in due))
             )
 
         return sorted(filter(matches, self.there), key=self.created.__getitem__)
@@ -142,12 +140,20 @@ def _compare(store: Store, model: Model, share: slice) -> None:
         id: (one.body, model.revisions[id]) for id, one in model.there.items()
     }
     _compare_feed(store, model)
-    bounds = (None, ("x", "1"), ("y", "é"))
     pairs = list(itertools.product(_NAMES, _VALUES))
     equals = [{}, *(dict(some) for size in (1, 2, 3) for some in itertools.combinations(pairs, size))]
-    questions = [Query(model.prefix + type, one, below) for type in _TYPES for below in bounds for one in equals]
-    for question in questions[share]:
+    for question in [Query(model.prefix + type, one) for type in _TYPES for one in equals][share]:
         _compare_query(store, model, question)
+    for type, bound in itertools.product(_TYPES, (("x", "1"), ("y", "é"))):
+        _compare_lowest(store, model, model.prefix + type, *bound)
+
+
+def _compare_lowest(store: Store, model: Model, type: str, name: str, bound: str) -> None:
+    there = [id for id in model.there if model.type(id) == type]
+    pairs = sorted((v, model.created[id], id) for id in there for v in model.there[id].keys.get(name, ()) if v < bound)
+    found = [one.id for one in store.lowest(type, name, bound, 100)]
+    assert found == [id for _, _, id in pairs]
+    assert [one.id for one in store.lowest(type, name, bound, 2)] == found[:2]
 
 
 def _compare_query(store: Store, model: Model, query: Query) -> None:
@@ -158,7 +164,7 @@ def _compare_query(store: Store, model: Model, query: Query) -> None:
         assert store.count(query) == len(expected)
     for one in found[:2]:
         page: dict[str, Any] = {"after": one.number, "limit": 2}
-        rest = store.find(Query(query.type, query.equals, query.below, **page))
+        rest = store.find(Query(query.type, query.equals, **page))
         assert [each.id for each in rest] == model.matching(query, model.created[one.id])[:2]
 
 

@@ -114,7 +114,7 @@ class JsonReader:
         provider = item.get("Provider")
         if not isinstance(provider, dict):
             raise MalformedBody("a provider binding needs an object 'Provider'", field="Provider")
-        kind = "".join(naming.split_identifier(item.get("OCCI_ID", "")))
+        kind = naming.whole(item.get("OCCI_ID", ""))
         names = {}
         for side in ("local", "remote"):
             names[side] = tuple(_list(provider, side))
@@ -224,7 +224,7 @@ def draft(item: dict[str, Any]) -> Draft:
     if attributes is not None:
         given_id = attributes.pop("occi.core.id", given_id)
     return Draft(
-        kind=None if kind is None else "".join(naming.split_identifier(kind)),
+        kind=None if kind is None else naming.whole(kind),
         id=None if given_id in (None, "") else naming.bare_id(given_id),
         mixins=references(_list(item, "mixins"), "the entity", "mixins") if "mixins" in item else None,
         attributes=attributes,

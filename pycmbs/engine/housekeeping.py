@@ -1,0 +1,67 @@
+"""Housekeeping: what nobody waits for, on a thread of its own, so that it may take its time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from pycmbs.errors import Unavailable
+from pycmbs.services.federation import FederationService
+from pycmbs.services.inbox import InboxService
+from pycmbs.services.outbox import OutboxService
+from pycmbs.services.retention import RetentionService
+from pycmbs.store.base import Store
+
+log = logging.getLogger(__name__)
+
+_SECONDS = 60.0
+_FIRST_SECONDS = 1.0
+
+
+class Housekeeping:
+    """Every minute: states behind their rows are brought up to date, what is old goes, and its space is given back."""
+
+    def __init__(
+        self,
+        store: Store,
+        outbox: OutboxService,
+        inbox: InboxService,
+        federation: FederationService,
+        retention: RetentionService,
+    ) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._inbox = inbox
+        self._federation = federation
+        self._retention = retention
+        self._closing = threading.Event()
+
+    def start(self) -> None:
+        """Begin to work, after a second."""
+        threading.Thread(target=self._run, name="housekeeping", daemon=True).start()
+
+    def close(self) -> None:
+        """Stop after the commit under way."""
+        self._closing.set()
+
+    def _run(self) -> None:
+        pause = _FIRST_SECONDS
+        while not self._closing.wait(pause):
+            pause = _SECONDS
+            try:
+                self._work()
+            except Unavailable as exc:
+                log.warning("housekeeping waits: %s", exc)
+            except Exception:
+                log.exception("housekeeping failed; it is tried again")
+
+    def _work(self) -> None:
+        self._outbox.reconcile()
+        while self._inbox.forget_receipts() or self._federation.forget_left():
+            if self._closing.is_set():
+                return
+        gone = self._retention.expire(self._closing.wait)
+        if gone:
+            log.info("%d settled messages are over their time, and removed", gone)
+        if not self._closing.is_set():
+            self._store.compact()

@@ -1,0 +1,54 @@
+"""One question for all who ask it in the same turn of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pycmbs.errors import RevisionConflict
+from pycmbs.runtime import Runtime
+from pycmbs.store.base import Batch, Document, Query, Store, Wrapper
+
+
+class HeadsByTurn(Wrapper):
+    """A store that asks another one for a head or a version once in a turn, however many requests need to know it. Every other
+    call goes through.
+
+    Nobody gets an older answer than by asking: the requests of a turn were all there before it began, and this process's own
+    writes make it ask again.
+    """
+
+    def __init__(self, store: Store, runtime: Runtime) -> None:
+        super().__init__(store)
+        self._runtime = runtime
+        self._turn: int | None = None
+        self._answers: dict[object, str] = {}
+
+    def head(self, type: str) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        return self._once(type, lambda: self._store.head(type))
+
+    def version(self, query: Query) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        return self._once(
+            (query.type, query.after, query.limit, *query.equals.items()),
+            lambda: self._store.version(query),
+        )
+
+    def _once(self, key: object, ask: Callable[[], str]) -> str:
+        turn = self._runtime.turn()
+        if turn is None:
+            return ask()
+        if turn != self._turn:
+            self._turn, self._answers = turn, {}
+        answers = self._answers
+        found = answers.get(key)
+        if found is None:  # while this waits there may be other turns: their answers go elsewhere
+            found = answers[key] = ask()
+        return found
+
+    def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        try:
+            return self._store.write_batches(batches)
+        finally:
+            self._turn = None

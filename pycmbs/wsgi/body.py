@@ -1,0 +1,105 @@
+"""The body of a request whose bytes are not all there yet: what WSGI calls ``wsgi.input``, without its buffer."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+
+_MOST_SIZE_LINE = 1024
+"""Bytes of the line that gives a chunk's size, with its extensions."""
+_MOST_TRAILERS = 8192
+"""Bytes after the last chunk."""
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
+
+
+class Source:
+    """The bytes of a connection that are not taken yet."""
+
+    def __init__(self, receive: Callable[[], bytes]) -> None:
+        """``receive`` waits for more; nothing is the end."""
+        self.buffer = b""
+        self._receive = receive
+
+    def more(self) -> bool:
+        """Wait for more bytes; False at the end."""
+        piece = self._receive()
+        self.buffer += piece
+        return bool(piece)
+
+    def take(self, most: int) -> bytes:
+        """At most so many bytes, at least one; nothing at the end."""
+        if not self.buffer and not self.more():
+            return b""
+        taken, self.buffer = self.buffer[:most], self.buffer[most:]
+        return taken
+
+    def line(self, most: int) -> bytes:
+        """Up to and with the next newline. Raises ValueError when there is none in so many bytes, or ever."""
+        while (end := self.buffer.find(b"\n", 0, most) + 1) == 0:
+            if len(self.buffer) >= most or not self.more():
+                raise ValueError("a chunk's size is missing or too long")
+        taken, self.buffer = self.buffer[:end], self.buffer[end:]
+        return taken
+
+
+class Body(io.RawIOBase):
+    """A body that comes as it is read."""
+
+    def __init__(self, source: Source, *, length: int | None, go_on: Callable[[], None] | None) -> None:
+        """``length``: bytes; None for chunks. ``go_on`` tells a client that waits for it to send the body."""
+        super().__init__()
+        self._source = source
+        self._chunked = length is None
+        self._left = length or 0
+        self._first = True
+        self._go_on = go_on
+        self.finished = length == 0
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    @property
+    def small(self) -> int | None:
+        """How many bytes are left, if that can be known and they are on their way."""
+        return None if self._chunked or self._go_on is not None else self._left
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # the base class says Buffer
+        """The next bytes; none at the end. Raises ValueError for chunks that are none, OSError when they break off."""
+        if self.finished:
+            return 0
+        if self._go_on is not None:
+            self._go_on()
+            self._go_on = None
+        if self._chunked and self._left == 0 and not self._next_chunk():
+            return 0
+        taken = self._source.take(min(len(buffer), self._left))
+        buffer[: len(taken)] = taken
+        self._left -= len(taken)
+        if not taken and self._chunked:
+            raise OSError("the connection ended within a chunk")
+        if not self._chunked:
+            self.finished = self._left == 0
+        return len(taken)
+
+    def _next_chunk(self) -> bool:
+        if not self._first and self._source.line(2) != b"\r\n":
+            raise ValueError("a chunk does not end where its size says")
+        self._first = False
+        found = _SIZE.fullmatch(self._source.line(_MOST_SIZE_LINE))
+        if found is None:
+            raise ValueError("a chunk's size is no hexadecimal number")
+        self._left = int(found[1], 16)
+        if self._left == 0:
+            self._skip_trailers()
+            self.finished = True
+        return not self.finished
+
+    def _skip_trailers(self) -> None:
+        left = _MOST_TRAILERS
+        while (line := self._source.line(left)) != b"\r\n":
+            left -= len(line)
+            if _TRAILER.fullmatch(line) is None:
+                raise ValueError("what follows the last chunk is no header")

@@ -1,0 +1,257 @@
+"""One client's connection: requests in, answers out, in order (RFC 9112), between any socket and any WSGI application."""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from typing import Any, Protocol
+
+from pycmbs.wsgi.body import Body, Source
+from pycmbs.wsgi.errors import protocol_refusal
+from pycmbs.wsgi.head import MOST_HEAD, MOST_LINE, Head, Refused
+
+log = logging.getLogger(__name__)
+
+_SKIPPED = 65_536
+"""Bytes of a body which nobody read that are read away, to keep the connection; with more left, it ends."""
+_BODILESS = ("1", "204", "304")
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Channel(Protocol):
+    """A connected socket, as the server has it."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether the server wants the connection to end with the request that is under way."""
+
+    def receive(self, *, idle: bool) -> bytes:
+        """Wait for bytes; nothing when there will be none. ``idle``: between requests."""
+
+    def send(self, data: bytes) -> None:
+        """Send it all. Raises OSError."""
+
+    def give_way(self) -> None:
+        """Let the other connections have their turn."""
+
+    def linger(self) -> None:
+        """Nothing more is sent: read what is still coming, for a while. A connection that is closed over it loses the
+        answer."""
+
+
+class Connection:
+    """Serves one client until one of both has enough."""
+
+    def __init__(self, channel: Channel, application: Application, environ: dict[str, Any]) -> None:
+        """``environ``: what of the WSGI environment depends on the connection."""
+        self._channel = channel
+        self._application = application
+        self._environ = {
+            "SCRIPT_NAME": "",
+            "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",
+            "wsgi.errors": sys.stderr,
+            "wsgi.multithread": True,
+            "wsgi.multiprocess": True,
+            "wsgi.run_once": False,
+            "wsgi.input_terminated": True,
+            **environ,
+        }
+        self._source = Source(functools.partial(channel.receive, idle=False))
+
+    def serve(self) -> None:
+        """Answer requests until the connection ends."""
+        try:
+            while self._serve_one():
+                pass
+        except Refused as refused:
+            self._channel.send(protocol_refusal(refused.status, refused.sentence))
+            self._channel.linger()
+        except OSError:
+            log.debug("a client went away")
+
+    def _serve_one(self) -> bool:
+        """Answer one request; whether there may be another."""
+        data = self._next_head()
+        if not data:
+            return False
+        head = Head(data, self._environ)
+        body = self._body(head)
+        answer = _Answer(self._channel, head, keeps=lambda: self._keeps(head, body))
+        answer.give(self._application)
+        if body is not None and not body.finished:
+            if answer.keep_alive:
+                self._skip(body)
+            if not body.finished:
+                self._channel.linger()
+                return False
+        return answer.keep_alive
+
+    def _next_head(self) -> bytes:
+        """The next head; nothing when the client has no more requests. Raises Refused for one that is too large."""
+        source, idle = self._source, True
+        while source.buffer[:2] == b"\r\n":  # of an old client (RFC 9112 2.2)
+            source.buffer = source.buffer[2:]
+        if source.buffer:
+            self._channel.give_way()
+        searched = 0
+        while True:
+            buffer = source.buffer
+            end = buffer.find(b"\r\n\r\n", searched) + 4
+            if end == 3:
+                end = _bare_end(buffer, searched)
+            if end > 0 and not (buffer[:2] == b"\r\n" and end == 4):
+                break
+            if len(buffer) > MOST_HEAD:
+                raise _too_large(buffer)
+            searched = max(0, len(buffer) - 3)
+            idle = not buffer
+            piece = self._channel.receive(idle=idle)
+            if not piece:
+                return b""
+            source.buffer = (buffer + piece).lstrip(b"\r\n") if idle else buffer + piece
+        if end > MOST_HEAD or buffer.find(b"\r\n", 0, MOST_LINE + 2) < 0:
+            raise _too_large(buffer)
+        source.buffer = buffer[end:]
+        return buffer[:end]
+
+    def _body(self, head: Head) -> Body | None:
+        """Makes the application's input; None when all of it is there already."""
+        source, length = self._source, head.length
+        if not head.chunked and len(source.buffer) >= length:
+            head.environ["wsgi.input"] = io.BytesIO(source.buffer[:length])
+            source.buffer = source.buffer[length:]
+            return None
+        go_on = (lambda: self._channel.send(b"HTTP/1.1 100 Continue\r\n\r\n")) if head.continues else None
+        body = Body(source, length=None if head.chunked else length, go_on=go_on)
+        head.environ["wsgi.input"] = io.BufferedReader(body)
+        return body
+
+    def _keeps(self, head: Head, body: Body | None) -> bool:
+        """Whether the connection stays open after the answer, as of when that is sent."""
+        if not head.keep_alive or self._channel.closing:
+            return False
+        return body is None or body.finished or (body.small is not None and body.small <= _SKIPPED)
+
+    def _skip(self, body: Body) -> None:
+        while body.read(_SKIPPED):
+            pass
+
+
+class _Answer:
+    """One answer on its way."""
+
+    def __init__(self, channel: Channel, head: Head, keeps: Callable[[], bool]) -> None:
+        self._channel = channel
+        self._head = head
+        self._keeps = keeps
+        self._status = ""
+        self._headers: list[tuple[str, str]] = []
+        self._begun = False
+        self._chunked = False
+        self._silent = head.method == "HEAD"
+        self.keep_alive = False
+
+    def give(self, application: Application) -> None:
+        """Have the application answer. Whatever it raises ends the connection, after a 500 if nothing was sent yet."""
+        try:
+            result = application(self._head.environ, self._start)
+            try:
+                self._send_all(result)
+            finally:
+                close = getattr(result, "close", None)
+                if close is not None:
+                    close()
+        except OSError:
+            raise
+        except Exception:
+            log.exception("an answer failed")
+            self.keep_alive = False
+            if not self._begun:
+                self._channel.send(protocol_refusal(500, "the broker failed to do this"))
+
+    def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
+        """WSGI's start_response."""
+        if exc_info and self._begun:
+            raise exc_info[1].with_traceback(exc_info[2])
+        self._status, self._headers = status, headers
+        self._silent = self._silent or status.startswith(_BODILESS)
+        return self._write
+
+    def _send_all(self, result: Iterable[bytes]) -> None:
+        if isinstance(result, list | tuple) and not self._begun:  # all of it is there: one send
+            data = b"".join(result)
+            self._channel.send(self._first(len(data)) + (b"" if self._silent else data))
+            return
+        for data in result:
+            if data:
+                self._write(data)
+        if not self._begun:
+            self._channel.send(self._first(0))
+        elif self._chunked:
+            self._channel.send(b"0\r\n\r\n")
+
+    def _write(self, data: bytes) -> None:
+        first = b"" if self._begun else self._first(None)
+        if self._silent:
+            data = b""
+        elif self._chunked:
+            data = b"%x\r\n%s\r\n" % (len(data), data) if data else b""
+        self._channel.send(first + data)
+
+    def _first(self, length: int | None) -> bytes:
+        """Status and headers. ``length``: of the body, if it is known."""
+        self._begun = True
+        lines = [f"HTTP/1.1 {self._status}"]
+        sized = dated = False
+        for name, value in self._headers:
+            lines.append(f"{name}: {value}")
+            lower = name.lower()
+            sized = sized or lower == "content-length"
+            dated = dated or lower == "date"
+        self.keep_alive = self._keeps()
+        if not sized and not self._silent:
+            if length is not None:
+                lines.append(f"Content-Length: {length}")
+            elif self._head.old:
+                self.keep_alive = False
+            else:
+                self._chunked = True
+                lines.append("Transfer-Encoding: chunked")
+        if not dated:
+            lines.append(_date(int(time.time())))
+        if not self.keep_alive:
+            lines.append("Connection: close")
+        elif self._head.old:
+            lines.append("Connection: keep-alive")
+        text = "\r\n".join(lines)
+        if text.count("\n") >= len(lines) or text.count("\r") >= len(lines):
+            self._begun = False
+            raise ValueError("a header of the answer has more than one line")
+        return text.encode("latin-1") + b"\r\n\r\n"
+
+
+@functools.lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return f"Date: {formatdate(second, usegmt=True)}"
+
+
+def _bare_end(buffer: bytes, searched: int) -> int:
+    """Where a head ends whose lines end without CR: it will be refused, rather than waited for."""
+    for end in (b"\n\n", b"\n\r\n"):
+        at = buffer.find(end, searched)
+        if at >= 0:
+            return at + len(end)
+    return 0
+
+
+def _too_large(buffer: bytes) -> Refused:
+    if buffer.find(b"\r\n", 0, MOST_LINE + 2) < 0:
+        return Refused(414, f"the URL is longer than {MOST_LINE} bytes")
+    return Refused(431, f"the headers of the request are larger than {MOST_HEAD} bytes")

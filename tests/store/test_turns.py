@@ -1,0 +1,153 @@
+"""What is asked once for all requests of a turn is never older than what each of them would have been told."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from pycmbs.runtime import ThreadRuntime
+from pycmbs.store.base import Query, Store
+from pycmbs.store.memory import MemoryStore
+from pycmbs.store.turns import HeadsByTurn
+from tests.harness import JSON, Broker
+from tests.store.contract import StoreContract, create
+
+
+class Turns(ThreadRuntime):
+    """A runtime whose turns the test begins."""
+
+    number = 0
+
+    def turn(self) -> int | None:
+        return self.number
+
+
+class Asked(MemoryStore):
+    """A store that counts how often it was asked for a head."""
+
+    asked = 0
+
+    def head(self, type: str) -> str:
+        self.asked += 1
+        return super().head(type)
+
+
+class TestHeadsByTurn(StoreContract):
+    """The contract, with a turn for every question."""
+
+    @pytest.fixture
+    def store(self) -> Store:
+        runtime = Turns()
+        numbers = itertools.count()
+        runtime.turn = lambda: next(numbers)  # type: ignore[method-assign]
+        return HeadsByTurn(MemoryStore(), runtime)
+
+
+class TestOneTurn(StoreContract):
+    """The contract, all in one turn: own writes are seen at once."""
+
+    @pytest.fixture
+    def store(self) -> Store:
+        return HeadsByTurn(MemoryStore(), Turns())
+
+
+def test_asks_once_a_turn() -> None:
+    """However often a head is wanted in a turn, the store is asked once for each type; in the next turn it is asked again."""
+    asked, runtime = Asked(), Turns()
+    store = HeadsByTurn(asked, runtime)
+    for _ in range(3):
+        store.head("category")
+        store.head("claim")
+    assert asked.asked == 2
+    asked.write([create("category:a", type="category")])  # somebody else's
+    before = store.head("category")
+    runtime.number += 1
+    assert store.head("category") != before
+    assert asked.asked == 3
+
+
+def test_versions_of_different_questions_are_different_answers() -> None:
+    """A version is shared by those who ask the same, and by nobody else."""
+    store = HeadsByTurn(MemoryStore(), Turns())
+    store.write([create("thing:a", kind="one")])
+    asked = [store.version(Query("thing", {"kind": kind})) for kind in ("one", "two", "one")]
+    assert asked[0] == asked[2] != asked[1]
+
+
+def test_own_writes_are_seen_in_the_same_turn() -> None:
+    """After a write of its own the store is asked again, also when the write was refused."""
+    asked = Asked()
+    store = HeadsByTurn(asked, Turns())
+    before = store.head("category")
+    store.write([create("category:a", type="category")])
+    assert store.head("category") != before
+
+
+def test_an_answer_that_took_turns_is_nobody_elses() -> None:
+    """What was asked in one turn and answered in a later one is not the later one's: it may be older than that."""
+    runtime = Turns()
+
+    class Slow(Asked):
+        def head(self, type: str) -> str:
+            found = super().head(type)
+            if self.asked == 1:
+                runtime.number += 1
+                self.write([create("category:a", type="category")])  # while the answer is on its way
+            return found
+
+    store = HeadsByTurn(Slow(), runtime)
+    old = store.head("category")
+    assert store.head("category") != old
+
+
+def test_threads_always_ask() -> None:
+    """Where there are no turns, every question goes through."""
+    asked = Asked()
+    store = HeadsByTurn(asked, ThreadRuntime())
+    store.head("category")
+    store.head("category")
+    assert asked.asked == 2
+
+
+GREEN = """
+import eventlet.hubs
+from pycmbs.processes import front
+eventlet.hubs.use_hub(front._Hub)
+runtime, seen = front.GreenRuntime(), []
+def look():
+    seen.append(runtime.turn())
+runtime.spawn(look)
+runtime.spawn(look)
+runtime.sleep(0.01)
+look()
+print(seen[0] == seen[1], seen[1] < seen[2])
+"""
+
+
+def test_the_loops_turns() -> None:
+    """In a front, those who are ready together are in one turn, and who is woken later is in another."""
+    command = [sys.executable, "-W", "ignore", "-c", GREEN]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout.split() == ["True", "True"]
+
+
+def test_a_category_is_known_to_all_fronts_at_once(start_broker: Callable[..., Broker]) -> None:
+    """What one front process has answered, every other knows from then on: a kind, and that it is gone."""
+    broker = start_broker("--workers", "2")
+    sessions = [requests.Session() for _ in range(8)]
+    for session in sessions:  # the kernel has spread them by their ports
+        assert session.get(f"{broker.url}/-/?category=message", headers=JSON).status_code == 200
+    for number in range(12):
+        kind = {"term": f"t{number}", "scheme": "http://example.org/x#", "location": f"/t{number}/"}
+        maker = sessions[number % 8]
+        assert maker.post(f"{broker.url}/-/", json={"kinds": [kind]}, headers=JSON).status_code == 200
+        for session in sessions:
+            assert session.get(f"{broker.url}/t{number}/", headers=JSON).status_code == 200
+        assert maker.delete(f"{broker.url}/-/", json={"kinds": [kind]}, headers=JSON).status_code == 200
+        for session in sessions:
+            assert session.get(f"{broker.url}/t{number}/", headers=JSON).status_code == 404
