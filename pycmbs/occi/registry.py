@@ -13,6 +13,9 @@ from pycmbs.occi.schema import Schema, merged
 _BESIDE = (ENTITY, RESOURCE)
 """Kinds whose attributes (id, title, summary) are no part of an entity's attributes, but stand beside them."""
 
+MOST_GENERATIONS = 32
+"""How many kinds may descend from each other in a row, ``entity`` and ``resource`` among them."""
+
 C = TypeVar("C", bound=Category)
 Extras = Callable[[Kind], Mapping[str, AttributeDefinition]]
 """What a kind's backend knows of, whether the kind declares it or not."""
@@ -83,8 +86,11 @@ class Registry:
         chain = [kind]
         while chain[0].parent:
             parent = self.kind(chain[0].parent)
-            if parent in chain:
-                raise InvalidCategory(f"the kind {kind.identifier} is its own ancestor", category=kind.identifier)
+            if len(chain) == MOST_GENERATIONS or parent.identifier == kind.identifier:
+                raise InvalidCategory(
+                    f"the kind {kind.identifier} is its own ancestor, or has more than {MOST_GENERATIONS - 1}",
+                    category=kind.identifier,
+                )
             chain.insert(0, parent)
         return chain
 
@@ -115,15 +121,12 @@ class Registry:
     def _with_depends(self, mixins: Iterable[str]) -> list[Mixin]:
         found: dict[str, Mixin] = {}
 
-        def add(identifier: str) -> None:
+        waiting = list(mixins)[::-1]
+        while waiting:
+            identifier = waiting.pop()
             if identifier not in found:
                 mixin = found[identifier] = self.mixin(identifier)
-                for depended in mixin.depends:
-                    if isinstance(self.get(depended), Mixin):
-                        add(depended)
-
-        for identifier in mixins:
-            add(identifier)
+                waiting += [one for one in reversed(mixin.depends) if isinstance(self.get(one), Mixin)]
         return list(found.values())
 
     def brought_by(self, mixins: Iterable[str]) -> set[str]:

@@ -300,8 +300,6 @@ def _check_references(registry: Registry, categories: list[Category]) -> None:
                     category=category.identifier,
                     refers_to=name,
                 )
-        if isinstance(category, Kind):
-            after.lineage(category)
         location = getattr(category, "location", "")
         holders = [one.identifier for one in after if location and getattr(one, "location", "") == location]
         if len(holders) > 1:
@@ -310,6 +308,10 @@ def _check_references(registry: Registry, categories: list[Category]) -> None:
                 category=category.identifier,
                 location=location,
             )
+    if any(isinstance(one, Kind) for one in categories):
+        for kind in after:  # those that descend from what is replaced, too
+            if isinstance(kind, Kind):
+                after.lineage(kind)
 
 
 def _matches(category: Category, partial: Mapping[str, Any]) -> bool:

@@ -23,7 +23,7 @@ from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import ENTITY, document_id, entity_delete, entity_from, entity_write
 from pycmbs.services.finding import Finder, unknown_entity
 from pycmbs.services.links import Links
-from pycmbs.services.making import changed, inline_link, made
+from pycmbs.services.making import changed, inline_link, is_link, made
 from pycmbs.services.memberships import Memberships
 from pycmbs.services.paging import Window
 from pycmbs.services.preconditions import ALWAYS, Precondition
@@ -79,6 +79,13 @@ class EntityService:
         if document is None:
             raise unknown_entity(self._store, self._categories.registry(), path)
         return entity_from(document)
+
+    def is_link(self, path: str) -> bool:
+        """Whether a link is at a path, or would be if it were made there without saying its kind."""
+        registry = self._categories.registry()
+        stored = self.stored_many([path]).get(path)
+        kind = registry.get(stored.kind) if stored else registry.at(path[: path.rfind("/") + 1])
+        return isinstance(kind, Kind) and is_link(registry, kind)
 
     def stored_many(self, paths: Iterable[str]) -> dict[str, Entity]:
         """Those of the entities at these paths that exist, as stored, by path."""

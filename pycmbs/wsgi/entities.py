@@ -47,7 +47,8 @@ class Entities:
         return exchange.answer(b"")
 
     def _draft(self, exchange: Exchange) -> Draft:
-        drafts = exchange.drafts()
+        inline = b'"links"' in exchange.body and not self._entities.is_link(exchange.path)
+        drafts = exchange.drafts(inline=inline)
         if len(drafts) > 1:
             raise MalformedBody(f"the body describes {len(drafts)} entities, and {exchange.path} is one")
         return drafts[0]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from webob import Request, Response
 
-from pycmbs.errors import InvalidRequest, TooLarge
+from pycmbs.errors import InvalidRequest, PreconditionFailed, TooLarge
 from pycmbs.occi import naming
 from pycmbs.occi.entity import Draft
 from pycmbs.occi.rendering import EntityView, Reader
@@ -200,10 +200,10 @@ class Exchange:
         """The reader of the body. An empty one needs no type. Raises UnsupportedMediaType."""
         return reader(self._media_type)
 
-    def drafts(self) -> list[Draft]:
-        """The entities that the body describes, the ends of links as paths where they are here. Raises MalformedBody or a more
-        exact InvalidRequest."""
-        return [self._localised(draft) for draft in self.reader.drafts(self.body)]
+    def drafts(self, *, inline: bool = False) -> list[Draft]:
+        """The entities that the body describes, the ends of links as paths where they are here; ``inline`` as in
+        :class:`~pycmbs.occi.rendering.Reader`. Raises MalformedBody or a more exact InvalidRequest."""
+        return [self._localised(draft) for draft in self.reader.drafts(self.body, inline=inline)]
 
     def filters(self) -> list[Draft]:
         """The partial entities that the body filters by, as :meth:`drafts`."""
@@ -266,9 +266,12 @@ class Exchange:
         return type if type in JSON_TYPES or body.isascii() else f"{type}; charset=utf-8"
 
     def fresh(self, body: bytes, revision: str = "") -> Response:
-        """The answer to a GET, or 304 without a body when the client has it (RFC 9110 13.1.2)."""
+        """The answer to a GET, or 304 without a body when the client has it (RFC 9110 13.1.2). Raises PreconditionFailed for
+        another than it wanted (13.1.1)."""
         tag = entity_tag(revision, body)
-        known = tags(self.request.environ.get("HTTP_IF_NONE_MATCH"))
+        wanted, known = (tags(self.request.environ.get(name)) for name in ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"))
+        if wanted is not None and self.request.method in _READING and not {"*", tag.strip('"')} & wanted:
+            raise PreconditionFailed(f"{self.path} is not what If-Match says", location=self.path)
         if known and self.request.method in _READING and ("*" in known or tag.strip('"') in known):
             response = Response(status=304)
             response.headers["ETag"] = tag

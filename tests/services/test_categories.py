@@ -334,3 +334,18 @@ def test_the_backend_adds_its_actions():
     """DESIGN 3: stop_l1 works on a member kind that does not declare it."""
     broker = make_broker()
     assert "stop_l1" in broker.categories.actions(Kind(S, "x", provider="cmbs_member", parent=CORE + "resource"), ())
+
+
+def test_kinds_descend_from_each_other_within_bounds(categories):
+    """A family of kinds has an end, also when one in its middle is replaced; dependencies of mixins are followed to theirs."""
+    line = [kind(f"k{number}", parent=f"{S}k{number - 1}" if number else RESOURCE.identifier) for number in range(40)]
+    with pytest.raises(InvalidCategory):
+        categories.register(line)
+    categories.register(line[:30])
+    categories.register([kind("between")])
+    with pytest.raises(InvalidCategory):
+        categories.replace([kind("k0", parent=f"{S}between")])
+    assert categories.registry().schema(line[29], ()).definitions == {}
+    mixins = [mixin(f"m{number}", depends=[f"{S}m{number - 1}"] if number else []) for number in range(3000)]
+    categories.register(mixins)
+    assert categories.registry().brought_by([f"{S}m2999"]) == set()

@@ -189,3 +189,13 @@ def test_a_category_that_is_not_there_cannot_be_deleted(cloud):
     answer = text(cloud, "DELETE", "/-/", 'Category: none; scheme="http://example.org/x#"; class="mixin"')
     assert answer.status_code == 404
     assert "there is no category" in answer.text
+
+
+def test_links_alone_are_added_to_a_resource(cloud):
+    """GFD.226 4.1: a part of a resource that has only links is that, and no collection of links; at a link's path it is one."""
+    link = {"kind": INFRA + "networkinterface", "id": "n2", "target": {"location": "/network/network-1"}}
+    assert cloud.request("POST", "/compute/compute-1", {"links": [link]}).status_code == 200
+    assert cloud.request("GET", "/networkinterface/n2", Accept=V12).json["source"]["location"] == "/compute/compute-1"
+    change = {"kind": INFRA + "networkinterface", "title": "second"}
+    assert cloud.request("POST", "/networkinterface/n2", {"links": [change]}).status_code == 200
+    assert cloud.request("GET", "/networkinterface/n2").json["title"] == "second"

@@ -205,6 +205,8 @@ def test_what_the_client_has_is_not_sent_again(cloud):
         tag = cloud.request("GET", path).headers["ETag"]
         again = cloud.request("GET", path, If_None_Match=tag)
         assert (again.status_code, again.body, again.headers["ETag"]) == (304, b"", tag)
+        assert cloud.request("GET", path, If_Match=tag).status_code == 200
+        assert cloud.request("GET", path, If_Match='"1.else"').status_code == 412
 
 
 @pytest.mark.parametrize("path", ["/-/", "/compute/", "/compute/compute-1"])

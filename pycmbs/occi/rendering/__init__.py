@@ -56,8 +56,9 @@ class Reader(Protocol):
     def category_filter(self, body: bytes) -> dict[str, list[dict[str, Any]]] | None:
         """Partial categories by class; None when the body filters nothing."""
 
-    def drafts(self, body: bytes) -> list[Draft]:
-        """The entities that the body describes; at least one."""
+    def drafts(self, body: bytes, *, inline: bool = False) -> list[Draft]:
+        """The entities that the body describes; at least one. ``inline``: it is about one resource, whose links those are that
+        it describes."""
 
     def entity_filter(self, body: bytes) -> list[Draft]:
         """Partial entities to filter a collection by; empty when the body filters nothing."""

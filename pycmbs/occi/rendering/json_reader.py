@@ -136,10 +136,10 @@ class JsonReader:
             return None
         return {class_: _objects(document, member) for member, class_ in _CLASSES.items() if member in document}
 
-    def drafts(self, body: bytes) -> list[Draft]:
+    def drafts(self, body: bytes, *, inline: bool = False) -> list[Draft]:
         """See :class:`~pycmbs.occi.rendering.Reader`."""
         document = _object(body)
-        if "resources" in document or ("links" in document and "kind" not in document and "source" not in document):
+        if "resources" in document or (document.keys() == {"links"} and not inline):
             _only(document, {"resources", "links"}, "a collection of entities")
             items = _objects(document, "resources") + _objects(document, "links")
         else:

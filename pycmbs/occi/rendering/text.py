@@ -51,8 +51,9 @@ class TextReader:
                 wanted.setdefault(class_, []).append({"term": term, "scheme": scheme})
         return wanted or None
 
-    def drafts(self, body: bytes) -> list[Draft]:
+    def drafts(self, body: bytes, *, inline: bool = False) -> list[Draft]:
         """See :class:`~pycmbs.occi.rendering.Reader`. One entity: text has no form for several."""
+        del inline
         found = _read(body)
         if not found:
             raise MalformedBody(

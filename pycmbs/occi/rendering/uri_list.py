@@ -36,9 +36,9 @@ class UriListReader:
         del body
         _refuse()
 
-    def drafts(self, body: bytes) -> list[Draft]:
+    def drafts(self, body: bytes, *, inline: bool = False) -> list[Draft]:
         """See :class:`~pycmbs.occi.rendering.Reader`."""
-        del body
+        del body, inline
         _refuse()
 
     def entity_filter(self, body: bytes) -> list[Draft]:
