@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import receivers
 from bench.broker import Broker, free_port
 from bench.load import Figures, Orders, Request, run
-from bench.report import median
+from bench.reference import receivers
 from bench.scenarios import message
 
 _AT_ONCE = 100
@@ -22,7 +21,7 @@ _SETTLED = 0.5
 
 def fan_out(
     broker: Broker, members: list[dict[str, str]], *, messages: int, connections: int, seconds: float, repeats: int
-) -> tuple[Figures, Figures]:
+) -> tuple[list[Figures], list[Figures]]:
     """Messages to all of these members, each sent and waited for until all have acknowledged it; and the reference."""
     broker.become()
     _introduce(broker, ((one["id"], one["url"]) for one in members))
@@ -36,7 +35,7 @@ def fan_out(
         ours = run(Orders(broker.port, connections, seconds, requests))
         taken.append((ours, receivers.ask(members, seconds, connections)))
         requests = requests[len(requests) // 2 :] + requests[: len(requests) // 2]
-    return median(one for one, _ in taken), median(two for _, two in taken)
+    return [one for one, _ in taken], [two for _, two in taken]
 
 
 def undelivered(broker: Broker, home: Path, *, members: int, messages: int) -> tuple[float, float]:
@@ -50,6 +49,12 @@ def undelivered(broker: Broker, home: Path, *, members: int, messages: int) -> t
             if answer["recipients"] != members:
                 raise RuntimeError(f"a message went to {answer['recipients']} of {members} members")
     return before, _settled(home)
+
+
+def resident(home: Path) -> float:
+    """Resident memory of all processes of a broker, in MB. What they share counts for each."""
+    state = json.loads((home / "run" / "broker.json").read_text())
+    return sum(_resident(pid) for pid in [state["pid"], *(one["pid"] for one in state["children"])])
 
 
 def _introduce(broker: Broker, members: Iterable[tuple[str, str]]) -> None:
