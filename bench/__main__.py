@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench import ROOT, sections
@@ -35,13 +36,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--home", type=Path, default=ROOT / ".run", help="where the brokers get their homes: the disk that is measured"
     )
     parser.add_argument("--json", type=Path, help="where the results go (default: bench.json in the home)")
-    parser.add_argument("--only", choices=list(_SECTIONS), action="append", help="a part of it; may be repeated")
+    parser.add_argument(
+        "--only",
+        choices=list(_SECTIONS),
+        action="append",
+        help="a part of it; may be repeated. The results of the others stay as they are in the file",
+    )
+    parser.add_argument("--repeats", type=int, help="how often everything is measured")
     options = parser.parse_args(arguments)
     options.home.mkdir(parents=True, exist_ok=True)
     begin = time.monotonic()
+    path = options.json or options.home / "bench.json"
+    results = Results.read(path) if options.only and path.exists() else Results()
+    plan = _QUICK if options.quick else _FULL
+    if options.repeats:
+        plan = replace(plan, repeats=options.repeats)
     try:
         with tempfile.TemporaryDirectory(prefix="bench-", dir=options.home.resolve()) as name:
-            bench = Bench(_QUICK if options.quick else _FULL, Path(name), Results())
+            bench = Bench(plan, Path(name), results)
             bench.results.machine, bench.results.plan = machine(bench.home), bench.plan.describe()
             print(f"machine: {bench.results.machine}\n{bench.results.plan}", flush=True)
             for section in options.only or _SECTIONS:
@@ -49,7 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    path = options.json or options.home / "bench.json"
     bench.results.write(path)
     print(f"\n{time.monotonic() - begin:.0f} s; results in {path}")
     return 0

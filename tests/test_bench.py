@@ -39,3 +39,9 @@ def test_quick_run(tmp_path: Path) -> None:
     kept = Results.read(results)
     assert [row.name for row in kept.rows("l2")] == ["L2 to 2 members", "L2 to 32 members"]
     assert all(row.ours.rate > 0 and row.reference.rate > 0 for table in kept.tables for row in kept.rows(table))
+
+
+def test_the_page_is_what_was_measured() -> None:
+    """doc/performance.md is what ``python -m bench.page`` writes of the kept results: no figure in it was typed."""
+    done = subprocess.run([sys.executable, "-m", "bench.page", "--check"], cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 0, "run: make page"
