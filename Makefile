@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer (PYTHON=… chooses one) and make; everything else goes into .venv by itself.
-# ARGS passes more to run, test, bench and scale: make run ARGS="--port 8091", make test ARGS="-k config".
+# ARGS passes more to run, test, fuzz, bench and scale: make run ARGS="--port 8091", make test ARGS="-k config".
 
-.PHONY: help run demo test lint types bench growth page scale clean
+.PHONY: help run demo test lint types fuzz bench growth page scale clean
 .NOTPARALLEL: # they share .venv
 
 export PYTHON
@@ -25,6 +25,9 @@ lint: .venv/.ready-dev ## check style and formatting
 
 types: .venv/.ready-dev ## check types
 	@$(VENV)/mypy
+
+fuzz: .venv/.ready-fuzz ## fuzz the parsers and the requests, a minute each; what it learns stays in .run/fuzz
+	@$(VENV)/python -m tests.fuzz $(ARGS)
 
 bench: .venv/.ready-test ## measure throughput and latency beside references (10 minutes; QUICK=1: one)
 	@$(VENV)/python -m bench $(if $(QUICK),--quick) $(ARGS)

@@ -19,7 +19,6 @@ from pycmbs.engine.vitals import Vitals
 from pycmbs.errors import CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
-from pycmbs.services.federation import digest
 from pycmbs.services.health import DEAD, Health, HealthService
 from pycmbs.services.members import MemberService
 from pycmbs.services.roster import is_local, socket_of, version_of
@@ -82,6 +81,8 @@ class Probes:
         self._changed: dict[str, Health] = {}
         self._loaded = self._stored = 0.0
         self._own = ("", 0, "")
+        self._gossip = 0.0
+        """When to ask the next one who knows, or does not know, of others."""
         self.on_alive: Callable[[str], None] = lambda _member: None
         """Called, on this thread, when a member is alive again, or is reached in another way."""
         self.on_news: Callable[[str], None] = lambda _url: None
@@ -173,8 +174,8 @@ class Probes:
     def _load(self) -> None:
         """Bring the vitals in line with the members in the store."""
         self._loaded = time.monotonic()
-        known = self._members.all()
-        others = {one.id: one for one in known if not is_local(one)}
+        roster = self._members.now()
+        others = {one.id: one for one in roster.members if not is_local(one)}
         for id in self._vitals.keys() - others.keys():
             del self._vitals[id]
             self._changed.pop(id, None)
@@ -182,8 +183,8 @@ class Probes:
             self._health.forget(id)
         for id, member in others.items():
             self._update(id, member)
-        own = next((one for one in known if is_local(one)), None)
-        self._own = (own.id, version_of(own), digest(known)) if own is not None else ("", 0, "")
+        own = next((one for one in roster.members if is_local(one)), None)
+        self._own = (own.id, version_of(own), roster.digest) if own is not None else ("", 0, "")
 
     def _update(self, id: str, member: Entity) -> None:
         sockets = {layer: url for layer in LAYERS if (url := socket_of(member, layer))}
@@ -277,9 +278,14 @@ class Probes:
         """Whether one of the two has news for the other."""
         digest = body.get("digest")
         older = body.get("version") != vitals.version or body.get("knows") != self._own[1]
-        if older or (isinstance(digest, str) and digest not in (self._own[2], vitals.digest)):
+        other = isinstance(digest, str) and digest not in (self._own[2], vitals.digest)
+        now = time.monotonic()
+        if older or (other and now >= self._gossip):
             vitals.digest = str(digest)
             if vitals.near:
+                # What others know of others goes round: were everybody asked at once, a hundred members would ask each other
+                # ten thousand times. In turn, they all know it after a few rounds.
+                self._gossip = now + len(self._vitals) / _MOST_A_SECOND
                 self.on_news(vitals.socket)
 
     def _hurry(self, member: str) -> None:

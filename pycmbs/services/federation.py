@@ -6,10 +6,9 @@ was created: so older news never replaces newer, and two members with one id are
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,12 +220,6 @@ class FederationService:
             if known is not None and not known.internal and known.name != cmbs.LOCAL:
                 found[known.name] = known.check(value)
         return found
-
-
-def digest(members: Iterable[Entity]) -> str:
-    """The same for two brokers that know the same members in the same versions."""
-    known = sorted(f"{one.id} {version_of(one)}" for one in members)
-    return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 
 
 def _told(introduction: Any) -> _Told:

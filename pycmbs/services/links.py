@@ -6,15 +6,17 @@ it is new, and no link can come to a source that is being deleted.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from itertools import chain
+from collections.abc import Iterable, Mapping, Sequence
 
 from pycmbs.errors import InvalidRequest
+from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.registry import Registry
 from pycmbs.services.documents import ENTITY, document_id, entity_from, entity_write
 from pycmbs.services.making import SOURCE, TARGET, is_link
 from pycmbs.store.base import Query, Store, Write
+
+_FEW = 20
 
 
 class Links:
@@ -31,11 +33,18 @@ class Links:
         """The links whose target is the entity at ``path``."""
         return [entity_from(one) for one in self._store.find(Query(ENTITY, {TARGET: path}))]
 
-    def around(self, entities: Iterable[Entity]) -> list[Entity]:
-        """The links that start or end at these entities, and are none of them."""
-        going = {entity.path: entity for entity in entities}
-        ends = [(self.starting_at(path), self.ending_at(path)) for path in going]
-        return list({link.path: link for link in chain(*chain(*ends)) if link.path not in going}.values())
+    def around(self, registry: Registry, entities: Sequence[Entity]) -> list[Entity]:
+        """The links that start or end at one of the entities and are none of them, each once. For many entities all links
+        are read instead, unless those are more still."""
+        going = {one.path for one in entities}
+        kinds = [one.identifier for one in registry if isinstance(one, Kind) and is_link(registry, one)]
+        few = len(going) <= _FEW
+        if not few and sum(self._store.count(Query(ENTITY, {"kind": one})) for one in kinds) <= 2 * len(going):
+            every = [entity_from(one) for kind in kinds for one in self._store.find(Query(ENTITY, {"kind": kind}))]
+            found = [one for one in every if going & {one.attributes.get(SOURCE), one.attributes.get(TARGET)}]
+        else:
+            found = [link for path in going for link in (*self.starting_at(path), *self.ending_at(path))]
+        return list({link.path: link for link in found if link.path not in going}.values())
 
     def complete(self, registry: Registry, entity: Entity, together: Mapping[str, Entity]) -> None:
         """Check a new link's ends, and fill in of what kind they are. ``together``: what is made with it, by path.

@@ -36,7 +36,7 @@ from pycmbs.services.operations import OperationService
 from pycmbs.services.roster import is_local, socket_of
 from pycmbs.store.base import Store, Write
 
-_MOST_WAIT = 60.0
+_HANDLE_SECONDS = 60.0
 
 
 class MessageService:
@@ -127,7 +127,7 @@ class MessageService:
         content = message.attributes.get(cmbs.CONTENT)
         try:
             if is_operation(content) and not self._operations.knows(content["operation"]):
-                result = self._engine.call("handle", {"message": message.path}, seconds=_MOST_WAIT)["result"]
+                result = self._engine.call("handle", {"message": message.path}, seconds=_HANDLE_SECONDS)["result"]
             else:
                 result = self._operations.perform(content)
         except CmbsError as exc:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pycmbs.errors import Departed, NoLocalMember, RevisionConflict, UnknownEntity
+from pycmbs.errors import Departed, NoLocalMember, RevisionConflict, StoreUnavailable, UnknownEntity
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import entity_document
@@ -21,6 +21,7 @@ from pycmbs.services.members import MemberService
 from pycmbs.services.roster import socket_of
 from pycmbs.store.base import Query, Store, Write
 
+_TRIES = 5
 _OWN_AFFAIRS = frozenset({cmbs.STATE, cmbs.RESULT, cmbs.DELIVERIES, cmbs.RECEIVER, cmbs.DEADLINE})
 """What of a message concerns only the broker that sends it."""
 
@@ -96,16 +97,19 @@ class OutboxService:
         return stored, (touched & single) | self._concluded(touched - single)
 
     def _settle_again(self, row: Delivery) -> Delivery | None:
-        """After a conflict: the message was changed by somebody (both are written one after the other), or it is gone."""
-        found = self._store.get(row.id)
-        if found is None:
-            return None
-        try:
-            (stored,) = self._store.write([replace(row, revision=found.revision).write()])
-        except RevisionConflict:
-            return None
-        self._concluded([row.message])
-        return replace(row, revision=stored.revision)
+        """After a conflict: the message was changed by somebody (both are written one after the other), or it is gone. Raises
+        StoreUnavailable when neither comes to an end."""
+        for _ in range(_TRIES):
+            found = self._store.get(row.id)
+            if found is None:
+                return None
+            try:
+                (stored,) = self._store.write([replace(row, revision=found.revision).write()])
+            except RevisionConflict:
+                continue
+            self._concluded([row.message])
+            return replace(row, revision=stored.revision)
+        raise StoreUnavailable(f"others keep changing {row.id}", hint="It is tried again.")
 
     def reconcile(self) -> None:
         """Bring up to date the messages that a kill, or a failing store, left behind their rows."""

@@ -6,6 +6,7 @@ whether they changed some ten microseconds.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,6 +53,12 @@ class Roster:
     def versions(self) -> Mapping[str, int]:
         """In which version each member is known, by id."""
         return {one.id: version_of(one) for one in self.members}
+
+    @cached_property
+    def digest(self) -> str:
+        """The same for two brokers that know the same members in the same versions."""
+        known = sorted(f"{id} {version}" for id, version in self.versions.items())
+        return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 
     def at(self, layer: str, socket: str) -> list[Entity]:
         """The members with this socket of a layer, in order of creation: one, unless two claim it."""

@@ -6,18 +6,18 @@ of a millisecond where a write takes four or more.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
+from pycmbs.errors import RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime
 from pycmbs.store import couchdb_documents as layout
 from pycmbs.store.base import Batch, Change, Document, Query, Store
-from pycmbs.store.couchdb_client import Address, BadCredentials, CouchClient, NotThere, Refused
+from pycmbs.store.couchdb_client import Address, CouchClient, NotThere
+from pycmbs.store.couchdb_database import Database
 from pycmbs.store.couchdb_feed import Feed, Heads, Marks
 from pycmbs.store.couchdb_writer import Writer
 
@@ -42,8 +42,7 @@ class CouchStore(Store):
         self._feed = Feed(self._client)
         self._heads = Heads(self._client, runtime)
         self._marks = Marks(self._client)
-        self._ready = False
-        self._opening = threading.Lock()
+        self._database = Database(self._client, self.url)
 
     @classmethod
     def open(cls, rest: str, *, home: Path, runtime: Runtime) -> Self:
@@ -58,75 +57,11 @@ class CouchStore(Store):
         """See :class:`~pycmbs.store.base.Store`."""
         return f"couchdb{'+https' if self.scheme == 'https' else ''}:{self._client.where.partition(':')[2]}"
 
-    # Opening
-
-    def _check_ready(self) -> None:
-        """Make the database and its view, once, if they are not there; refuse one that is not a store of this version.
-
-        Raises ConfigurationError, StoreUnavailable."""
-        if self._ready:
-            return
-        with self._opening:
-            if not self._ready:
-                try:
-                    self._prepare()
-                except BadCredentials as exc:
-                    raise ConfigurationError(exc.message, hint=exc.hint) from exc
-                self._ready = True
-
-    def _prepare(self) -> None:
-        if not self._client.exists():
-            self._make_database()
-        mark = self._get(layout.MARK)
-        if mark is None:
-            self._make_layout()
-        elif mark.get("layout", 0) > layout.LAYOUT:
-            raise ConfigurationError(
-                f"{self.url} was written by a newer pyCMBS (layout {mark['layout']})", hint="Use that one."
-            )
-        design = self._get(f"_design/{layout.DESIGN}")
-        if design is None or {name: design.get(name) for name in layout.DESIGN_DOCUMENT} != layout.DESIGN_DOCUMENT:
-            self._put(f"_design/{layout.DESIGN}", {**(design or {}), **layout.DESIGN_DOCUMENT})
-
-    def _make_database(self) -> None:
-        try:
-            # One shard: the feed is then in the order of changes, and a question asks one index.
-            self._client.call("PUT", q="1")
-        except Refused as exc:
-            if exc.status != 412:  # another process was faster
-                raise ConfigurationError(f"{self.url} cannot be made: {exc.args[1]}") from exc
-
-    def _make_layout(self) -> None:
-        _, rows = self._client.call("GET", "_all_docs", limit=1, startkey='"a"')
-        foreign = [row["id"] for row in rows["rows"] if row["id"] != layout.MARK]
-        if foreign:
-            raise ConfigurationError(
-                f"{self.url} is not a store of pyCMBS: it holds {foreign[0]!r}", hint="Name a database of its own."
-            )
-        self._put(layout.MARK, {"layout": layout.LAYOUT, "about": "The store of a pyCMBS broker."})
-
-    def _put(self, id: str, document: dict[str, Any]) -> None:
-        try:
-            self._client.call("PUT", *id.split("/"), body=document)
-        except Refused as exc:
-            if exc.status != 409:  # another process was faster
-                raise StoreUnavailable(f"CouchDB does not write {id}: {exc.args[1]}") from exc
-
-    def _get(self, id: str) -> dict[str, Any] | None:
-        if not id:
-            return None  # that would be the database itself
-        try:
-            path = id.split("/", 1) if id.startswith("_design/") else [id]
-            found: dict[str, Any] = self._client.call("GET", *path)[1]
-        except NotThere:
-            return None
-        return found
-
     def _do(self, work: Any, *arguments: Any) -> Any:
         """Do it in a thread that may wait, when the database is ready."""
 
         def ready_work() -> Any:
-            self._check_ready()
+            self._database.check()
             return work(*arguments)
 
         return self._runtime.offload(ready_work)
@@ -142,7 +77,7 @@ class CouchStore(Store):
 
     def get(self, id: str) -> Document | None:
         """See :class:`~pycmbs.store.base.Store`."""
-        found = self._do(self._get, id)
+        found = self._do(self._client.document, id)
         return layout.document_from(found) if found is not None and layout.is_document(found) else None
 
     def get_many(self, ids: Sequence[str]) -> dict[str, Document]:
@@ -215,7 +150,7 @@ class CouchStore(Store):
         try:
             _, answer = self._client.call("GET", "_design", layout.DESIGN, "_view", layout.VIEW, patient=True, **query)
         except NotThere as exc:
-            self._ready = False  # the next call makes the view anew
+            self._database.forget_view()
             raise StoreUnavailable(f"{self.url} has lost its view", hint="It is made anew.") from exc
         rows: list[dict[str, Any]] = answer["rows"]
         return rows
@@ -248,7 +183,7 @@ class CouchStore(Store):
 
     def head(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
-        if not self._ready:
+        if self._database.is_to_be_checked():
             self._do(lambda: None)
         return self._heads.head(type)
 

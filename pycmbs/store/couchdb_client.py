@@ -3,9 +3,11 @@
 What CouchDB-Python does, and what is done about it here:
 
 - It retries every request on a connection error, also one that may have been carried out: nothing is retried here.
-- It takes a connection that the server closed meanwhile out of its pool, and fails: :class:`_Pool` looks before.
+- It takes a connection that the server closed meanwhile out of its pool, and fails: :mod:`pycmbs.store.couchdb_pool` looks
+  before.
 - It never closes the connection of a request that failed: :meth:`CouchClient.call` does.
-- It has no deadline by default: every call has one here, and after a failure others fail at once for a moment.
+- It has no deadline by default, and then one for each operation on a socket: here a call has one as a whole, and after one
+  that was not answered others fail at once for a moment.
 - It caches answers by ETag, though not all servers' ETags follow the document: nothing is cached here.
 - It says neither which status a write had (201 or 202) nor why something was not found: both are kept here.
 """
@@ -13,11 +15,10 @@ What CouchDB-Python does, and what is done about it here:
 from __future__ import annotations
 
 import copy
-import select
 import threading
 import time
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -25,6 +26,7 @@ import couchdb.http
 
 from pycmbs import codec
 from pycmbs.errors import ConfigurationError, StoreUnavailable, TooLarge
+from pycmbs.store.couchdb_pool import Pool
 
 _TIMEOUT = 0.9
 """Seconds for one call, so that a client hears of a silent server within a second."""
@@ -32,7 +34,6 @@ _REST = 0.25
 """Seconds in which calls fail at once after a failure, so that those who queue do not wait for a deadline each."""
 _LONG_REST = 5.0
 """The same after refused credentials, since CouchDB locks an account after five wrong passwords."""
-_MOST_IDLE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,53 +101,6 @@ class _NoCache:
         """There is nothing to remove."""
 
 
-class _Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]
-    """Connections kept alive, at most so many idle; one that the server closed is not handed out."""
-
-    def __init__(self, timeout: float) -> None:
-        super().__init__(timeout)
-        self._using = threading.local()
-
-    def get(self, url: str) -> HTTPConnection:
-        while True:
-            connection: HTTPConnection = super().get(url)
-            if not _is_closed(connection):
-                self._using.connection = connection
-                return connection
-            connection.close()
-
-    def release(self, url: str, connection: HTTPConnection) -> None:
-        self._using.connection = None
-        super().release(url, connection)
-        with self.lock:
-            surplus = [conns.pop(0) for conns in self.conns.values() if len(conns) > _MOST_IDLE]
-        for one in surplus:
-            one.close()
-
-    def discard(self) -> None:
-        """Close the connection that this thread's failed request used."""
-        connection = getattr(self._using, "connection", None)
-        if connection is not None:
-            self._using.connection = None
-            connection.close()
-
-    def close(self) -> None:
-        with self.lock:
-            idle = [one for conns in self.conns.values() for one in conns]
-            self.conns.clear()
-        for one in idle:
-            one.close()
-
-
-def _is_closed(connection: HTTPConnection) -> bool:
-    """Whether an idle connection has something to read: that is its end."""
-    if connection.sock is None:
-        return True
-    poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return bool(poll.poll(0))
-
-
 class CouchClient:
     """One database of one server. May be used by many threads; each call blocks its own."""
 
@@ -156,7 +110,7 @@ class CouchClient:
         self._session = couchdb.http.Session(timeout=address.timeout)
         self._session.cache = _NoCache()
         self._session.retryable_errors = frozenset()
-        self._pool = _Pool(address.timeout)
+        self._pool = Pool(address.timeout)
         self._session.connection_pool = self._pool
         self._lock = threading.Lock()
         self._error: StoreUnavailable | None = None
@@ -184,6 +138,7 @@ class CouchClient:
         url = couchdb.http.urljoin(self._root, *path, **parameters)
         data = None if body is None else codec.dumps(body)  # what cannot be encoded is the caller's error
         headers = {"Content-Type": "application/json"} if data is not None else {}
+        self._pool.begin()
         try:
             status, _, answer = self._session.request(method, url, data, headers, self._address.credentials)
             found = codec.loads(answer.read()) if answer is not None else None
@@ -196,6 +151,17 @@ class CouchClient:
         with self._lock:
             self._error = None
         return status, found
+
+    def document(self, id: str) -> dict[str, Any] | None:
+        """A document as the server has it; None if there is none."""
+        if not id:
+            return None  # that would be the database itself
+        try:
+            path = id.split("/", 1) if id.startswith("_design/") else [id]
+            found: dict[str, Any] = self.call("GET", *path)[1]
+        except NotThere:
+            return None
+        return found
 
     def exists(self) -> bool:
         """Whether the database is there. Raises StoreUnavailable."""
@@ -257,8 +223,8 @@ class CouchClient:
                 raise copy.copy(self._error)
 
     def _rest(self, error: StoreUnavailable, cause: BaseException, *, patient: bool) -> None:
-        if patient and isinstance(cause, TimeoutError):
-            return
+        if (patient and isinstance(cause, TimeoutError)) or isinstance(cause, couchdb.http.ServerError):
+            return  # it answers, though it cannot do this: its disk may be full, and readable
         refused = isinstance(error, BadCredentials)
         with self._lock:
             self._error = error

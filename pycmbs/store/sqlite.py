@@ -19,6 +19,7 @@ from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Change, Document, Query, Store
 from pycmbs.store.sqlite_commit import Commit
 from pycmbs.store.sqlite_file import SqliteFile
+from pycmbs.store.sqlite_ranks import Ranks
 from pycmbs.store.values import StoredKeys, indexed
 
 _SCAN = 200
@@ -40,6 +41,7 @@ class SqliteStore(Store):
         self._path = path
         self._runtime = runtime
         self._file = SqliteFile(path, runtime)
+        self._ranks = Ranks(self._file.rows)
 
     @classmethod
     def open(cls, rest: str, *, home: Path, runtime: Runtime) -> SqliteStore:
@@ -130,10 +132,9 @@ class SqliteStore(Store):
 
     def seek(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
-        where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
+        order = self._by_selectivity(query)[0]
         with _translated():
-            rows = self._runtime.offload(self._file.rows, sql.seek(where), [*parameters, past - 1])
-        return int(rows[0][0]) if rows else None
+            return self._runtime.offload(self._ranks.seek, query, order, past)
 
     def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -170,6 +171,8 @@ class SqliteStore(Store):
         while gone == _CHUNK:
             with _translated(), self._file.transaction() as connection:
                 gone = connection.execute(sql.COMPACT, (keep, _CHUNK)).rowcount
+                if gone:
+                    connection.execute(sql.SET_HEAD, (sql.UNMARKED, connection.execute(sql.LAST).fetchone()[0]))
             total += gone
             self._runtime.sleep(0)
         more = True

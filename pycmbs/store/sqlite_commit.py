@@ -64,6 +64,7 @@ class Commit:
             if execute(sql.UNMARK, (write.id,)).rowcount == 0:
                 raise RevisionConflict(f"{write.id} exists already", id=write.id)
             cursor = execute(sql.INSERT, row)
+            self._heads[sql.UNMARKED] = sequence
         number = cursor.lastrowid or 0
         self._connection.executemany(sql.ADD_KEY, [(*pair, number) for pair in sql.key_rows(write.type, keys)])
         return number

@@ -43,6 +43,10 @@ ADD_KEY = "INSERT INTO keys (name, value, number) VALUES (?, ?, ?)"
 DROP_KEY = "DELETE FROM keys WHERE name = ? AND value = ? AND number = ?"
 LAST = "SELECT max(seq) FROM heads"
 SET_HEAD = "INSERT INTO heads (type, seq) VALUES (?, ?) ON CONFLICT (type) DO UPDATE SET seq = excluded.seq"
+UNMARKED = "-"
+"""Beside the types in ``heads``: the latest change at which a deleted document's mark went, and the trace of its number."""
+LAST_CHANGES = "SELECT coalesce(max(seq), 0), coalesce(max(seq) FILTER (WHERE type = ?), 0) FROM heads"
+CHANGED = "SELECT number, type FROM documents WHERE seq > ? ORDER BY seq LIMIT ?"
 HEAD = "SELECT seq FROM heads WHERE type = ?"
 GET = f"SELECT {COLUMNS} FROM documents d WHERE d.id = ? AND d.deleted = 0"  # noqa: S608 - constants only
 COMPACT = """DELETE FROM documents WHERE number IN (SELECT number FROM documents WHERE deleted = 1 AND seq <=
@@ -86,19 +90,32 @@ def conditions(query: Query, order: list[str], *, keys_only: bool = False) -> tu
 
 def select(where: str) -> str:
     """The documents of such a FROM and WHERE, in the order of creation; one more parameter: the limit."""
-    number = "k.number" if where.startswith("FROM keys") else "d.number"
-    return f"SELECT {COLUMNS} {where} ORDER BY {number} LIMIT ?"
+    return f"SELECT {COLUMNS} {where} ORDER BY {_number_in(where)} LIMIT ?"
+
+
+def _number_in(where: str) -> str:
+    return "k.number" if where.startswith("FROM keys") else "d.number"
 
 
 def seek(where: str) -> str:
     """The number of one match of such a FROM and WHERE; one more parameter: how many go before it."""
-    number = "k.number" if where.startswith("FROM keys") else "d.number"
+    number = _number_in(where)
     return f"SELECT {number} {where} ORDER BY {number} LIMIT 1 OFFSET ?"
 
 
 def version(where: str) -> str:
     """How many documents match such a FROM and WHERE, and the latest change among them."""
     return f"SELECT count(*), max(d.seq) {where}"
+
+
+def grouped(where: str, stretch: int) -> str:
+    """How many matches of such a FROM and WHERE each stretch of so many numbers has, in order."""
+    return f"SELECT {_number_in(where)} / {stretch}, count(*) {where} GROUP BY 1 ORDER BY 1"
+
+
+def counted(where: str) -> str:
+    """How many matches of such a FROM and WHERE there are up to a number, which is one more parameter."""
+    return f"SELECT count(*) {where} AND {_number_in(where)} <= ?"
 
 
 def changes(types: int) -> str:

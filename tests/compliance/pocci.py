@@ -1,4 +1,4 @@
-"""Runs pOCCI (ETSI TS 103 142) in its own environment: its Python is older than ours. See ``.ci/setup-venv``.
+"""Runs pOCCI (ETSI TS 103 142) in its own environment: it is translated from Python 2. See ``.ci/setup-venv``.
 
 ``python pocci.py URL MIMETYPE KIND [TEST …]`` prints pOCCI's own report as JSON. KIND is what the tests are pointed at.
 """
@@ -10,7 +10,7 @@ _compile = re.compile
 
 
 def _with_flags_in_front(pattern, flags=0):
-    """What Python 3.11 demands of patterns: pOCCI has ``(?i)`` in their middle."""
+    """What Python demands of patterns since 3.11: pOCCI has ``(?i)`` in their middle."""
     if isinstance(pattern, str) and "(?i)" in pattern[1:]:
         return _compile(pattern.replace("(?i)", ""), flags | re.IGNORECASE)
     return _compile(pattern, flags)

@@ -9,10 +9,12 @@ from pycmbs.engine.engine import Engine
 from pycmbs.errors import QueueFull, SocketUnavailable, StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.store.base import Query
 from pycmbs.transport.memory import MemoryNetwork, MemoryTransport
 from pycmbs.transport.router import Transports
 from tests.harness import wait_until
 from tests.services.world import CATEGORIES, FaultyStore
+from tests.store.faulty import Fault
 
 LAYERS = ("l1", "l2", "l31", "l32", "l4")
 
@@ -228,11 +230,32 @@ def test_a_store_that_was_away_loses_nothing(pair, side, fault):
     a.act(path, "send_l2")
     wait_until(lambda: a.attribute(path, cmbs.DELIVERIES)[0]["attempts"] > 0, what="an attempt")
     pair[1].act(cmbs.MEMBER_LOCATION + "b", "start_l2")
-    pair[side].store.faults = {fault}
+    pair[side].store.arm(Fault.UNAVAILABLE, *(("get", "get_many") if fault == "get" else (fault,)))
     store = pair[side].store
     wait_until(lambda: store.failures > 2 or (side == 1 and fault == "find"), what="failing operations")
-    store.faults = set()
+    store.disarm()
     assert a.settled(path) == "delivered"
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("fault", Fault)
+def test_every_fault_of_a_store_only_delays(pair, side, fault):
+    """Whatever goes wrong with the store of either side for a while: delivered once, and both sides say so."""
+    a, b = pair
+    path = a.message("l2")
+    b.act(cmbs.MEMBER_LOCATION + "b", "stop_l2")
+    a.act(path, "send_l2")
+    wait_until(lambda: a.attribute(path, cmbs.DELIVERIES)[0]["attempts"] > 0, what="an attempt")
+    b.act(cmbs.MEMBER_LOCATION + "b", "start_l2")
+    store = pair[side].store
+    store.atomic = False  # so that every fault can be armed
+    store.arm(fault, seconds=0.02)
+    enough = 0 if fault is Fault.NOT_DURABLE else 2  # what is there after all is not written again
+    wait_until(lambda: store.failures > enough, what="failing operations")
+    store.disarm()
+    assert a.settled(path) == "delivered"
+    assert [row["state"] for row in a.attribute(path, cmbs.DELIVERIES)] == ["delivered"]
+    assert (b.attribute(path, cmbs.STATE), b.store.count(Query("receipt"))) == ("received", 1)
 
 
 def test_a_full_queue_is_tried_again(pair):
@@ -324,6 +347,6 @@ def test_a_waiting_send_ends_when_all_is_settled(pair):
 def test_the_faulty_store_is_faulty():
     """The fault that these tests rely on is one."""
     store = FaultyStore()
-    store.faults = {"get"}
+    store.arm(Fault.UNAVAILABLE, "get")
     with pytest.raises(StoreUnavailable):
         store.get("x")

@@ -12,6 +12,7 @@ from pycmbs.store.memory import MemoryStore
 from pycmbs.transport.envelope import ACK, OUTCOME, Envelope, decode
 from tests.engine.test_engines import node, pair  # noqa: F401 - fixtures
 from tests.harness import wait_until
+from tests.store.faulty import Fault
 
 CREATE = {"operation": "create", "target": cmbs.MESSAGE_LOCATION, "id": "made"}
 MADE = cmbs.MESSAGE_LOCATION + "made"
@@ -82,11 +83,11 @@ def test_a_store_that_is_away_delays_an_execution(allowing):
 
     def first_away(id):
         b.broker.execution.run = run
-        b.store.faults = {"write"}
+        b.store.arm(Fault.UNAVAILABLE, "write")
         try:
             return run(id)
         finally:
-            b.store.faults = set()
+            b.store.disarm()
 
     b.broker.execution.run = first_away
     path = a.message("l2", message_content=CREATE)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -170,3 +173,21 @@ def test_a_uri_list_holds_urls():
     assert UriListReader().locations(b"# two\r\n" + UriListWriter().listing(urls, pretty=True)) == urls
     with pytest.raises(InvalidRequest):
         UriListReader().drafts(b"http://h/a")
+
+
+@pytest.mark.parametrize("part", ["<", "<a ", ";", ",", '"', 'a="b', "\\", "\nLink: <"])
+def test_a_body_is_read_in_linear_time(part):
+    """A body of 100 kB takes no seconds, whatever it repeats: a request must not hold up the others."""
+    data = b"Link: " + part.encode() * (100_000 // len(part))
+    began = time.monotonic()
+    with contextlib.suppress(CmbsError):
+        READ.drafts(data)
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("field", ["Category", "Link"])
+def test_a_field_that_says_nothing_is_refused(field):
+    """Semicolons alone are no category and no link."""
+    for read in (READ.drafts, READ.entity_filter, READ.categories, READ.category_names, READ.category_filter):
+        with pytest.raises(MalformedBody):
+            read(f"{field}: ;;\n".encode())

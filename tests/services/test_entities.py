@@ -16,6 +16,7 @@ from pycmbs.occi.category import parse_category
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.services.selection import Selection
 from tests.services.world import make_broker
+from tests.store.faulty import Fault
 
 S = "http://example.org/stuff#"
 DEFINITIONS = (
@@ -338,10 +339,10 @@ def test_a_store_that_is_gone_changes_nothing(entities, store, operation):
         "update": lambda: entities.update("/box/1", Draft(title="x")),
         "delete": lambda: entities.delete("/box/1"),
     }
-    store.faults = {"write"}
+    store.arm(Fault.UNAVAILABLE, "write")
     with pytest.raises(StoreUnavailable):
         requests[operation]()
-    store.faults = set()
+    store.disarm()
     assert entities.get("/box/1").title == ""
     requests[operation]()
 

@@ -10,6 +10,7 @@ from pycmbs.services.execution import DONE, STARTED, WAITING, Lane, execution_fr
 from pycmbs.services.inbox import Incoming
 from tests.services.test_inbox import incoming
 from tests.services.world import add_own, make_broker
+from tests.store.faulty import Fault
 
 PATH = cmbs.MESSAGE_LOCATION + "m1"
 CREATE = {"operation": "create", "target": cmbs.MESSAGE_LOCATION, "id": "made"}
@@ -78,10 +79,10 @@ def test_a_rule_that_is_gone_allows_nothing_any_more(broker):
 def test_a_store_that_is_away_is_no_outcome(broker, store):
     """An operation that meets a store that does not answer is executed when it answers again, and does not fail."""
     answer = take(broker, {"operation": "list", "target": cmbs.MESSAGE_LOCATION})
-    store.faults = {"find"}
+    store.arm(Fault.UNAVAILABLE, "find")
     with pytest.raises(StoreUnavailable):
         broker.execution.run(answer.receipt)
-    store.faults = set()
+    store.disarm()
     assert broker.execution.run(answer.receipt).outcome == {"result": {"locations": [PATH]}}
 
 
@@ -90,14 +91,14 @@ def test_what_a_handler_returned_is_not_lost_with_the_store(broker, store):
     answer = take(broker, {"operation": "once"})
 
     def returns_without_store():
-        store.faults = {"write"}
+        store.arm(Fault.UNAVAILABLE, "write")
         return "done"
 
     broker.hands.answer = returns_without_store
     with pytest.raises(StoreUnavailable):
         broker.execution.run(answer.receipt)
     assert kept(broker, answer).state == STARTED
-    store.faults = set()
+    store.disarm()
     assert broker.execution.run(answer.receipt).outcome == {"result": "done"}
     assert broker.hands.calls == 1
     assert broker.entities.get(PATH).attributes[cmbs.RESULT] == "done"

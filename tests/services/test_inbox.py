@@ -11,6 +11,7 @@ from pycmbs.occi.entity import Invocation
 from pycmbs.services.inbox import Incoming
 from pycmbs.store.base import Query
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker
+from tests.store.faulty import Fault
 
 PATH = cmbs.MESSAGE_LOCATION + "m1"
 
@@ -141,10 +142,10 @@ def test_l1_is_answered_with_the_handshake(broker):
 def test_a_store_that_is_gone_answers_nobody(broker, store):
     """Nothing is acknowledged that is not on disk: the senders try again, and lose nothing."""
     turn = [incoming(), incoming(id="m2")]
-    store.faults = {"write"}
+    store.arm(Fault.UNAVAILABLE, "write")
     with pytest.raises(StoreUnavailable):
         broker.inbox.receive(turn)
-    store.faults = set()
+    store.disarm()
     assert receipts(store) == 0
     assert statuses(broker.inbox.receive(turn)) == ["delivered", "delivered"]
 

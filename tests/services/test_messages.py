@@ -22,6 +22,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, PENDING, SENT, Delivery, moment, summary, timestamp
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker
+from tests.store.faulty import Fault
 
 PATH = cmbs.MESSAGE_LOCATION + "m1"
 
@@ -64,7 +65,7 @@ def test_accepting_is_one_commit(broker, store):
 def test_a_failed_commit_accepts_nothing(broker, store, engine):
     """When the store is gone nothing was accepted, and the engine is not woken."""
     add_message(broker, "l2")
-    store.faults = {"write"}
+    store.arm(Fault.UNAVAILABLE, "write")
     with pytest.raises(StoreUnavailable):
         send(broker, "l2")
     assert broker.outbox.pending(after=0, limit=10) == []
@@ -171,10 +172,10 @@ def test_what_was_not_written_is_given_back(store, engine):
     add_member(broker, "a", 1)
     add_member(broker, "b", 2)
     add_message(broker, "l2")
-    store.faults = {"write"}
+    store.arm(Fault.UNAVAILABLE, "write")
     with pytest.raises(StoreUnavailable):
         send(broker, "l2")
-    store.faults = set()
+    store.disarm()
     assert send(broker, "l2")["state"] == "sending"
 
 
@@ -374,7 +375,7 @@ def test_a_store_that_is_gone_is_no_deleted_message(broker, store):
     add_message(broker, "l2")
     send(broker, "l2")
     (row, _) = broker.outbox.pending(after=0, limit=10)
-    store.faults = {"get"}
+    store.arm(Fault.UNAVAILABLE, "get", "get_many")
     with pytest.raises(StoreUnavailable):
         broker.outbox.outgoing(row)
 

@@ -12,29 +12,14 @@ from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.services.inbox import Incoming
 from pycmbs.services.retention import REMOVAL
 from pycmbs.store.base import Query, Write
-from tests.services.world import OWN, FaultyStore, add_member, add_message, add_own, make_broker
+from tests.services.world import OWN, add_member, add_message, add_own, make_broker
+from tests.store.faulty import WRITE, Fault, FaultyStore
 
 
-class SteppingStore(FaultyStore):
-    """Not atomic, and killed before the write that ``left`` says; what was written stays."""
-
-    atomic = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.left = 1000
-
-    def write_batches(self, batches):
-        self.left -= 1
-        if self.left < 0:
-            raise StoreUnavailable("killed")
-        return super().write_batches(batches)
-
-
-@pytest.fixture(params=[FaultyStore, SteppingStore], ids=["atomic", "stepping"])
+@pytest.fixture(params=[True, False], ids=["atomic", "stepping"])
 def store(request):
     """A store of either kind."""
-    return request.param()
+    return FaultyStore(atomic=request.param)
 
 
 @pytest.fixture
@@ -265,15 +250,15 @@ def test_it_stops_when_told(broker, clock):
 def test_a_kill_leaves_all_or_nothing(clock, writes):
     """Killed before any of its writes, in a store that is not atomic: a message is there with its whole ledger and links, or
     is not there; and the next round leaves nothing of it."""
-    store = SteppingStore()
+    store = FaultyStore(atomic=False)
     broker = make(store)
     path, kept = sent(broker, "going"), add_message(broker, "l2", "kept").path
     link(broker, kept, path)
     clock.pass_by(61)
-    store.left = writes
+    store.arm(Fault.UNAVAILABLE, WRITE, after=writes)
     with pytest.raises(StoreUnavailable):
         expire(broker)
-    store.left = 1000
+    store.disarm()
     if path in messages(broker):
         assert len(broker.entities.get(path).attributes[cmbs.DELIVERIES]) == 2
         assert len(broker.entities.find("/link/")) == 1
@@ -285,7 +270,7 @@ def test_a_kill_leaves_all_or_nothing(clock, writes):
 
 def test_a_note_of_a_message_that_is_there_still_removes_nothing(clock):
     """Killed between the two documents of a removal's first step, which is in order: the note goes, the message later."""
-    store = SteppingStore()
+    store = FaultyStore(atomic=False)
     broker = make(store)
     path = sent(broker, "there")
     round_ = store.get(f"entity:{path}").body["private"]["round"]
@@ -297,14 +282,14 @@ def test_a_note_of_a_message_that_is_there_still_removes_nothing(clock):
 
 def test_rows_of_a_message_made_anew_are_its_own(clock):
     """What a kill left is removed, and not the rows of a message that was made and sent under the same path since."""
-    store = SteppingStore()
+    store = FaultyStore(atomic=False)
     broker = make(store)
     path = sent(broker, "m1")
     clock.pass_by(61)
-    store.left = 2
+    store.arm(Fault.UNAVAILABLE, WRITE, after=2)
     with pytest.raises(StoreUnavailable):
         expire(broker)
-    store.left = 1000
+    store.disarm()
     assert messages(broker) == []
     assert sent(broker, "m1", delivered=False) == path
     expire(make(store))
@@ -335,11 +320,11 @@ def test_a_store_that_is_away_is_said(broker, store, clock):
     """Housekeeping hears it, and the next round goes on where this one was."""
     path = sent(broker, "m1")
     clock.pass_by(61)
-    store.faults = {"write"}
+    store.arm(Fault.UNAVAILABLE, "write")
     with pytest.raises(StoreUnavailable):
         expire(broker)
     assert messages(broker) == [path]
-    store.faults = set()
+    store.disarm()
     assert expire(broker) == 1
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pycmbs.broker import Broker, shipped_definitions
 from pycmbs.config import Settings
-from pycmbs.errors import CmbsError, StoreUnavailable
+from pycmbs.errors import CmbsError
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Entity
 from pycmbs.store.base import Store
-from pycmbs.store.memory import MemoryStore
+from tests.store.faulty import FaultyStore
 
 OWN = "996ad860-2a9a-504f-8861-aeafd0b2ae29"
 CATEGORIES = tuple(shipped_definitions())
@@ -35,42 +34,6 @@ class FakeEngine:
         if self.error is not None:
             raise self.error
         return self.answer or {"answered": operation}
-
-
-class FaultyStore(MemoryStore):
-    """The memory store, but ``faults`` says of each operation what it raises, and ``before_write`` who is faster."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.faults: set[str] = set()
-        self.failures = 0
-        self.before_write: Callable[[], None] | None = None
-        self.batches: list[list[Any]] = []
-
-    def _check(self, operation: str) -> None:
-        if operation in self.faults:
-            self.failures += 1
-            raise StoreUnavailable("the store is gone")
-
-    def write_batches(self, batches: Any) -> Any:
-        self._check("write")
-        other, self.before_write = self.before_write, None
-        if other is not None:
-            other()
-        self.batches += batches
-        return super().write_batches(batches)
-
-    def find(self, query: Any) -> Any:
-        self._check("find")
-        return super().find(query)
-
-    def get(self, id: str) -> Any:
-        self._check("get")
-        return super().get(id)
-
-    def get_many(self, ids: Any) -> Any:
-        self._check("get")
-        return super().get_many(ids)
 
 
 def make_broker(

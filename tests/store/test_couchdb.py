@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +57,28 @@ class TestCouchStore(StoreContract):
         assert [one.id for one in store.changes("")[0]] == ["a"]
 
 
+def test_what_is_purged(store: CouchStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that can purge is told of the oldest marks beyond those that stay, each with its revision, and of no document
+    that is there. (The stand-in neither purges nor counts marks: both are put in its mouth here.)"""
+    made = store.write([create(f"thing:{n}") for n in range(6)])
+    revisions = {}
+    for one in made[:5]:
+        (gone,) = store.write([Write(one.id, one.type, revision=one.revision, delete=True)])
+        revisions[one.id] = [gone.revision.partition(" ")[0]]
+    call, purged = store._client.call, {}
+
+    def caught(method: str, *path: str, **options: Any) -> Any:
+        if path == ("_purge",):
+            purged.update(options["body"])
+            return 201, {"purged": {}}
+        status, answer = call(method, *path, **options)
+        return (status, {**answer, "doc_del_count": 5}) if (method, path) == ("GET", ()) else (status, answer)
+
+    monkeypatch.setattr(store._client, "call", caught)
+    assert store.compact(keep=2) == 3
+    assert purged == {f"thing:{n}": revisions[f"thing:{n}"] for n in range(3)}
+
+
 # How it asks
 
 
@@ -66,6 +89,7 @@ Calls = list[tuple[str, str, dict[str, Any]]]
 def calls(store: CouchStore, monkeypatch: pytest.MonkeyPatch) -> Calls:
     """What the store asks its server, from now on: method, path, parameters."""
     assert store.get("never") is None  # it is ready after this
+    monkeypatch.setattr(store._database, "_look_again", math.inf)
     seen: Calls = []
     call = store._client.call
 

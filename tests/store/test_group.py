@@ -18,7 +18,7 @@ from pycmbs.store.memory import MemoryStore
 from pycmbs.store.sqlite import SqliteStore
 from tests.harness import wait_until
 from tests.store.contract import StoreContract, create
-from tests.store.faulty import FaultyStore
+from tests.store.faulty import Fault, FaultyStore
 
 
 class TestGroupCommit(StoreContract):
@@ -146,7 +146,7 @@ def test_a_poison_batch_reaches_only_its_caller(callers: Callers, inner: GateSto
 
 def test_a_failure_reaches_all_of_the_group_and_nobody_else(callers: Callers, inner: GateStore) -> None:
     """Each caller raises an exception of its own; who comes later is written."""
-    inner.fail(2, only_writes=True)
+    inner.arm(Fault.UNAVAILABLE, times=2)
     callers.start("a", "b", "c")
     inner.gate.set()
     outcomes = callers.join()
@@ -161,7 +161,7 @@ def test_who_has_waited_long_fails_with_the_store(store: GroupCommit, callers: C
     """Behind a store that does not answer nobody waits for a try of his own, one second after the other."""
     callers.start("old", "new")
     store._pending[0].since -= 10
-    inner.fail(1, only_writes=True)
+    inner.arm(Fault.UNAVAILABLE, times=1)
     inner.gate.set()
     outcomes = callers.join()
     assert isinstance(outcomes["old"], StoreUnavailable)

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.store import open_store
+from pycmbs.store import open_store, sqlite_ranks
 from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Query, Store, Write
 from pycmbs.store.sqlite import SqliteStore
@@ -626,3 +627,33 @@ def test_a_conflict_is_a_value_without_frames(store: SqliteStore) -> None:
     (refused,) = store.write_batches([[create("a")]])
     assert isinstance(refused, RevisionConflict)
     assert refused.__traceback__ is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_place_is_right_whatever_is_written(open_one: Open, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """What is counted once is kept, and stays right through creations, changes, deletions, new documents under old ids and
+    compaction, by whichever process."""
+    monkeypatch.setattr(sqlite_ranks, "STRETCH", 4)
+    monkeypatch.setattr(sqlite_ranks, "_MOST_CHANGES", 12)
+    reading, writing, chance = open_one(), open_one(), random.Random(seed)
+    queries = [Query("thing"), Query("thing", {"colour": "red"}), Query("thing", {"colour": "red", "n": "1"})]
+    there: dict[str, str] = {}
+    for _ in range(40):
+        for _ in range(chance.choice((1, 3, 15))):
+            name = f"d{chance.randrange(60)}"
+            keys = {"colour": chance.choice(("red", "blue")), "n": str(chance.randrange(2))}
+            one = create(name, **keys)
+            if name in there:
+                one = replace(one, revision=there.pop(name), delete=chance.random() < 0.5)
+            (stored,) = chance.choice((reading, writing)).write([one])
+            if not one.delete:
+                there[name] = stored.revision
+        if chance.random() < 0.1:
+            writing.compact(keep=chance.randrange(3))
+        query = chance.choice(queries)
+        found = reading.find(query)
+        after = chance.choice([0, *(one.number for one in found)])
+        rest = [one.number for one in found if one.number > after]
+        for past in {1, chance.randint(1, len(rest) + 2), len(rest), len(rest) + 1} - {0}:
+            expected = rest[past - 1] if past <= len(rest) else None
+            assert reading.seek(replace(query, after=after), past) == expected

@@ -23,8 +23,8 @@ COMPUTE = f'Category: compute; scheme="{INFRA}"; class="kind"\n'
 class Front:
     """An application over the memory store, and requests to it."""
 
-    def __init__(self, *, shipped: bool = True) -> None:
-        self.store = FaultyStore()
+    def __init__(self, *, shipped: bool = True, store: FaultyStore | None = None) -> None:
+        self.store = store or FaultyStore()
         self.engine = FakeEngine()
         self.broker = make_broker(self.store, self.engine, shipped=shipped)
         settings = Settings(home=Path("/nowhere"), max_body=65536, host="127.0.0.1", port=8090)

@@ -9,6 +9,7 @@ from webob import Request
 
 from pycmbs.occi import cmbs
 from tests.services.world import OWN
+from tests.store.faulty import Fault
 
 EXAMPLES = Path(__file__).parents[2] / "json_examples"
 README = EXAMPLES / "readme_2012"
@@ -342,11 +343,11 @@ def test_a_wrong_host_is_not_echoed(front):
 )
 def test_a_store_that_is_gone_is_a_503(front, fault, request_):
     """DESIGN 5: 503 with Retry-After, and full service when it is back."""
-    front.store.faults = {fault}
+    front.store.arm(Fault.UNAVAILABLE, fault)
     answer = front.request(*request_)
     assert (answer.status_code, answer.json["error"]["code"]) == (503, "store-unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
-    front.store.faults = set()
+    front.store.disarm()
     assert front.request(*request_).status_code < 300
 
 

@@ -31,6 +31,20 @@ def test_a_link_goes_with_its_ends(cloud, gone):
     assert cloud.request("GET", "/storagelink/storagelink-1").status_code == 404
 
 
+@pytest.mark.parametrize("others", [0, 100])
+def test_links_go_with_a_whole_collection(cloud, others):
+    """Deleting a collection deletes the links of all its entities and no others, few links or many."""
+    for number in range(30):
+        link = {"kind": INFRA + "networkinterface", "id": f"n{number}", "target": "/network/network-1"}
+        cloud.request("PUT", f"/compute/c{number}", {"kind": INFRA + "compute", "links": [link]})
+    for number in range(others):
+        link = {"kind": INFRA + "storagelink", "source": "/network/network-1", "target": "/storage/storage-1"}
+        cloud.request("PUT", f"/storagelink/s{number}", link)
+    assert cloud.request("DELETE", "/compute/").json == {"deleted": 31}
+    assert urls(text(cloud, "GET", "/networkinterface/")) == []
+    assert len(urls(text(cloud, "GET", "/storagelink/"))) == others
+
+
 def test_a_links_end_changes_its_sources_tag(cloud):
     """A source is another when its links are: what is shown of it and its ETag change together."""
     before = cloud.request("GET", "/compute/compute-1")

@@ -18,6 +18,8 @@ CATEGORY, LINK, ATTRIBUTE, LOCATION = "Category", "Link", "X-OCCI-Attribute", "X
 NAMES = (CATEGORY, LINK, ATTRIBUTE, LOCATION)
 _BY_LOWER = {name.lower(): name for name in NAMES}
 
+# Each begins where none of the others can, and stops where the next could begin: so a text is walked once, whatever it is.
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?P<end>"?)|<[^<>]*>|[,;]', re.DOTALL)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _UNESCAPED = {"n": "\n", "r": "\r", '"': '"', "\\": "\\"}
@@ -58,22 +60,24 @@ def lines(values: Iterable[tuple[str, str]]) -> bytes:
 def split(text: str, separator: str) -> list[str]:
     """The parts of a text between separators that are not in quotes or angle brackets; empty ones are left out. Raises
     MalformedBody for quotes that do not end."""
-    found, start, quoted, at = [], 0, False, 0
-    while at < len(text):
-        char = text[at]
-        if quoted and char == "\\":
-            at += 1
-        elif char == '"':
-            quoted = not quoted
-        elif char == "<" and not quoted and ">" in text[at:]:
-            at = text.index(">", at)
-        elif char == separator and not quoted:
-            found.append(text[start:at].strip())
-            start = at + 1
-        at += 1
-    if quoted:
-        raise MalformedBody(f"the quotes in {text.strip()[:60]!r} do not end", hint='Write " inside of quotes as \\".')
+    found, start = [], 0
+    for match in _TOKEN.finditer(text):
+        if match[0] == separator:
+            found.append(text[start : match.start()].strip())
+            start = match.end()
+        elif match["end"] == "":
+            raise MalformedBody(
+                f"the quotes in {text.strip()[:60]!r} do not end", hint='Write " inside of quotes as \\".'
+            )
     return [part for part in (*found, text[start:].strip()) if part]
+
+
+def parts(text: str) -> list[str]:
+    """What stands between the semicolons of a value; at least one part. Raises MalformedBody."""
+    found = split(text, ";")
+    if not found:
+        raise MalformedBody(f"{text[:60]!r} says nothing")
+    return found
 
 
 def pair(text: str) -> tuple[str, Any]:

@@ -100,7 +100,7 @@ def _only(body: bytes, wanted: str) -> list[str]:
 
 def _identified(text: str) -> tuple[str, dict[str, str]]:
     """The identifier of a category, and its parameters."""
-    term, *rest = f.split(text, ";")
+    term, *rest = f.parts(text)
     parameters = f.parameters(rest)
     if parameters.get("class", "kind") not in _CLASSES:
         raise MalformedBody(
@@ -186,7 +186,7 @@ def _core(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def _link(text: str) -> Draft | None:
     """An inline link (GFD.229 4.3); None for the link to an action, which a client sends back as it got it."""
-    target, *rest = f.split(text, ";")
+    target, *rest = f.parts(text)
     if not (target.startswith("<") and target.endswith(">")):
         raise MalformedBody(f"a link begins with its target as <URL>, not with {target[:60]!r}", field="Link")
     if "?action=" in target:

@@ -1,0 +1,1 @@
+"""Coverage-guided fuzzing (``make fuzz``), and its seeds, which are tests too."""
