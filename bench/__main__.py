@@ -20,6 +20,7 @@ _SECTIONS = {
     "peers": sections.beside_peers,
     "l1": sections.l1,
     "l2": sections.l2,
+    "l32": sections.l32,
     "memory": sections.memory,
 }
 _FULL = Plan((1, 2), 5, 1.0, 2000, (2, 8, 32), (100, 1000))

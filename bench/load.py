@@ -72,6 +72,8 @@ class Orders:
     connections: int
     seconds: float
     requests: list[Request]
+    apart: bool = False
+    """Whether each connection has a part of the requests of its own, in their order."""
 
 
 @dataclass(frozen=True)
@@ -186,8 +188,12 @@ def drive(clients: Sequence[Client], seconds: float) -> Figures:
 
 def _load(orders: Orders) -> Figures:
     encoded = [(one.encode(), str(one.status).encode(), one.contains.encode()) for one in orders.requests]
-    shared = itertools.cycle(encoded)
-    return drive([_HttpClient(orders.port, shared) for _ in range(orders.connections)], orders.seconds)
+    if orders.apart:
+        share = len(encoded) // orders.connections
+        sources = [itertools.cycle(encoded[at * share : (at + 1) * share]) for at in range(orders.connections)]
+    else:
+        sources = [itertools.cycle(encoded)] * orders.connections
+    return drive([_HttpClient(orders.port, source) for source in sources], orders.seconds)
 
 
 def main() -> None:

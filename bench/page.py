@@ -31,6 +31,7 @@ _TABLES = {
     "l1": ("", "bare"),
     "l1-durable": ("", "durable"),
     "l2": ("deliveries", "bare"),
+    "l32": ("", "without brokers"),
 }
 _MARK = re.compile(r"\{\{(\w+)(?: ([^}]+))?\}\}")
 
@@ -80,6 +81,7 @@ class Page:
             ["the same against the stack without a broker", "", number(posted.ratio / one[4].ratio)],
             ["two workers against one", "1.6", number(two[0].ours.rate / posted.ours.rate)],
             ["messages/s, 100 a POST against one a POST", "6", number(bulk.ours.rate * bulk.each / posted.ours.rate)],
+            ["L3.2 deliveries/s to one broker against the same steps without brokers", "0.5", number(self._results.rows("l32")[0].ratio)],
             ["L1, p50 and p99 against ZeroMQ with the commits it needs", "3x and 10x at most",
              f"{durable.ours.p50 / durable.reference.p50:.1f}x and {durable.ours.p99 / durable.reference.p99:.1f}x"],
             ["idle broker, all processes", "160 MB at most", f"{values['idle_mb']:.0f} MB"],

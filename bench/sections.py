@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench import federation, peers, reference
@@ -13,7 +15,7 @@ from bench.load import Figures, Orders, Request, run
 from bench.reference import echo, receivers
 from bench.report import rows_table, table
 from bench.results import Results, in_turn, row
-from bench.scenarios import GREETING, http_scenarios, posted, round_trips
+from bench.scenarios import GREETING, http_scenarios, message, posted, round_trips
 
 CONNECTIONS = 32
 PEER_CONNECTIONS = 8
@@ -156,6 +158,59 @@ def l1(bench: Bench) -> None:
         ),
         flush=True,
     )
+
+
+def l32(bench: Bench) -> None:
+    """Messages created, sent by topic to one other broker and settled, beside the same steps without brokers."""
+    plan, home = bench.plan, bench.home / "deliveries"
+    home.mkdir()
+    with (
+        running(home / "sender", 1) as sender,
+        running(home / "receiver", 1) as receiver,
+        echo.serving(home) as bare,
+        reference.running("relay", str(home), bare) as relay,
+        reference.running("webob_sqlite", str(home), relay) as stack,
+    ):
+        sender.become()
+        receiver.become("bench")
+        federation.introduce(sender, [(receiver.member, receiver.socket_l32)], topics=["bench"])
+        pairs = plan.messages * 4
+
+        def ours() -> Figures:
+            return _half(run(Orders(sender.port, CONNECTIONS, plan.seconds, _created_and_sent(pairs), apart=True)))
+
+        def without() -> Figures:
+            return _half(run(Orders(int(stack), CONNECTIONS, plan.seconds, _created_and_sent(pairs, "/"), apart=True)))
+
+        taken = in_turn(plan.repeats, {"ours": ours, "without": without})
+    rows = [row("L3.2 to one broker", taken["ours"], taken["without"])]
+    bench.results.add("l32", rows)
+    print(
+        table(
+            f"deliveries by L3.2 to one other broker, 1 worker each, {CONNECTIONS} connections: POST, then POST "
+            "?action=send_l32 until acknowledged, durable at\nboth ends; bare: the same steps and commits without brokers",
+            *rows_table(rows, "", reference="bare"),
+        ),
+        flush=True,
+    )
+
+
+def _created_and_sent(number: int, where: str = "/cmbs/message/") -> list[Request]:
+    """A message's creation and its sending, and the next one's. The ids are new each time."""
+    wait = json.dumps({"attributes": {"wait": 10}})
+    requests = []
+    for _ in range(number):
+        document = {**message("l32", topics=["bench"]), "id": str(uuid.uuid4())}
+        requests += [
+            Request("POST", where, json.dumps(document), 201, document["id"]),
+            Request("POST", f"/cmbs/message/{document['id']}?action=send_l32", wait, contains='"delivered"'),
+        ]
+    return requests
+
+
+def _half(figures: Figures) -> Figures:
+    """Of two requests a delivery."""
+    return replace(figures, rate=figures.rate / 2)
 
 
 def l2(bench: Bench) -> None:
