@@ -57,6 +57,7 @@ class Page:
             "aims": lambda _: self._aims(),
             "skipped": lambda _: "".join(f"\n- not in this run: {one}" for one in results.skipped),
             "curves": lambda _: self._curve_table(),
+            "plots": lambda _: "\n".join(f"![{one.name}](performance/{one.file}.png)" for one in curves),
         }
 
     def write(self, text: str) -> str:
@@ -75,13 +76,13 @@ class Page:
         values = self._results.values
         peers = {row.name.partition(" ")[0]: row for row in self._results.rows("peers")}
         posted, bulk = one[0], one[1]
-        durable = self._results.rows("l1-durable")[0]
+        durable, delivered = self._results.rows("l1-durable")[0], self._results.rows("l32")[0]
         rows = [
             ["durable POST against bare eventlet WSGI", "0.45; above 0.6 with a faster parser", number(posted.ratio)],
             ["the same against the stack without a broker", "", number(posted.ratio / one[4].ratio)],
             ["two workers against one", "1.6", number(two[0].ours.rate / posted.ours.rate)],
             ["messages/s, 100 a POST against one a POST", "6", number(bulk.ours.rate * bulk.each / posted.ours.rate)],
-            ["L3.2 deliveries/s to one broker against the same steps without brokers", "0.5", number(self._results.rows("l32")[0].ratio)],
+            ["L3.2 deliveries/s against the same steps without brokers", "0.5", number(delivered.ratio)],
             ["L1, p50 and p99 against ZeroMQ with the commits it needs", "3x and 10x at most",
              f"{durable.ours.p50 / durable.reference.p50:.1f}x and {durable.ours.p99 / durable.reference.p99:.1f}x"],
             ["idle broker, all processes", "160 MB at most", f"{values['idle_mb']:.0f} MB"],

@@ -38,7 +38,7 @@ class Plan:
 
     def describe(self) -> str:
         """In a sentence."""
-        return f"each figure is the median of {self.repeats} runs of {self.seconds:g} s, taken in turn with its reference's"
+        return f"each is the median of {self.repeats} runs of {self.seconds:g} s, taken in turn with its reference's"
 
 
 @dataclass(frozen=True)
