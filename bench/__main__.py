@@ -22,9 +22,10 @@ _SECTIONS = {
     "l2": sections.l2,
     "l32": sections.l32,
     "memory": sections.memory,
+    "stores": sections.stores,
 }
-_FULL = Plan((1, 2), 5, 1.0, 2000, (2, 8, 32), (100, 1000))
-_QUICK = Plan((1,), 1, 0.4, 200, (2, 32), (10, 20))
+_FULL = Plan((1, 2), 5, 1.0, 2000, (2, 8, 32), (100, 1000), (1, 8, 64))
+_QUICK = Plan((1,), 1, 0.4, 200, (2, 32), (10, 20), (1,))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import federation, peers, reference
+from bench import durable, federation, peers, reference
 from bench.broker import running
 from bench.load import Figures, Orders, Request, run
 from bench.reference import echo, receivers
@@ -35,6 +35,8 @@ class Plan:
     """To how many members messages fan out."""
     undelivered: tuple[int, int]
     """How many members are down, and how many messages each of them does not get."""
+    writers: tuple[int, ...]
+    """How many write at a time, to each store."""
 
     def describe(self) -> str:
         """In a sentence."""
@@ -120,7 +122,7 @@ def l1(bench: Bench) -> None:
     plan, workers = bench.plan, bench.plan.workers[-1]
     folder = bench.home / "echo"
     folder.mkdir()
-    rows, durable = [], []
+    rows, kept_rows = [], []
     with (
         running(bench.home / "one", workers) as one,
         running(bench.home / "two", workers) as two,
@@ -147,14 +149,14 @@ def l1(bench: Bench) -> None:
             )
             name = f"L1 round trip, {clients} client{'s' * (clients > 1)}"
             rows.append(row(name, taken["ours"], taken["bare"]))
-            durable.append(row(f"{name}, durable", taken["ours"], taken["kept"]))
+            kept_rows.append(row(f"{name}, durable", taken["ours"], taken["kept"]))
     bench.results.add("l1", rows)
-    bench.results.add("l1-durable", durable)
+    bench.results.add("l1-durable", kept_rows)
     print(
         table(
             f"L1 between two brokers of {_workers(workers)} each: POST ?action=send_l1 until the answer is stored, durable on "
             "both sides;\nbare: ZeroMQ request and reply between two processes; durable: with three commits each",
-            *rows_table([*rows, *durable], "", reference="bare"),
+            *rows_table([*rows, *kept_rows], "", reference="bare"),
         ),
         flush=True,
     )
@@ -266,6 +268,11 @@ def memory(bench: Bench) -> None:
         ),
         flush=True,
     )
+
+
+def stores(bench: Bench) -> None:
+    """Durable writes on both stores, through a broker and without; by themselves, since each is the other's reference."""
+    print(durable.figures(bench.home, bench.plan.seconds * 2, bench.plan.writers), flush=True)
 
 
 def _workers(number: int) -> str:

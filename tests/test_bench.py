@@ -22,6 +22,8 @@ LINES = (
     "L2 to 32 members",
     "L3.2 to one broker",
     "engine, 200 undelivered",
+    "POST on SQLite, 1",
+    "write to SQLite, 1",
 )
 
 
@@ -29,7 +31,7 @@ def test_quick_run(tmp_path: Path) -> None:
     """``python -m bench --quick`` ends with 0 and names every scenario once."""
     results = tmp_path / "results.json"
     command = [sys.executable, "-m", "bench", "--quick", "--home", str(tmp_path), "--json", str(results)]
-    for section in ("http", "l1", "l2", "l32", "memory"):  # others' servers are no part of this
+    for section in ("http", "l1", "l2", "l32", "memory", "stores"):  # others' servers are no part of this
         command += ["--only", section]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
