@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer (PYTHON=… chooses one) and make; everything else goes into .venv by itself.
 # ARGS passes more to run, test, fuzz, bench and scale: make run ARGS="--port 8091", make test ARGS="-k config".
 
-.PHONY: help run demo test lint types fuzz bench scale clean
+.PHONY: help run demo test lint types fuzz bench growth page scale clean
 .NOTPARALLEL: # they share .venv
 
 export PYTHON
@@ -29,8 +29,14 @@ types: .venv/.ready-dev ## check types
 fuzz: .venv/.ready-fuzz ## fuzz the parsers and the requests, a minute each; what it learns stays in .run/fuzz
 	@$(VENV)/python -m tests.fuzz $(ARGS)
 
-bench: .venv/.ready-test ## measure throughput and latency on this machine
-	@$(VENV)/python -m bench $(ARGS)
+bench: .venv/.ready-test ## measure throughput and latency beside references (10 minutes; QUICK=1: one)
+	@$(VENV)/python -m bench $(if $(QUICK),--quick) $(ARGS)
+
+growth: .venv/.ready-test ## measure what things cost as there is more of everything (5 minutes; QUICK=1: seconds)
+	@$(VENV)/python -m bench.growth $(if $(QUICK),--quick) $(ARGS)
+
+page: .venv/.ready-bench ## write doc/performance.md and its plots; ARGS="--keep .run/bench.json" takes new results
+	@$(VENV)/python -m bench.page $(ARGS)
 
 scale: .venv/.ready-bench ## measure the stores by size and by writers, and plot it to .run/scale.png
 	@$(VENV)/python -m bench.stores --plot .run/scale.png $(ARGS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
@@ -24,36 +23,31 @@ class Broker:
         self.port = port
         self.member = ""
         self.socket_l1 = ""
+        self.socket_l32 = ""
 
-    def answer(self, request: Request) -> tuple[int, str]:
-        """Status and body. Raises RuntimeError for another status than the request expects."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        with contextlib.closing(connection):
-            headers = {"Accept": "application/occi+json", "Content-Type": "application/occi+json"}
-            connection.request(request.method, request.target, request.body, headers)
-            response = connection.getresponse()
-            body = response.read().decode()
-        if response.status != request.status or request.contains not in body:
-            raise RuntimeError(f"{request.method} {request.target} was answered {response.status}: {body}")
-        return response.status, body
+    def answer(self, request: Request) -> str:
+        """The body. Raises RuntimeError for another status than the request expects."""
+        return request.ask(self.port)
 
     def post(self, target: str, document: Any, status: int = 200) -> Any:
         """POST a document; the decoded answer."""
-        return json.loads(self.answer(Request("POST", target, json.dumps(document), status))[1])
+        return json.loads(self.answer(Request("POST", target, json.dumps(document), status)))
 
     def create(self, entities: Sequence[dict[str, Any]]) -> list[str]:
         """Create messages with one request; their paths."""
         created = self.post("/cmbs/message/", {"resources": list(entities)}, 201)
         return ["/" + url.split("/", 3)[3] for url in created["Location"]]
 
-    def become(self) -> None:
-        """Create its member and start its L1."""
-        self.socket_l1 = f"tcp://127.0.0.1:{free_port()}"
-        attributes = {"cmbs": {"member": {"l1_socket": self.socket_l1, "state": "active"}}}
+    def become(self, *topics: str) -> None:
+        """Create its member, interested in these topics, and start its L1 and L3.2."""
+        self.socket_l1, self.socket_l32 = (f"tcp://127.0.0.1:{free_port()}" for _ in range(2))
+        sockets = {"l1_socket": self.socket_l1, "l32_socket": self.socket_l32}
+        attributes = {"cmbs": {"member": {**sockets, "topics": list(topics), "state": "active"}}}
         entity = {"kind": "http://houssem.org/cmbs#member", "attributes": attributes}
         created = self.post("/cmbs/member/", {"resources": [entity]}, 201)
         self.member = created["Location"][0].rpartition("/")[2]
-        self.post(f"/cmbs/member/{self.member}?action=start_l1", {})
+        for layer in ("l1", "l32"):
+            self.post(f"/cmbs/member/{self.member}?action=start_{layer}", {})
 
 
 @contextlib.contextmanager

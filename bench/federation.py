@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench import receivers
 from bench.broker import Broker, free_port
 from bench.load import Figures, Orders, Request, run
-from bench.report import median
+from bench.reference import receivers
 from bench.scenarios import message
 
 _AT_ONCE = 100
@@ -22,10 +21,10 @@ _SETTLED = 0.5
 
 def fan_out(
     broker: Broker, members: list[dict[str, str]], *, messages: int, connections: int, seconds: float, repeats: int
-) -> tuple[Figures, Figures]:
+) -> tuple[list[Figures], list[Figures]]:
     """Messages to all of these members, each sent and waited for until all have acknowledged it; and the reference."""
     broker.become()
-    _introduce(broker, ((one["id"], one["url"]) for one in members))
+    introduce(broker, ((one["id"], one["url"]) for one in members))
     body = json.dumps({"attributes": {"wait": 10}})
     paths = _created(broker, messages)
     requests = [
@@ -36,32 +35,48 @@ def fan_out(
         ours = run(Orders(broker.port, connections, seconds, requests))
         taken.append((ours, receivers.ask(members, seconds, connections)))
         requests = requests[len(requests) // 2 :] + requests[: len(requests) // 2]
-    return median(one for one, _ in taken), median(two for _, two in taken)
+    return [one for one, _ in taken], [two for _, two in taken]
 
 
 def undelivered(broker: Broker, home: Path, *, members: int, messages: int) -> tuple[float, float]:
     """Resident memory of the engine, in MB, before and after so many messages were sent to so many members that are down."""
     broker.become()
-    _introduce(broker, ((str(uuid.uuid4()), f"tcp://127.0.0.1:{free_port()}") for _ in range(members)))
+    introduce_down(broker, members)
     before = _settled(home)
-    paths = _created(broker, messages)
-    with ThreadPoolExecutor(4) as pool:
-        for answer in pool.map(lambda path: broker.post(f"{path}?action=send_l2", {}), paths):
-            if answer["recipients"] != members:
-                raise RuntimeError(f"a message went to {answer['recipients']} of {members} members")
+    for number in send_to_all(broker, messages):
+        if number != members:
+            raise RuntimeError(f"a message went to {number} of {members} members")
     return before, _settled(home)
 
 
-def _introduce(broker: Broker, members: Iterable[tuple[str, str]]) -> None:
-    kind = "http://houssem.org/cmbs#member"
-    entities = [
-        {
-            "kind": kind,
-            "id": id,
-            "attributes": {"cmbs": {"member": {"local": "false", "l1_socket": url, "l2_socket": url}}},
-        }
-        for id, url in members
-    ]
+def introduce_down(broker: Broker, number: int) -> None:
+    """Have a broker know so many members that do not answer."""
+    introduce(broker, ((str(uuid.uuid4()), f"tcp://127.0.0.1:{free_port()}") for _ in range(number)))
+
+
+def send_to_all(broker: Broker, messages: int) -> list[int]:
+    """Send so many messages to all members; to how many each went."""
+    paths = _created(broker, messages)
+    with ThreadPoolExecutor(4) as pool:
+        answers = pool.map(lambda path: broker.post(f"{path}?action=send_l2", {}), paths)
+        return [answer["recipients"] for answer in answers]
+
+
+def resident(home: Path) -> float:
+    """Resident memory of all processes of a broker, in MB. What they share counts for each."""
+    state = json.loads((home / "run" / "broker.json").read_text())
+    return sum(_resident(pid) for pid in [state["pid"], *(one["pid"] for one in state["children"])])
+
+
+def introduce(broker: Broker, members: Iterable[tuple[str, str]], topics: Sequence[str] = ()) -> None:
+    """Have a broker know members, by id and socket, as a client describes them."""
+    sockets = ("l1_socket", "l2_socket", "l32_socket")
+    entities = []
+    for id, url in members:
+        attributes = {"local": "false", "topics": list(topics), **dict.fromkeys(sockets, url)}
+        entities.append(
+            {"kind": "http://houssem.org/cmbs#member", "id": id, "attributes": {"cmbs": {"member": attributes}}}
+        )
     broker.post("/cmbs/member/", {"resources": entities}, 201)
 
 

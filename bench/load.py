@@ -5,6 +5,8 @@ Runs as a process of its own (``python -m bench.load``): orders as JSON on stand
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import itertools
 import json
 import select
@@ -12,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from bench import ROOT
@@ -32,14 +34,34 @@ class Request:
     body: str = ""
     status: int = 200
     contains: str = ""
+    headers: Sequence[tuple[str, str]] = (
+        ("Accept", "application/occi+json"),
+        ("Content-Type", "application/occi+json"),
+    )
 
     def encode(self) -> bytes:
         """The bytes for the wire."""
         body = self.body.encode()
-        lines = [f"{self.method} {self.target} HTTP/1.1", "Host: 127.0.0.1", "Accept: application/occi+json"]
+        headers = [(name, text) for name, text in self.headers if body or name != "Content-Type"]
         if body:
-            lines += ["Content-Type: application/occi+json", f"Content-Length: {len(body)}"]
+            headers.append(("Content-Length", str(len(body))))
+        lines = [
+            f"{self.method} {self.target} HTTP/1.1",
+            "Host: 127.0.0.1",
+            *(f"{name}: {text}" for name, text in headers),
+        ]
         return "\r\n".join([*lines, "", ""]).encode() + body
+
+    def ask(self, port: int) -> str:
+        """Put it once; the body. Raises RuntimeError for another answer than the request expects."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        with contextlib.closing(connection):
+            connection.request(self.method, self.target, self.body, dict(self.headers))
+            response = connection.getresponse()
+            body = response.read().decode()
+        if response.status != self.status or self.contains not in body:
+            raise RuntimeError(f"{self.method} {self.target} was answered {response.status}: {body}")
+        return body
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,8 @@ class Orders:
     connections: int
     seconds: float
     requests: list[Request]
+    apart: bool = False
+    """Whether each connection has a part of the requests of its own, in their order."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +104,39 @@ def run(orders: Orders) -> Figures:
     return Figures(**json.loads(done.stdout))
 
 
-class _Client:
+class Client:
     """One connection with one request under way."""
 
-    def __init__(self, port: int, requests: Iterator[tuple[bytes, bytes, bytes]]) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._requests = requests
-        self._received = b""
-        self.next()
+        self.since = 0.0
 
     def next(self) -> None:
         """Send the next request."""
-        request, self._status, self._contains = next(self._requests)
         self.since = time.perf_counter()
+        self.send()
+
+    def send(self) -> None:
+        """Send a request."""
+        raise NotImplementedError
+
+    def receive(self) -> bool:
+        """Take what arrived; whether that completes the answer. Raises RuntimeError for one that is not as expected."""
+        raise NotImplementedError
+
+
+class _HttpClient(Client):
+    """Takes its requests from those of all."""
+
+    def __init__(self, port: int, requests: Iterator[tuple[bytes, bytes, bytes]]) -> None:
+        super().__init__(socket.create_connection(("127.0.0.1", port)))
+        self._requests = requests
+        self._received = b""
+
+    def send(self) -> None:
+        """Send the next of all."""
+        request, self._status, self._contains = next(self._requests)
         self.socket.sendall(request)
 
     def receive(self) -> bool:
@@ -105,7 +148,7 @@ class _Client:
         end = received.find(b"\r\n\r\n")
         if end < 0:
             return False
-        at = received.find(b"Content-Length: ", 0, end)
+        at = received[:end].lower().find(b"content-length: ")
         length = int(received[at + 16 : received.find(b"\r", at)])
         if len(received) < end + 4 + length:
             return False
@@ -115,17 +158,17 @@ class _Client:
         return True
 
 
-def _load(orders: Orders) -> Figures:
-    encoded = [(one.encode(), str(one.status).encode(), one.contains.encode()) for one in orders.requests]
-    shared = itertools.cycle(encoded)
-    clients = [_Client(orders.port, shared) for _ in range(orders.connections)]
+def drive(clients: Sequence[Client], seconds: float) -> Figures:
+    """Have every client ask, and ask again as soon as it is answered. Raises RuntimeError when answers stay out."""
     by_descriptor = {client.socket.fileno(): client for client in clients}
     poll = select.epoll()
     for descriptor in by_descriptor:
         poll.register(descriptor, select.EPOLLIN)
     latencies: list[float] = []
-    begin = time.perf_counter() + orders.seconds * WARM_UP
-    end = begin + orders.seconds
+    for client in clients:
+        client.next()
+    begin = time.perf_counter() + seconds * WARM_UP
+    end = begin + seconds
     while (now := time.perf_counter()) < end:
         ready = poll.poll(_SILENCE)
         if not ready:
@@ -137,7 +180,20 @@ def _load(orders: Orders) -> Figures:
                 if begin <= now < end:
                     latencies.append(now - client.since)
                 client.next()
-    return figures(latencies, orders.seconds)
+    poll.close()
+    for client in clients:
+        client.socket.close()
+    return figures(latencies, seconds)
+
+
+def _load(orders: Orders) -> Figures:
+    encoded = [(one.encode(), str(one.status).encode(), one.contains.encode()) for one in orders.requests]
+    if orders.apart:
+        share = len(encoded) // orders.connections
+        sources = [itertools.cycle(encoded[at * share : (at + 1) * share]) for at in range(orders.connections)]
+    else:
+        sources = [itertools.cycle(encoded)] * orders.connections
+    return drive([_HttpClient(orders.port, source) for source in sources], orders.seconds)
 
 
 def main() -> None:

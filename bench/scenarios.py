@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from bench.broker import Broker
@@ -11,7 +11,12 @@ from bench.load import Request
 
 _MESSAGE = "http://houssem.org/cmbs#message"
 _CONTENT = {"event": "link-down", "device": "switch-17", "port": 3, "since": "2026-01-31T09:30:00Z", "note": "x" * 120}
-_BATCH = 10
+BATCH = 100
+_BATCH_CONNECTIONS = 4
+"""With more, the first answer takes longer than a run."""
+HELLO = "hello\n"
+GREETING = Request("GET", "/", contains=HELLO)
+"""What the bare server is asked."""
 _LISTED = 20
 _AT_ONCE = 100
 """Messages that one request creates while a run is prepared."""
@@ -19,17 +24,14 @@ _AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Scenario:
-    """One kind of request, put on the broker and on the bare application in turn."""
+    """One kind of request."""
 
     name: str
     request: Request
-    messages: int = 0
-    """How many messages one request stores."""
-
-    @property
-    def bare(self) -> Request:
-        """The same request to the bare application, which knows its answer by its path."""
-        return replace(self.request, target="/" + self.name.replace(" ", "-"), contains="")
+    messages: int = 1
+    """How many messages one request is about."""
+    connections: int | None = None
+    """If it is not the number of the others."""
 
 
 def message(layer: str = "l1", **attributes: Any) -> dict[str, Any]:
@@ -42,22 +44,23 @@ def message(layer: str = "l1", **attributes: Any) -> dict[str, Any]:
     }
 
 
+def posted(number: int = 1) -> Request:
+    """The creation of so many messages with one request."""
+    body = {"resources": [message() for _ in range(number)]}
+    return Request("POST", "/cmbs/message/", json.dumps(body), 201, "/cmbs/message/")
+
+
 def http_scenarios(broker: Broker) -> list[Scenario]:
     """The scenarios of one broker, which gets the entities that are read and listed."""
     topic = "bench.twenty"
     listed = broker.create([message("l32", topics=[topic])] * _LISTED)
     listing = Request("GET", f"/cmbs/message/?attribute=cmbs.message.topics&value={topic}", contains=listed[-1])
     return [
-        Scenario("durable POST of one message", _post(1), 1),
-        Scenario(f"durable POST of {_BATCH} messages", _post(_BATCH), _BATCH),
+        Scenario("durable POST of one message", posted()),
+        Scenario(f"durable POST of {BATCH} messages", posted(BATCH), BATCH, _BATCH_CONNECTIONS),
         Scenario("read of one message", Request("GET", listed[0], contains=listed[0])),
         Scenario(f"list of {_LISTED} by attribute", listing),
     ]
-
-
-def _post(number: int) -> Request:
-    body = {"resources": [message() for _ in range(number)]}
-    return Request("POST", "/cmbs/message/", json.dumps(body), 201, "/cmbs/message/")
 
 
 def round_trips(sender: Broker, receiver: Broker, number: int) -> list[Request]:

@@ -4,19 +4,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.results import Results
+
 ROOT = Path(__file__).parent.parent
 
 LINES = (
     "durable POST of one message",
-    "durable POST of 10 messages",
+    "durable POST of 100 messages",
     "read of one message",
     "list of 20 by attribute",
+    "the same POST without a broker",
     "L1 round trip, 1 client",
     "L1 round trip, 8 clients",
+    "L1 round trip, 1 client, durable",
+    "L1 round trip, 8 clients, durable",
     "L2 to 2 members",
-    "L2 to 8 members",
     "L2 to 32 members",
-    "200 undelivered",
+    "L3.2 to one broker",
+    "engine, 200 undelivered",
     "POST on SQLite, 1",
     "write to SQLite, 1",
 )
@@ -24,10 +29,22 @@ LINES = (
 
 def test_quick_run(tmp_path: Path) -> None:
     """``python -m bench --quick`` ends with 0 and names every scenario once."""
-    command = [sys.executable, "-m", "bench", "--quick", "--home", str(tmp_path)]
+    results = tmp_path / "results.json"
+    command = [sys.executable, "-m", "bench", "--quick", "--home", str(tmp_path), "--json", str(results)]
+    for section in ("http", "l1", "l2", "l32", "memory", "stores"):  # others' servers are no part of this
+        command += ["--only", section]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.strip() for line in done.stdout.splitlines()]
     for name in LINES:
         assert sum(row.startswith(name + "  ") for row in rows) == 1, done.stdout
-    assert not list(tmp_path.iterdir()), "it leaves nothing behind"
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"], "it leaves nothing else behind"
+    kept = Results.read(results)
+    assert [row.name for row in kept.rows("l2")] == ["L2 to 2 members", "L2 to 32 members"]
+    assert all(row.ours.rate > 0 and row.reference.rate > 0 for table in kept.tables for row in kept.rows(table))
+
+
+def test_the_page_is_what_was_measured() -> None:
+    """doc/performance.md is what ``python -m bench.page`` writes of the kept results: no figure in it was typed."""
+    done = subprocess.run([sys.executable, "-m", "bench.page", "--check"], cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 0, "run: make page"

@@ -1,7 +1,7 @@
 """Simulated members: ROUTER sockets of one process, which acknowledge what comes and store nothing.
 
-So what is measured is the sender's side of a fan-out. ``python -m bench.receivers serve N`` is the members,
-``python -m bench.receivers ask SECONDS IN_FLIGHT URL …`` the reference: the same datagrams and answers, and nothing else.
+So what is measured is the sender's side of a fan-out. ``python -m bench.reference.receivers serve N`` is the members,
+``python -m bench.reference.receivers ask SECONDS IN_FLIGHT URL …`` the reference: the same datagrams and answers, and no more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.scenarios import message
 @contextlib.contextmanager
 def serving(number: int) -> Iterator[list[dict[str, str]]]:
     """So many members in a process of their own, while the context lasts; gives the ``id`` and ``url`` of each."""
-    command = [sys.executable, "-m", "bench.receivers", "serve", str(number)]
+    command = [sys.executable, "-m", "bench.reference.receivers", "serve", str(number)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         try:
@@ -38,7 +38,7 @@ def serving(number: int) -> Iterator[list[dict[str, str]]]:
 
 def ask(members: list[dict[str, str]], seconds: float, in_flight: int) -> Figures:
     """Have a process of its own send to all of them: messages that all have acknowledged, per second."""
-    command = [sys.executable, "-m", "bench.receivers", "ask", str(seconds), str(in_flight)]
+    command = [sys.executable, "-m", "bench.reference.receivers", "ask", str(seconds), str(in_flight)]
     command += [one["url"] for one in members]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     return Figures(**json.loads(done.stdout))

@@ -1,0 +1,95 @@
+"""What was measured, as JSON: the page and the plots are made of it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.load import Figures
+
+C = TypeVar("C", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One figure over its repeats: median, lowest and highest."""
+
+    rate: float
+    low: float
+    high: float
+    p50: float
+    p99: float
+
+    @classmethod
+    def of(cls, runs: Iterable[Figures]) -> Measured:
+        """From the runs."""
+        taken = list(runs)
+        rates = [one.rate for one in taken]
+        middle = [statistics.median(getattr(one, name) for one in taken) for name in ("rate", "p50", "p99")]
+        return cls(middle[0], min(rates), max(rates), middle[1], middle[2])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure beside its reference, measured in turn with it. The ratio is the median of those of each turn."""
+
+    name: str
+    ours: Measured
+    reference: Measured
+    ratio: float
+    low: float
+    high: float
+    each: int = 1
+    """How many messages, or deliveries, one request stands for."""
+
+
+@dataclass
+class Results:
+    """Everything of one run."""
+
+    machine: str = ""
+    plan: str = ""
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+    def add(self, table: str, rows: Iterable[Row]) -> None:
+        """Rows of a table."""
+        self.tables[table] = [asdict(row) for row in rows]
+
+    def rows(self, table: str) -> list[Row]:
+        """The rows of a table, in order."""
+        return [
+            Row(**{**row, "ours": Measured(**row["ours"]), "reference": Measured(**row["reference"])})
+            for row in self.tables.get(table, [])
+        ]
+
+    def write(self, path: Path) -> None:
+        """To a file."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Results:
+        """From a file."""
+        return cls(**json.loads(path.read_text()))
+
+
+def in_turn(repeats: int, runs: Mapping[C, Callable[[], Figures]]) -> dict[C, list[Figures]]:
+    """Everything once, and all that again: what disturbs the machine for a while disturbs all alike."""
+    taken: dict[C, list[Figures]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            taken[name].append(run())
+    return taken
+
+
+def row(name: str, ours: Sequence[Figures], reference: Sequence[Figures], each: int = 1) -> Row:
+    """A row of runs taken in turn."""
+    ratios = [one.rate / other.rate for one, other in zip(ours, reference, strict=True)]
+    return Row(
+        name, Measured.of(ours), Measured.of(reference), statistics.median(ratios), min(ratios), max(ratios), each
+    )
