@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from bench import ROOT, bare, echo, federation, receivers
+from bench import ROOT, bare, durable, echo, federation, receivers
 from bench.broker import Broker, running
 from bench.load import Figures, Orders, Request, run
 from bench.report import machine, median, milliseconds, rate, ratio, table
@@ -34,11 +34,13 @@ class Plan:
     """How many messages there are to be sent in the round trips; then they are sent again."""
     undelivered: tuple[int, int]
     """How many members are down, and how many messages each of them does not get."""
+    writers: tuple[int, ...]
+    """How many write at a time, to each store."""
 
 
 _MEMBERS = (2, 8, 32)
-_FULL = Plan((2, 1), 5, 0.6, 2000, (100, 1000))
-_QUICK = Plan((1,), 1, 0.2, 200, (10, 20))
+_FULL = Plan((2, 1), 5, 0.6, 2000, (100, 1000), (1, 8, 64))
+_QUICK = Plan((1,), 1, 0.2, 200, (10, 20), (1,))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +78,7 @@ def _measure(plan: Plan, home: Path) -> None:
         print(_l1(plan, one, two, workers), flush=True)
     print(_l2(plan, home), flush=True)
     print(_memory(plan, home), flush=True)
+    print(durable.figures(home, plan.seconds * 4, plan.writers), flush=True)
 
 
 def _http(plan: Plan, broker: Broker, workers: int) -> str:

@@ -1,63 +1,43 @@
-"""``python -m bench.stores``: what a store costs, by how many write at a time and by how much is stored, and a plot of that.
+"""``python -m bench.stores``: what a call costs by how much is stored, and a plot of that.
 
-CouchDB is the server of PYCMBS_TEST_COUCHDB_URL, or the stand-in of the tests, which is named in the output: its figures say
-nothing of Apache CouchDB's.
+There is a store of each size, and they are measured in turn, so that what else the machine does meets all of them alike.
+CouchDB is the server of PYCMBS_TEST_COUCHDB_URL, or the stand-in of the tests (see :mod:`bench.durable`).
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import random
 import statistics
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from bench import ROOT
-from bench.broker import running
-from bench.load import Orders, run
-from bench.report import machine, milliseconds, rate, table
-from bench.scenarios import http_scenarios
+from bench import ROOT, durable
+from bench.durable import message, name_of
+from bench.report import machine, milliseconds, table
+from pycmbs.errors import StoreUnavailable
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store import open_store
-from pycmbs.store.base import Batch, Document, Query, Store, Wrapper, Write
-from pycmbs.store.group import GroupCommit
+from pycmbs.store.base import Document, Query, Store, Write
 from tests.couchdb_server import CouchServer, running_server
 
-_CONNECTIONS = (1, 8, 64)
 _BATCH = 200
 _WAITING = 50
 """Unsettled rows, at every size."""
 _RARE = 20
 """Messages with the attribute that is filtered by, at every size."""
-_REPEATS = 30
-_BODY = {"attributes": {"cmbs.message.message_content": {"note": "x" * 300}}, "path": "/cmbs/message/x"}
+_SAMPLE = 1000
+"""Messages that are read, and from which pages are listed."""
+_INDEXED = 2000
+"""After how many messages a server that indexes when it is asked is asked."""
+_REPEATS = 100
 
-Sizes = list[int]
 Costs = dict[str, dict[int, float]]
-
-
-class Counted(Wrapper):
-    """Notes how many batches each call had."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self.groups: list[int] = []
-
-    def write_batches(self, batches: Sequence[Batch]) -> Any:
-        """See :class:`~pycmbs.store.base.Store`."""
-        self.groups.append(len(batches))
-        return super().write_batches(batches)
-
-
-def _message(topic: str = "usual") -> Write:
-    id = f"entity:/cmbs/message/{uuid.uuid1()}"
-    keys = {"kind": ("message",), "state": ("delivered",), "id": (id,), "topic": (topic,), "mixin": ("l1",)}
-    return Write(id, "entity", _BODY, keys)
 
 
 def _row() -> Write:
@@ -66,87 +46,92 @@ def _row() -> Write:
     return Write(id, "delivery", {"state": "pending"}, keys)
 
 
-def _writers(store: Store, number: int, seconds: float) -> list[str]:
-    """So many threads write single messages through a group commit."""
-    counted = Counted(store)
-    group, times = GroupCommit(counted, ThreadRuntime()), []
-    end = time.monotonic() + seconds
+class Filled:
+    """A store with so many messages, among them some rare ones, and some rows that wait."""
 
-    def write() -> None:
-        while time.monotonic() < end:
-            begin = time.perf_counter()
-            group.write([_message()])
-            times.append(time.perf_counter() - begin)
+    def __init__(self, store: Store, size: int, seconds: float) -> None:
+        """Fills it, for so many seconds at most."""
+        self.store = store
+        self.known: list[Document] = []
+        store.write_batches([[_row()] for _ in range(_WAITING)])
+        store.write_batches([[message("rare")] for _ in range(_RARE)])
+        self.size, end = _RARE, time.monotonic() + seconds
+        while self.size < size and time.monotonic() < end:
+            before = self.size
+            results = store.write_batches([[message()] for _ in range(min(_BATCH, size - self.size))])
+            self.size += len(results)
+            self.known += [one[0] for one in results[: 1 + _SAMPLE * _BATCH // size] if isinstance(one, list)]
+            if before // _INDEXED != self.size // _INDEXED:
+                self._index()
+        self._index()
 
-    threads = [threading.Thread(target=write) for _ in range(number)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    p99 = statistics.quantiles(times, n=100)[98] if len(times) > 1 else times[0]
-    cells = [rate(len(times) / seconds), milliseconds(statistics.median(times)), milliseconds(p99)]
-    return [*cells, f"{statistics.mean(counted.groups):.1f}", str(max(counted.groups))]
+    def _index(self) -> None:
+        """Ask until the index is there."""
+        for _ in range(600):
+            with contextlib.suppress(StoreUnavailable):  # the deadline of one call
+                self.store.find(Query("entity", {"topic": "none"}, limit=1))
+                return
+        raise RuntimeError("the index is not ready after ten minutes")
+
+    def calls(self) -> dict[str, Callable[[], object]]:
+        """What is measured, by name."""
+        store, known = self.store, random.choice(self.known)
+        return {
+            "create": lambda: store.write([message()]),
+            "read": lambda: store.get(known.id),
+            "list a page of 100": lambda: store.find(
+                Query("entity", {"kind": "message"}, after=known.number, limit=100)
+            ),
+            "filter by an attribute": lambda: store.find(Query("entity", {"kind": "message", "topic": "rare"})),
+            "outbox: what is pending": lambda: store.find(Query("delivery", {"unsettled": "1"}, limit=500)),
+            "outbox: settle one": self._settle,
+            "outbox: what is overdue": lambda: store.lowest("delivery", "deadline", "1", 500),
+        }
+
+    def _settle(self) -> None:
+        (row,) = self.store.find(Query("delivery", {"unsettled": "1"}, limit=1))
+        settled = Write(row.id, row.type, row.body, {"message": (row.id,)}, row.revision)
+        self.store.write_batches([[settled], [_row()]])
 
 
-def _fill(store: Store, size: int, there: int) -> None:
-    for start in range(there, size, _BATCH):
-        store.write_batches([[_message()] for _ in range(min(_BATCH, size - start))])
-        if start // 5000 != (start + _BATCH) // 5000:  # a server that indexes when asked is not left behind too far
-            _patiently(lambda: store.find(Query("entity", {"topic": "none"}, limit=1)))
-
-
-def _patiently(ask: Callable[[], object]) -> None:
-    """Ask until the index is there."""
-    for _ in range(600):
-        try:
-            ask()
-        except Exception:  # noqa: BLE001 - the deadline of one call
-            time.sleep(0.5)
-        else:
-            return
-    raise RuntimeError("the index is not ready after five minutes")
-
-
-def _timed(work: Callable[[], object]) -> float:
-    times = []
+def _costs(stores: Sequence[Filled]) -> Costs:
+    """The median of what each call costs at each size, all taken in turn."""
+    taken: dict[str, dict[int, list[float]]] = {}
     for _ in range(_REPEATS):
-        begin = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+        for one in random.sample(stores, len(stores)):
+            for name, call in one.calls().items():
+                begin = time.perf_counter()
+                call()
+                taken.setdefault(name, {}).setdefault(one.size, []).append(time.perf_counter() - begin)
+    return {
+        name: {size: statistics.median(times) for size, times in sorted(by_size.items())}
+        for name, by_size in taken.items()
+    }
 
 
-def _costs(store: Store, known: Document) -> Iterator[tuple[str, float]]:
-    """What one call of each kind costs now."""
-    last = Query("entity", {"kind": "message"}, after=known.number, limit=100)
-    yield "create", _timed(lambda: store.write([_message()]))
-    yield "read", _timed(lambda: store.get(known.id))
-    yield "list a page of 100", _timed(lambda: store.find(last))
-    yield "filter by an attribute", _timed(lambda: store.find(Query("entity", {"kind": "message", "topic": "rare"})))
-    yield "outbox: pending", _timed(lambda: store.find(Query("delivery", {"unsettled": "1"}, limit=500)))
-
-    def settle() -> None:
-        (row,) = store.find(Query("delivery", {"unsettled": "1"}, limit=1))
-        store.write([Write(row.id, row.type, row.body, {"message": (row.id,)}, row.revision)])
-        store.write([_row()])
-
-    yield "outbox: settle", _timed(settle)
-
-
-def _scale(store: Store, sizes: Sizes) -> Costs:
-    costs: Costs = {}
-    store.write_batches([[_row()] for _ in range(_WAITING)])
-    (known,) = store.write([_message()])
-    store.write_batches([[_message("rare")] for _ in range(_RARE)])
-    there = 0
-    for size in sizes:
-        _fill(store, size, there)
-        there = size
-        _patiently(lambda: store.find(Query("entity", {"topic": "none"}, limit=1)))
-        for name, seconds in _costs(store, known):
-            costs.setdefault(name, {})[size] = seconds
-        print(f"  {size} messages are stored", file=sys.stderr, flush=True)
+def _measured(name: str, urls: Iterator[str], sizes: Sequence[int], home: Path, seconds: float) -> Costs:
+    stores = []
+    for size, url in zip(sizes, urls, strict=False):
+        store = open_store(url, home=home, runtime=ThreadRuntime())
+        begin = time.monotonic()
+        stores.append(Filled(store, size, seconds))
+        print(f"  {name}: {stores[-1].size} messages in {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+        if stores[-1].size < size:
+            print(f"  {name}: the time for {size} is over", file=sys.stderr, flush=True)
+            break
+    costs = _costs(stores)
+    for one in stores:
+        one.store.close()
     return costs
+
+
+def _shown(name: str, costs: Costs) -> str:
+    rows = []
+    for what, by_size in costs.items():
+        growth = by_size[max(by_size)] / by_size[min(by_size)]
+        rows.append([what, *map(milliseconds, by_size.values()), f"{growth:.1f}"])
+    sizes = [f"{size:,}" for size in next(iter(costs.values()))]
+    return table(f"{name}: ms per call (median), by messages stored", ["", *sizes, "last/first"], rows)
 
 
 def _plot(found: dict[str, Costs], file: Path) -> None:
@@ -163,64 +148,33 @@ def _plot(found: dict[str, Costs], file: Path) -> None:
         axis.legend(fontsize="small")
         axis.grid(visible=True, alpha=0.3)
     figure.tight_layout()
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=80)
 
 
-def _http(home: Path, stores: dict[str, str], seconds: float) -> str:
-    rows = []
-    for name, url in stores.items():
-        with running(home / f"http-{len(rows)}", 1, "--store", url) as broker:
-            (post, *_) = http_scenarios(broker)
-            for connections in _CONNECTIONS:
-                found = run(Orders(broker.port, connections, seconds, [post.request]))
-                rows.append(
-                    [f"{name}, {connections}", rate(found.rate), milliseconds(found.p50), milliseconds(found.p99)]
-                )
-    return table("durable POST of one message, 1 worker", ["store, connections", "POST/s", "p50 ms", "p99 ms"], rows)
+def _databases(server: CouchServer) -> Iterator[str]:
+    """The URLs of new databases; they are deleted in the end."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            yield stack.enter_context(server.database())
 
 
-def _measure(options: argparse.Namespace, home: Path, server: CouchServer) -> None:
+def _measure(options: argparse.Namespace, home: Path) -> None:
     print(machine(home))
-    couch = "pouchdb-server (stand-in)" if server.is_stand_in else "CouchDB"
-    with server.database() as one, server.database() as two, server.database() as three:
-        urls = {"SQLite": (f"sqlite:{home / 'a.db'}", f"sqlite:{home / 'b.db'}", f"sqlite:{home / 'c.db'}")}
-        urls[couch] = (one, two, three)
-        print(_http(home, {name: url[0] for name, url in urls.items()}, options.seconds), flush=True)
-        opened = {
-            (name, part): open_store(url[part], home=home, runtime=ThreadRuntime())
-            for name, url in urls.items()
-            for part in (1, 2)
-        }
-        rows = [
-            [f"{name}, {number}", *_writers(opened[name, 1], number, options.seconds)]
-            for name in urls
-            for number in _CONNECTIONS
-        ]
-        heads = ["store, threads", "writes/s", "p50 ms", "p99 ms", "mean group", "largest"]
-        print(table("single writes through the group commit, without HTTP", heads, rows), flush=True)
-        sizes = {"SQLite": options.sqlite, couch: options.couchdb}
-        found = {name: _scale(opened[name, 2], sizes[name]) for name in urls}
-        for name, costs in found.items():
-            cells = [
-                [
-                    what,
-                    *(milliseconds(one) for one in by_size.values()),
-                    f"{by_size[max(by_size)] / by_size[min(by_size)]:.1f}",
-                ]
-                for what, by_size in costs.items()
-            ]
-            print(
-                table(
-                    f"{name}: ms per call (median), by messages stored",
-                    ["", *map(str, sizes[name]), "last/first"],
-                    cells,
-                )
-            )
-        if options.plot is not None:
-            _plot(found, options.plot)
-            print(f"plotted to {options.plot}")
-        for store in opened.values():
-            store.close()
+    print(durable.figures(home, options.seconds), flush=True)
+    found: dict[str, Costs] = {}
+    if options.sqlite:
+        files = (f"sqlite:{home / str(size)}.db" for size in options.sqlite)
+        found["SQLite"] = _measured("SQLite", files, options.sqlite, home, options.limit)
+    if options.couchdb:
+        (home / "scale").mkdir()
+        with running_server(home / "scale") as server:
+            name = name_of(server)
+            found[name] = _measured(name, _databases(server), options.couchdb, home, options.limit)
+    for name, costs in found.items():
+        print(_shown(name, costs))
+    if options.plot is not None and found:
+        _plot(found, options.plot)
+        print(f"plotted to {options.plot}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -228,21 +182,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.stores", description=__doc__)
     parser.add_argument("--sqlite", type=_sizes, default=[1000, 10_000, 100_000, 1_000_000], metavar="N,N…")
     parser.add_argument("--couchdb", type=_sizes, default=[1000, 10_000, 100_000], metavar="N,N…")
+    parser.add_argument(
+        "--limit", type=float, default=600.0, help="seconds to fill one store; then it is as large as it is"
+    )
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run of writers (default: 3)")
     parser.add_argument("--plot", type=Path, help="PNG file for cost against size")
     parser.add_argument("--home", type=Path, default=ROOT / ".run", help="the disk that is measured")
     options = parser.parse_args(arguments)
     options.home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.home.resolve()) as name:
-        home = Path(name)
-        (home / "couchdb").mkdir()
-        with running_server(home / "couchdb") as server:
-            _measure(options, home, server)
+        _measure(options, Path(name))
     return 0
 
 
-def _sizes(text: str) -> Sizes:
-    return sorted({int(one) for one in text.split(",")})
+def _sizes(text: str) -> list[int]:
+    return sorted({int(one) for one in text.split(",") if one})
 
 
 if __name__ == "__main__":

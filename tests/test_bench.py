@@ -17,6 +17,8 @@ LINES = (
     "L2 to 8 members",
     "L2 to 32 members",
     "200 undelivered",
+    "POST on SQLite, 1",
+    "write to SQLite, 1",
 )
 
 

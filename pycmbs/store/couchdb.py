@@ -187,6 +187,14 @@ class CouchStore(Store):
             self._do(lambda: None)
         return self._heads.head(type)
 
+    def version(self, query: Query) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        if query.after or query.limit is not None:
+            return super().version(query)
+        if self._database.is_to_be_checked():
+            self._do(lambda: None)
+        return self._heads.version(query, lambda: self.find(query)) or super().version(query)
+
     def settled_before(self) -> int:
         """See :class:`~pycmbs.store.base.Store`. A number is made before its document is
         written, and that is over after as many calls as a batch takes."""

@@ -5,16 +5,21 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from pycmbs.errors import StoreUnavailable
 from pycmbs.runtime import Runtime, Signal
-from pycmbs.store.base import Change
+from pycmbs.store.base import Change, Document, Query
 from pycmbs.store.couchdb_client import CouchClient, Refused
 from pycmbs.store.couchdb_documents import document_from, is_document
 
 _PAGE = 500
+_WATCHED_PAGE = 100
+"""The same, where each comes with its document."""
+_MOST_WATCHED = 8
+"""Questions; the documents of their answers are remembered by id."""
 _MOST_PURGED = 100
 """Documents in one ``_purge``: CouchDB's default bound."""
 
@@ -61,12 +66,29 @@ def _change(row: dict[str, Any]) -> Change | None:
     return Change(row["id"], type, document_from(document) if is_document(document) else None)
 
 
-class Heads:
-    """A token per type that changes with it.
+@dataclass(slots=True)
+class _Watch:
+    """A question whose answer is kept an eye on: the documents that it finds, and how often those changed."""
 
-    Asking costs one request for the changes since the last time. Who asks while such a request is under way waits for the
-    next one, together with all others who do: it is not known whether the one under way sees what they must see. They wait
-    through the runtime, and take no thread from those who read and write.
+    query: Query
+    ids: set[str] = field(default_factory=set)
+    changes: int = 0
+
+    def see(self, id: str, document: Document | None) -> None:
+        """A document is like this now."""
+        matches = document is not None and self.query.matches(document)
+        if matches or id in self.ids:
+            self.changes += 1
+            (self.ids.add if matches else self.ids.discard)(id)
+
+
+class Heads:
+    """A token per type that changes with it, and one per question that changes with what it finds.
+
+    Neither asks the view, which a server would first have to bring up to date. Asking costs one request for the changes
+    since the last time. Who asks while such a request is under way waits for the next one, together with all others who do:
+    it is not known whether the one under way sees what they must see. They wait through the runtime, and take no thread
+    from those who read and write.
     """
 
     def __init__(self, client: CouchClient, runtime: Runtime) -> None:
@@ -80,16 +102,35 @@ class Heads:
         self._under_way: Signal | None = None
         self._since: str | None = None
         self._changes: Counter[str] = Counter()
+        self._watches: dict[object, _Watch] = {}
 
     def head(self, type: str) -> str:
         """See :meth:`~pycmbs.store.base.Store.head`."""
+        self._catch_up()
+        return f"{self._prefix}-{self._changes[type]}"
+
+    def version(self, query: Query, find: Callable[[], list[Document]]) -> str | None:
+        """See :meth:`~pycmbs.store.base.Store.version`. ``find`` asks the question. None when too many are watched."""
+        key = (query.type, *query.equals.items())
+        watch = self._watches.get(key)
+        if watch is None:
+            if len(self._watches) >= _MOST_WATCHED:
+                return None
+            self._catch_up()  # from here on no change is missed
+            watch = self._watches.setdefault(key, _Watch(query))
+            watch.ids |= {one.id for one in find()}
+        self._catch_up()
+        return f"{self._prefix}-{watch.changes}"
+
+    def _catch_up(self) -> None:
+        """Return once all is known that was written before this call."""
         with self._lock:
             self._asked += 1
             ticket = self._asked
         while True:
             with self._lock:
                 if self._answered >= ticket:
-                    return f"{self._prefix}-{self._changes[type]}"
+                    return
                 other = self._under_way
                 if other is None:
                     mine = self._under_way = self._runtime.signal()
@@ -111,17 +152,28 @@ class Heads:
             self._since = self._feed.end()
             return
         while True:
-            rows, self._since = self._feed.page(self._since, _PAGE, documents=False)
-            ids = [row["id"] for row in rows if not row["id"].startswith("_")]
-            # An id that has a colon begins with its type (see couchdb_documents); of others the document must be asked.
-            self._changes.update(id.partition(":")[0] for id in ids if ":" in id)
-            others = [id for id in ids if ":" not in id]
-            if others:
-                self._changes.update(self._types(others))
-            if len(rows) < _PAGE:
+            watches = list(self._watches.values())
+            most = _WATCHED_PAGE if watches else _PAGE
+            rows, since = self._feed.page(self._since, most, documents=bool(watches))
+            self._changes.update(self._types([row for row in rows if not row["id"].startswith("_")]))
+            for row in rows if watches else ():
+                found: Any = row.get("doc")
+                document = document_from(found) if is_document(found) else None
+                for watch in watches:
+                    watch.see(row["id"], document)
+            self._since = since  # last: what is not counted is read again
+            if len(rows) < most:
                 return
 
-    def _types(self, ids: list[str]) -> Iterator[str]:
+    def _types(self, rows: list[dict[str, Any]]) -> list[str]:
+        """Of which type each changed document is. An id that has a colon begins with it (see couchdb_documents)."""
+        types = [row["id"].partition(":")[0] for row in rows if ":" in row["id"]]
+        others = [row for row in rows if ":" not in row["id"]]
+        types += [row["doc"]["type"] for row in others if "type" in (row.get("doc") or {})]
+        unknown = [row["id"] for row in others if not row.get("doc")]
+        return types + (list(self._asked_types(unknown)) if unknown else [])
+
+    def _asked_types(self, ids: list[str]) -> Iterator[str]:
         _, answer = self._client.call("POST", "_all_docs", body={"keys": ids}, include_docs=True)
         for row in answer["rows"]:
             document = row.get("doc")

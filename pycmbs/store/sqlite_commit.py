@@ -83,7 +83,8 @@ class Commit:
                 if changed:
                     self._connection.executemany(statement, [(*pair, number) for pair in changed])
         if write.delete:
-            execute(sql.DELETE, (sequence, number))
+            execute(sql.DELETE, (number,))
+            execute(sql.MARK, (write.id, write.type, sequence, str(number)))
         else:
             execute(sql.REPLACE, (sequence, text, codec.dumps(write.body), number))
         return number

@@ -84,8 +84,10 @@ class SqliteFile:
             ):  # the library takes one step of a statement without rows: that is one page
                 connection.execute("PRAGMA incremental_vacuum")
         if 0 < surplus <= _STEP:
-            with self._turn():  # the file gets shorter when the log is put into it
-                self._checked_writer().execute("PRAGMA wal_checkpoint(PASSIVE)")
+            with (
+                self._turn()
+            ):  # the file gets shorter when the log is put into it, which is empty then, unless somebody reads
+                self._checked_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return bool(surplus > _STEP)
 
     def vacuum(self) -> None:

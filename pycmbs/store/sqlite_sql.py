@@ -37,7 +37,10 @@ COLUMNS = "d.number, d.id, d.type, d.seq, d.deleted, d.keys, d.body"
 INSERT = "INSERT INTO documents (id, type, seq, keys, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
 CURRENT = "SELECT number, seq, keys FROM documents WHERE id = ? AND type = ? AND deleted = 0"
 REPLACE = "UPDATE documents SET seq = ?, keys = ?, body = ? WHERE number = ?"
-DELETE = "UPDATE documents SET seq = ?, deleted = 1, keys = '{}', body = '{}' WHERE number = ?"
+DELETE = "DELETE FROM documents WHERE number = ?"
+# Marks are rows of their own at the end: what is left of a row in its place would keep a whole page. Their bodies are the
+# numbers that the deleted documents had; in a file of an earlier version a mark has that number itself, and an empty body.
+MARK = "INSERT INTO documents (id, type, seq, deleted, keys, body) VALUES (?, ?, ?, 1, '{}', ?)"
 UNMARK = "DELETE FROM documents WHERE id = ? AND deleted = 1"
 ADD_KEY = "INSERT INTO keys (name, value, number) VALUES (?, ?, ?)"
 DROP_KEY = "DELETE FROM keys WHERE name = ? AND value = ? AND number = ?"
@@ -46,7 +49,8 @@ SET_HEAD = "INSERT INTO heads (type, seq) VALUES (?, ?) ON CONFLICT (type) DO UP
 UNMARKED = "-"
 """Beside the types in ``heads``: the latest change at which a deleted document's mark went, and the trace of its number."""
 LAST_CHANGES = "SELECT coalesce(max(seq), 0), coalesce(max(seq) FILTER (WHERE type = ?), 0) FROM heads"
-CHANGED = "SELECT number, type FROM documents WHERE seq > ? ORDER BY seq LIMIT ?"
+CHANGED = """SELECT CASE WHEN deleted = 1 AND body <> '{}' THEN CAST(body AS INTEGER) ELSE number END, type
+    FROM documents WHERE seq > ? ORDER BY seq LIMIT ?"""
 HEAD = "SELECT seq FROM heads WHERE type = ?"
 GET = f"SELECT {COLUMNS} FROM documents d WHERE d.id = ? AND d.deleted = 0"  # noqa: S608 - constants only
 COMPACT = """DELETE FROM documents WHERE number IN (SELECT number FROM documents WHERE deleted = 1 AND seq <=

@@ -10,6 +10,7 @@ import pytest
 from pycmbs.engine.control import ControlClient, ControlServer, encode, read, short_path
 from pycmbs.errors import EngineUnavailable, RemoteError, SocketUnavailable
 from pycmbs.runtime import ThreadRuntime
+from tests.harness import wait_until
 
 
 def received(data):
@@ -158,6 +159,7 @@ def test_a_wake_up_reaches_the_engine(serve, client):
     serve(wake=woken.set)
     client.wake()
     assert woken.wait(5)
+    wait_until(lambda: client._idle, what="the connection back in its pool, to be closed")
 
 
 def test_waking_nobody_is_no_error(client):

@@ -213,7 +213,8 @@ class StoreContract:
                 break
             assert len(changes) <= 3
             found += [one.id for one in changes]
-        assert found == ["0", "2", "3", "5", "6", "8", "9", "11"]
+        # Written together: a server that takes them in side by side numbers them as they come.
+        assert sorted(found, key=int) == ["0", "2", "3", "5", "6", "8", "9", "11"]
         store.write([create("new", type="z")])
         assert [one.id for one in store.changes(cursor, types=["x", "z"])[0]] == ["new"]
 
@@ -257,8 +258,8 @@ class StoreContract:
         if equals:
             store.write([create("e", colour="blue")])
         assert store.version(query) == seen[-1][0]
-        assert len({token for token, _ in seen}) == len({found for _, found in seen}) >= 5
-        assert len(set(seen)) == len({found for _, found in seen})
+        assert len({found for _, found in seen}) >= 5
+        assert len(set(seen)) == len({token for token, _ in seen})  # a token stands for one answer
 
     def test_compact_forgets_the_oldest_marks(self, store: Store) -> None:
         """Documents and the newest marks stay, and so do revisions and heads."""

@@ -15,7 +15,7 @@ T = TypeVar("T")
 Outcome = list[list[Document] | RevisionConflict]
 
 WRITE = "write"
-READS = frozenset({"get", "get_many", "find", "lowest", "count", "seek", "changes", "head"})
+READS = frozenset({"get", "get_many", "find", "lowest", "count", "seek", "changes", "head", "version"})
 WRITES = frozenset({WRITE, "compact"})
 
 
@@ -153,6 +153,9 @@ class FaultyStore(Wrapper):
 
     def head(self, type: str) -> str:
         return self._through("head", lambda: self._store.head(type))
+
+    def version(self, query: Query) -> str:
+        return self._through("version", lambda: self._store.version(query))
 
     def compact(self, keep: int = 10_000) -> int:
         return self._through("compact", lambda: self._store.compact(keep))

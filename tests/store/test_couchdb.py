@@ -325,3 +325,46 @@ def test_tls_is_its_own_scheme() -> None:
     assert store.url == "couchdb+https://example.org:443/db"
     assert store._client._address.credentials == ("me", "p@ss")
     store.close()
+
+
+# What is watched
+
+
+def test_a_version_reads_no_view(store: CouchStore, calls: Calls) -> None:
+    """Once a question is known, whether its answer changed is told by the feed: other documents make no server index them."""
+    query = Query("thing", {"kind": "rare"})
+    store.write([create("a", kind="rare")])
+    before = store.version(query)
+    calls.clear()
+    store.write_batches([[create(f"{n}", kind="usual")] for n in range(250)])
+    assert store.version(query) == before
+    store.write([create("b", kind="rare")])
+    assert store.version(query) != before
+    assert {path for _, path, _ in calls} == {"_bulk_docs", "_changes"}
+
+
+def test_a_head_is_told_of_changes_that_could_not_be_read(store: CouchStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a server that goes in the middle had told of is counted when it is back."""
+    head = store.head("thing")
+    store.write([create("a")])
+    call = store._client.call
+
+    def failing(method: str, *path: str, **options: Any) -> Any:
+        if path == ("_all_docs",):
+            raise StoreUnavailable("the test says so")
+        return call(method, *path, **options)
+
+    monkeypatch.setattr(store._client, "call", failing)
+    with pytest.raises(StoreUnavailable):
+        store.head("thing")
+    monkeypatch.setattr(store._client, "call", call)
+    assert store.head("thing") != head
+
+
+def test_of_many_questions_the_first_are_watched(store: CouchStore) -> None:
+    """However many questions are asked, every version is right; those beyond the bound ask their question."""
+    queries = [Query("thing", {"n": str(n)}) for n in range(12)]
+    before = [store.version(query) for query in queries]
+    store.write([create("a", n=[str(n) for n in range(12)])])
+    assert all(store.version(query) != version for query, version in zip(queries, before, strict=True))
+    assert len(store._heads._watches) == 8

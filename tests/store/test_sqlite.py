@@ -535,7 +535,7 @@ def test_space_is_given_back_in_small_steps(tmp_path: Path) -> None:
     assert store._file.trim()
     store.compact()
     after = (tmp_path / "x.db").stat().st_size
-    assert after < before / 3
+    assert after < before / 6
     ((free,), (pages,)) = (*store._file.rows("PRAGMA freelist_count"), *store._file.rows("PRAGMA page_count"))
     assert free <= pages / 10 + 1
     store.close()
