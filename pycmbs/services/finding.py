@@ -90,7 +90,7 @@ def unknown_entity(store: Store, registry: Registry, path: str) -> UnknownEntity
             Query(ENTITY, {"kind" if isinstance(category, Kind) else "mixin": category.identifier}, limit=3)
         )
         hint = f"There is {', '.join(one.body['path'] for one in there)}." if there else f"{folder} is empty."
-    elif registry.at(path + "/") is not None:
+    elif registry.at(path + "/") is not None or path.endswith("/-"):
         hint = f"That path ends with '/': {path}/."
     else:
         hint = collections_hint(registry, path)

@@ -35,7 +35,7 @@ class Collections:
         if exchange.query.action is not None:
             invocation = exchange.reader.invocation(exchange.body, exchange.query.action)
             reports = self._entities.act_all(exchange.path, invocation, self._selection(exchange, body=False))
-            action = invocation.identifier or invocation.term
+            action = self._entities.action(next(iter(reports), ""), invocation)
             return exchange.reports(action, reports)
         mixin = self._categories.registry().at(exchange.path)
         if isinstance(mixin, Mixin):

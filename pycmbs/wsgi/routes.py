@@ -14,8 +14,7 @@ from pycmbs.wsgi.query_interface import QueryInterface
 
 Handler = Callable[[Exchange], Response]
 
-QUERY_PATHS = ("/-/", "/.well-known/org/ogf/occi/-/", "/-", "/.well-known/org/ogf/occi/-")
-"""Without the last '/' there can be no entity, so it is clear what is meant."""
+QUERY_PATHS = ("/-/", "/.well-known/org/ogf/occi/-/")
 
 
 class Routes:

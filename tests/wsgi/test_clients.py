@@ -14,12 +14,6 @@ def mixins(front, path):
     return [name.rpartition("#")[2] for name in front.request("GET", path).json["mixins"]]
 
 
-@pytest.mark.parametrize("path", ["/-", "/.well-known/org/ogf/occi/-"])
-def test_the_query_interface_needs_no_last_slash(cloud, path):
-    """Discovery works as it is typed, too."""
-    assert cloud.request("GET", path).body == cloud.request("GET", "/-/").body
-
-
 def test_the_core_kinds_have_their_attributes(cloud):
     """GFD.221 4.5.1, 4.5.2: a client that builds its model from /-/ finds id, title and summary there."""
     answer = text(cloud, "GET", "/-/")

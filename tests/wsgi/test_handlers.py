@@ -441,7 +441,15 @@ def test_a_typo_in_an_objects_name_is_named_whole(front):
     assert "cmbs.message.message_content" in error["hint"]
 
 
-@pytest.mark.parametrize(("path", "meant"), [("/cmbs/member", "/cmbs/member/"), ("/cmbs/members/", "/cmbs/member/")])
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/-", "/-/"),
+        ("/.well-known/org/ogf/occi/-", "occi/-/"),
+        ("/cmbs/member", "/cmbs/member/"),
+        ("/cmbs/members/", "/cmbs/member/"),
+    ],
+)
 def test_a_path_that_is_nearly_right_is_put_right(front, path, meant):
     """A 404 says what was probably meant."""
     answer = front.request("GET", path)

@@ -329,7 +329,8 @@ def test_an_action_on_a_collection_is_done_on_all_or_none(cloud):
     assert cloud.request("POST", "/compute/?action=start", {}).status_code == 400
     assert state(cloud, "/compute/compute-1")[0] == "inactive"
     cloud.request("POST", "/compute/second?action=stop", {})
-    assert cloud.request("POST", "/compute/?action=start", {}).status_code == 200
+    answer = cloud.request("POST", "/compute/?action=start", {}, Accept=V12)
+    assert (answer.status_code, answer.json["action"]) == (200, f"{ACTIONS}compute/action#start")
     assert [state(cloud, path)[0] for path in ("/compute/compute-1", "/compute/second")] == ["active", "active"]
 
 
