@@ -338,6 +338,7 @@ def test_paths_and_queries_that_are_no_utf8(shared: Broker) -> None:
         "/cmbs/message/../x",
         "/%2e%2e/x",
         "/" + "a" * 5000,
+        "/-",
         "/%0d%0aX:%201",
         "/cmbs//message/",
         "ftp://x/",
