@@ -33,7 +33,7 @@ def test_quick_run(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "--quick", "--home", str(tmp_path), "--json", str(results)]
     for section in ("http", "l1", "l2", "l32", "memory", "stores"):  # others' servers are no part of this
         command += ["--only", section]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=90, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.strip() for line in done.stdout.splitlines()]
     for name in LINES:

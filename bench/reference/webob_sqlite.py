@@ -53,7 +53,7 @@ class Group:
         while self._pending:
             group, self._pending = self._pending, []
             self._connection.execute("BEGIN IMMEDIATE")
-            self._connection.executemany("INSERT INTO documents VALUES (?, ?)", [row for row, _ in group])
+            self._connection.executemany("INSERT OR REPLACE INTO documents VALUES (?, ?)", [row for row, _ in group])
             self._connection.execute("COMMIT")
             for _, event in group:
                 event.send()
