@@ -19,7 +19,7 @@ from pycmbs.occi import cmbs
 from pycmbs.runtime import drain
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
-from pycmbs.services.roster import is_local, socket_of
+from pycmbs.services.roster import socket_of
 from pycmbs.transport.envelope import HELLO, LEAVE, Envelope
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Discovery:
         found, unreachable = self._visit(seeds, {socket_of(own, "l1")})
         # Those visited early heard only of those known then.
         self._visit(found, {socket_of(own, "l1")}, follow=False)
-        others = [member for member in self._members.all() if not is_local(member)]
+        others = self._members.now().others
         relayed = self._relayed({socket_of(one, "l1"): one.id for one in others if socket_of(one, "l1") in unreachable})
         return {
             "found": [{"member": found[url], "socket": url} for url in found],
@@ -172,7 +172,7 @@ class Discovery:
                 return True
             return False
 
-        others = [one.id for one in self._members.all() if not is_local(one)]
+        others = [one.id for one in self._members.now().others]
         return {"told": sum(self._pool.map(tell, others)), "of": len(others)}
 
     def _join(self) -> None:

@@ -21,7 +21,7 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.services.health import DEAD, Health, HealthService
 from pycmbs.services.members import MemberService
-from pycmbs.services.roster import is_local, socket_of, version_of
+from pycmbs.services.roster import socket_of, version_of
 from pycmbs.transport.envelope import ALIVE as ALIVE_ANSWER
 from pycmbs.transport.envelope import PROBE, Envelope
 
@@ -175,7 +175,7 @@ class Probes:
         """Bring the vitals in line with the members in the store."""
         self._loaded = time.monotonic()
         roster = self._members.now()
-        others = {one.id: one for one in roster.members if not is_local(one)}
+        others = {one.id: one for one in roster.others}
         for id in self._vitals.keys() - others.keys():
             del self._vitals[id]
             self._changed.pop(id, None)
@@ -183,7 +183,7 @@ class Probes:
             self._health.forget(id)
         for id, member in others.items():
             self._update(id, member)
-        own = next((one for one in roster.members if is_local(one)), None)
+        own = roster.own
         self._own = (own.id, version_of(own), roster.digest) if own is not None else ("", 0, "")
 
     def _update(self, id: str, member: Entity) -> None:

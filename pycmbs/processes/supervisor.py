@@ -48,13 +48,16 @@ def serve(settings: Settings) -> int:
 
     Raises ConfigurationError when a setting keeps it from starting, Unavailable when something else does.
     """
-    return Supervisor(settings, lambda settings: run_apart(lambda: _prepare(settings))).run()
+    return Supervisor(settings, _prepare).run()
 
 
 def _prepare(settings: Settings) -> str:
-    from pycmbs.broker import prepare  # the composition root: too heavy for a process that only looks after others
+    def work() -> str:
+        from pycmbs.broker import prepare  # the composition root: too heavy for a process that only looks after others
 
-    return prepare(settings)
+        return prepare(settings)
+
+    return run_apart(work)
 
 
 class Supervisor:

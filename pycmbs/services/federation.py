@@ -20,7 +20,7 @@ from pycmbs.services.deliveries import moment
 from pycmbs.services.documents import entity_delete, entity_write
 from pycmbs.services.health import ALIVE, HealthService
 from pycmbs.services.members import LEFT, MemberService, left_document, left_write
-from pycmbs.services.roster import INSTANCE, VERSION, introduce, is_local, socket_of, version_of
+from pycmbs.services.roster import INSTANCE, VERSION, Roster, introduce, is_local, socket_of, version_of
 from pycmbs.store.base import Document, Query, Store, Write
 
 log = logging.getLogger(__name__)
@@ -60,16 +60,18 @@ class FederationService:
 
     def greeting(self) -> dict[str, Any]:
         """What a hello says: the introduction, and which members are known here, and which have left."""
-        roster = self._members.now()
+        return self._greeting(self._members.now())
+
+    def _greeting(self, roster: Roster) -> dict[str, Any]:
         left = {one.id.removeprefix(f"{LEFT}:"): one.body["version"] for one in self._all_left()}
         return {**roster.introduction, "sockets_l1": roster.sockets_l1, "known": roster.versions, "left": left}
 
     def welcome(self, greeting: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a greeting: one of the own, and descriptions of the members that the other lacks."""
         theirs = _versions(greeting.get("known"))
-        members = self._members.all()
-        missing = [one for one in members if not is_local(one) and version_of(one) > theirs.get(one.id, -1)]
-        return {**self.greeting(), "members": [introduce(one) for one in missing[:_MOST_TOLD]]}
+        roster = self._members.now()
+        missing = [one for one in roster.others if version_of(one) > theirs.get(one.id, -1)]
+        return {**self._greeting(roster), "members": [introduce(one) for one in missing[:_MOST_TOLD]]}
 
     # What is heard
 

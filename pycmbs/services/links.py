@@ -37,10 +37,12 @@ class Links:
         """The links that start or end at one of the entities and are none of them, each once. For many entities all links
         are read instead, unless those are more still."""
         going = {one.path for one in entities}
-        kinds = [one.identifier for one in registry if isinstance(one, Kind) and is_link(registry, one)]
-        few = len(going) <= _FEW
-        if not few and sum(self._store.count(Query(ENTITY, {"kind": one})) for one in kinds) <= 2 * len(going):
-            every = [entity_from(one) for kind in kinds for one in self._store.find(Query(ENTITY, {"kind": kind}))]
+        queries: list[Query] = []
+        if len(going) > _FEW:
+            kinds = [one.identifier for one in registry if isinstance(one, Kind) and is_link(registry, one)]
+            queries = [Query(ENTITY, {"kind": one}) for one in kinds]
+        if queries and sum(map(self._store.count, queries)) <= 2 * len(going):
+            every = [entity_from(one) for query in queries for one in self._store.find(query)]
             found = [one for one in every if going & {one.attributes.get(SOURCE), one.attributes.get(TARGET)}]
         else:
             found = [link for path in going for link in (*self.starting_at(path), *self.ending_at(path))]

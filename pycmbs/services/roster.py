@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -34,15 +34,22 @@ class Roster:
     members: Sequence[Entity] = ()
     """Every known member, the own one included, in order of creation."""
     own: Entity | None = None
-    by_id: Mapping[str, Entity] = field(init=False)
-    sockets_l1: Sequence[str] = field(init=False)
-    """The L1 sockets of all known members, the own one first."""
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by_id", {one.id: one for one in self.members})
+    @cached_property
+    def others(self) -> Sequence[Entity]:
+        """Those that other brokers are, in order of creation."""
+        return [one for one in self.members if not is_local(one)]
+
+    @cached_property
+    def by_id(self) -> Mapping[str, Entity]:
+        """Every known member, by id."""
+        return {one.id: one for one in self.members}
+
+    @cached_property
+    def sockets_l1(self) -> Sequence[str]:
+        """The L1 sockets of all known members, the own one first."""
         own_first = sorted(self.members, key=lambda one: not is_local(one))
-        sockets = dict.fromkeys(url for one in own_first if (url := socket_of(one, "l1")))
-        object.__setattr__(self, "sockets_l1", list(sockets))
+        return list(dict.fromkeys(url for one in own_first if (url := socket_of(one, "l1"))))
 
     @cached_property
     def introduction(self) -> Mapping[str, Any]:

@@ -245,9 +245,8 @@ class SqliteFile:
             except sqlite3.OperationalError as exc:
                 if getattr(exc, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
-            pauses = pauses or self._pauses(
-                "another process"
-            )  # it is seldom locked, and this is on the way of every read
+            # Made only now: the file is seldom locked, and this is on the way of every read.
+            pauses = pauses or self._pauses("another process")
             self._runtime.sleep(next(pauses))
 
     def _pauses(self, holder: str) -> Iterator[float]:
