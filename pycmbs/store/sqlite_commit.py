@@ -53,7 +53,7 @@ class Commit:
 
     def _apply(self, write: Write) -> Document:
         """Do one write. Raises RevisionConflict, having changed nothing."""
-        keys = {} if write.delete else {name: tuple(values) for name, values in write.keys.items() if values}
+        keys = {} if write.delete else {name: values for name, values in write.keys.items() if values}
         body = {} if write.delete else write.body
         sequence = self._last + 1
         number = self._create(write, sequence, keys) if write.revision is None else self._change(write, sequence, keys)

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ STRETCH = 4096
 
 Pair = tuple[str, str]
 """A name and a value, as the key table has them."""
+Changes = list[tuple[int, int, set[Pair]]]
+"""Documents by number, 1 or -1, and the values that they get or lose."""
 
 _OF = "FROM keys WHERE name = ? AND value = ?"
 # Behind the latest run before it where that one ends, if they may be one; else a row of its own.
@@ -37,9 +39,9 @@ class Index:
     """What one transaction changes of the key table. It is written at its end, as whole runs."""
 
     def __init__(self) -> None:
-        self._changes: list[tuple[int, int, Iterable[Pair]]] = []
+        self._changes: Changes = []
 
-    def change(self, number: int, pairs: Iterable[Pair], by: int) -> None:
+    def change(self, number: int, pairs: set[Pair], by: int) -> None:
         """A document gets these values (``by`` is 1), or loses them (-1)."""
         self._changes.append((number, by, pairs))
 
@@ -53,31 +55,45 @@ class Index:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Have the key table say so."""
-        net: defaultdict[Pair, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
-        for number, by, pairs in self._changes:
-            for pair in pairs:
-                net[pair][number] += by
-        rows = []
-        for pair, numbers in sorted(net.items()):
-            for first, last in _runs(number for number, by in numbers.items() if by < 0):
-                _drop(connection, pair, first, last)
-            for first, last in _runs(number for number, by in numbers.items() if by > 0):
-                before = first - 1 if first % STRETCH else -1
-                rows.append((*pair, before, *pair, first, first, last))
+        losing = any(by < 0 for _, by, _ in self._changes)
+        added, dropped = _net(self._changes) if losing else (self._changes, [])
+        for pair, first, last in _runs(dropped):
+            _drop(connection, pair, first, last)
+        rows = [
+            (*pair, first - 1 if first % STRETCH else -1, *pair, first, first, last)
+            for pair, first, last in _runs(added)
+        ]
+        rows.sort()
         connection.executemany(_ADD, rows)
 
 
-def _runs(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Numbers as runs, none of which goes beyond a multiple of :data:`STRETCH`."""
-    first = last = -1
-    for number in sorted(numbers):
-        if number != last + 1 or number % STRETCH == 0:
-            if last >= 0:
-                yield first, last
-            first = number
-        last = number
-    if last >= 0:
-        yield first, last
+def _net(changes: Changes) -> tuple[Changes, Changes]:
+    """What is there in the end and was not before, and the other way round: one document may change several times."""
+    net: defaultdict[int, Counter[Pair]] = defaultdict(Counter)
+    for number, by, pairs in changes:
+        for pair in pairs:
+            net[number][pair] += by
+    added, dropped = (
+        [(number, sign, {pair for pair, by in pairs.items() if by == sign}) for number, pairs in sorted(net.items())]
+        for sign in (1, -1)
+    )
+    return added, dropped
+
+
+def _runs(changes: Changes) -> Iterator[tuple[Pair, int, int]]:
+    """The values of documents as runs, none of which goes beyond a multiple of :data:`STRETCH`."""
+    begun: dict[Pair, int] = {}
+    going: set[Pair] = set()
+    last = -1
+    for number, _, pairs in changes:
+        follows = number == last + 1 and number % STRETCH
+        for pair in going - pairs if follows else going:
+            yield pair, begun[pair], last
+        for pair in pairs - going if follows else pairs:
+            begun[pair] = number
+        going, last = pairs, number
+    for pair in going:
+        yield pair, begun[pair], last
 
 
 def _drop(connection: sqlite3.Connection, pair: Pair, first: int, last: int) -> None:

@@ -7,6 +7,7 @@ longer, and rows are what a write costs. How queries go through runs is in :mod:
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from pycmbs.store.values import indexed
@@ -69,6 +70,7 @@ LOWEST = f"""SELECT {COLUMNS} FROM keys k CROSS JOIN documents d ON d.number BET
     WHERE k.name = ? AND k.value < ? ORDER BY k.value, k.number, d.number LIMIT ?"""  # noqa: S608 - constants only
 
 
+@functools.lru_cache(maxsize=4096)
 def key(type: str, name: str) -> str:
     """The name under which a type's key is kept."""
     return f"{type}:{name}"
