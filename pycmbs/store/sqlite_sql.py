@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from pycmbs.store.values import indexed
+from pycmbs.store.values import LONGEST, indexed
 
 VERSION = 2
 """Of the schema; kept in ``user_version``."""
@@ -78,7 +78,11 @@ def key(type: str, name: str) -> str:
 
 def key_rows(type: str, keys: Any) -> set[tuple[str, str]]:
     """What the key table has of a document: names and values."""
-    return {(key(type, name), indexed(text)) for name, values in keys.items() for text in values}
+    return {
+        (key(type, name), text if len(text) <= LONGEST else indexed(text))
+        for name, values in keys.items()
+        for text in values
+    }
 
 
 def changes(types: int) -> str:

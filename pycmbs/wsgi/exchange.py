@@ -24,6 +24,8 @@ from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, entity_tag, tags
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _SAFE = "/~!$&'()*+,;=:@-._"
+_PLAIN = re.compile(r"[A-Za-z0-9/._-]*")
+"""Paths in which there is nothing to quote, which most are."""
 _READING = ("GET", "HEAD")
 _ENDS = ("occi.core.source", "occi.core.target")
 
@@ -248,7 +250,7 @@ class Exchange:
 
     def url(self, path: str) -> str:
         """The URL of a path."""
-        return self.base + quote(path, safe=_SAFE)
+        return self.base + (path if _PLAIN.fullmatch(path) else quote(path, safe=_SAFE))
 
     def answer(self, body: bytes, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
         """An answer in the rendition that was negotiated."""
