@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
 
@@ -21,7 +20,6 @@ from pycmbs.services.preconditions import ALWAYS, Precondition
 from pycmbs.wsgi.negotiation import HEADERS, JSON_TYPES, TEXT, URI_LIST, Rendition, media_type, reader
 from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, entity_tag, tags
 
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _SAFE = "/~!$&'()*+,;=:@-._"
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]*")
@@ -258,7 +256,7 @@ class Exchange:
             headers = [*headers, *f.as_headers(body)]
             body = b"OK\n"  # GFD.185 3.6.6.2
         fields = [("Content-Type", self._type_of(body, status)), ("Content-Length", str(len(body))), *headers]
-        return Response(app_iter=[body], status=_STATUS_LINES[status], headerlist=fields)
+        return Response(app_iter=[body], status=status, headerlist=fields)
 
     def _type_of(self, body: bytes, status: int) -> str:
         """The Content-Type. The charset is named where it matters: suites of 2011 compare the whole header."""
