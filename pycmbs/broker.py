@@ -191,9 +191,11 @@ def application(broker: Broker, settings: Settings) -> Application:
 def build_engine(settings: Settings) -> Engine:
     """The engine process. Its threads group what they write themselves, so the store needs no group commit."""
     from pycmbs.engine.engine import Engine
+    from pycmbs.store.turns import HeadsByTurn
     from pycmbs.transport.zeromq import ZeroMQTransport
 
-    store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
+    runtime = ThreadRuntime()
+    store = HeadsByTurn(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(listen_at=places)})
     engine = Engine(settings, store, transports, control_path(settings))

@@ -94,13 +94,16 @@ class Delivery:
 
     def write(self) -> Write:
         """The write that stores the row, new or changed."""
-        body = {name: getattr(self, name) for name in _STORED}
         keys: dict[str, tuple[str, ...]] = {"message": (self.message,)}
         if self.unsettled:
             keys |= {"unsettled": ("1",), "deadline": (moment(self.deadline),)}
         if self.state in _OPEN:
             keys["route"] = (self.route,)
-        return Write(self.id, DELIVERY, body, keys, self.revision or None)
+        return Write(self.id, DELIVERY, self.body(), keys, self.revision or None)
+
+    def body(self) -> dict[str, Any]:
+        """The row without what the store says of it: as JSON, ``Delivery(**body)`` makes it of that."""
+        return {name: getattr(self, name) for name in _STORED}
 
     def entry(self) -> dict[str, Any]:
         """The row as the ledger shows it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -107,11 +106,11 @@ class MessageService:
 
     def ledger(self, message: Entity) -> list[dict[str, Any]]:
         """See :class:`~pycmbs.backends.base.Messages`."""
-        return (
-            [row.entry() for row in deliveries.of_message(self._store, message.path)]
-            if "round" in message.private
-            else []
-        )
+        return [row.entry() for row in self._rows_of(message)]
+
+    def _rows_of(self, message: Entity) -> list[Delivery]:
+        """Only a message that was sent has any."""
+        return deliveries.of_message(self._store, message.path) if "round" in message.private else []
 
     def forget(self, message: Entity) -> Sequence[Write]:
         """See :class:`~pycmbs.backends.base.Messages`."""
@@ -156,14 +155,20 @@ class MessageService:
             )
         if dry_run:
             return _plan(self.route(message, layer))
-        accepted = self._accept(message, layer, own, pinned=pinned)
-        if wait and accepted.attributes[cmbs.STATE] == "sending":
-            with contextlib.suppress(EngineUnavailable):  # accepted is accepted, and the report says how far it is
-                # This wakes the engine, too.
-                self._engine.call("wait", {"message": message.path, "seconds": wait}, seconds=wait + 2)
+        accepted, rows = self._accept(message, layer, own, pinned=pinned)
+        if wait and any(row.unsettled for row in rows):
+            rows = self._settled(message.path, wait) or self._rows_of(self._entities.stored(message.path))
         else:
             self._engine.wake()
-        return self._report(message.path)
+        return _report(accepted, rows)
+
+    def _settled(self, path: str, seconds: float) -> list[Delivery]:
+        """The rows of a message once all are settled, if the engine can tell them; this wakes it, too."""
+        try:
+            answer = self._engine.call("wait", {"message": path, "seconds": seconds}, seconds=seconds + 2)
+        except EngineUnavailable:
+            return []  # accepted is accepted, and the report says how far it is
+        return [Delivery(**row) for row in answer.get("rows") or ()]
 
     def _check_sendable(self, message: Entity, layer: str) -> None:
         if message.attributes.get(cmbs.SENDABLE) == "false":
@@ -192,13 +197,13 @@ class MessageService:
         providers, topics = _needed(attributes, cmbs.PROVIDERS, layer), _needed(attributes, cmbs.TOPICS, layer)
         return routing.multicast_topical(providers, topics, peers)
 
-    def _accept(self, message: Entity, layer: str, own: Entity, *, pinned: bool) -> Entity:
-        """One commit: a row per recipient, and the message that makes them valid. Changes made meanwhile are respected, or, if
-        it is ``pinned``, forbid it."""
+    def _accept(self, message: Entity, layer: str, own: Entity, *, pinned: bool) -> tuple[Entity, list[Delivery]]:
+        """One commit: a row per recipient, and the message that makes them valid; returns both. Changes made meanwhile are
+        respected, or, if it is ``pinned``, forbid it."""
         for _ in range(20):
-            rows = deliveries.of_message(self._store, message.path)
+            rows = self._rows_of(message)
             if any(row.unsettled for row in rows):
-                return self._entities.stored(message.path)
+                return message, rows
             writes = [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in rows]
             sent = message.copy()
             # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
@@ -216,7 +221,7 @@ class MessageService:
                     raise PreconditionFailed(f"{message.path} was changed meanwhile", location=message.path) from exc
                 message = self._entities.stored(message.path)
                 continue
-            return sent
+            return sent, new
         raise NotSendable(f"others keep changing {message.path}", hint="Try again.")
 
     def _write(self, writes: Sequence[Write], waiting: int) -> None:
@@ -252,21 +257,6 @@ class MessageService:
             rows.append(row.settled(FAILED, now, "no member of that name is known"))
         return rows or [blank.settled(FAILED, now, f"nobody is a recipient: {_NOBODY[layer]}")]
 
-    def _report(self, path: str) -> Report:
-        message = self._entities.stored(path)
-        rows = deliveries.of_message(self._store, path)
-        report: Report = {
-            "state": message.attributes.get(cmbs.STATE, ""),
-            "recipients": sum(bool(row.member or row.socket) for row in rows),
-            "delivered": sum(row.there for row in rows),
-            "deliveries": [row.entry() for row in rows],
-        }
-        if rows and not report["recipients"]:
-            report["reason"] = rows[0].reason
-        if uninterested := message.private.get("uninterested"):
-            report["uninterested"] = uninterested
-        return report
-
 
 _NOBODY = {
     "l2": "no other member is known",
@@ -285,6 +275,20 @@ def _needed(attributes: Mapping[str, Any], name: str, layer: str) -> Any:
     if not value:
         raise InvalidRequest(f"a message of layer {layer} must say {name}", attribute=name)
     return value
+
+
+def _report(message: Entity, rows: Sequence[Delivery]) -> Report:
+    report: Report = {
+        "state": deliveries.summary(rows),
+        "recipients": sum(bool(row.member or row.socket) for row in rows),
+        "delivered": sum(row.there for row in rows),
+        "deliveries": [row.entry() for row in rows],
+    }
+    if rows and not report["recipients"]:
+        report["reason"] = rows[0].reason
+    if uninterested := message.private.get("uninterested"):
+        report["uninterested"] = uninterested
+    return report
 
 
 def _plan(found: routing.Routing) -> Report:

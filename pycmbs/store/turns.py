@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -12,19 +13,27 @@ from pycmbs.store.base import Batch, Document, Query, Store, Wrapper
 T = TypeVar("T")
 
 
+class _Turn(threading.local):
+    """What was answered to a thread in its turn."""
+
+    number: int | None = None
+
+    def __init__(self) -> None:
+        self.answers: dict[str | int, tuple[object, str]] = {}
+
+
 class HeadsByTurn(Wrapper):
     """A store that asks another one for a head or a version once in a turn, however many requests need to know it. Every other
     call goes through.
 
-    Nobody gets an older answer than by asking: the requests of a turn were all there before it began, and this process's own
-    writes make it ask again.
+    Nobody gets an older answer than by asking: the requests of a turn were all there before it began, and what the thread
+    itself writes makes it ask again.
     """
 
     def __init__(self, store: Store, runtime: Runtime) -> None:
         super().__init__(store)
         self._runtime = runtime
-        self._turn: int | None = None
-        self._answers: dict[str | int, tuple[object, str]] = {}
+        self._latest = _Turn()
 
     def head(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -39,9 +48,10 @@ class HeadsByTurn(Wrapper):
         turn = self._runtime.turn()
         if turn is None:
             return ask(question)
-        if turn != self._turn:
-            self._turn, self._answers = turn, {}
-        answers = self._answers
+        latest = self._latest
+        if turn != latest.number:
+            latest.number, latest.answers = turn, {}
+        answers = latest.answers
         found = answers.get(key)
         if found is None:  # while this waits there may be other turns: their answers go elsewhere
             found = answers[key] = (question, ask(question))  # which is kept, so that no other gets its id
@@ -52,4 +62,4 @@ class HeadsByTurn(Wrapper):
         try:
             return self._store.write_batches(batches)
         finally:
-            self._turn = None
+            self._latest.number = None

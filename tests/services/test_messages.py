@@ -17,12 +17,13 @@ from pycmbs.errors import (
     PreconditionFailed,
     QueueFull,
     StoreUnavailable,
+    UnknownEntity,
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, PENDING, SENT, Delivery, moment, summary, timestamp
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker
-from tests.store.faulty import Fault
+from tests.store.faulty import READS, Fault
 
 PATH = cmbs.MESSAGE_LOCATION + "m1"
 
@@ -367,7 +368,7 @@ def test_a_message_that_is_gone_does_not_go_out(broker):
     broker.entities.delete(PATH)
     assert broker.outbox.pending(after=0, limit=10) == []
     assert broker.outbox.outgoing(rows[0]) is None
-    assert settle(broker, DELIVERED, rows=rows) == ([None, None], set())
+    assert settle(broker, DELIVERED, rows=rows) == ([None, None], {})
 
 
 def test_a_store_that_is_gone_is_no_deleted_message(broker, store):
@@ -385,9 +386,9 @@ def test_settling_one_of_many(broker):
     add_message(broker, "l2")
     send(broker, "l2")
     first, second = broker.outbox.pending(after=0, limit=10)
-    assert settle(broker, DELIVERED, rows=[first])[1] == set()
+    assert settle(broker, DELIVERED, rows=[first])[1] == {}
     assert attributes(broker)[cmbs.STATE] == "sending"
-    assert settle(broker, EXPIRED, "gave up", rows=[second])[1] == {PATH}
+    assert _states(settle(broker, EXPIRED, "gave up", rows=[second])[1]) == {PATH: [DELIVERED, EXPIRED]}
     assert attributes(broker)[cmbs.STATE] == "partial"
 
 
@@ -412,8 +413,53 @@ def test_settling_respects_a_change_made_meanwhile(broker, store):
     rows = broker.outbox.pending(after=0, limit=10)
     store.before_write = lambda: broker.entities.update(PATH, Draft(title="changed"))
     stored, concluded = settle(broker, DELIVERED, rows=rows)
-    assert (stored[0].state, concluded) == (DELIVERED, {PATH})
+    assert (stored[0].state, _states(concluded)) == (DELIVERED, {PATH: [DELIVERED]})
     assert (broker.entities.get(PATH).title, attributes(broker)[cmbs.STATE]) == ("changed", "delivered")
+
+
+def _states(settled):
+    return {path: [row.state for row in rows] for path, rows in settled.items()}
+
+
+def test_what_went_out_is_not_read_again_to_settle_it(broker, store):
+    """The engine remembers what it sent to a single recipient: settling that asks the store for nothing."""
+    add_message(broker, "l1", l1_socket_receiver_member="memory:l1-1")
+    send(broker, "l1")
+    rows = broker.outbox.pending(after=0, limit=10)
+    broker.outbox.outgoing(rows[0])
+    store.arm(Fault.UNAVAILABLE, *READS)
+    settle(broker, DELIVERED, rows=rows)
+    store.disarm()
+    assert attributes(broker)[cmbs.STATE] == "delivered"
+
+
+def test_a_change_since_it_went_out_is_kept(broker):
+    """What is remembered of a message does not overwrite what a client changed meanwhile."""
+    add_message(broker, "l1", l1_socket_receiver_member="memory:l1-1")
+    send(broker, "l1")
+    rows = broker.outbox.pending(after=0, limit=10)
+    broker.outbox.outgoing(rows[0])
+    broker.entities.update(PATH, Draft(title="changed"))
+    settle(broker, DELIVERED, rows=rows)
+    assert (broker.entities.get(PATH).title, attributes(broker)[cmbs.STATE]) == ("changed", "delivered")
+
+
+def test_the_report_of_a_wait_is_what_the_engine_tells(broker, store, engine):
+    """The rows that the engine has just settled are not read once more."""
+    add_message(broker, "l2")
+    send(broker, "l2")
+    rows = [row.settled(DELIVERED, 1.0) for row in broker.outbox.pending(after=0, limit=10)]
+    engine.answer = {"rows": [row.body() for row in rows]}
+    report = send(broker, "l2", wait=1)
+    assert (report["state"], report["delivered"]) == ("delivered", 2)
+
+
+def test_a_message_deleted_during_the_wait_is_not_there(broker, engine):
+    """Who waits for what somebody deletes is told so."""
+    add_message(broker, "l2")
+    engine.before_answer = lambda: broker.entities.delete(PATH)
+    with pytest.raises(UnknownEntity):
+        send(broker, "l2", wait=1)
 
 
 def test_an_attempt_is_in_the_ledger(broker):
