@@ -17,7 +17,7 @@ from pycmbs.errors import CmbsError, ConfigurationError, RevisionConflict, Store
 from pycmbs.runtime import Runtime
 from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Change, Document, Query, Store
-from pycmbs.store.sqlite_commit import Commit
+from pycmbs.store.sqlite_commit import Commit, ready
 from pycmbs.store.sqlite_file import SqliteFile
 from pycmbs.store.sqlite_ranks import Ranks
 from pycmbs.store.sqlite_runs import matching
@@ -63,8 +63,9 @@ class SqliteStore(Store):
 
     def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         """See :class:`~pycmbs.store.base.Store`."""
+        prepared = ready(batches)
         with _translated(), self._file.transaction() as connection:
-            return Commit(connection).write(batches)
+            return Commit(connection).write(prepared)
 
     def get(self, id: str) -> Document | None:
         """See :class:`~pycmbs.store.base.Store`."""
