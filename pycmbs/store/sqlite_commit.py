@@ -90,7 +90,7 @@ class Commit:
                 raise RevisionConflict(f"{id} exists already", id=id)
             execute(sql.INSERT, row)
             self._heads[sql.UNMARKED] = sequence
-        self._index.change(sequence, one.pairs, 1)
+        self._index.change(sequence, one.pairs, set())
         return sequence
 
     def _change(self, one: Ready, sequence: int) -> int:
@@ -101,8 +101,7 @@ class Commit:
         number: int = current[0]
         if one.keys_text != current[2]:
             before = sql.key_rows(write.type, codec.loads(current[2]))
-            self._index.change(number, before - one.pairs, -1)
-            self._index.change(number, one.pairs - before, 1)
+            self._index.change(number, one.pairs - before, before - one.pairs)
         if write.delete:
             execute(sql.DELETE, (number,))
             execute(sql.MARK, (sequence, write.id, write.type, sequence, str(number)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import sqlite3
-from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +18,9 @@ STRETCH = 4096
 
 Pair = tuple[str, str]
 """A name and a value, as the key table has them."""
-Changes = list[tuple[int, int, set[Pair]]]
-"""Documents by number, 1 or -1, and the values that they get or lose."""
 
 _OF = "FROM keys WHERE name = ? AND value = ?"
+_INSERT = "INSERT INTO keys (name, value, number, last) VALUES (?, ?, ?, ?)"
 # Behind the latest run before it where that one ends, if they may be one; else a row of its own.
 _ADD = f"""INSERT INTO keys (name, value, number, last) VALUES (?, ?, coalesce(
     (SELECT CASE max(number, last) WHEN ? THEN number END {_OF} AND number < ? ORDER BY number DESC LIMIT 1), ?), ?)
@@ -30,20 +28,20 @@ _ADD = f"""INSERT INTO keys (name, value, number, last) VALUES (?, ?, coalesce(
 _DROP_SINGLE = f"DELETE {_OF} AND number = ? AND last <= number"
 _DROP = f"DELETE {_OF} AND number = ?"
 _SHORTEN = "UPDATE keys SET last = ? WHERE name = ? AND value = ? AND number = ?"
-_TOUCHED = f"""SELECT number, max(number, last) {_OF} AND number <= ?
-    AND number >= coalesce((SELECT max(number) {_OF} AND number <= ?), 0)"""
-STATEMENTS = (_ADD, _DROP_SINGLE, _DROP, _SHORTEN, _TOUCHED)
+_LATEST = f"SELECT number, max(number, last) {_OF} AND number <= ? ORDER BY number DESC LIMIT 1"
+_WITHIN = f"SELECT number, max(number, last) {_OF} AND number > ? AND number <= ?"
+STATEMENTS = (_INSERT, _ADD, _DROP_SINGLE, _DROP, _SHORTEN, _LATEST, _WITHIN)
 
 
 class Index:
     """What one transaction changes of the key table. It is written at its end, as whole runs."""
 
     def __init__(self) -> None:
-        self._changes: Changes = []
+        self._changes: list[tuple[int, set[Pair], set[Pair]]] = []
 
-    def change(self, number: int, pairs: set[Pair], by: int) -> None:
-        """A document gets these values (``by`` is 1), or loses them (-1)."""
-        self._changes.append((number, by, pairs))
+    def change(self, number: int, gained: set[Pair], lost: set[Pair]) -> None:
+        """A document has values that it had not, and lost others."""
+        self._changes.append((number, gained, lost))
 
     def mark(self) -> int:
         """A point to which :meth:`back` goes."""
@@ -55,37 +53,30 @@ class Index:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Have the key table say so."""
-        losing = any(by < 0 for _, by, _ in self._changes)
-        added, dropped = _net(self._changes) if losing else (self._changes, [])
-        for pair, first, last in _runs(dropped):
+        net: dict[int, tuple[set[Pair], set[Pair]]] = {}
+        for number, gained, lost in self._changes:
+            if number in net:  # it changed before: what comes and goes leaves nothing
+                more, less = net[number]
+                net[number] = ((more - lost) | (gained - less), (less - gained) | (lost - more))
+            else:
+                net[number] = (gained, lost)
+        numbers = sorted(net)
+        for pair, first, last in _runs([(number, net[number][1]) for number in numbers]):
             _drop(connection, pair, first, last)
         rows = [
             (*pair, first - 1 if first % STRETCH else -1, *pair, first, first, last)
-            for pair, first, last in _runs(added)
+            for pair, first, last in _runs([(number, net[number][0]) for number in numbers])
         ]
         rows.sort()
         connection.executemany(_ADD, rows)
 
 
-def _net(changes: Changes) -> tuple[Changes, Changes]:
-    """What is there in the end and was not before, and the other way round: one document may change several times."""
-    net: defaultdict[int, Counter[Pair]] = defaultdict(Counter)
-    for number, by, pairs in changes:
-        for pair in pairs:
-            net[number][pair] += by
-    added, dropped = (
-        [(number, sign, {pair for pair, by in pairs.items() if by == sign}) for number, pairs in sorted(net.items())]
-        for sign in (1, -1)
-    )
-    return added, dropped
-
-
-def _runs(changes: Changes) -> Iterator[tuple[Pair, int, int]]:
-    """The values of documents as runs, none of which goes beyond a multiple of :data:`STRETCH`."""
+def _runs(documents: Sequence[tuple[int, set[Pair]]]) -> Iterator[tuple[Pair, int, int]]:
+    """The values of documents, in order of their numbers, as runs. None goes beyond a multiple of :data:`STRETCH`."""
     begun: dict[Pair, int] = {}
     going: set[Pair] = set()
     last = -1
-    for number, _, pairs in changes:
+    for number, pairs in documents:
         follows = number == last + 1 and number % STRETCH
         for pair in going - pairs if follows else going:
             yield pair, begun[pair], last
@@ -97,11 +88,14 @@ def _runs(changes: Changes) -> Iterator[tuple[Pair, int, int]]:
 
 
 def _drop(connection: sqlite3.Connection, pair: Pair, first: int, last: int) -> None:
-    """Take these numbers out of the runs that have them."""
+    """Take these numbers, all of which have it, out of the runs of a value."""
     execute = connection.execute
     if first == last and execute(_DROP_SINGLE, (*pair, first)).rowcount:
         return
-    for begin, end in execute(_TOUCHED, (*pair, last, *pair, first)).fetchall():
+    touched = execute(_LATEST, (*pair, first)).fetchall()
+    if touched and touched[0][1] < last:
+        touched += execute(_WITHIN, (*pair, first, last)).fetchall()
+    for begin, end in touched:
         if end < first:
             continue
         if begin < first:
@@ -109,7 +103,7 @@ def _drop(connection: sqlite3.Connection, pair: Pair, first: int, last: int) -> 
         else:
             execute(_DROP, (*pair, begin))
         if end > last:
-            execute(_ADD, (*pair, -1, *pair, last + 1, last + 1, end))
+            execute(_INSERT, (*pair, last + 1, end))
 
 
 @dataclass(frozen=True, slots=True)
