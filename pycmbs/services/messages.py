@@ -26,6 +26,7 @@ from pycmbs.services.sending import SendingService
 from pycmbs.store.base import Store, Write
 
 _HANDLE_SECONDS = 60.0
+_LAYER_OF = {cmbs.mixin(layer): layer for layer in LAYERS}
 
 
 class MessageService:
@@ -61,7 +62,7 @@ class MessageService:
         self._check_size(attributes.get(cmbs.CONTENT))
         if cmbs.ORIGIN not in attributes and (own := self._members.local_id()):
             attributes[cmbs.ORIGIN] = own
-        layers = [layer for layer in LAYERS if cmbs.mixin(layer) in message.mixins]
+        layers = [_LAYER_OF[mixin] for mixin in message.mixins if mixin in _LAYER_OF]
         if not attributes.get(cmbs.LAYER) and len(layers) == 1:
             attributes[cmbs.LAYER] = layers[0]
         if layers and attributes.get(cmbs.LAYER) not in layers:

@@ -9,6 +9,7 @@ from pycmbs import codec
 from pycmbs.errors import RevisionConflict
 from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Document, Write
+from pycmbs.store.sqlite_runs import Index
 
 
 class Commit:
@@ -18,18 +19,20 @@ class Commit:
         self._connection = connection
         self._last: int = connection.execute(sql.LAST).fetchone()[0] or 0
         self._heads: dict[str, int] = {}
+        self._index = Index()
 
     def write(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         """Write the batches; what each came to."""
         alone = len(batches) == 1
         outcome = [self._write_batch(batch, alone=alone) for batch in batches]
+        self._index.write(self._connection)
         self._connection.executemany(sql.SET_HEAD, list(self._heads.items()))
         return outcome
 
     def _write_batch(self, batch: Batch, *, alone: bool) -> list[Document] | RevisionConflict:
         """``alone``: there is no other in this transaction, so that refusing it undoes all of that."""
         several = len(batch) > 1  # a single write that is refused has changed nothing
-        last, heads = self._last, dict(self._heads)
+        last, heads, mark = self._last, dict(self._heads), self._index.mark()
         outcome: list[Document] | RevisionConflict
         if several and not alone:
             self._connection.execute("SAVEPOINT batch")
@@ -42,6 +45,7 @@ class Commit:
             elif several:
                 self._connection.execute("ROLLBACK TO batch")
             self._last, self._heads = last, heads
+            self._index.back(mark)
             outcome = exc.with_traceback(None)  # it is a result: whoever keeps it keeps no frames of ours
         if several and not alone:
             self._connection.execute("RELEASE batch")
@@ -49,7 +53,7 @@ class Commit:
 
     def _apply(self, write: Write) -> Document:
         """Do one write. Raises RevisionConflict, having changed nothing."""
-        keys = {} if write.delete else {name: tuple(values) for name, values in write.keys.items() if values}
+        keys = {} if write.delete else {name: values for name, values in write.keys.items() if values}
         body = {} if write.delete else write.body
         sequence = self._last + 1
         number = self._create(write, sequence, keys) if write.revision is None else self._change(write, sequence, keys)
@@ -58,16 +62,14 @@ class Commit:
 
     def _create(self, write: Write, sequence: int, keys: dict[str, tuple[str, ...]]) -> int:
         execute = self._connection.execute
-        row = (write.id, write.type, sequence, codec.dumps(keys), codec.dumps(write.body))
-        cursor = execute(sql.INSERT, row)
-        if cursor.rowcount == 0:
+        row = (sequence, write.id, write.type, sequence, codec.dumps(keys), codec.dumps(write.body))
+        if execute(sql.INSERT, row).rowcount == 0:
             if execute(sql.UNMARK, (write.id,)).rowcount == 0:
                 raise RevisionConflict(f"{write.id} exists already", id=write.id)
-            cursor = execute(sql.INSERT, row)
+            execute(sql.INSERT, row)
             self._heads[sql.UNMARKED] = sequence
-        number = cursor.lastrowid or 0
-        self._connection.executemany(sql.ADD_KEY, [(*pair, number) for pair in sql.key_rows(write.type, keys)])
-        return number
+        self._index.change(sequence, sql.key_rows(write.type, keys), 1)
+        return sequence
 
     def _change(self, write: Write, sequence: int, keys: dict[str, tuple[str, ...]]) -> int:
         execute = self._connection.execute
@@ -79,12 +81,11 @@ class Commit:
         if text != current[2]:
             before = sql.key_rows(write.type, codec.loads(current[2]))
             after = sql.key_rows(write.type, keys)
-            for statement, changed in ((sql.DROP_KEY, before - after), (sql.ADD_KEY, after - before)):
-                if changed:
-                    self._connection.executemany(statement, [(*pair, number) for pair in changed])
+            self._index.change(number, before - after, -1)
+            self._index.change(number, after - before, 1)
         if write.delete:
             execute(sql.DELETE, (number,))
-            execute(sql.MARK, (write.id, write.type, sequence, str(number)))
+            execute(sql.MARK, (sequence, write.id, write.type, sequence, str(number)))
         else:
             execute(sql.REPLACE, (sequence, text, codec.dumps(write.body), number))
         return number

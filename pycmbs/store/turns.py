@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pycmbs.errors import RevisionConflict
 from pycmbs.runtime import Runtime
 from pycmbs.store.base import Batch, Document, Query, Store, Wrapper
+
+T = TypeVar("T")
 
 
 class _Turn(threading.local):
@@ -16,7 +19,7 @@ class _Turn(threading.local):
     number: int | None = None
 
     def __init__(self) -> None:
-        self.answers: dict[object, str] = {}
+        self.answers: dict[str | int, tuple[object, str]] = {}
 
 
 class HeadsByTurn(Wrapper):
@@ -34,27 +37,25 @@ class HeadsByTurn(Wrapper):
 
     def head(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
-        return self._once(type, lambda: self._store.head(type))
+        return self._once(type, self._store.head, type)
 
     def version(self, query: Query) -> str:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._once(
-            (query.type, query.after, query.limit, *query.equals.items()),
-            lambda: self._store.version(query),
-        )
+        """See :class:`~pycmbs.store.base.Store`. The same question is the same object here: whoever asks often has it at
+        hand."""
+        return self._once(id(query), self._store.version, query)
 
-    def _once(self, key: object, ask: Callable[[], str]) -> str:
+    def _once(self, key: str | int, ask: Callable[[T], str], question: T) -> str:
         turn = self._runtime.turn()
         if turn is None:
-            return ask()
+            return ask(question)
         latest = self._latest
         if turn != latest.number:
             latest.number, latest.answers = turn, {}
         answers = latest.answers
         found = answers.get(key)
         if found is None:  # while this waits there may be other turns: their answers go elsewhere
-            found = answers[key] = ask()
-        return found
+            found = answers[key] = (question, ask(question))  # which is kept, so that no other gets its id
+        return found[1]
 
     def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         """See :class:`~pycmbs.store.base.Store`."""
