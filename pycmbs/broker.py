@@ -35,6 +35,7 @@ from pycmbs.services.messages import MessageService
 from pycmbs.services.operations import OperationService
 from pycmbs.services.outbox import OutboxService
 from pycmbs.services.retention import RetentionService
+from pycmbs.services.sending import SendingService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
 from pycmbs.transport.address import check_address, parse_listen_at
@@ -73,6 +74,7 @@ class Broker:
         self._members = MemberService(store, self.entities, self.health, engine, check_address)
         self.federation = FederationService(store, self.categories, self._members, self.health)
         self.operations = OperationService(self.entities, self.categories)
+        self.bound = OutboxBound(store, settings.outbox_bound)
         self._messages = MessageService(
             store,
             self.entities,
@@ -80,8 +82,9 @@ class Broker:
             self.operations,
             engine,
             check_address,
-            OutboxBound(store, settings.outbox_bound),
-            deadline=settings.delivery_deadline,
+            SendingService(
+                store, self.entities, self._members, engine, self.bound, deadline=settings.delivery_deadline
+            ),
             max_content=settings.max_content,
         )
         self.outbox = OutboxService(store, self.entities, self._members, self.federation)

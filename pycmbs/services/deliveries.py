@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pycmbs.occi.entity import Entity
 from pycmbs.store.base import Document, Query, Store, Write
 
 DELIVERY = "delivery"
@@ -155,6 +156,11 @@ def timestamp(seconds: float) -> str:
 def of_message(store: Store, path: str) -> list[Delivery]:
     """The rows of a message, in the order of its recipients."""
     return [delivery_from(one) for one in store.find(Query(DELIVERY, {"message": path}))]
+
+
+def of_sent(store: Store, message: Entity) -> list[Delivery]:
+    """The same; asks the store for nothing of a message that was never sent."""
+    return of_message(store, message.path) if "round" in message.private else []
 
 
 def settled_at(rows: Iterable[Delivery]) -> float | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 from pycmbs.backends.base import Backend, Report
 from pycmbs.errors import (
@@ -337,7 +339,12 @@ class EntityService:
             return self._begun(list(self._finder.iterate(location, selection)), invocation)
 
         begun = retried(location, attempt)
-        reports = {entity.path: self._backend(entity).act(entity, one) for entity, one in begun}
+        reports: dict[str, Report] = {}
+        for one, some in itertools.groupby(begun, key=itemgetter(1)):
+            for backend, alike in itertools.groupby((entity for entity, _ in some), key=self._backend):
+                entities = list(alike)
+                together = backend.act_all(entities, one)
+                reports |= {entity.path: report for entity, report in zip(entities, together, strict=True)}
         return begun[0][1].identifier if begun else invocation.identifier or invocation.term, reports
 
     def _backend(self, entity: Entity) -> Backend:

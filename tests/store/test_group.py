@@ -125,7 +125,8 @@ def test_who_comes_in_the_next_turns_writes_along(inner: GateStore) -> None:
     runtime.arrivals = [lambda: callers.start("b"), lambda: callers.start("c", "d"), lambda: None]
     runtime.arrivals += [lambda: callers.start("e")]  # in the turn after the commit
     callers.start("a")
-    wait_until(lambda: len(callers.join()) == 5)
+    wait_until(lambda: len(callers.outcomes) == 5)
+    callers.join()
     assert inner.groups == [4, 1]
 
 
