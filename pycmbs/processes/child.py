@@ -67,8 +67,8 @@ class Child:
     def announce_ready(self) -> None:
         """Tell the supervisor that this process serves. Once only.
 
-        What was made by now stays as long as the process, and the garbage collector passes it over from here on. Nearly all else
-        goes by itself, so it looks for what does not less often: looking took a tenth of a message's time.
+        What was made by now stays as long as the process, and the garbage collector passes it over from here on. Nearly all
+        else goes by itself, so it looks for what does not less often: looking took a tenth of a message's time.
         """
         gc.collect()
         gc.freeze()
