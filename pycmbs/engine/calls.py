@@ -37,7 +37,7 @@ class _Call:
 
 
 class _Line:
-    """A connection that all share: what is asked in one turn of the loop goes out together, and an answer goes to who asked."""
+    """A connection that all share: each sends when nobody else does, and an answer goes to who asked."""
 
     def __init__(self, connection: socket.socket, runtime: Runtime) -> None:
         self._connection = connection
@@ -69,7 +69,7 @@ class _Line:
             self._calls.pop(call.id, None)
 
     def send(self, frame: bytes) -> None:
-        """Send a frame soon. Raises EngineUnavailable when too many wait."""
+        """Send a frame, or leave it to who is sending. Raises EngineUnavailable when too many wait."""
         with self._lock:
             if len(self._out) >= _BOUND:
                 raise EngineUnavailable("the engine does not take any more calls", hint=_HINT)
@@ -77,7 +77,7 @@ class _Line:
                 self._out.append(frame)
             lead, self._sending = not self._sending, True
         if lead:
-            self._runtime.spawn(self._flush)
+            self._flush()
 
     def _flush(self) -> None:
         while True:
