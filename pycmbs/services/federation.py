@@ -71,10 +71,13 @@ class FederationService:
 
     def welcome(self, greeting: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a greeting: one of the own, and descriptions of the members that the other lacks."""
-        theirs = _versions(greeting.get("known"))
         roster = self._members.now()
-        missing = [one for one in roster.others if version_of(one) > theirs.get(one.id, -1)]
+        missing = _missing(greeting, roster)
         return {**self._greeting(roster), "members": [introduce(one) for one in missing[:_MOST_TOLD]]}
+
+    def can_tell(self, greeting: Mapping[str, Any]) -> bool:
+        """Whether members, or versions of them, are known here that the other lacks."""
+        return bool(_missing(greeting, self._members.now()))
 
     # What is heard
 
@@ -265,6 +268,12 @@ def _told(introduction: Any) -> _Told:
     return _Told(
         draft, version if known and isinstance(version, int) else 0, instance if isinstance(instance, str) else ""
     )
+
+
+def _missing(greeting: Mapping[str, Any], roster: Roster) -> list[Entity]:
+    """The members that another one lacks, or has in an older version, in order of creation."""
+    theirs = _versions(greeting.get("known"))
+    return [one for one in roster.others if version_of(one) > theirs.get(one.id, -1)]
 
 
 def _versions(told: Any) -> dict[str, int]:
