@@ -35,6 +35,8 @@ _OTHERS = 3
 """How many members are asked at a time to pass a probe on."""
 _MOST_A_SECOND = 10.0
 """Probes a second, over all members: with many, each is probed less often."""
+_BURST = 20.0
+"""How many members may be probed at once, when that many are new or looked after; more follow twice as fast as usually."""
 _NEWS_A_SECOND = 50.0
 """Of so many members, one is asked each second for what it knows of others."""
 _EVENTS = 1000
@@ -86,6 +88,8 @@ class Probes:
         self._changed: dict[str, Health] = {}
         self._loaded = self._stored = 0.0
         self._roster: Roster | None = None
+        self._allowed, self._counted = _BURST, 0.0
+        """How many rounds of probes may begin, as of when."""
         self._own = ("", 0, "")
         self._gossip = 0.0
         """When to ask the next one who knows, or does not know, of others."""
@@ -164,19 +168,28 @@ class Probes:
         now = time.monotonic()
         if now - self._loaded >= _RELOAD_SECONDS:
             self._load()
-        for vitals in list(self._vitals.values()):
-            if vitals.due <= now and not vitals.open:
-                self._begin(vitals)
+        self._begin_due(now)
         if self._changed and now - self._stored >= _STORE_SECONDS:
             self._store()
         next_due = min((one.due for one in self._vitals.values() if not one.open), default=now + _RELOAD_SECONDS)
+        least = 0.0 if self._allowed >= 1 else 1 / _MOST_A_SECOND
         try:
-            first = self._events.get(timeout=min(max(0.0, next_due - now), _RELOAD_SECONDS))
+            first = self._events.get(timeout=min(max(least, next_due - now), _RELOAD_SECONDS))
         except queue.Empty:
             return
         for event in drain(self._events, first, _EVENTS):
             if event is not None:
                 event()
+
+    def _begin_due(self, now: float) -> None:
+        """Probe who is due, those that wait for longest first, as many as are allowed."""
+        self._allowed = min(_BURST, self._allowed + (now - self._counted) * 2 * _MOST_A_SECOND)
+        self._counted = now
+        due = [one for one in self._vitals.values() if one.due <= now and not one.open]
+        due.sort(key=lambda one: one.due)
+        for vitals in due[: int(self._allowed)]:
+            self._allowed -= 1
+            self._begin(vitals)
 
     def _load(self) -> None:
         """Bring the vitals in line with the members in the store."""
