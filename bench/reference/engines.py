@@ -27,8 +27,11 @@ from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.store.memory import MemoryStore
 from pycmbs.transport.router import Transports
 
-PROCESSES = 4
+_TOGETHER = 25
+"""Sites in a process: more would wait for each other's turn."""
 _LOOK = 0.02
+_CALM = 0.3
+"""Seconds of processor time within a second that all together may take and still be at rest."""
 _LAYERS = ("l1", "l2")
 
 
@@ -56,6 +59,16 @@ class Sites:
                 raise RuntimeError(f"simulated sites know {min(known)} to {max(known)} members, not {number}")
             time.sleep(_LOOK)
 
+    def until_calm(self) -> None:
+        """Wait until they do next to nothing."""
+        last = self.processor()
+        while True:
+            time.sleep(1)
+            now = self.processor()
+            if now - last < _CALM:
+                return
+            last = now
+
     def _ask(self) -> list[dict[str, Any]]:
         for questions, _ in self._pipes:
             print("?", file=questions, flush=True)
@@ -65,7 +78,7 @@ class Sites:
 @contextlib.contextmanager
 def serving(number: int, *, interval: float) -> Iterator[Sites]:
     """So many sites in a few processes, while the context lasts. ``interval``: seconds between two probes of a member."""
-    sizes = [one for one in (number // PROCESSES + (place < number % PROCESSES) for place in range(PROCESSES)) if one]
+    sizes = [min(_TOGETHER, number - first) for first in range(0, number, _TOGETHER)]
     command = [sys.executable, "-m", "bench.reference.engines", str(interval)]
     with contextlib.ExitStack() as stack:
         pipes: list[tuple[IO[str], IO[str]]] = []
