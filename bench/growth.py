@@ -123,18 +123,40 @@ def discovery(home: Path, sizes: Sequence[int], repeats: int) -> Iterator[Curve]
 
 
 def _discovered(broker: Broker, sites: engines.Sites) -> float:
-    """Seconds until each of the sites answered a new member."""
-    member, size = federation.newcomer(broker, sites.sockets[0]), len(sites.sockets)
+    size = len(sites.sockets)
+    with _found(broker, sites.sockets[0], size) as taken:
+        sites.until_known(size + 1, _GIVEN_UP)
+    sites.until_known(size, _GIVEN_UP)
+    return taken
+
+
+@contextlib.contextmanager
+def _found(broker: Broker, neighbor: str, size: int) -> Iterator[float]:
+    """Seconds until so many answered a new member, which leaves again after the context."""
+    member = federation.newcomer(broker, neighbor)
     begin = time.perf_counter()
     broker.post(f"{member}?action=start_l1", {})
     while (found := federation.neighbors(broker, member)) < size:
         if time.perf_counter() - begin > _GIVEN_UP:
             raise RuntimeError(f"{found} of {size} members were found")
-    taken = time.perf_counter() - begin
-    sites.until_known(size + 1, _GIVEN_UP)
+    yield time.perf_counter() - begin
     broker.answer(Request("DELETE", member))
-    sites.until_known(size, _GIVEN_UP)
-    return taken
+
+
+def discovery_simulated(home: Path, sizes: Sequence[int], repeats: int) -> Iterator[Curve]:
+    """The same, when the others only answer: what it costs the broker that looks, on a machine which has that many others."""
+    points: Points = []
+    for size in sizes:
+        with receivers.serving(size, acquainted=True) as simulated:
+            taken = []
+            for number in range(repeats):
+                with (
+                    running(home / f"simulated-{size}-{number}", 1) as broker,
+                    _found(broker, simulated[0]["url"], size) as seconds,
+                ):
+                    taken.append(seconds)
+            points.append((size, statistics.median(taken)))
+    yield Curve("Discovery of simulated members", "members", "s until it was answered by all of them", points)
 
 
 def rest(home: Path, sizes: Sequence[int], seconds: float) -> Iterator[Curve]:
@@ -219,7 +241,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         repeats = 3 if quick else 15
         for found in (
             members(home, [2, 4] if quick else [2, 10, 50, 200], repeats),
-            discovery(home, [2, 4] if quick else [2, 10, 50, 100, 200], 1 if quick else 5),
+            discovery(home, [2, 4] if quick else [2, 10, 50, 100], 1 if quick else 5),
+            discovery_simulated(home, [2, 4] if quick else [2, 10, 50, 100, 200], 1 if quick else 5),
             rest(home, [2, 4] if quick else [2, 10, 25, 50], 0.5 if quick else 10),
             topics(home, [10, 100] if quick else [10, 100, 1000, 10_000], repeats),
             pending(home, [50, 1000] if quick else [100, 1000, 10_000, 100_000], repeats),
