@@ -22,19 +22,19 @@ _SETTLED = 0.5
 def fan_out(
     broker: Broker, members: list[dict[str, str]], *, messages: int, connections: int, seconds: float, repeats: int
 ) -> tuple[list[Figures], list[Figures]]:
-    """Messages to all of these members, each sent and waited for until all have acknowledged it; and the reference."""
+    """Messages to all of these members, each sent and waited for until all have acknowledged it; and the reference. Of
+    ``messages``, new ones for each run, there should be enough that none is sent twice."""
     broker.become()
     introduce(broker, ((one["id"], one["url"]) for one in members))
     body = json.dumps({"attributes": {"wait": 10}})
-    paths = _created(broker, messages)
-    requests = [
-        Request("POST", f"{path}?action=send_l2", body, contains=f'"delivered":{len(members)}') for path in paths
-    ]
     taken = []
     for _ in range(repeats):
+        requests = [
+            Request("POST", f"{path}?action=send_l2", body, contains=f'"delivered":{len(members)}')
+            for path in _created(broker, messages)
+        ]
         ours = run(Orders(broker.port, connections, seconds, requests))
         taken.append((ours, receivers.ask(members, seconds, connections)))
-        requests = requests[len(requests) // 2 :] + requests[: len(requests) // 2]
     return [one for one, _ in taken], [two for _, two in taken]
 
 

@@ -35,6 +35,7 @@ from pycmbs.services.messages import MessageService
 from pycmbs.services.operations import OperationService
 from pycmbs.services.outbox import OutboxService
 from pycmbs.services.retention import RetentionService
+from pycmbs.services.sending import SendingService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
 from pycmbs.transport.address import check_address, parse_listen_at
@@ -73,6 +74,7 @@ class Broker:
         self._members = MemberService(store, self.entities, self.health, engine, check_address)
         self.federation = FederationService(store, self.categories, self._members, self.health)
         self.operations = OperationService(self.entities, self.categories)
+        self.bound = OutboxBound(store, settings.outbox_bound)
         self._messages = MessageService(
             store,
             self.entities,
@@ -80,8 +82,9 @@ class Broker:
             self.operations,
             engine,
             check_address,
-            OutboxBound(store, settings.outbox_bound),
-            deadline=settings.delivery_deadline,
+            SendingService(
+                store, self.entities, self._members, engine, self.bound, deadline=settings.delivery_deadline
+            ),
             max_content=settings.max_content,
         )
         self.outbox = OutboxService(store, self.entities, self._members, self.federation)
@@ -163,7 +166,7 @@ def prepare(settings: Settings) -> str:
 
 def build_application(settings: Settings, runtime: Runtime) -> Application:
     """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
-    from pycmbs.engine.control import ControlClient
+    from pycmbs.engine.calls import ControlClient
     from pycmbs.store.group import GroupCommit
     from pycmbs.store.turns import HeadsByTurn
 
@@ -191,9 +194,11 @@ def application(broker: Broker, settings: Settings) -> Application:
 def build_engine(settings: Settings) -> Engine:
     """The engine process. Its threads group what they write themselves, so the store needs no group commit."""
     from pycmbs.engine.engine import Engine
+    from pycmbs.store.turns import HeadsByTurn
     from pycmbs.transport.zeromq import ZeroMQTransport
 
-    store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
+    runtime = ThreadRuntime()
+    store = HeadsByTurn(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(listen_at=places)})
     engine = Engine(settings, store, transports, control_path(settings))

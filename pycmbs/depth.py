@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
+_NESTS = (dict, list)
+
 
 def deeper(value: Any, most: int, text: bytes) -> bool:
     """Whether ``value`` nests deeper than ``most`` levels of arrays and objects. ``text`` is what it was decoded from: where
     that has few brackets, nothing is walked."""
     if text.count(b"[") + text.count(b"{") <= most:
         return False
-    level = [value]
+    level = [value] if isinstance(value, _NESTS) else []
     for _ in range(most):
         level = [
             inner
             for outer in level
-            if isinstance(outer, dict | list)
             for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, _NESTS)
         ]
         if not level:
             return False
-    return any(isinstance(one, dict | list) for one in level)
+    return True

@@ -7,14 +7,18 @@ process (green threads, :mod:`pycmbs.processes.green`) and in the engine, the co
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+_thread = threading.local()
+_turns = itertools.count()
 
 
 class Signal(Protocol):
@@ -70,12 +74,22 @@ class ThreadRuntime:
         return work(*args)
 
     def turn(self) -> int | None:
-        """Threads have none."""
-        return None
+        """That of a thread within :func:`in_turn`; others have none."""
+        return getattr(_thread, "turn", None)
 
     def connect_unix(self, path: str) -> socket.socket:
         """A plain blocking socket."""
         return connected(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
+
+
+@contextlib.contextmanager
+def in_turn() -> Iterator[None]:
+    """What this thread does meanwhile is one turn: see :meth:`Runtime.turn`."""
+    _thread.turn = next(_turns)
+    try:
+        yield
+    finally:
+        _thread.turn = None
 
 
 def connected(connection: socket.socket, path: str) -> socket.socket:

@@ -59,8 +59,10 @@ class Messages(Protocol):
     def prepare(self, message: Entity) -> None:
         """Complete and check a new or changed message. May change it."""
 
-    def send(self, message: Entity, layer: str, attributes: Mapping[str, Any], *, pinned: bool) -> Report:
-        """Send it on a layer; ``pinned``: as it is given, or not at all."""
+    def send(
+        self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool
+    ) -> list[Report]:
+        """Send them on a layer; ``pinned``: as they are given, or not at all."""
 
     def execute(self, message: Entity) -> Report:
         """Perform, here, the operation that the message holds."""
@@ -147,3 +149,7 @@ class Backend(ABC):
         raise InvalidRequest(
             f"the backend {self.name!r} cannot do {invocation.term!r} on {entity.path}", action=invocation.term
         )
+
+    def act_all(self, entities: Sequence[Entity], invocation: Invocation) -> list[Report]:
+        """Perform an action that applies to all of them: for what costs less together than one by one."""
+        return [self.act(entity, invocation) for entity in entities]

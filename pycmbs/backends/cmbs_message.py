@@ -47,9 +47,20 @@ class MessageBackend(Backend):
 
     def act(self, entity: Entity, invocation: Invocation) -> Report:
         """``send_*``, ``execute``."""
-        verb, _, layer = invocation.term.partition("_")
-        if verb == "send" and layer in LAYERS:
-            return self.host.messages.send(entity, layer, invocation.attributes, pinned=invocation.pinned)
+        if _layer(invocation):
+            return self.act_all([entity], invocation)[0]
         if invocation.term == "execute":
             return self.host.messages.execute(entity)
         return super().act(entity, invocation)
+
+    def act_all(self, entities: Sequence[Entity], invocation: Invocation) -> list[Report]:
+        """``send_*`` of many shares commits."""
+        if layer := _layer(invocation):
+            return self.host.messages.send(entities, layer, invocation.attributes, pinned=invocation.pinned)
+        return super().act_all(entities, invocation)
+
+
+def _layer(invocation: Invocation) -> str:
+    """The layer that an invocation sends on; empty for one that does not."""
+    verb, _, layer = invocation.term.partition("_")
+    return layer if verb == "send" and layer in LAYERS else ""

@@ -13,7 +13,7 @@ from pycmbs.engine.executor import Executor
 from pycmbs.engine.relay import Relay
 from pycmbs.errors import BadEnvelope, CmbsError, InvalidRequest, NotFound, RemoteError, RevisionConflict, Unavailable
 from pycmbs.occi import naming
-from pycmbs.runtime import drain
+from pycmbs.runtime import drain, in_turn
 from pycmbs.services.deliveries import DELIVERED
 from pycmbs.services.execution import DONE, ExecutionService
 from pycmbs.services.inbox import InboxService, Incoming
@@ -90,7 +90,8 @@ class Inbound:
         while (first := self._queue.get()) is not None:
             turn = drain(self._queue, first, _TURN)
             try:
-                self._take([one for one in turn if one is not None])
+                with in_turn():
+                    self._take([one for one in turn if one is not None])
             except Exception:
                 log.exception("a turn of %d arrivals failed; their senders will try again", len(turn))
             if None in turn:

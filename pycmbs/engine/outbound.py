@@ -34,7 +34,7 @@ from pycmbs.errors import (
     UnknownEntity,
     from_dict,
 )
-from pycmbs.runtime import drain
+from pycmbs.runtime import drain, in_turn
 from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, Delivery
 from pycmbs.services.outbox import OutboxService
 from pycmbs.transport.base import Arrival
@@ -167,8 +167,9 @@ class Outbound:
         self._time_out()
         self._sweep()
         self._load()
-        self._send()
-        self._outcomes.ask(time.monotonic(), self._next_id)
+        with in_turn():  # not before: what was loaded just now was accepted by what was true then
+            self._send()
+            self._outcomes.ask(time.monotonic(), self._next_id)
         self._waiters.release_late()
 
     def _answered(self, arrival: Arrival) -> Delivery | None:
@@ -231,7 +232,7 @@ class Outbound:
             raise
         except Exception:
             log.exception("%d answers cannot be stored together; alone, and without what was answered", len(rows))
-            stored, concluded = [], set()
+            stored, concluded = [], {}
             for row in rows:
                 alone = self._outbox.settle([replace(row, answer=None, outcome=None)])
                 stored, concluded = [*stored, *alone[0]], concluded | alone[1]
@@ -324,7 +325,7 @@ class Outbound:
         for path in self._waiters.new():
             # Who began to wait when all was settled is told by nothing else.
             if path not in loaded and not self._outbox.unsettled(path):
-                self._waiters.release([path])
+                self._waiters.release({path: ()})
             self._waiters.known(path)
 
     def _refill(self) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from pycmbs.services.deliveries import Delivery
+
 Waiter = Future[dict[str, Any]]
+"""``{"rows": […]}``, the rows as they were settled, if it is known; an empty object otherwise."""
 
 
 class Waiters:
@@ -37,12 +40,12 @@ class Waiters:
         with self._lock:
             self._new.pop(path, None)
 
-    def release(self, paths: Iterable[str]) -> None:
-        """These messages have no unsettled recipient."""
+    def release(self, settled: Mapping[str, Sequence[Delivery]]) -> None:
+        """These messages have no unsettled recipient: their rows, if they are at hand."""
         with self._lock:
-            done = [future for path in paths for _, future in self._waiting.pop(path, [])]
-        for future in done:
-            future.set_result({})
+            done = [(future, rows) for path, rows in settled.items() for _, future in self._waiting.pop(path, [])]
+        for future, rows in done:
+            future.set_result({"rows": [row.body() for row in rows]} if rows else {})
 
     def release_late(self) -> None:
         """Release those whose seconds are over."""

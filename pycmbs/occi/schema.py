@@ -42,20 +42,19 @@ class Schema:
         declared raises InvalidAttribute with the names that come close.
         """
         flat: dict[str, Any] = {}
-
-        def descend(level: Mapping[str, Any], prefix: str, depth: int) -> None:
-            for key, value in level.items():
-                name = naming.canonical(prefix + key)
-                if name in self.definitions:
-                    flat[name] = value
-                elif isinstance(value, dict) and depth < _MOST_DEPTH and name in self._levels:
-                    # Whether there are attributes below the name: then nothing inside it means none of them.
-                    descend(value, prefix + key + ".", depth + 1)
-                else:
-                    raise self._unknown(name)
-
-        descend(given, "", 0)
+        self._flatten(given, "", 0, flat)
         return flat
+
+    def _flatten(self, level: Mapping[str, Any], prefix: str, depth: int, flat: dict[str, Any]) -> None:
+        for key, value in level.items():
+            name = naming.canonical(prefix + key)
+            if name in self.definitions:
+                flat[name] = value
+            elif isinstance(value, dict) and depth < _MOST_DEPTH and name in self._levels:
+                # Whether there are attributes below the name: then nothing inside it means none of them.
+                self._flatten(value, prefix + key + ".", depth + 1, flat)
+            else:
+                raise self._unknown(name)
 
     def _unknown(self, name: str) -> InvalidAttribute:
         holders = self._elsewhere(name)

@@ -11,6 +11,7 @@ A child is started by exec with its orders as JSON in the environment variable `
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -26,6 +27,9 @@ from pycmbs.errors import ConfigurationError
 
 VARIABLE = "PYCMBS_CHILD"
 READY = b"1"
+_UNSEEN = 10_000
+"""Objects more than before, of those that can hold others, until the garbage collector looks at them: Python's own 700 are made
+by a request with 25 messages."""
 
 
 @dataclass
@@ -61,7 +65,14 @@ class Child:
         return cls(**{**document, "settings": Settings.from_json(document["settings"])})
 
     def announce_ready(self) -> None:
-        """Tell the supervisor that this process serves. Once only."""
+        """Tell the supervisor that this process serves. Once only.
+
+        What was made by now stays as long as the process, and the garbage collector passes it over from here on. Nearly all
+        else goes by itself, so it looks for what does not less often: looking took a tenth of a message's time.
+        """
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_UNSEEN)
         self._tell(READY)
 
     def announce_failure(self, sentence: str) -> None:

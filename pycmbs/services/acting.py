@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pycmbs.backends.base import Backend
@@ -13,12 +14,17 @@ from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import entity_write
 from pycmbs.store.base import Write
 
+_MOST_COMBINATIONS = 1000
+"""Kinds with mixins whose actions are kept: clients choose the combinations."""
+
 
 class Acting:
     """What can be done to entities, by the categories of the last :meth:`CategoryService.registry`."""
 
     def __init__(self, categories: CategoryService) -> None:
         self._categories = categories
+        self._registry: object = None
+        self._declared: dict[tuple[str, ...], dict[str, tuple[Action, Schema]]] = {}
 
     def backend(self, entity: Entity) -> Backend:
         """The backend that serves the entity."""
@@ -27,30 +33,38 @@ class Acting:
     def _kind(self, entity: Entity) -> Kind:
         return self._categories.snapshot.kind(entity.kind)
 
-    def declared(self, entity: Entity) -> dict[str, Action]:
-        """The actions that the entity's kind and mixins have, by term."""
-        return self._categories.actions(self._kind(entity), entity.mixins)
+    def _actions(self, entity: Entity) -> Mapping[str, tuple[Action, Schema]]:
+        """The actions that the entity's kind and mixins have, by term, and what their attributes must be. Put together once
+        for a registry."""
+        registry = self._categories.snapshot
+        if registry is not self._registry or len(self._declared) > _MOST_COMBINATIONS:
+            self._registry, self._declared = registry, {}
+        kept, key = self._declared, (entity.kind, *entity.mixins)
+        found = kept.get(key)
+        if found is None:
+            options = self.backend(entity).options
+            declared = self._categories.actions(self._kind(entity), entity.mixins)
+            found = kept[key] = {
+                term: (one, Schema({**options(one), **one.attributes})) for term, one in declared.items()
+            }
+        return found
 
     def applicable(self, entity: Entity) -> dict[str, Action]:
         """Those of them that apply to the entity as it is now, by term."""
         applies = self.backend(entity).applies
-        return {term: action for term, action in self.declared(entity).items() if applies(entity, action)}
+        return {term: action for term, (action, _) in self._actions(entity).items() if applies(entity, action)}
 
     def checked(self, entity: Entity, invocation: Invocation) -> Invocation:
         """The invocation with the action's identifier, and its attributes as the action's definition has them.
 
         Raises InvalidRequest (it does not apply, or not now), InvalidAttribute.
         """
-        declared = self.declared(entity)
-        action = declared.get(invocation.term)
-        backend = self.backend(entity)
-        if (
-            action is None
-            or invocation.identifier not in ("", action.identifier)
-            or not backend.applies(entity, action)
-        ):
-            raise self._refusal(entity, invocation, known=action is not None)
-        options = Schema({**backend.options(action), **action.attributes})
+        known = self._actions(entity).get(invocation.term)
+        if known is None:
+            raise self._refusal(entity, invocation, known=False)
+        action, options = known
+        if invocation.identifier not in ("", action.identifier) or not self.backend(entity).applies(entity, action):
+            raise self._refusal(entity, invocation, known=True)
         return replace(invocation, identifier=action.identifier, attributes=options.created(invocation.attributes))
 
     def _refusal(self, entity: Entity, invocation: Invocation, *, known: bool) -> InvalidRequest:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pycmbs.occi.entity import Entity
 from pycmbs.store.base import Document, Query, Store, Write
 
 DELIVERY = "delivery"
@@ -94,13 +95,16 @@ class Delivery:
 
     def write(self) -> Write:
         """The write that stores the row, new or changed."""
-        body = {name: getattr(self, name) for name in _STORED}
         keys: dict[str, tuple[str, ...]] = {"message": (self.message,)}
         if self.unsettled:
             keys |= {"unsettled": ("1",), "deadline": (moment(self.deadline),)}
         if self.state in _OPEN:
             keys["route"] = (self.route,)
-        return Write(self.id, DELIVERY, body, keys, self.revision or None)
+        return Write(self.id, DELIVERY, self.body(), keys, self.revision or None)
+
+    def body(self) -> dict[str, Any]:
+        """The row without what the store says of it: as JSON, ``Delivery(**body)`` makes it of that."""
+        return {name: getattr(self, name) for name in _STORED}
 
     def entry(self) -> dict[str, Any]:
         """The row as the ledger shows it."""
@@ -152,6 +156,11 @@ def timestamp(seconds: float) -> str:
 def of_message(store: Store, path: str) -> list[Delivery]:
     """The rows of a message, in the order of its recipients."""
     return [delivery_from(one) for one in store.find(Query(DELIVERY, {"message": path}))]
+
+
+def of_sent(store: Store, message: Entity) -> list[Delivery]:
+    """The same; asks the store for nothing of a message that was never sent."""
+    return of_message(store, message.path) if "round" in message.private else []
 
 
 def settled_at(rows: Iterable[Delivery]) -> float | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 from pycmbs.backends.base import Backend, Report
 from pycmbs.errors import (
@@ -306,13 +308,17 @@ class EntityService:
 
         Raises UnknownEntity, InvalidRequest (it does not apply), InvalidAttribute, PreconditionFailed.
         """
+        return self.acted(path, invocation, precondition)[1]
+
+    def acted(self, path: str, invocation: Invocation, precondition: Precondition = ALWAYS) -> tuple[str, Report]:
+        """The same; the identifier of the action that was performed, too."""
         self._categories.registry()
 
         def attempt() -> Performance:
             return self._begun([self._expected(path, precondition)], replace(invocation, pinned=precondition.pins))
 
         ((entity, checked),) = retried(path, attempt)
-        return self._backend(entity).act(entity, checked)
+        return checked.identifier, self._backend(entity).act(entity, checked)
 
     def _begun(self, entities: Sequence[Entity], invocation: Invocation) -> Performance:
         checked = [(entity, self._acting.checked(entity, invocation)) for entity in entities]
@@ -322,23 +328,24 @@ class EntityService:
             self._store.write(writes)
         return [(entity, one) for entity, _, one in found]
 
-    def action(self, path: str, invocation: Invocation) -> str:
-        """The identifier of the action that was performed."""
-        if invocation.identifier:
-            return invocation.identifier
-        entity = self.stored_many([path]).get(path)
-        action = self._acting.declared(entity).get(invocation.term) if entity else None
-        return action.identifier if action else invocation.term
-
-    def act_all(self, location: str, invocation: Invocation, selection: Selection = EVERYTHING) -> dict[str, Report]:
+    def act_all(
+        self, location: str, invocation: Invocation, selection: Selection = EVERYTHING
+    ) -> tuple[str, dict[str, Report]]:
         """Perform an action on every entity of a collection; it must apply to all of them. What it changes of them is written
-        together. Returns the reports by path."""
+        together. Returns the action's identifier (its term, when there is nobody to tell what it means) and the reports by
+        path."""
 
         def attempt() -> Performance:
             return self._begun(list(self._finder.iterate(location, selection)), invocation)
 
         begun = retried(location, attempt)
-        return {entity.path: self._backend(entity).act(entity, one) for entity, one in begun}
+        reports: dict[str, Report] = {}
+        for one, some in itertools.groupby(begun, key=itemgetter(1)):
+            for backend, alike in itertools.groupby((entity for entity, _ in some), key=self._backend):
+                entities = list(alike)
+                together = backend.act_all(entities, one)
+                reports |= {entity.path: report for entity, report in zip(entities, together, strict=True)}
+        return begun[0][1].identifier if begun else invocation.identifier or invocation.term, reports
 
     def _backend(self, entity: Entity) -> Backend:
         return self._acting.backend(entity)

@@ -135,8 +135,8 @@ class InboxService:
                 raise
             except CmbsError as exc:
                 answers[index] = Answer({}, exc, final=not isinstance(exc, _PASSING))
-        statuses = self._store_all(list(taken.values()))
         handshake = self._handshake() if any(one.layer == "l1" for one in taken.values()) else {}
+        statuses = self._store_all(list(taken.values()))
         for (index, item), status in zip(taken.items(), statuses, strict=True):
             body: dict[str, Any] = {"status": status, "reply": handshake if item.layer == "l1" else {}}
             execution = item.execution
@@ -164,12 +164,13 @@ class InboxService:
         self._plan(taken, kept=one.sender != own.id)  # what a member sends itself it has already
         return taken
 
-    def _plan(self, taken: _Taken, *, kept: bool) -> None:
+    def _plan(self, taken: _Taken, *, kept: bool, again: bool = False) -> None:
         """What is to be executed, and the message as an entity here, to be written with its receipt; none if it is not
-        ``kept`` or not storable."""
+        ``kept`` or not storable. ``again``: there may be something in its place; most messages are new, and are not looked for
+        before they are written."""
         entity = self._entity(taken)
         kept = kept and entity.attributes.get(cmbs.STORABLE) != "false"
-        present = self._placed(taken, entity) if kept else None
+        present = self._placed(taken, entity) if kept and again else None
         taken.execution = self._execution.planned(entity, taken.origin)
         if not kept:
             return
@@ -207,7 +208,8 @@ class InboxService:
         return entity
 
     def _store_all(self, taken: Sequence[_Taken]) -> list[str]:
-        known = self._store.get_many([one.receipt for one in taken])
+        # A store that is not atomic would have the message for a moment before it finds the receipt.
+        known = {} if self._store.atomic else self._store.get_many([one.receipt for one in taken])
         fresh = [one for one in taken if one.receipt not in known]
         # The receipt is last: a store that is not atomic has the message by then.
         batches = [[*one.writes, one.receipt_write()] for one in fresh]
@@ -224,9 +226,9 @@ class InboxService:
         if receipt is not None:  # it came twice in one turn, or through two processes
             one.execution = execution_from(receipt)
             return DUPLICATE
-        # The entity changed between reading and writing: once more, alone.
+        # Its place is taken: by an earlier round, or another member's message. Once more, alone.
         one.writes.clear()
-        self._plan(one, kept=True)  # what is not kept cannot conflict
+        self._plan(one, kept=True, again=True)  # what is not kept cannot conflict
         self._store.write([*one.writes, one.receipt_write()])
         return DELIVERED
 

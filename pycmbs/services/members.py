@@ -18,6 +18,7 @@ from pycmbs.services.entities import EntityService
 from pycmbs.services.health import HealthService
 from pycmbs.services.link import EngineLink
 from pycmbs.services.roster import (
+    CLAIM,
     INSTANCE,
     LOCAL_CLAIM,
     VERSION,
@@ -73,8 +74,7 @@ class MemberService:
 
     def local_id(self) -> str:
         """The id of the broker's own member, empty while there is none."""
-        own = self.local()
-        return own.id if own is not None else ""
+        return self._rosters.own_id()
 
     def all(self) -> Sequence[Entity]:
         """Every known member, the own one included, in order of creation."""
@@ -107,7 +107,7 @@ class MemberService:
         claim = self._store.get(LOCAL_CLAIM)
         return [
             *back,
-            Write(LOCAL_CLAIM, "claim", {"member": member.path}, revision=claim.revision if claim else None),
+            Write(LOCAL_CLAIM, CLAIM, {"member": member.path}, revision=claim.revision if claim else None),
         ]
 
     def check_update(self, old: Entity, new: Entity) -> None:
@@ -162,7 +162,7 @@ class MemberService:
             self.stop(member, layer)
         member.revision = self._entities.stored(member.path).revision
         claim = self._store.get(LOCAL_CLAIM)
-        return [gone, *([Write(LOCAL_CLAIM, "claim", revision=claim.revision, delete=True)] if claim else [])]
+        return [gone, *([Write(LOCAL_CLAIM, CLAIM, revision=claim.revision, delete=True)] if claim else [])]
 
     def leave(self, member: Entity) -> None:
         """See :class:`~pycmbs.backends.base.Members`. Who cannot be told learns it from the others, or by probes."""

@@ -1,42 +1,32 @@
-"""Messages: made ready, sent on a layer, received from others. Posting one over HTTP or receiving one runs this code."""
+"""Messages: made ready, shown with their ledger, executed, forgotten. Sending them is :mod:`pycmbs.services.sending`."""
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pycmbs import codec
 from pycmbs.backends.base import Report
 from pycmbs.errors import (
     CmbsError,
-    EngineUnavailable,
     InvalidRequest,
-    NoLocalMember,
     NotExecutable,
-    NotSendable,
-    PreconditionFailed,
-    RevisionConflict,
     TooLarge,
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
-from pycmbs.occi.naming import LAYERS, canonical
-from pycmbs.services import deliveries, routing
-from pycmbs.services.bound import OutboxBound
-from pycmbs.services.deliveries import FAILED, Delivery
-from pycmbs.services.documents import entity_write, settle
+from pycmbs.occi.naming import LAYERS
+from pycmbs.services import deliveries
 from pycmbs.services.entities import EntityService
 from pycmbs.services.execution import is_operation, record_result
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService
 from pycmbs.services.operations import OperationService
-from pycmbs.services.roster import is_local, socket_of
+from pycmbs.services.sending import SendingService
 from pycmbs.store.base import Store, Write
 
 _HANDLE_SECONDS = 60.0
+_LAYER_OF = {cmbs.mixin(layer): layer for layer in LAYERS}
 
 
 class MessageService:
@@ -50,20 +40,18 @@ class MessageService:
         operations: OperationService,
         engine: EngineLink,
         check_address: Callable[[str], None],
-        bound: OutboxBound,
+        sending: SendingService,
         *,
-        deadline: float,
         max_content: int,
     ) -> None:
-        """``deadline``: seconds a message without one of its own is kept trying. ``max_content``: bytes of JSON."""
+        """``max_content``: bytes of JSON."""
         self._store = store
         self._entities = entities
         self._members = members
         self._operations = operations
         self._engine = engine
         self._check_address = check_address
-        self._bound = bound
-        self._deadline = deadline
+        self._sending = sending
         self._max_content = max_content
 
     # What the backend asks
@@ -74,7 +62,7 @@ class MessageService:
         self._check_size(attributes.get(cmbs.CONTENT))
         if cmbs.ORIGIN not in attributes and (own := self._members.local_id()):
             attributes[cmbs.ORIGIN] = own
-        layers = [layer for layer in LAYERS if cmbs.mixin(layer) in message.mixins]
+        layers = [_LAYER_OF[mixin] for mixin in message.mixins if mixin in _LAYER_OF]
         if not attributes.get(cmbs.LAYER) and len(layers) == 1:
             attributes[cmbs.LAYER] = layers[0]
         if layers and attributes.get(cmbs.LAYER) not in layers:
@@ -106,11 +94,7 @@ class MessageService:
 
     def ledger(self, message: Entity) -> list[dict[str, Any]]:
         """See :class:`~pycmbs.backends.base.Messages`."""
-        return (
-            [row.entry() for row in deliveries.of_message(self._store, message.path)]
-            if "round" in message.private
-            else []
-        )
+        return [row.entry() for row in deliveries.of_sent(self._store, message)]
 
     def forget(self, message: Entity) -> Sequence[Write]:
         """See :class:`~pycmbs.backends.base.Messages`."""
@@ -136,160 +120,8 @@ class MessageService:
         record_result(self._entities, message.path, result)
         return {"result": result}
 
-    # Sending
-
-    def send(self, message: Entity, layer: str, attributes: Mapping[str, Any], *, pinned: bool = False) -> Report:
-        """Accept the message for delivery on a layer: durable when this returns.
-
-        ``attributes`` may hold ``dry_run`` (tell who would get it, send nothing) and ``wait`` (seconds to wait until all
-        recipients are settled). A message that is being sent is not sent twice. ``pinned``: send it as it is given only.
-        Raises NotSendable, NoLocalMember, InvalidRequest, PreconditionFailed.
-        """
-        dry_run, wait = bool(attributes.get("dry_run")), float(attributes.get("wait", 0))
-        self._check_sendable(message, layer)
-        own = self._members.local()
-        if own is None:
-            raise NoLocalMember(
-                "this broker has no member to send as",
-                hint=f"POST one to {cmbs.MEMBER_LOCATION} first.",
-            )
-        if dry_run:
-            return _plan(self.route(message, layer))
-        accepted = self._accept(message, layer, own, pinned=pinned)
-        if wait and accepted.attributes[cmbs.STATE] == "sending":
-            with contextlib.suppress(EngineUnavailable):  # accepted is accepted, and the report says how far it is
-                # This wakes the engine, too.
-                self._engine.call("wait", {"message": message.path, "seconds": wait}, seconds=wait + 2)
-        else:
-            self._engine.wake()
-        return self._report(message.path)
-
-    def _check_sendable(self, message: Entity, layer: str) -> None:
-        if message.attributes.get(cmbs.SENDABLE) == "false":
-            raise NotSendable(
-                f"{message.path} is not sendable", hint=f"Set {cmbs.SENDABLE} to true.", attribute=cmbs.SENDABLE
-            )
-        said = canonical(str(message.attributes.get(cmbs.LAYER) or layer))
-        if said != layer:
-            raise NotSendable(
-                f"{message.path} is a message of layer {said}", hint=f"Use ?action=send_{said}.", attribute=cmbs.LAYER
-            )
-
-    def route(self, message: Entity, layer: str) -> routing.Routing:
-        """Who gets the message on this layer, as of now. Raises InvalidRequest when it does not say whom it is for."""
-        attributes = message.attributes
-        if layer == "l1":
-            socket = _needed(attributes, cmbs.RECEIVER, layer)
-            return routing.unicast(socket, [_peer(member, layer) for member in self._members.now().at(layer, socket)])
-        peers = [_peer(member, layer) for member in self._members.all()]
-        if layer == "l2":
-            return routing.broadcast(peers)
-        if layer == "l31":
-            return routing.multicast(_needed(attributes, cmbs.PROVIDERS, layer), peers)
-        if layer == "l32":
-            return routing.topical(_needed(attributes, cmbs.TOPICS, layer), peers)
-        providers, topics = _needed(attributes, cmbs.PROVIDERS, layer), _needed(attributes, cmbs.TOPICS, layer)
-        return routing.multicast_topical(providers, topics, peers)
-
-    def _accept(self, message: Entity, layer: str, own: Entity, *, pinned: bool) -> Entity:
-        """One commit: a row per recipient, and the message that makes them valid. Changes made meanwhile are respected, or, if
-        it is ``pinned``, forbid it."""
-        for _ in range(20):
-            rows = deliveries.of_message(self._store, message.path)
-            if any(row.unsettled for row in rows):
-                return self._entities.stored(message.path)
-            writes = [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in rows]
-            sent = message.copy()
-            # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
-            sent.private["round"] = max(message.private.get("round", 0) + 1, int(time.time() * 1e6))
-            new = self._rows(sent, layer)
-            settle(sent, deliveries.settled_at(new))
-            sent.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(new), cmbs.LAYER: layer}
-            try:
-                self._write(
-                    [*writes, *(row.write() for row in new), entity_write(sent, revision=message.revision)],
-                    sum(row.unsettled for row in new),
-                )
-            except RevisionConflict as exc:
-                if pinned:
-                    raise PreconditionFailed(f"{message.path} was changed meanwhile", location=message.path) from exc
-                message = self._entities.stored(message.path)
-                continue
-            return sent
-        raise NotSendable(f"others keep changing {message.path}", hint="Try again.")
-
-    def _write(self, writes: Sequence[Write], waiting: int) -> None:
-        """Write what makes so many deliveries wait. Raises RevisionConflict, QueueFull."""
-        self._bound.take(waiting)
-        try:
-            self._store.write(writes)
-        except BaseException:
-            self._bound.give_back(waiting)
-            raise
-
-    def _rows(self, message: Entity, layer: str) -> list[Delivery]:
-        found = self.route(message, layer)
-        message.private["uninterested"] = list(found.uninterested)
-        now = time.time()
-        blank = Delivery(
-            message=message.path,
-            round=message.private["round"],
-            index=0,
-            of=max(1, len(found.recipients) + len(found.unknown)),
-            member="",
-            socket="",
-            layer=layer,
-            accepted=now,
-            deadline=now + float(message.attributes.get(cmbs.DEADLINE) or self._deadline),
-        )
-        rows: list[Delivery] = []
-        for one in found.recipients:
-            row = replace(blank, index=len(rows), member=one.member, socket=one.socket, why=one.reason)
-            rows.append(row if one.socket else row.settled(FAILED, now, f"it has no {layer} socket"))
-        for name in found.unknown:
-            row = replace(blank, index=len(rows), member=name, why=f"it is named as {name}")
-            rows.append(row.settled(FAILED, now, "no member of that name is known"))
-        return rows or [blank.settled(FAILED, now, f"nobody is a recipient: {_NOBODY[layer]}")]
-
-    def _report(self, path: str) -> Report:
-        message = self._entities.stored(path)
-        rows = deliveries.of_message(self._store, path)
-        report: Report = {
-            "state": message.attributes.get(cmbs.STATE, ""),
-            "recipients": sum(bool(row.member or row.socket) for row in rows),
-            "delivered": sum(row.there for row in rows),
-            "deliveries": [row.entry() for row in rows],
-        }
-        if rows and not report["recipients"]:
-            report["reason"] = rows[0].reason
-        if uninterested := message.private.get("uninterested"):
-            report["uninterested"] = uninterested
-        return report
-
-
-_NOBODY = {
-    "l2": "no other member is known",
-    "l32": "no other member is interested in one of its topics",
-    "l4": "no member that it names is interested in one of its topics",
-}
-
-
-def _peer(member: Entity, layer: str) -> routing.Peer:
-    topics = tuple(member.attributes.get(cmbs.MEMBER_TOPICS) or ())
-    return routing.Peer(member.id, socket_of(member, layer), topics, is_local(member))
-
-
-def _needed(attributes: Mapping[str, Any], name: str, layer: str) -> Any:
-    value = attributes.get(name)
-    if not value:
-        raise InvalidRequest(f"a message of layer {layer} must say {name}", attribute=name)
-    return value
-
-
-def _plan(found: routing.Routing) -> Report:
-    return {
-        "recipients": [{"member": one.member, "socket": one.socket, "why": one.reason} for one in found.recipients],
-        "unknown": list(found.unknown),
-        **({"uninterested": list(found.uninterested)} if found.uninterested else {}),
-        "dry_run": True,
-    }
+    def send(
+        self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool = False
+    ) -> list[Report]:
+        """See :meth:`pycmbs.services.sending.SendingService.send`."""
+        return self._sending.send(messages, layer, attributes, pinned=pinned)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,6 +23,8 @@ from pycmbs.services.roster import socket_of
 from pycmbs.store.base import Query, Store, Write
 
 _TRIES = 5
+_REMEMBERED = 64
+"""Messages that are under way to one recipient and need not be read again when that has answered."""
 _OWN_AFFAIRS = frozenset({cmbs.STATE, cmbs.RESULT, cmbs.DELIVERIES, cmbs.RECEIVER, cmbs.DEADLINE})
 """What of a message concerns only the broker that sends it."""
 
@@ -36,6 +39,7 @@ class OutboxService:
         self._entities = entities
         self._members = members
         self._federation = federation
+        self._sent: OrderedDict[str, Entity] = OrderedDict()
 
     def outgoing(self, row: Delivery) -> dict[str, Any] | None:
         """The body of the envelope for one recipient; None when the row is gone, its message being deleted or sent anew.
@@ -52,6 +56,8 @@ class OutboxService:
         own = roster.own
         if own is None:
             raise NoLocalMember("this broker has no member to send as")
+        if row.of == 1:
+            self._remember(message)
         shared = message.copy()
         history = message.attributes.get(cmbs.PATH_HISTORY) or []
         shared.attributes = {
@@ -68,15 +74,20 @@ class OutboxService:
             "deadline": round(row.deadline - time.time(), 3),
         }
 
-    def settle(self, rows: Sequence[Delivery]) -> tuple[list[Delivery | None], set[str]]:
+    def _remember(self, message: Entity) -> None:
+        self._sent[message.path] = message
+        if len(self._sent) > _REMEMBERED:
+            self._sent.popitem(last=False)
+
+    def settle(self, rows: Sequence[Delivery]) -> tuple[list[Delivery | None], dict[str, list[Delivery]]]:
         """Store changed rows with one commit, and with them the state of messages that have a single recipient; then bring
         the state of the others up to date.
 
         Returns the rows, with new revisions where they may be written again, None for one whose message was deleted or sent
-        anew meanwhile, and the paths of the messages of which no row is unsettled any more.
+        anew meanwhile, and all rows of the messages of which none is unsettled any more, by path.
         """
-        single = {row.message for row in rows if row.of == 1 and not row.unsettled}
-        messages = self._entities.stored_many(single)
+        single = {row.message: row for row in rows if row.of == 1 and not row.unsettled}
+        messages = self._as_sent(single)
         batches: list[list[Write]] = []
         for row in rows:
             message = messages.get(row.message)
@@ -94,7 +105,15 @@ class OutboxService:
                 stored.append(replace(row, revision=result[0].revision) if row.unsettled else row)
             if stored[-1] is not None and not row.unsettled:
                 touched.add(row.message)
-        return stored, (touched & single) | self._concluded(touched - single)
+        alone = {path: [row] for path, row in single.items() if path in touched}
+        return stored, alone | self._concluded(touched - single.keys())
+
+    def _as_sent(self, paths: Iterable[str]) -> dict[str, Entity]:
+        """The messages at these paths: as they were sent, if that is remembered (who changed one since then has changed its
+        revision), or as they are stored."""
+        found = {path: message for path in paths if (message := self._sent.pop(path, None)) is not None}
+        missing = [path for path in paths if path not in found]
+        return found | self._entities.stored_many(missing) if missing else found
 
     def _settle_again(self, row: Delivery) -> Delivery | None:
         """After a conflict: the message was changed by somebody (both are written one after the other), or it is gone. Raises
@@ -118,9 +137,11 @@ class OutboxService:
             self._concluded({one.body["path"] for one in found})
             query = replace(query, after=found[-1].number)
 
-    def _concluded(self, paths: Iterable[str]) -> set[str]:
-        """Those of the messages of which all rows are settled; their states are brought up to date, with one commit."""
+    def _concluded(self, paths: Iterable[str]) -> dict[str, list[Delivery]]:
+        """The rows of those of the messages of which all are settled; their states are brought up to date, with one commit."""
         settled = {path for path in paths if not self.unsettled(path)}
+        if not settled:
+            return {}
         rows = {path: deliveries.of_message(self._store, path) for path in settled}
         messages = [one for one in self._entities.stored_many(settled).values() if rows[one.path]]
         changed = [one for one in messages if _conclude(one, rows[one.path][0], rows[one.path])]
@@ -129,7 +150,7 @@ class OutboxService:
         for message, result in zip(changed, results, strict=True):
             if isinstance(result, RevisionConflict):  # somebody else was faster
                 self._conclude_again(message.path, rows[message.path])
-        return settled
+        return rows
 
     def _conclude_again(self, path: str, rows: Sequence[Delivery]) -> None:
         with contextlib.suppress(UnknownEntity):

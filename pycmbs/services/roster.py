@@ -19,7 +19,8 @@ from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.services.documents import ENTITY, entity_from
 from pycmbs.store.base import Query, Store
 
-LOCAL_CLAIM = "claim:local-member"
+CLAIM = "claim"
+LOCAL_CLAIM = f"{CLAIM}:local-member"
 """The document that says which member is the own one: two requests that both see none both write it, and one loses."""
 VERSION, INSTANCE = "version", "instance"
 """The member's private record of what tells its descriptions apart: see :mod:`pycmbs.services.federation`."""
@@ -78,6 +79,15 @@ class Rosters:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._latest: tuple[str, Roster] | None = None
+        self._claimed = ("", "")
+
+    def own_id(self) -> str:
+        """The id of the own member as it is now, empty while there is none. What costs the same however many there are."""
+        head = self._store.head(CLAIM)
+        if self._claimed[0] != head:
+            claim = self._store.get(LOCAL_CLAIM)
+            self._claimed = (head, claim.body["member"].rpartition("/")[2] if claim is not None else "")
+        return self._claimed[1]
 
     def now(self) -> Roster:
         """The members as they are now. One cheap question to the store when nothing changed."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from pycmbs.errors import CmbsError, ConfigurationError, RevisionConflict, Store
 from pycmbs.runtime import Runtime
 from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Change, Document, Query, Store
-from pycmbs.store.sqlite_commit import Commit
+from pycmbs.store.sqlite_commit import Commit, ready
 from pycmbs.store.sqlite_file import SqliteFile
 from pycmbs.store.sqlite_ranks import Ranks
-from pycmbs.store.values import StoredKeys, indexed
+from pycmbs.store.sqlite_runs import matching
+from pycmbs.store.values import StoredKeys
 
 _SCAN = 200
 """A read of more documents than this does not run where it would hold up other green threads."""
@@ -62,8 +63,9 @@ class SqliteStore(Store):
 
     def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         """See :class:`~pycmbs.store.base.Store`."""
+        prepared = ready(batches)
         with _translated(), self._file.transaction() as connection:
-            return Commit(connection).write(batches)
+            return Commit(connection).write(prepared)
 
     def get(self, id: str) -> Document | None:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -85,17 +87,17 @@ class SqliteStore(Store):
         if narrow and (query.limit is None or query.limit <= _SCAN):
             # Most questions without a limit have few answers: those of one message, the members.
             most = _SCAN + 1 if query.limit is None else query.limit
-            found = self._documents(statement, [*parameters[:-1], most])
+            found = self._documents(statement, {**parameters, "limit": most})
             if len(found) <= _SCAN:
                 return found
         return self._runtime.offload(self._documents, statement, parameters)
 
-    def _statement(self, query: Query) -> tuple[str, list[Any], bool]:
+    def _statement(self, query: Query) -> tuple[str, dict[str, Any], bool]:
         """The statement, and whether it walks hardly more documents than it finds."""
         limit = -1 if query.limit is None else query.limit
         names, narrow = self._by_selectivity(query)
-        where, parameters = sql.conditions(query, names)
-        return sql.select(where), [*parameters, limit], narrow
+        statements, parameters = matching(query, names)
+        return statements.select, {**parameters, "limit": limit}, narrow
 
     def _by_selectivity(self, query: Query) -> tuple[list[str], bool]:
         """The query's names, that of the fewest documents first, and whether those are few."""
@@ -110,9 +112,9 @@ class SqliteStore(Store):
         return names, numbers[names[0]] < _ESTIMATES[0]
 
     def _estimate(self, query: Query, name: str, most: int) -> int:
-        text = indexed(query.equals[name])
+        statements, parameters = matching(query, [name])
         with _translated():
-            number: int = self._file.rows(sql.ESTIMATE, (sql.key(query.type, name), text, query.after, most))[0][0]
+            number: int = self._file.rows(statements.estimate, {**parameters, "limit": most})[0][0]
         return number
 
     def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
@@ -125,9 +127,9 @@ class SqliteStore(Store):
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
         # Keys are enough: only documents that are there have any.
-        where, parameters = sql.conditions(query, self._by_selectivity(query)[0], keys_only=True)
+        statements, parameters = matching(query, self._by_selectivity(query)[0])
         with _translated():
-            counted: int = self._runtime.offload(self._file.rows, f"SELECT count(*) {where}", parameters)[0][0]
+            counted: int = self._runtime.offload(self._file.rows, statements.count, parameters)[0][0]
         return counted
 
     def seek(self, query: Query, past: int) -> int | None:
@@ -160,9 +162,9 @@ class SqliteStore(Store):
         without that there are fewer."""
         if query.limit is not None:
             return super().version(query)
-        where, parameters = sql.conditions(query, self._by_selectivity(query)[0])
+        statements, parameters = matching(query, self._by_selectivity(query)[0])
         with _translated():
-            ((number, latest),) = self._file.rows(sql.version(where), parameters)
+            ((number, latest),) = self._file.rows(statements.version, parameters)
         return f"{number} {latest}"
 
     def compact(self, keep: int = 10_000) -> int:
@@ -197,7 +199,7 @@ class SqliteStore(Store):
         """See :class:`~pycmbs.store.base.Store`."""
         self._file.close()
 
-    def _documents(self, statement: str, parameters: Sequence[Any]) -> list[Document]:
+    def _documents(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[Document]:
         with _translated():
             return [_document(row) for row in self._file.rows(statement, parameters)]
 

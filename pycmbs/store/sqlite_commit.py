@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pycmbs import codec
 from pycmbs.errors import RevisionConflict
 from pycmbs.store import sqlite_sql as sql
-from pycmbs.store.base import Batch, Document, Write
+from pycmbs.store.base import Batch, Document, Keys, Write
+from pycmbs.store.sqlite_runs import Index, Pair
+
+
+@dataclass(slots=True)
+class Ready:
+    """A write with all that can be known of it before its turn: nobody else can write meanwhile."""
+
+    write: Write
+    keys: Keys
+    keys_text: bytes
+    body_text: bytes
+    pairs: set[Pair]
+
+
+def ready(batches: Sequence[Batch]) -> list[list[Ready]]:
+    """The batches for :meth:`Commit.write`. Raises TypeError for what is no JSON."""
+    return [[_ready(write) for write in batch] for batch in batches]
+
+
+def _ready(write: Write) -> Ready:
+    if write.delete:
+        return Ready(write, {}, b"{}", b"", set())
+    keys = {name: values for name, values in write.keys.items() if values}
+    return Ready(write, keys, codec.dumps(keys), codec.dumps(write.body), sql.key_rows(write.type, keys))
 
 
 class Commit:
@@ -18,23 +43,25 @@ class Commit:
         self._connection = connection
         self._last: int = connection.execute(sql.LAST).fetchone()[0] or 0
         self._heads: dict[str, int] = {}
+        self._index = Index()
 
-    def write(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+    def write(self, batches: Sequence[Sequence[Ready]]) -> list[list[Document] | RevisionConflict]:
         """Write the batches; what each came to."""
         alone = len(batches) == 1
         outcome = [self._write_batch(batch, alone=alone) for batch in batches]
+        self._index.write(self._connection)
         self._connection.executemany(sql.SET_HEAD, list(self._heads.items()))
         return outcome
 
-    def _write_batch(self, batch: Batch, *, alone: bool) -> list[Document] | RevisionConflict:
+    def _write_batch(self, batch: Sequence[Ready], *, alone: bool) -> list[Document] | RevisionConflict:
         """``alone``: there is no other in this transaction, so that refusing it undoes all of that."""
         several = len(batch) > 1  # a single write that is refused has changed nothing
-        last, heads = self._last, dict(self._heads)
+        last, heads, mark = self._last, dict(self._heads), self._index.mark()
         outcome: list[Document] | RevisionConflict
         if several and not alone:
             self._connection.execute("SAVEPOINT batch")
         try:
-            outcome = [self._apply(write) for write in batch]
+            outcome = [self._apply(one) for one in batch]
         except RevisionConflict as exc:
             if several and alone:
                 self._connection.execute("ROLLBACK")
@@ -42,49 +69,42 @@ class Commit:
             elif several:
                 self._connection.execute("ROLLBACK TO batch")
             self._last, self._heads = last, heads
+            self._index.back(mark)
             outcome = exc.with_traceback(None)  # it is a result: whoever keeps it keeps no frames of ours
         if several and not alone:
             self._connection.execute("RELEASE batch")
         return outcome
 
-    def _apply(self, write: Write) -> Document:
+    def _apply(self, one: Ready) -> Document:
         """Do one write. Raises RevisionConflict, having changed nothing."""
-        keys = {} if write.delete else {name: tuple(values) for name, values in write.keys.items() if values}
-        body = {} if write.delete else write.body
-        sequence = self._last + 1
-        number = self._create(write, sequence, keys) if write.revision is None else self._change(write, sequence, keys)
+        write, sequence = one.write, self._last + 1
+        number = self._create(one, sequence) if write.revision is None else self._change(one, sequence)
         self._last = self._heads[write.type] = sequence
-        return Document(write.id, write.type, body, keys, str(sequence), number)
+        return Document(write.id, write.type, {} if write.delete else write.body, one.keys, str(sequence), number)
 
-    def _create(self, write: Write, sequence: int, keys: dict[str, tuple[str, ...]]) -> int:
-        execute = self._connection.execute
-        row = (write.id, write.type, sequence, codec.dumps(keys), codec.dumps(write.body))
-        cursor = execute(sql.INSERT, row)
-        if cursor.rowcount == 0:
-            if execute(sql.UNMARK, (write.id,)).rowcount == 0:
-                raise RevisionConflict(f"{write.id} exists already", id=write.id)
-            cursor = execute(sql.INSERT, row)
+    def _create(self, one: Ready, sequence: int) -> int:
+        execute, id = self._connection.execute, one.write.id
+        row = (sequence, id, one.write.type, sequence, one.keys_text, one.body_text)
+        if execute(sql.INSERT, row).rowcount == 0:
+            if execute(sql.UNMARK, (id,)).rowcount == 0:
+                raise RevisionConflict(f"{id} exists already", id=id)
+            execute(sql.INSERT, row)
             self._heads[sql.UNMARKED] = sequence
-        number = cursor.lastrowid or 0
-        self._connection.executemany(sql.ADD_KEY, [(*pair, number) for pair in sql.key_rows(write.type, keys)])
-        return number
+        self._index.change(sequence, one.pairs, set())
+        return sequence
 
-    def _change(self, write: Write, sequence: int, keys: dict[str, tuple[str, ...]]) -> int:
-        execute = self._connection.execute
+    def _change(self, one: Ready, sequence: int) -> int:
+        execute, write = self._connection.execute, one.write
         current = execute(sql.CURRENT, (write.id, write.type)).fetchone()
         if current is None or str(current[1]) != write.revision:
             raise RevisionConflict(f"{write.id} was changed meanwhile", id=write.id)
         number: int = current[0]
-        text = codec.dumps(keys)
-        if text != current[2]:
+        if one.keys_text != current[2]:
             before = sql.key_rows(write.type, codec.loads(current[2]))
-            after = sql.key_rows(write.type, keys)
-            for statement, changed in ((sql.DROP_KEY, before - after), (sql.ADD_KEY, after - before)):
-                if changed:
-                    self._connection.executemany(statement, [(*pair, number) for pair in changed])
+            self._index.change(number, one.pairs - before, before - one.pairs)
         if write.delete:
             execute(sql.DELETE, (number,))
-            execute(sql.MARK, (write.id, write.type, sequence, str(number)))
+            execute(sql.MARK, (sequence, write.id, write.type, sequence, str(number)))
         else:
-            execute(sql.REPLACE, (sequence, text, codec.dumps(write.body), number))
+            execute(sql.REPLACE, (sequence, one.keys_text, one.body_text, number))
         return number

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,11 +154,10 @@ class SqliteFile:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > sql.VERSION:
                 raise StoreUnavailable(f"it was written by a newer pyCMBS (schema {version})")
-            if version == 0:
-                if mode == "rw" or connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                    raise StoreUnavailable("it is not a store of pyCMBS")
-                for statement in sql.SCHEMA.split(";"):
-                    connection.execute(statement)
+            if version == 0 and (mode == "rw" or connection.execute("SELECT 1 FROM sqlite_master").fetchone()):
+                raise StoreUnavailable("it is not a store of pyCMBS")
+            for statement in {0: sql.SCHEMA, 1: sql.FROM_1}.get(version, "").split(";"):
+                connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:
             connection.close()
@@ -167,7 +166,7 @@ class SqliteFile:
 
     # Reading
 
-    def rows(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a query."""
         self._check_open()
         if _inode(self._path) != self._inodes[0]:
@@ -235,7 +234,7 @@ class SqliteFile:
         )
 
     def _patiently(
-        self, connection: sqlite3.Connection, statement: str, parameters: Sequence[Any] = ()
+        self, connection: sqlite3.Connection, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
     ) -> list[tuple[Any, ...]]:
         """The rows of a statement that may find the file locked."""
         pauses: Iterator[float] | None = None

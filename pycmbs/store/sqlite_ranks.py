@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pycmbs.store import sqlite_runs as runs
 from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Query
 
-Rows = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+Rows = Callable[[str, Sequence[Any] | Mapping[str, Any]], list[tuple[Any, ...]]]
 Listing = tuple[str, tuple[tuple[str, str], ...]]
 
-STRETCH = 4096
-"""How many numbers are counted together."""
 _MOST_CHANGES = 4096
 """After more changes than this all is counted anew, which costs about as much."""
 _MOST_LISTINGS = 64
@@ -45,18 +44,18 @@ class Ranks:
         self._listings: OrderedDict[Listing, Counted] = OrderedDict()
 
     def seek(self, query: Query, order: list[str], past: int) -> int | None:
-        """See :meth:`pycmbs.store.base.Store.seek`; ``order``: the query's names, as :func:`pycmbs.store.sqlite_sql.conditions`
+        """See :meth:`pycmbs.store.base.Store.seek`; ``order``: the query's names, as :func:`pycmbs.store.sqlite_runs.matching`
         wants them."""
-        if past <= STRETCH:
+        if past <= runs.STRETCH:
             return self._place(query, order, past)
         counted = self._current(query, order)
-        first = (query.after + 1) // STRETCH
-        left = past + (self._number(query, order, first * STRETCH, query.after) if query.after else 0)
+        first = (query.after + 1) // runs.STRETCH
+        left = past + (self._number(query, order, first * runs.STRETCH, query.after) if query.after else 0)
         for stretch, number in counted.stretches.items():
             if stretch < first:
                 continue
             if left <= number:
-                found = self._place(replace(query, after=stretch * STRETCH - 1), order, left)
+                found = self._place(replace(query, after=stretch * runs.STRETCH - 1), order, left)
                 return self._place(query, order, past) if found is None else found  # something of it has gone just now
             left -= number
         return None
@@ -72,7 +71,7 @@ class Ranks:
         if known is None or changed is None:
             found = self._all(query, order)
         else:
-            ends = ((stretch, stretch * STRETCH, (stretch + 1) * STRETCH - 1) for stretch in changed)
+            ends = ((stretch, stretch * runs.STRETCH, (stretch + 1) * runs.STRETCH - 1) for stretch in changed)
             found = known.stretches | {stretch: self._number(query, order, *both) for stretch, *both in ends}
             if changed - known.stretches.keys():
                 found = dict(sorted(found.items()))
@@ -87,19 +86,22 @@ class Ranks:
     def _changed(self, type: str, since: int) -> set[int] | None:
         """The stretches of the documents that changed; None when there are too many of them."""
         rows = self._rows(sql.CHANGED, (since, _MOST_CHANGES + 1))
-        return {number // STRETCH for number, one in rows if one == type} if len(rows) <= _MOST_CHANGES else None
+        return {number // runs.STRETCH for number, one in rows if one == type} if len(rows) <= _MOST_CHANGES else None
 
     def _all(self, query: Query, order: list[str]) -> dict[int, int]:
-        where, parameters = sql.conditions(replace(query, after=0), order, keys_only=True)
-        return dict(self._rows(sql.grouped(where, STRETCH), parameters))
+        statements, parameters = runs.matching(replace(query, after=0), order)
+        return dict(self._rows(statements.grouped, {**parameters, "stretch": runs.STRETCH}))
 
     def _number(self, query: Query, order: list[str], first: int, last: int) -> int:
         """How many have a number from ``first`` to ``last``."""
-        where, parameters = sql.conditions(replace(query, after=first - 1), order, keys_only=True)
-        number: int = self._rows(sql.counted(where), [*parameters, last])[0][0]
+        statements, parameters = runs.matching(replace(query, after=first - 1), order)
+        number: int = self._rows(statements.count_to, {**parameters, "most": last})[0][0]
         return number
 
     def _place(self, query: Query, order: list[str], past: int) -> int | None:
-        where, parameters = sql.conditions(query, order, keys_only=True)
-        rows = self._rows(sql.seek(where), [*parameters, past - 1])
-        return int(rows[0][0]) if rows else None
+        statements, parameters = runs.matching(query, order)
+        for first, last in self._rows(statements.runs, {**parameters, "limit": past}):
+            if first + past - 1 <= last:
+                return int(first + past - 1)
+            past -= last - first + 1
+        return None

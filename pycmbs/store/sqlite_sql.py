@@ -1,18 +1,23 @@
-"""The SQL of the SQLite store: its schema, and queries as statements. Pure text, no connection."""
+"""The SQL of the SQLite store: its schema, and its statements. Pure text, no connection.
+
+The key table keeps *runs*: a row says that all documents from one number to another have a value. What is made together, or one
+after the other, has most of its values in common: for a hundred messages such a value takes one row, or makes the latest one
+longer, and rows are what a write costs. How queries go through runs is in :mod:`pycmbs.store.sqlite_runs`.
+"""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-from pycmbs.store.base import Query
-from pycmbs.store.values import indexed
+from pycmbs.store.values import LONGEST, indexed
 
-VERSION = 1
+VERSION = 2
 """Of the schema; kept in ``user_version``."""
 
 SCHEMA = f"""
 CREATE TABLE documents (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,    -- order of creation, never used twice
+    number INTEGER PRIMARY KEY,                  -- order of creation: the seq of that, so it is never used twice
     id TEXT NOT NULL UNIQUE,
     type TEXT NOT NULL,
     seq INTEGER NOT NULL UNIQUE,                 -- order of the latest change, and so the revision
@@ -25,25 +30,31 @@ CREATE INDEX documents_deleted ON documents (seq) WHERE deleted = 1;
 CREATE TABLE keys (
     name TEXT NOT NULL,                          -- type:name
     value TEXT NOT NULL,
-    number INTEGER NOT NULL,
+    number INTEGER NOT NULL,                     -- the first of a run
+    last INTEGER NOT NULL DEFAULT 0,             -- of it, or 0 in a row of version 1, which is about one document
     PRIMARY KEY (name, value, number)
 ) WITHOUT ROWID;
 CREATE TABLE heads (type TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 """
+FROM_1 = f"""
+ALTER TABLE keys ADD COLUMN last INTEGER NOT NULL DEFAULT 0;
+INSERT INTO heads (type, seq) SELECT '#', seq FROM sqlite_sequence WHERE name = 'documents';
+PRAGMA user_version = {VERSION};
+"""  # noqa: S608 - constants only
+"""What makes a file of version 1 one of this. Numbers were counted apart there: both go on behind the higher count."""
 
 COLUMNS = "d.number, d.id, d.type, d.seq, d.deleted, d.keys, d.body"
 
-INSERT = "INSERT INTO documents (id, type, seq, keys, body) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING"
+INSERT = """INSERT INTO documents (number, id, type, seq, keys, body) VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO NOTHING"""
 CURRENT = "SELECT number, seq, keys FROM documents WHERE id = ? AND type = ? AND deleted = 0"
 REPLACE = "UPDATE documents SET seq = ?, keys = ?, body = ? WHERE number = ?"
 DELETE = "DELETE FROM documents WHERE number = ?"
 # Marks are rows of their own at the end: what is left of a row in its place would keep a whole page. Their bodies are the
 # numbers that the deleted documents had; in a file of an earlier version a mark has that number itself, and an empty body.
-MARK = "INSERT INTO documents (id, type, seq, deleted, keys, body) VALUES (?, ?, ?, 1, '{}', ?)"
+MARK = "INSERT INTO documents (number, id, type, seq, deleted, keys, body) VALUES (?, ?, ?, ?, 1, '{}', ?)"
 UNMARK = "DELETE FROM documents WHERE id = ? AND deleted = 1"
-ADD_KEY = "INSERT INTO keys (name, value, number) VALUES (?, ?, ?)"
-DROP_KEY = "DELETE FROM keys WHERE name = ? AND value = ? AND number = ?"
 LAST = "SELECT max(seq) FROM heads"
 SET_HEAD = "INSERT INTO heads (type, seq) VALUES (?, ?) ON CONFLICT (type) DO UPDATE SET seq = excluded.seq"
 UNMARKED = "-"
@@ -55,71 +66,23 @@ HEAD = "SELECT seq FROM heads WHERE type = ?"
 GET = f"SELECT {COLUMNS} FROM documents d WHERE d.id = ? AND d.deleted = 0"  # noqa: S608 - constants only
 COMPACT = """DELETE FROM documents WHERE number IN (SELECT number FROM documents WHERE deleted = 1 AND seq <=
     (SELECT seq FROM documents WHERE deleted = 1 ORDER BY seq DESC LIMIT 1 OFFSET ?) ORDER BY seq LIMIT ?)"""
-LOWEST = f"""SELECT {COLUMNS} FROM keys k CROSS JOIN documents d ON d.number = k.number
-    WHERE k.name = ? AND k.value < ? ORDER BY k.value, k.number LIMIT ?"""  # noqa: S608 - constants only
-ESTIMATE = "SELECT count(*) FROM (SELECT 1 FROM keys WHERE name = ? AND value = ? AND number > ? LIMIT ?)"
+LOWEST = f"""SELECT {COLUMNS} FROM keys k CROSS JOIN documents d ON d.number BETWEEN k.number AND max(k.number, k.last)
+    WHERE k.name = ? AND k.value < ? ORDER BY k.value, k.number, d.number LIMIT ?"""  # noqa: S608 - constants only
 
 
+@functools.lru_cache(maxsize=4096)
 def key(type: str, name: str) -> str:
     """The name under which a type's key is kept."""
     return f"{type}:{name}"
 
 
 def key_rows(type: str, keys: Any) -> set[tuple[str, str]]:
-    """The rows of the key table, without the number, for a document's keys."""
-    return {(key(type, name), indexed(text)) for name, values in keys.items() for text in values}
-
-
-def conditions(query: Query, order: list[str], *, keys_only: bool = False) -> tuple[str, list[Any]]:
-    """FROM and WHERE of a query. ``order``: its names, the most selective first; that one drives, the others are probed
-    by primary key, so that no query scans documents. ``keys_only``: nothing of the documents is wanted."""
-    parameters: list[Any] = []
-    if order:
-        name = order[0]
-        clauses = ["k.name = ?", "k.value = ?", "k.number > ?"]
-        parameters += [key(query.type, name), indexed(query.equals[name]), query.after]
-        source = "keys k"
-        if not keys_only:
-            source += " CROSS JOIN documents d ON d.number = k.number"  # CROSS keeps this order
-        number = "k.number"
-    else:
-        clauses = ["d.type = ?", "d.deleted = 0", "d.number > ?"]
-        parameters += [query.type, query.after]
-        source, number = "documents d", "d.number"
-    for name in order[1:]:
-        clauses.append(f"EXISTS (SELECT 1 FROM keys o WHERE o.name = ? AND o.value = ? AND o.number = {number})")  # noqa: S608
-        parameters += [key(query.type, name), indexed(query.equals[name])]
-    return f"FROM {source} WHERE {' AND '.join(clauses)}", parameters
-
-
-def select(where: str) -> str:
-    """The documents of such a FROM and WHERE, in the order of creation; one more parameter: the limit."""
-    return f"SELECT {COLUMNS} {where} ORDER BY {_number_in(where)} LIMIT ?"
-
-
-def _number_in(where: str) -> str:
-    return "k.number" if where.startswith("FROM keys") else "d.number"
-
-
-def seek(where: str) -> str:
-    """The number of one match of such a FROM and WHERE; one more parameter: how many go before it."""
-    number = _number_in(where)
-    return f"SELECT {number} {where} ORDER BY {number} LIMIT 1 OFFSET ?"
-
-
-def version(where: str) -> str:
-    """How many documents match such a FROM and WHERE, and the latest change among them."""
-    return f"SELECT count(*), max(d.seq) {where}"
-
-
-def grouped(where: str, stretch: int) -> str:
-    """How many matches of such a FROM and WHERE each stretch of so many numbers has, in order."""
-    return f"SELECT {_number_in(where)} / {stretch}, count(*) {where} GROUP BY 1 ORDER BY 1"
-
-
-def counted(where: str) -> str:
-    """How many matches of such a FROM and WHERE there are up to a number, which is one more parameter."""
-    return f"SELECT count(*) {where} AND {_number_in(where)} <= ?"
+    """What the key table has of a document: names and values."""
+    return {
+        (key(type, name), text if len(text) <= LONGEST else indexed(text))
+        for name, values in keys.items()
+        for text in values
+    }
 
 
 def changes(types: int) -> str:

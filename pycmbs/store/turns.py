@@ -2,53 +2,64 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pycmbs.errors import RevisionConflict
 from pycmbs.runtime import Runtime
 from pycmbs.store.base import Batch, Document, Query, Store, Wrapper
+
+T = TypeVar("T")
+
+
+class _Turn(threading.local):
+    """What was answered to a thread in its turn."""
+
+    number: int | None = None
+
+    def __init__(self) -> None:
+        self.answers: dict[str | int, tuple[object, str]] = {}
 
 
 class HeadsByTurn(Wrapper):
     """A store that asks another one for a head or a version once in a turn, however many requests need to know it. Every other
     call goes through.
 
-    Nobody gets an older answer than by asking: the requests of a turn were all there before it began, and this process's own
-    writes make it ask again.
+    Nobody gets an older answer than by asking: the requests of a turn were all there before it began, and what the thread
+    itself writes makes it ask again.
     """
 
     def __init__(self, store: Store, runtime: Runtime) -> None:
         super().__init__(store)
         self._runtime = runtime
-        self._turn: int | None = None
-        self._answers: dict[object, str] = {}
+        self._latest = _Turn()
 
     def head(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
-        return self._once(type, lambda: self._store.head(type))
+        return self._once(type, self._store.head, type)
 
     def version(self, query: Query) -> str:
-        """See :class:`~pycmbs.store.base.Store`."""
-        return self._once(
-            (query.type, query.after, query.limit, *query.equals.items()),
-            lambda: self._store.version(query),
-        )
+        """See :class:`~pycmbs.store.base.Store`. The same question is the same object here: whoever asks often has it at
+        hand."""
+        return self._once(id(query), self._store.version, query)
 
-    def _once(self, key: object, ask: Callable[[], str]) -> str:
+    def _once(self, key: str | int, ask: Callable[[T], str], question: T) -> str:
         turn = self._runtime.turn()
         if turn is None:
-            return ask()
-        if turn != self._turn:
-            self._turn, self._answers = turn, {}
-        answers = self._answers
+            return ask(question)
+        latest = self._latest
+        if turn != latest.number:
+            latest.number, latest.answers = turn, {}
+        answers = latest.answers
         found = answers.get(key)
         if found is None:  # while this waits there may be other turns: their answers go elsewhere
-            found = answers[key] = ask()
-        return found
+            found = answers[key] = (question, ask(question))  # which is kept, so that no other gets its id
+        return found[1]
 
     def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         """See :class:`~pycmbs.store.base.Store`."""
         try:
             return self._store.write_batches(batches)
         finally:
-            self._turn = None
+            self._latest.number = None

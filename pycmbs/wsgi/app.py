@@ -43,11 +43,9 @@ class Application:
             log.exception("%s %s failed (request %s)", request.method, environ.get("PATH_INFO"), id)
             response = self._refused(exchange, _FAILED)
         # The last of what it varies by says which version of OCCI.
-        response.headerlist += [
-            ("Server", SERVER),
-            ("X-Request-Id", id),
-            ("Vary", "Accept, Accept-Encoding, User-Agent"),
-        ]
+        response.headerlist.extend(
+            (("Server", SERVER), ("X-Request-Id", id), ("Vary", "Accept, Accept-Encoding, User-Agent"))
+        )
         compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
         answer: Iterable[bytes] = response(environ, start_response)
         return answer

@@ -34,9 +34,8 @@ class Collections:
         exchange.refuse_pages()
         if exchange.query.action is not None:
             invocation = exchange.reader.invocation(exchange.body, exchange.query.action)
-            reports = self._entities.act_all(exchange.path, invocation, self._selection(exchange, body=False))
-            action = self._entities.action(next(iter(reports), ""), invocation)
-            return exchange.reports(action, reports)
+            selection = self._selection(exchange, body=False)
+            return exchange.reports(*self._entities.act_all(exchange.path, invocation, selection))
         mixin = self._categories.registry().at(exchange.path)
         if isinstance(mixin, Mixin):
             return self._associated(exchange, mixin)

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 _SKIPPED = 65_536
 """Bytes of a body which nobody read that are read away, to keep the connection; with more left, it ends."""
+_HEAD_SECONDS = 60.0
+"""For a whole head, however it is divided: a client that drips one holds its connection no longer."""
 _BODILESS = ("1", "204", "304")
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -94,8 +96,9 @@ class Connection:
         return answer.keep_alive
 
     def _next_head(self) -> bytes:
-        """The next head; nothing when the client has no more requests. Raises Refused for one that is too large."""
-        source, idle = self._source, True
+        """The next head; nothing when the client has no more requests. Raises Refused for one that is too large, or takes too
+        long."""
+        source, idle, begun = self._source, True, time.monotonic()
         while source.buffer[:2] == b"\r\n":  # of an old client (RFC 9112 2.2)
             source.buffer = source.buffer[2:]
         if source.buffer:
@@ -112,9 +115,11 @@ class Connection:
                 raise _too_large(buffer)
             searched = max(0, len(buffer) - 3)
             idle = not buffer
+            _check_time(begun)
             piece = self._channel.receive(idle=idle)
             if not piece:
                 return b""
+            begun = time.monotonic() if idle else begun
             source.buffer = (buffer + piece).lstrip(b"\r\n") if idle else buffer + piece
         if end > MOST_HEAD or buffer.find(b"\r\n", 0, MOST_LINE + 2) < 0:
             raise _too_large(buffer)
@@ -240,6 +245,11 @@ class _Answer:
 @functools.lru_cache(maxsize=2)
 def _date(second: int) -> str:
     return f"Date: {formatdate(second, usegmt=True)}"
+
+
+def _check_time(begun: float) -> None:
+    if time.monotonic() - begun > _HEAD_SECONDS:
+        raise Refused(408, f"the head of the request was not complete within {_HEAD_SECONDS:g} s")
 
 
 def _bare_end(buffer: bytes, searched: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from webob import Response
 
-from pycmbs.errors import MalformedBody
+from pycmbs.errors import CmbsError, MalformedBody
 from pycmbs.occi.entity import Draft
 from pycmbs.services.entities import EntityService
 from pycmbs.wsgi.exchange import Exchange
@@ -35,10 +35,12 @@ class Entities:
             exchange.refuse_parameters()
             entity = self._entities.update(exchange.path, self._draft(exchange), exchange.precondition)
             return self._shown.one(exchange, entity)
-        self._entities.stored(exchange.path)  # what is not there is a 404, whatever the body says
-        invocation = exchange.reader.invocation(exchange.body, exchange.query.action)
-        report = self._entities.act(exchange.path, invocation, exchange.precondition)
-        return exchange.report(self._entities.action(exchange.path, invocation), report)
+        try:
+            invocation = exchange.reader.invocation(exchange.body, exchange.query.action)
+        except CmbsError:
+            self._entities.stored(exchange.path)  # what is not there is a 404, whatever the body says
+            raise
+        return exchange.report(*self._entities.acted(exchange.path, invocation, exchange.precondition))
 
     def delete(self, exchange: Exchange) -> Response:
         """Delete it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
 
@@ -21,9 +20,10 @@ from pycmbs.services.preconditions import ALWAYS, Precondition
 from pycmbs.wsgi.negotiation import HEADERS, JSON_TYPES, TEXT, URI_LIST, Rendition, media_type, reader
 from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, entity_tag, tags
 
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _SAFE = "/~!$&'()*+,;=:@-._"
+_PLAIN = re.compile(r"[A-Za-z0-9/._-]*")
+"""Paths in which there is nothing to quote, which most are."""
 _READING = ("GET", "HEAD")
 _ENDS = ("occi.core.source", "occi.core.target")
 
@@ -248,7 +248,7 @@ class Exchange:
 
     def url(self, path: str) -> str:
         """The URL of a path."""
-        return self.base + quote(path, safe=_SAFE)
+        return self.base + (path if _PLAIN.fullmatch(path) else quote(path, safe=_SAFE))
 
     def answer(self, body: bytes, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
         """An answer in the rendition that was negotiated."""
@@ -256,7 +256,7 @@ class Exchange:
             headers = [*headers, *f.as_headers(body)]
             body = b"OK\n"  # GFD.185 3.6.6.2
         fields = [("Content-Type", self._type_of(body, status)), ("Content-Length", str(len(body))), *headers]
-        return Response(app_iter=[body], status=_STATUS_LINES[status], headerlist=fields)
+        return Response(app_iter=[body], status=status, headerlist=fields)
 
     def _type_of(self, body: bytes, status: int) -> str:
         """The Content-Type. The charset is named where it matters: suites of 2011 compare the whole header."""

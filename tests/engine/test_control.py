@@ -7,7 +7,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from pycmbs.engine.control import ControlClient, ControlServer, encode, read, short_path
+from pycmbs.engine import calls, control
+from pycmbs.engine.calls import ControlClient
+from pycmbs.engine.control import ControlServer
+from pycmbs.engine.frames import Frames, encode, short_path
 from pycmbs.errors import EngineUnavailable, RemoteError, SocketUnavailable
 from pycmbs.runtime import ThreadRuntime
 from tests.harness import wait_until
@@ -19,7 +22,7 @@ def received(data):
     with ours, theirs:
         theirs.sendall(data)
         theirs.shutdown(socket.SHUT_WR)
-        return read(ours)
+        return Frames(ours).next()
 
 
 def test_a_frame_is_its_length_and_an_object():
@@ -29,11 +32,15 @@ def test_a_frame_is_its_length_and_an_object():
 
 
 def test_frames_follow_each_other():
-    """One frame is read and the next one is left."""
+    """What was sent together comes one by one, wherever it was divided on its way."""
     ours, theirs = socket.socketpair()
+    data = encode({"a": 1}) + encode({"b": 2})
     with ours, theirs:
-        theirs.sendall(encode({"a": 1}) + encode({"b": 2}))
-        assert [read(ours), read(ours)] == [{"a": 1}, {"b": 2}]
+        theirs.sendall(data[:-3])
+        frames = Frames(ours)
+        assert frames.next() == {"a": 1}
+        theirs.sendall(data[-3:])
+        assert frames.next() == {"b": 2}
 
 
 @pytest.mark.parametrize("data", [b"", b"\x00", b"\x00\x00\x00\x08{", b"\x00\x00\x00\x01"])
@@ -75,10 +82,7 @@ def serve(path):
 
 @pytest.fixture
 def client(path):
-    client = ControlClient(path, ThreadRuntime())
-    yield client
-    for connection in client._idle:
-        connection.close()
+    return ControlClient(path, ThreadRuntime())
 
 
 def test_a_call_is_answered(serve, client):
@@ -88,10 +92,21 @@ def test_a_call_is_answered(serve, client):
 
 
 def test_calls_share_a_connection(serve, client):
-    """A connection is used again, so that calls one after the other need only one."""
-    serve({"echo": lambda parameters: parameters})
-    assert [client.call("echo", {"n": n}, seconds=5) for n in range(50)] == [{"n": n} for n in range(50)]
-    assert len(client._idle) == 1
+    """However many there are at a time, each gets its own answer over the one connection."""
+    server = serve({"echo": lambda parameters: parameters})
+    answers = {}
+
+    def ask(first):
+        for n in range(first, first + 25):
+            answers[n] = client.call("echo", {"n": n}, seconds=5)["n"]
+
+    asking = [threading.Thread(target=ask, args=(25 * at,)) for at in range(8)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join(10)
+    assert answers == {n: n for n in range(200)}
+    assert len(server._connections) == 1
 
 
 def test_calls_run_side_by_side(serve, client):
@@ -159,7 +174,6 @@ def test_a_wake_up_reaches_the_engine(serve, client):
     serve(wake=woken.set)
     client.wake()
     assert woken.wait(5)
-    wait_until(lambda: client._idle, what="the connection back in its pool, to be closed")
 
 
 def test_waking_nobody_is_no_error(client):
@@ -227,7 +241,6 @@ def test_a_home_may_be_deep(serve, tmp_path):
     serve({"echo": lambda parameters: parameters}, at=path)
     client = ControlClient(path, ThreadRuntime())
     assert client.call("echo", {"n": 1}, seconds=5) == {"n": 1}
-    client._idle.pop().close()
     with short_path(path) as name:
         assert len(name) <= 107
 
@@ -239,3 +252,48 @@ def test_a_future_that_fails_is_an_error(serve, client):
     serve({"wait": lambda _: future})
     with pytest.raises(RemoteError):
         client.call("wait", {}, seconds=0.5)
+
+
+def test_calls_under_way_when_an_engine_ends_are_made_of_the_next(serve, client):
+    """Operations may be repeated: who waits on an engine that is replaced is answered by the new one."""
+    entered = threading.Event()
+    first = serve({"wait": lambda _: entered.set() or Future()})
+    answers = []
+
+    def ask():
+        with contextlib.suppress(EngineUnavailable):  # it may try again before there is another
+            answers.append(client.call("wait", {}, seconds=10))
+
+    calling = threading.Thread(target=ask)
+    calling.start()
+    assert entered.wait(5)
+    first.close()
+    serve({"wait": lambda _: {"second": True}})
+    calling.join(10)
+    assert answers in ([{"second": True}], [])
+    assert client.call("wait", {}, seconds=5) == {"second": True}
+
+
+def test_a_front_that_takes_no_answers_is_let_go(serve, path, monkeypatch):
+    """One that has stopped holds up nobody for longer than an answer may take, and not again."""
+    monkeypatch.setattr(control, "_ANSWER_SECONDS", 1)
+    large = "x" * 1_000_000
+    server = serve({"echo": lambda _: {"large": large}, "small": lambda _: {}})
+    with ThreadRuntime().connect_unix(str(path)) as stopped:
+        stopped.sendall(encode({"id": 1, "operation": "echo"}) * 3)
+        wait_until(lambda: not server._connections, what="the connection to be ended")
+    assert ControlClient(path, ThreadRuntime()).call("small", {}, seconds=5) == {}
+
+
+def test_what_nobody_takes_is_bounded(path):
+    """An engine that has stopped gets a bounded number of calls to read later; more are refused at once."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stopped:
+        stopped.bind(str(path))
+        stopped.listen()
+        client = ControlClient(path, ThreadRuntime())
+        line = client._connected()
+        line._sending = True  # as if what goes out were stuck
+        for _ in range(calls._BOUND):
+            line.send(b"")
+        with pytest.raises(EngineUnavailable, match="does not take"):
+            client.call("x", {}, seconds=5)

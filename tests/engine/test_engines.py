@@ -232,7 +232,8 @@ def test_a_store_that_was_away_loses_nothing(pair, side, fault):
     pair[1].act(cmbs.MEMBER_LOCATION + "b", "start_l2")
     pair[side].store.arm(Fault.UNAVAILABLE, *(("get", "get_many") if fault == "get" else (fault,)))
     store = pair[side].store
-    wait_until(lambda: store.failures > 2 or (side == 1 and fault == "find"), what="failing operations")
+    unasked = {(1, "find"), (0, "get")}  # the receiver looks for nothing, the sender remembers what it sent
+    wait_until(lambda: store.failures > 2 or (side, fault) in unasked, what="failing operations")
     store.disarm()
     assert a.settled(path) == "delivered"
 
@@ -337,7 +338,8 @@ def test_a_waiting_send_ends_when_all_is_settled(pair):
     a, b = pair
     path = a.message("l2")
     a.act(path, "send_l2")
-    assert a.engine.call("wait", {"message": path, "seconds": 10.0}, seconds=12) == {}
+    answer = a.engine.call("wait", {"message": path, "seconds": 10.0}, seconds=12)
+    assert [row["state"] for row in answer.get("rows", [])] in (["delivered"], [])  # it may have been over before
     b.act(cmbs.MEMBER_LOCATION + "b", "stop_l2")
     a.act(path, "send_l2")
     assert a.engine.call("wait", {"message": path, "seconds": 0.1}, seconds=2) == {}

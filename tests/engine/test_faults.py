@@ -8,7 +8,7 @@ from os import close, dup, listdir
 
 from pycmbs.engine import housekeeping as housekeeping_module
 from pycmbs.engine import route as route_module
-from pycmbs.engine.control import ControlClient
+from pycmbs.engine.calls import ControlClient
 from pycmbs.errors import StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft
@@ -34,13 +34,9 @@ def muted(inbound):
     inbound.put = keep
 
 
-@contextmanager
 def calling(node):  # noqa: F811
-    """A front's connection to a node's engine."""
-    client = ControlClient(node.engine._control_path, ThreadRuntime())
-    yield client
-    for connection in client._idle:
-        connection.close()
+    """The engine of a node as a front sees it."""
+    return ControlClient(node.engine._control_path, ThreadRuntime())
 
 
 def test_an_answer_too_deep_to_store_stops_nobody(pair):  # noqa: F811
@@ -187,13 +183,13 @@ def test_walks_do_not_keep_layers_from_starting(pair):  # noqa: F811
     a, _ = pair
     a.engine._discovery._seconds = 3.0
     a.broker.entities.update(MEMBER_A, Draft(attributes={"cmbs": {"member": {"neighbors_socket": ["memory:dead"]}}}))
-    with calling(a) as client:
-        walks = [threading.Thread(target=client.call, args=("discover", {}), kwargs={"seconds": 30}) for _ in range(8)]
-        for walk in walks:
-            walk.start()
-        assert "listening" in client.call("settle", {}, seconds=2)
-        for walk in walks:
-            walk.join()
+    client = calling(a)
+    walks = [threading.Thread(target=client.call, args=("discover", {}), kwargs={"seconds": 30}) for _ in range(8)]
+    for walk in walks:
+        walk.start()
+    assert "listening" in client.call("settle", {}, seconds=2)
+    for walk in walks:
+        walk.join()
 
 
 def test_the_control_socket_survives_a_want_of_descriptors(pair):  # noqa: F811
@@ -212,8 +208,7 @@ def test_the_control_socket_survives_a_want_of_descriptors(pair):  # noqa: F811
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             for descriptor in taken:
                 close(descriptor)
-    with calling(a) as client:
-        assert "listening" in client.call("settle", {}, seconds=5)
+    assert "listening" in calling(a).call("settle", {}, seconds=5)
 
 
 def test_stopping_does_not_wait_for_sockets_heard_of(pair):  # noqa: F811

@@ -17,12 +17,14 @@ from pycmbs.errors import (
     PreconditionFailed,
     QueueFull,
     StoreUnavailable,
+    UnknownEntity,
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.services import sending
 from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, PENDING, SENT, Delivery, moment, summary, timestamp
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker
-from tests.store.faulty import Fault
+from tests.store.faulty import READS, Fault
 
 PATH = cmbs.MESSAGE_LOCATION + "m1"
 
@@ -140,7 +142,7 @@ def test_the_outbox_has_a_bound(store, engine):
     add_member(broker, "a", 1)
     add_member(broker, "b", 2)
     clock = [0.0]
-    broker.messages._bound._clock = lambda: clock[0]
+    broker.bound._clock = lambda: clock[0]
     for id in ("m1", "m2"):
         add_message(broker, "l2", id)
     send(broker, "l2")
@@ -187,7 +189,7 @@ def test_waiting_deliveries_are_counted_once_a_second(store, engine, monkeypatch
     counts = []
     count = store.count
     monkeypatch.setattr(store, "count", lambda query: counts.append(query) or count(query))
-    broker.messages._bound._clock = lambda: 5.0
+    broker.bound._clock = lambda: 5.0
     for number in range(10):
         add_message(broker, "l2", f"m{number}")
         broker.entities.act(f"{cmbs.MESSAGE_LOCATION}m{number}", Invocation("send_l2"))
@@ -301,16 +303,70 @@ def test_a_pinned_message_is_sent_as_it_was_read(broker):
     stored = broker.entities.stored(PATH)
     broker.entities.update(PATH, Draft(title="another"))
     with pytest.raises(PreconditionFailed):
-        broker.messages.send(stored, "l2", {}, pinned=True)
+        broker.messages.send([stored], "l2", {}, pinned=True)
     assert broker.outbox.pending(after=0, limit=10) == []
-    assert broker.messages.send(stored, "l2", {})["recipients"] == 2
+    assert broker.messages.send([stored], "l2", {})[0]["recipients"] == 2
 
 
 def test_waiting_is_the_engines(broker, engine):
     """A send that waits has the engine tell when all is settled."""
     add_message(broker, "l2")
     send(broker, "l2", wait=3)
-    assert engine.calls == [("wait", {"message": PATH, "seconds": 3.0})]
+    assert engine.calls == [("wait", {"message": PATH, "seconds": pytest.approx(3, abs=0.5)})]
+
+
+def test_a_collection_is_sent_with_one_commit(broker, store, engine):
+    """What one request sends is accepted together, and told by path."""
+    paths = [add_message(broker, "l2", f"m{number}").path for number in range(20)]
+    commits = store.commits
+    action, reports = broker.entities.act_all(cmbs.MESSAGE_LOCATION, Invocation("send_l2"))
+    assert (store.commits - commits, engine.woken) == (1, 1)
+    assert (action.rpartition("#")[2], list(reports)) == ("send_l2", paths)
+    assert {report["state"] for report in reports.values()} == {"sending"}
+    assert len(broker.outbox.pending(after=0, limit=100)) == 40
+
+
+def test_of_a_large_collection_every_message_is_sent(broker, store, monkeypatch):
+    """What is too much for one commit takes several."""
+    monkeypatch.setattr(sending, "_TOGETHER", 7)
+    for number in range(5):
+        add_message(broker, "l2", f"m{number}")
+    commits = store.commits
+    broker.entities.act_all(cmbs.MESSAGE_LOCATION, Invocation("send_l2"))
+    assert (store.commits - commits, len(broker.outbox.pending(after=0, limit=100))) == (3, 10)
+
+
+def test_a_collection_is_sent_whole_or_not_at_all(broker):
+    """One message that cannot be sent keeps the others of its request back."""
+    add_message(broker, "l2", "m1")
+    add_message(broker, "l2", "m2", sendable="false")
+    with pytest.raises(NotSendable):
+        broker.entities.act_all(cmbs.MESSAGE_LOCATION, Invocation("send_l2"))
+    assert broker.outbox.pending(after=0, limit=10) == []
+
+
+def test_a_collection_beyond_the_bound_is_not_sent(store, engine):
+    """Nothing of it is accepted, and nothing is counted."""
+    broker = make_broker(store, engine, outbox_bound=3)
+    add_own(broker)
+    add_member(broker, "a", 1)
+    for number in range(4):
+        add_message(broker, "l2", f"m{number}")
+    with pytest.raises(QueueFull):
+        broker.entities.act_all(cmbs.MESSAGE_LOCATION, Invocation("send_l2"))
+    assert broker.outbox.pending(after=0, limit=10) == []
+    broker.entities.delete(cmbs.MESSAGE_LOCATION + "m0")
+    assert len(broker.entities.act_all(cmbs.MESSAGE_LOCATION, Invocation("send_l2"))[1]) == 3
+
+
+def test_a_change_while_a_collection_is_sent_is_kept(broker, store):
+    """The message that somebody changes meanwhile is sent as it is then; the others are not sent twice."""
+    for id in ("m1", "m2"):
+        add_message(broker, "l2", id)
+    store.before_write = lambda: broker.entities.update(PATH, Draft(title="changed"))
+    broker.entities.act_all(cmbs.MESSAGE_LOCATION, Invocation("send_l2"))
+    assert len(broker.outbox.pending(after=0, limit=10)) == 4
+    assert (broker.entities.get(PATH).title, attributes(broker)[cmbs.STATE]) == ("changed", "sending")
 
 
 def test_an_engine_that_is_away_does_not_undo_the_acceptance(broker, engine):
@@ -367,7 +423,7 @@ def test_a_message_that_is_gone_does_not_go_out(broker):
     broker.entities.delete(PATH)
     assert broker.outbox.pending(after=0, limit=10) == []
     assert broker.outbox.outgoing(rows[0]) is None
-    assert settle(broker, DELIVERED, rows=rows) == ([None, None], set())
+    assert settle(broker, DELIVERED, rows=rows) == ([None, None], {})
 
 
 def test_a_store_that_is_gone_is_no_deleted_message(broker, store):
@@ -385,9 +441,9 @@ def test_settling_one_of_many(broker):
     add_message(broker, "l2")
     send(broker, "l2")
     first, second = broker.outbox.pending(after=0, limit=10)
-    assert settle(broker, DELIVERED, rows=[first])[1] == set()
+    assert settle(broker, DELIVERED, rows=[first])[1] == {}
     assert attributes(broker)[cmbs.STATE] == "sending"
-    assert settle(broker, EXPIRED, "gave up", rows=[second])[1] == {PATH}
+    assert _states(settle(broker, EXPIRED, "gave up", rows=[second])[1]) == {PATH: [DELIVERED, EXPIRED]}
     assert attributes(broker)[cmbs.STATE] == "partial"
 
 
@@ -412,8 +468,53 @@ def test_settling_respects_a_change_made_meanwhile(broker, store):
     rows = broker.outbox.pending(after=0, limit=10)
     store.before_write = lambda: broker.entities.update(PATH, Draft(title="changed"))
     stored, concluded = settle(broker, DELIVERED, rows=rows)
-    assert (stored[0].state, concluded) == (DELIVERED, {PATH})
+    assert (stored[0].state, _states(concluded)) == (DELIVERED, {PATH: [DELIVERED]})
     assert (broker.entities.get(PATH).title, attributes(broker)[cmbs.STATE]) == ("changed", "delivered")
+
+
+def _states(settled):
+    return {path: [row.state for row in rows] for path, rows in settled.items()}
+
+
+def test_what_went_out_is_not_read_again_to_settle_it(broker, store):
+    """The engine remembers what it sent to a single recipient: settling that asks the store for nothing."""
+    add_message(broker, "l1", l1_socket_receiver_member="memory:l1-1")
+    send(broker, "l1")
+    rows = broker.outbox.pending(after=0, limit=10)
+    broker.outbox.outgoing(rows[0])
+    store.arm(Fault.UNAVAILABLE, *READS)
+    settle(broker, DELIVERED, rows=rows)
+    store.disarm()
+    assert attributes(broker)[cmbs.STATE] == "delivered"
+
+
+def test_a_change_since_it_went_out_is_kept(broker):
+    """What is remembered of a message does not overwrite what a client changed meanwhile."""
+    add_message(broker, "l1", l1_socket_receiver_member="memory:l1-1")
+    send(broker, "l1")
+    rows = broker.outbox.pending(after=0, limit=10)
+    broker.outbox.outgoing(rows[0])
+    broker.entities.update(PATH, Draft(title="changed"))
+    settle(broker, DELIVERED, rows=rows)
+    assert (broker.entities.get(PATH).title, attributes(broker)[cmbs.STATE]) == ("changed", "delivered")
+
+
+def test_the_report_of_a_wait_is_what_the_engine_tells(broker, store, engine):
+    """The rows that the engine has just settled are not read once more."""
+    add_message(broker, "l2")
+    send(broker, "l2")
+    rows = [row.settled(DELIVERED, 1.0) for row in broker.outbox.pending(after=0, limit=10)]
+    engine.answer = {"rows": [row.body() for row in rows]}
+    report = send(broker, "l2", wait=1)
+    assert (report["state"], report["delivered"]) == ("delivered", 2)
+
+
+def test_a_message_deleted_during_the_wait_is_not_there(broker, engine):
+    """Who waits for what somebody deletes is told so."""
+    add_message(broker, "l2")
+    engine.before_answer = lambda: broker.entities.delete(PATH)
+    with pytest.raises(UnknownEntity):
+        send(broker, "l2", wait=1)
 
 
 def test_an_attempt_is_in_the_ledger(broker):

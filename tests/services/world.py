@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,15 @@ class FakeEngine:
         self.woken = 0
         self.error: CmbsError | None = None
         self.answer: dict[str, Any] | None = None
+        self.before_answer: Callable[[], Any] | None = None
 
     def wake(self) -> None:
         self.woken += 1
 
     def call(self, operation: str, parameters: dict[str, Any], *, seconds: float) -> dict[str, Any]:
         self.calls.append((operation, parameters))
+        if self.before_answer is not None:
+            self.before_answer()
         if self.error is not None:
             raise self.error
         return self.answer or {"answered": operation}

@@ -100,6 +100,50 @@ def callers(store: GroupCommit, inner: GateStore) -> Callers:
     return made
 
 
+class Loop(ThreadRuntime):
+    """A runtime with turns: in each, those come that the test says."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[Callable[[], None]] = []
+        self.turns = 0
+
+    def turn(self) -> int | None:
+        return self.turns
+
+    def sleep(self, seconds: float) -> None:
+        self.turns += 1
+        if self.arrivals:
+            self.arrivals.pop(0)()
+
+
+def test_who_comes_in_the_next_turns_writes_along(inner: GateStore) -> None:
+    """A commit waits for as long as each turn of the loop brings another writer, and not longer."""
+    runtime = Loop()
+    store = GroupCommit(inner, runtime)
+    callers = Callers(store)
+    inner.gate.set()
+    runtime.arrivals = [lambda: callers.start("b"), lambda: callers.start("c", "d"), lambda: None]
+    runtime.arrivals += [lambda: callers.start("e")]  # in the turn after the commit
+    callers.start("a")
+    wait_until(lambda: len(callers.outcomes) == 5)
+    callers.join()
+    assert inner.groups == [4, 1]
+
+
+def test_a_large_write_waits_for_nobody(inner: GateStore) -> None:
+    """What uses a commit well is written in the turn in which it came."""
+    runtime = Loop()
+    store = GroupCommit(inner, runtime)
+    inner.gate.set()
+    turns: list[int] = []
+    real = inner.write_batches
+    inner.write_batches = lambda batches: (turns.append(runtime.turns), real(batches))[1]  # type: ignore[method-assign]
+    store.write([create(f"{n}") for n in range(100)])
+    store.write([create("small")])
+    assert turns[0] == 0
+    assert turns[1] > 0
+
+
 def test_concurrent_writers_share_a_commit(callers: Callers, inner: GateStore) -> None:
     """All 32 that came during one commit are in the next."""
     ids = [f"{n}" for n in range(32)]

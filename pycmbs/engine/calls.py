@@ -1,0 +1,186 @@
+"""The engine as the other processes of a broker see it: calls over its local socket (see :mod:`pycmbs.engine.frames`)."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from pycmbs.engine.frames import Frames, encode, short_path
+from pycmbs.errors import EngineUnavailable, from_dict
+from pycmbs.runtime import Runtime, Signal
+
+log = logging.getLogger(__name__)
+
+_BOUND = 10_000
+"""Frames that may wait to be sent."""
+_TRIES = 2
+"""A connection may have died with an engine, which is noticed by the next call. Every operation may be repeated."""
+_HINT = "It is restarted by itself; try again in a second."
+_WAKE = encode({"operation": "wake"})
+
+
+class _Call:
+    """One call under way. Without an answer when it is ``done``, it was lost."""
+
+    __slots__ = ("answer", "done", "id")
+
+    def __init__(self, id: int, done: Signal) -> None:
+        self.id = id
+        self.done = done
+        self.answer: dict[str, Any] | None = None
+
+
+class _Line:
+    """A connection that all share: what is asked in one turn of the loop goes out together, and an answer goes to who asked."""
+
+    def __init__(self, connection: socket.socket, runtime: Runtime) -> None:
+        self._connection = connection
+        self._runtime = runtime
+        self._lock = threading.Lock()  # held for a few instructions, never across a wait
+        self._ids = itertools.count(1)
+        self._calls: dict[int, _Call] = {}
+        self._out: list[bytes] = []
+        self._sending = False
+        self.ended = False
+        runtime.spawn(self._receive)
+
+    def ask(self, operation: str, parameters: dict[str, Any]) -> _Call:
+        """Send a call. Raises EngineUnavailable when too many wait."""
+        call = _Call(next(self._ids), self._runtime.signal())
+        frame = encode({"id": call.id, "operation": operation, "parameters": parameters})
+        with self._lock:
+            self._calls[call.id] = call
+        try:
+            self.send(frame)
+        except BaseException:
+            self.forget(call)
+            raise
+        return call
+
+    def forget(self, call: _Call) -> None:
+        """Nobody waits for it any more."""
+        with self._lock:
+            self._calls.pop(call.id, None)
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame soon. Raises EngineUnavailable when too many wait."""
+        with self._lock:
+            if len(self._out) >= _BOUND:
+                raise EngineUnavailable("the engine does not take any more calls", hint=_HINT)
+            if not self.ended:
+                self._out.append(frame)
+            lead, self._sending = not self._sending, True
+        if lead:
+            self._runtime.spawn(self._flush)
+
+    def _flush(self) -> None:
+        while True:
+            with self._lock:
+                data, self._out = b"".join(self._out), []
+                self._sending = bool(data)
+                if self.ended:
+                    self._end()
+                if not data:
+                    return
+            try:
+                self._connection.sendall(data)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)  # who receives notices, and ends it
+
+    def _receive(self) -> None:
+        frames = Frames(self._connection)
+        try:
+            while True:
+                answer = frames.next()
+                with self._lock:
+                    call = self._calls.pop(answer.get("id", 0), None)
+                if call is not None:
+                    call.answer = answer
+                    call.done.set()
+        except (OSError, ValueError) as exc:
+            log.info("the connection to the engine ends: %s", exc)
+        finally:
+            self._connection.close()
+            with self._lock:
+                self.ended = True
+                self._end()
+
+    def _end(self) -> None:
+        """All that is under way is lost. The lock is held."""
+        for call in self._calls.values():
+            call.done.set()
+        self._calls.clear()
+
+
+class ControlClient:
+    """An :class:`~pycmbs.services.link.EngineLink`."""
+
+    def __init__(self, path: Path, runtime: Runtime) -> None:
+        self._path = path
+        self._runtime = runtime
+        self._lock = threading.Lock()
+        self._line: _Line | None = None
+        self._waking = False
+
+    def wake(self) -> None:
+        """See :class:`~pycmbs.services.link.EngineLink`. Wake-ups of one turn become one."""
+        if not self._waking:
+            self._waking = True
+            self._runtime.spawn(self._send_wake)
+
+    def _send_wake(self) -> None:
+        self._waking = False
+        try:
+            self._connected().send(_WAKE)
+        except (EngineUnavailable, OSError) as exc:
+            log.info("the engine misses a wake-up and will poll: %s", exc)
+
+    def call(self, operation: str, parameters: dict[str, Any], *, seconds: float) -> dict[str, Any]:
+        """See :class:`~pycmbs.services.link.EngineLink`."""
+        end = time.monotonic() + seconds
+        for _ in range(_TRIES):
+            answer = self._answer(operation, parameters, end)
+            if answer is not None:
+                break
+        else:
+            raise EngineUnavailable("the engine ended while it was asked", hint=_HINT)
+        if "error" in answer:
+            raise from_dict(answer["error"])
+        result: dict[str, Any] = answer.get("answer") or {}
+        return result
+
+    def _answer(self, operation: str, parameters: dict[str, Any], end: float) -> dict[str, Any] | None:
+        """None when the call was lost."""
+        try:
+            line = self._connected()
+        except OSError as exc:
+            raise EngineUnavailable(f"the engine does not answer: {exc}", hint=_HINT) from exc
+        call = line.ask(operation, parameters)
+        try:
+            answered = call.done.wait(max(0.0, end - time.monotonic()))
+        finally:
+            line.forget(call)
+        if not answered:
+            raise EngineUnavailable("the engine does not answer in time", hint=_HINT)
+        return call.answer
+
+    def _connected(self) -> _Line:
+        """The line that is in use, or a new one. Raises OSError."""
+        line = self._line
+        if line is not None and not line.ended:
+            return line
+        with short_path(self._path) as name:
+            connection = self._runtime.connect_unix(name)
+        with self._lock:
+            if self._line is None or self._line.ended:
+                self._line = _Line(connection, self._runtime)
+                return self._line
+        connection.close()  # somebody else was faster
+        return self._line

@@ -1,0 +1,291 @@
+"""Sending: messages are accepted for delivery. Those that one request sends share their commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pycmbs.backends.base import Report
+from pycmbs.errors import (
+    EngineUnavailable,
+    InvalidRequest,
+    NoLocalMember,
+    NotSendable,
+    PreconditionFailed,
+    RevisionConflict,
+)
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.naming import canonical
+from pycmbs.services import deliveries, routing
+from pycmbs.services.bound import OutboxBound
+from pycmbs.services.deliveries import FAILED, Delivery
+from pycmbs.services.documents import entity_write, settle
+from pycmbs.services.entities import EntityService
+from pycmbs.services.link import EngineLink
+from pycmbs.services.members import MemberService
+from pycmbs.services.roster import Roster, is_local, socket_of
+from pycmbs.store.base import Store, Write
+
+_TRIES = 20
+_TOGETHER = 2000
+"""How many documents are written with one commit, or those of one message: it holds up others' writes for some 50 ms."""
+_NOBODY = {
+    "l2": "no other member is known",
+    "l32": "no other member is interested in one of its topics",
+    "l4": "no member that it names is interested in one of its topics",
+}
+
+
+@dataclass(eq=False, slots=True)
+class _Sending:
+    """A message on its way into the outbox: as it is sent, its rows, and what is still to be written of both."""
+
+    message: Entity
+    rows: list[Delivery]
+    writes: list[Write] = field(default_factory=list)
+
+    @property
+    def waiting(self) -> int:
+        """How many of the rows are new, and wait."""
+        return sum(row.unsettled for row in self.rows) if self.writes else 0
+
+    @property
+    def unsettled(self) -> bool:
+        return any(row.unsettled for row in self.rows)
+
+
+class SendingService:
+    """The way of a message into the outbox."""
+
+    def __init__(
+        self,
+        store: Store,
+        entities: EntityService,
+        members: MemberService,
+        engine: EngineLink,
+        bound: OutboxBound,
+        *,
+        deadline: float,
+    ) -> None:
+        """``deadline``: seconds a message without one of its own is kept trying."""
+        self._store = store
+        self._entities = entities
+        self._members = members
+        self._engine = engine
+        self._bound = bound
+        self._deadline = deadline
+        self._peers: tuple[Roster | None, dict[str, list[routing.Peer]]] = (None, {})
+
+    def send(
+        self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool = False
+    ) -> list[Report]:
+        """Accept messages for delivery on a layer: durable when this returns. Returns a report for each.
+
+        ``attributes`` may hold ``dry_run`` (tell who would get it, send nothing) and ``wait`` (seconds to wait until all
+        recipients are settled). A message that is being sent is not sent twice. ``pinned``: send them as they are given only.
+        Raises NotSendable, NoLocalMember, InvalidRequest for one of them, QueueFull: then none is sent; PreconditionFailed.
+        """
+        end = time.monotonic() + float(attributes.get("wait", 0))
+        for message in messages:
+            _check_sendable(message, layer)
+        own = self._members.local()
+        if own is None:
+            raise NoLocalMember(
+                "this broker has no member to send as",
+                hint=f"POST one to {cmbs.MEMBER_LOCATION} first.",
+            )
+        if attributes.get("dry_run"):
+            return [_plan(self._route(message, layer)) for message in messages]
+        accepted = self._accept(messages, layer, own, pinned=pinned)
+        if not attributes.get("wait") or not any(one.unsettled for one in accepted):
+            self._engine.wake()
+            return [_report(one.message, one.rows) for one in accepted]
+        return [_report(one.message, self._settled(one, end) if one.unsettled else one.rows) for one in accepted]
+
+    def _settled(self, sending: _Sending, end: float) -> list[Delivery]:
+        """The rows of a message once all are settled, or as they are at the ``end``. Asking for that wakes the engine, too."""
+        path, seconds = sending.message.path, max(0.0, end - time.monotonic())
+        try:
+            answer = self._engine.call("wait", {"message": path, "seconds": seconds}, seconds=seconds + 2)
+        except EngineUnavailable:
+            answer = {}  # accepted is accepted, and the report says how far it is
+        rows = [Delivery(**row) for row in answer.get("rows") or ()]
+        return rows or self._rows_of(self._entities.stored(path))
+
+    # Who gets it
+
+    def _route(self, message: Entity, layer: str) -> routing.Routing:
+        """Who gets the message on this layer, as of now. Raises InvalidRequest when it does not say whom it is for."""
+        attributes, roster = message.attributes, self._members.now()
+        if layer == "l1":
+            socket = _needed(attributes, cmbs.RECEIVER, layer)
+            return routing.unicast(socket, [_peer(member, layer) for member in roster.at(layer, socket)])
+        peers = self._peers_on(layer, roster)
+        if layer == "l2":
+            return routing.broadcast(peers)
+        if layer == "l31":
+            return routing.multicast(_needed(attributes, cmbs.PROVIDERS, layer), peers)
+        if layer == "l32":
+            return routing.topical(_needed(attributes, cmbs.TOPICS, layer), peers)
+        providers, topics = _needed(attributes, cmbs.PROVIDERS, layer), _needed(attributes, cmbs.TOPICS, layer)
+        return routing.multicast_topical(providers, topics, peers)
+
+    def _peers_on(self, layer: str, roster: Roster) -> list[routing.Peer]:
+        """The members as routing sees them; put together once, for as long as they stay the same."""
+        of, kept = self._peers
+        if of is not roster:
+            kept = {}
+            self._peers = roster, kept
+        if layer not in kept:
+            kept[layer] = [_peer(member, layer) for member in roster.members]
+        return kept[layer]
+
+    # Into the outbox
+
+    def _accept(self, messages: Sequence[Entity], layer: str, own: Entity, *, pinned: bool) -> list[_Sending]:
+        """A row per recipient, and the message that makes them valid. Changes made meanwhile are respected, or, if the messages
+        are ``pinned``, forbid it."""
+        accepted: dict[str, _Sending] = {}
+        left = messages
+        for _ in range(_TRIES):
+            begun = [self._begun(message, layer, own) for message in left]
+            refused = self._write([one for one in begun if one.writes])
+            accepted |= {one.message.path: one for one in begun if one not in refused}
+            if not refused:
+                return [accepted[message.path] for message in messages]
+            paths = [one.message.path for one in refused]
+            if pinned:
+                raise PreconditionFailed(f"{paths[0]} was changed meanwhile", location=paths[0])
+            left = [self._entities.stored(path) for path in paths]
+        raise NotSendable(f"others keep changing {left[0].path}", hint="Try again.")
+
+    def _begun(self, message: Entity, layer: str, own: Entity) -> _Sending:
+        old = self._rows_of(message)
+        if any(row.unsettled for row in old):
+            return _Sending(message, old)
+        sent = message.copy()
+        # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
+        sent.private["round"] = max(message.private.get("round", 0) + 1, int(time.time() * 1e6))
+        rows = self._rows(sent, layer)
+        settle(sent, deliveries.settled_at(rows))
+        sent.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(rows), cmbs.LAYER: layer}
+        writes = [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in old]
+        writes += [row.write() for row in rows]
+        return _Sending(sent, rows, [*writes, entity_write(sent, revision=message.revision)])
+
+    def _rows_of(self, message: Entity) -> list[Delivery]:
+        return deliveries.of_sent(self._store, message)
+
+    def _write(self, sendings: Sequence[_Sending]) -> list[_Sending]:
+        """Write them; returns those that were refused, since the message is not any more as it was read. Raises QueueFull,
+        having written none."""
+        refused, left = [], list(sendings)
+        self._take(left)
+        try:
+            for some in _portions(sendings):
+                results = self._store.write_batches([one.writes for one in some])
+                del left[: len(some)]
+                refused += [
+                    one for one, result in zip(some, results, strict=True) if isinstance(result, RevisionConflict)
+                ]
+        finally:
+            self._bound.give_back(sum(one.waiting for one in [*refused, *left]))
+        return refused
+
+    def _take(self, sendings: Sequence[_Sending]) -> None:
+        """Room in the outbox for all of them, or none. Raises QueueFull, NotSendable."""
+        taken = 0
+        try:
+            for one in sendings:
+                self._bound.take(one.waiting)
+                taken += one.waiting
+        except BaseException:
+            self._bound.give_back(taken)
+            raise
+
+    def _rows(self, message: Entity, layer: str) -> list[Delivery]:
+        found = self._route(message, layer)
+        message.private["uninterested"] = list(found.uninterested)
+        now = time.time()
+        blank = Delivery(
+            message=message.path,
+            round=message.private["round"],
+            index=0,
+            of=max(1, len(found.recipients) + len(found.unknown)),
+            member="",
+            socket="",
+            layer=layer,
+            accepted=now,
+            deadline=now + float(message.attributes.get(cmbs.DEADLINE) or self._deadline),
+        )
+        rows: list[Delivery] = []
+        for one in found.recipients:
+            row = replace(blank, index=len(rows), member=one.member, socket=one.socket, why=one.reason)
+            rows.append(row if one.socket else row.settled(FAILED, now, f"it has no {layer} socket"))
+        for name in found.unknown:
+            row = replace(blank, index=len(rows), member=name, why=f"it is named as {name}")
+            rows.append(row.settled(FAILED, now, "no member of that name is known"))
+        return rows or [blank.settled(FAILED, now, f"nobody is a recipient: {_NOBODY[layer]}")]
+
+
+def _portions(sendings: Sequence[_Sending]) -> Iterator[list[_Sending]]:
+    some: list[_Sending] = []
+    number = 0
+    for one in sendings:
+        if some and number + len(one.writes) > _TOGETHER:
+            yield some
+            some, number = [], 0
+        some.append(one)
+        number += len(one.writes)
+    if some:
+        yield some
+
+
+def _check_sendable(message: Entity, layer: str) -> None:
+    if message.attributes.get(cmbs.SENDABLE) == "false":
+        raise NotSendable(
+            f"{message.path} is not sendable", hint=f"Set {cmbs.SENDABLE} to true.", attribute=cmbs.SENDABLE
+        )
+    said = canonical(str(message.attributes.get(cmbs.LAYER) or layer))
+    if said != layer:
+        raise NotSendable(
+            f"{message.path} is a message of layer {said}", hint=f"Use ?action=send_{said}.", attribute=cmbs.LAYER
+        )
+
+
+def _peer(member: Entity, layer: str) -> routing.Peer:
+    topics = tuple(member.attributes.get(cmbs.MEMBER_TOPICS) or ())
+    return routing.Peer(member.id, socket_of(member, layer), topics, is_local(member))
+
+
+def _needed(attributes: Mapping[str, Any], name: str, layer: str) -> Any:
+    value = attributes.get(name)
+    if not value:
+        raise InvalidRequest(f"a message of layer {layer} must say {name}", attribute=name)
+    return value
+
+
+def _report(message: Entity, rows: Sequence[Delivery]) -> Report:
+    report: Report = {
+        "state": deliveries.summary(rows),
+        "recipients": sum(bool(row.member or row.socket) for row in rows),
+        "delivered": sum(row.there for row in rows),
+        "deliveries": [row.entry() for row in rows],
+    }
+    if rows and not report["recipients"]:
+        report["reason"] = rows[0].reason
+    if uninterested := message.private.get("uninterested"):
+        report["uninterested"] = uninterested
+    return report
+
+
+def _plan(found: routing.Routing) -> Report:
+    return {
+        "recipients": [{"member": one.member, "socket": one.socket, "why": one.reason} for one in found.recipients],
+        "unknown": list(found.unknown),
+        **({"uninterested": list(found.uninterested)} if found.uninterested else {}),
+        "dry_run": True,
+    }
