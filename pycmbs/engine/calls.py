@@ -55,6 +55,9 @@ class _Line:
         call = _Call(next(self._ids), self._runtime.signal())
         frame = encode({"id": call.id, "operation": operation, "parameters": parameters})
         with self._lock:
+            if self.ended:
+                call.done.set()
+                return call
             self._calls[call.id] = call
         try:
             self.send(frame)
@@ -73,8 +76,7 @@ class _Line:
         with self._lock:
             if len(self._out) >= _BOUND:
                 raise EngineUnavailable("the engine does not take any more calls", hint=_HINT)
-            if not self.ended:
-                self._out.append(frame)
+            self._out.append(frame)
             lead, self._sending = not self._sending, True
         if lead:
             self._flush()
@@ -84,15 +86,15 @@ class _Line:
             with self._lock:
                 data, self._out = b"".join(self._out), []
                 self._sending = bool(data)
-                if self.ended:
-                    self._end()
                 if not data:
                     return
             try:
                 self._connection.sendall(data)
-            except OSError:
+            except BaseException as exc:
                 with contextlib.suppress(OSError):
                     self._connection.shutdown(socket.SHUT_RDWR)  # who receives notices, and ends it
+                if not isinstance(exc, OSError):
+                    raise
 
     def _receive(self) -> None:
         frames = Frames(self._connection)
@@ -110,13 +112,9 @@ class _Line:
             self._connection.close()
             with self._lock:
                 self.ended = True
-                self._end()
-
-    def _end(self) -> None:
-        """All that is under way is lost. The lock is held."""
-        for call in self._calls.values():
-            call.done.set()
-        self._calls.clear()
+                lost, self._calls = self._calls, {}
+            for call in lost.values():
+                call.done.set()
 
 
 class ControlClient:
