@@ -80,6 +80,20 @@ def introduce(broker: Broker, members: Iterable[tuple[str, str]], topics: Sequen
     broker.post("/cmbs/member/", {"resources": entities}, 201)
 
 
+def newcomer(broker: Broker, neighbor: str) -> str:
+    """Give a broker a member that knows this neighbour's socket, and that listens nowhere yet; its path."""
+    sockets = {"l1_socket": f"tcp://127.0.0.1:{free_port()}", "neighbors_socket": [neighbor]}
+    attributes = {"cmbs": {"member": {"state": "active", **sockets}}}
+    entity = {"kind": "http://houssem.org/cmbs#member", "attributes": attributes}
+    created = broker.post("/cmbs/member/", {"resources": [entity]}, 201)
+    return "/cmbs/member/" + str(created["Location"][0]).rpartition("/")[2]
+
+
+def neighbors(broker: Broker, member: str) -> int:
+    """Have a member look for its neighbours; how many answered it."""
+    return len(broker.post(f"{member}?action=check_neighbors", {})["found"])
+
+
 def _created(broker: Broker, number: int) -> list[str]:
     entity = message("l2")
     sizes = [_AT_ONCE] * (number // _AT_ONCE) + [number % _AT_ONCE]

@@ -21,11 +21,18 @@ from pathlib import Path
 from bench import ROOT, federation
 from bench.broker import Broker, running
 from bench.load import Orders, Request, run
-from bench.reference import receivers
+from bench.reference import engines, receivers
 from bench.scenarios import message, posted
 
 _DOWN = 50
 """Members that do not answer, so that what is sent to them waits."""
+
+_CALM = 60.0
+"""Seconds between two probes of a member, in a federation of many members on one machine."""
+_INTERVAL = 5.0
+"""The same as it comes."""
+_GIVEN_UP = 60.0
+DISCOVERY = "Discovery of all members from one neighbour"
 
 Points = list[tuple[int, float]]
 
@@ -98,6 +105,74 @@ def members(home: Path, sizes: Sequence[int], repeats: int) -> Iterator[Curve]:
     yield Curve("List of all members", "members", "ms", listed)
 
 
+def discovery(home: Path, sizes: Sequence[int], repeats: int) -> Iterator[Curve]:
+    """What a member's start and ``check_neighbors`` take until its report has all, by how many there are.
+
+    Each time it is a new broker, which knows one of them, and leaves again. The others are real engines that know each other.
+    """
+    points: Points = []
+    for size in sizes:
+        with engines.serving(size, interval=_CALM) as sites:
+            sites.until_calm()
+            taken = []
+            for number in range(repeats):
+                with running(home / f"discovery-{size}-{number}", 1) as broker:
+                    taken.append(_discovered(broker, sites))
+            points.append((size, statistics.median(taken)))
+    yield Curve(DISCOVERY, "members", "s until it was answered by all of them", points)
+
+
+def _discovered(broker: Broker, sites: engines.Sites) -> float:
+    size = len(sites.sockets)
+    with _found(broker, sites.sockets[0], size) as taken:
+        sites.until_known(size + 1, _GIVEN_UP)
+    sites.until_known(size, _GIVEN_UP)
+    return taken
+
+
+@contextlib.contextmanager
+def _found(broker: Broker, neighbor: str, size: int) -> Iterator[float]:
+    """Seconds until so many answered a new member, which leaves again after the context."""
+    member = federation.newcomer(broker, neighbor)
+    begin = time.perf_counter()
+    broker.post(f"{member}?action=start_l1", {})
+    while (found := federation.neighbors(broker, member)) < size:
+        if time.perf_counter() - begin > _GIVEN_UP:
+            raise RuntimeError(f"{found} of {size} members were found")
+    yield time.perf_counter() - begin
+    broker.answer(Request("DELETE", member))
+
+
+def discovery_simulated(home: Path, sizes: Sequence[int], repeats: int) -> Iterator[Curve]:
+    """The same, when the others only answer: what it costs the broker that looks, on a machine which has that many others."""
+    points: Points = []
+    for size in sizes:
+        with receivers.serving(size, acquainted=True) as simulated:
+            taken = []
+            for number in range(repeats):
+                with (
+                    running(home / f"simulated-{size}-{number}", 1) as broker,
+                    _found(broker, simulated[0]["url"], size) as seconds,
+                ):
+                    taken.append(seconds)
+            points.append((size, statistics.median(taken)))
+    yield Curve("Discovery of simulated members", "members", "s until it was answered by all of them", points)
+
+
+def rest(home: Path, sizes: Sequence[int], seconds: float) -> Iterator[Curve]:
+    """The processor time of a member that does nothing but watch the others, by how many there are."""
+    del home
+    points: Points = []
+    for size in sizes:
+        with engines.serving(size, interval=_INTERVAL) as sites:
+            time.sleep(seconds)  # they get to know each other's health
+            before, begin = sites.processor(), time.perf_counter()
+            time.sleep(seconds)
+            used = (sites.processor() - before) / (time.perf_counter() - begin)
+            points.append((size, used * 60 / size))
+    yield Curve("A member at rest", "members", "s of processor time each minute", points)
+
+
 def topics(home: Path, sizes: Sequence[int], repeats: int) -> Iterator[Curve]:
     """Who gets a message of one topic, by how many topics a member has."""
     points: Points = []
@@ -166,6 +241,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         repeats = 3 if quick else 15
         for found in (
             members(home, [2, 4] if quick else [2, 10, 50, 200], repeats),
+            discovery(home, [2, 4] if quick else [2, 10, 50, 100], 1 if quick else 5),
+            discovery_simulated(home, [2, 4] if quick else [2, 10, 50, 100, 200], 1 if quick else 5),
+            rest(home, [2, 4] if quick else [2, 10, 25, 50], 0.5 if quick else 10),
             topics(home, [10, 100] if quick else [10, 100, 1000, 10_000], repeats),
             pending(home, [50, 1000] if quick else [100, 1000, 10_000, 100_000], repeats),
             connections(
@@ -183,7 +261,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     flush=True,
                 )
     path = options.json or options.home / "growth.json"
-    plan = "medians of 15 calls one after the other; connections: runs of 2 s"
+    plan = (
+        "medians of 15 calls one after the other; discovery: of 5 new brokers; at rest: 10 s; connections: runs of 2 s"
+    )
     path.write_text(json.dumps({"plan": plan, "curves": [asdict(one) for one in curves]}, indent=1) + "\n")
     print(f"results in {path}")
     return 0

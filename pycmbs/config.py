@@ -94,7 +94,7 @@ class Settings:
     )  # fmt: skip
     probe_interval: float = _setting(
         _MEMBER, "5", seconds(0.05, 3600),
-        "How often a member that is alive is probed; with over 250 members it is less often.", "seconds",
+        "How often a member that is alive is probed; with over 50 members it is less often.", "seconds",
     )  # fmt: skip
     hops: int = _setting(
         _MEMBER, "8", whole(0, 64),

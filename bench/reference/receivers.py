@@ -1,6 +1,7 @@
 """Simulated members: ROUTER sockets of one process, which acknowledge what comes and store nothing.
 
-So what is measured is the sender's side of a fan-out. ``python -m bench.reference.receivers serve N`` is the members,
+So what is measured is the sender's side of a fan-out, or of a discovery: ``python -m bench.reference.receivers serve N`` is
+members that nobody introduced to each other, with ``greet`` for ``serve`` such that know each other and tell so;
 ``python -m bench.reference.receivers ask SECONDS IN_FLIGHT URL …`` the reference: the same datagrams and answers, and no more.
 """
 
@@ -25,9 +26,10 @@ from bench.scenarios import message
 
 
 @contextlib.contextmanager
-def serving(number: int) -> Iterator[list[dict[str, str]]]:
+def serving(number: int, *, acquainted: bool = False) -> Iterator[list[dict[str, str]]]:
     """So many members in a process of their own, while the context lasts; gives the ``id`` and ``url`` of each."""
-    command = [sys.executable, "-m", "bench.reference.receivers", "serve", str(number)]
+    role = "greet" if acquainted else "serve"
+    command = [sys.executable, "-m", "bench.reference.receivers", role, str(number)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         try:
@@ -44,8 +46,39 @@ def ask(members: list[dict[str, str]], seconds: float, in_flight: int) -> Figure
     return Figures(**json.loads(done.stdout))
 
 
+class _Acquainted:
+    """What members know of each other, and of those that introduced themselves: each in its first version."""
+
+    def __init__(self, members: list[dict[str, str]]) -> None:
+        self._introductions = {one["id"]: _introduction(one["id"], one["url"]) for one in members}
+        self._sockets = [one["url"] for one in members]
+        self._met: dict[tuple[str, str], int] = {}
+
+    def answer(self, own: str, question: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+        """Type and body of a member's answer; None for what strangers answer alike."""
+        sender, body = question["from"], question["body"]
+        if question["type"] == "probe":
+            return "alive", {"version": 1, "knows": self._met.get((own, sender), 0), "digest": ""}
+        if question["type"] == "leave":
+            self._met.pop((own, sender), None)
+            return "ack", {"status": "delivered"}
+        if question["type"] != "hello":
+            return None
+        self._met[own, sender] = body["version"]
+        lacking = [one for id, one in self._introductions.items() if id != own and body["known"].get(id, -1) < 1]
+        known = {**dict.fromkeys(self._introductions, 1), sender: body["version"]}
+        told = {"sockets_l1": self._sockets, "known": known, "left": {}, "members": lacking}
+        return "welcome", {**self._introductions[own], **told}
+
+
+def _introduction(id: str, url: str) -> dict[str, Any]:
+    attributes = {"cmbs": {"member": {"l1_socket": url, "l2_socket": url, "state": "active"}}}
+    description = {"kind": "http://houssem.org/cmbs#member", "id": id, "attributes": attributes}
+    return {"description": description, "version": 1, "instance": id}
+
+
 def _answer(question: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Type and body of the answer that a member would give."""
+    """Type and body of the answer that a member would give that knows nobody."""
     if question["type"] == "message":
         return "ack", {"status": "delivered", "reply": {}}
     if question["type"] == "probe":
@@ -53,7 +86,7 @@ def _answer(question: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return "refusal", {"error": {"code": "not-found", "message": "a simulated member knows nobody"}, "final": False}
 
 
-def _serve(number: int) -> None:
+def _serve(number: int, *, acquainted: bool) -> None:
     poller, members = zmq.Poller(), {}
     for _ in range(number):
         router = zmq.Context.instance().socket(zmq.ROUTER)
@@ -61,12 +94,15 @@ def _serve(number: int) -> None:
         poller.register(router, zmq.POLLIN)
         members[router] = {"id": str(uuid.uuid4()), "url": f"tcp://127.0.0.1:{port}"}
     print(json.dumps(list(members.values())), flush=True)
+    acquaintances = _Acquainted(list(members.values()) if acquainted else [])
     while True:
         for router, _ in poller.poll():
             peer, data = router.recv_multipart()
             question = orjson.loads(data)
-            kind, body = _answer(question)
-            answer = {"cmbs": 1, "type": kind, "id": question["id"], "from": members[router]["id"], "body": body}
+            own = members[router]["id"]
+            known = acquaintances.answer(own, question) if acquainted else None
+            kind, body = known or _answer(question)
+            answer = {"cmbs": 1, "type": kind, "id": question["id"], "from": own, "body": body}
             router.send_multipart([peer, orjson.dumps(answer)])
 
 
@@ -112,8 +148,8 @@ def _ask(seconds: float, in_flight: int, urls: list[str]) -> Figures:
 def main() -> None:
     """Play the role that the command line says."""
     role, *rest = sys.argv[1:]
-    if role == "serve":
-        _serve(int(rest[0]))
+    if role in ("serve", "greet"):
+        _serve(int(rest[0]), acquainted=role == "greet")
     seconds, in_flight, *urls = rest
     json.dump(asdict(_ask(float(seconds), int(in_flight), urls)), sys.stdout)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.probes import Probes
@@ -30,6 +30,19 @@ _REJOIN_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
 _EVERYBODY = "*"
 """The hint that stands for all known members."""
+
+
+class _Met(NamedTuple):
+    """Who answered an introduction, and what."""
+
+    member: str
+    answer: Mapping[str, Any]
+
+    @property
+    def sockets(self) -> list[Any]:
+        """Where those listen that it knows, as it says."""
+        sockets = self.answer.get("sockets_l1")
+        return sockets if isinstance(sockets, list) else []
 
 
 class Discovery:
@@ -94,12 +107,13 @@ class Discovery:
             raise Conflict("this broker has no member of its own yet")
         seeds = [*(own.attributes.get(cmbs.NEIGHBORS) or []), *self._members.now().sockets_l1]
         found, unreachable = self._visit(seeds, {socket_of(own, "l1")})
-        # Those visited early heard only of those known then.
-        self._visit(found, {socket_of(own, "l1")}, follow=False)
+        # Those visited early heard only of those known then; in a federation that is complete, nobody lacks anybody.
+        behind = [url for url, met in found.items() if self._federation.can_tell(met.answer)]
+        self._visit(behind, {socket_of(own, "l1")}, follow=False)
         others = self._members.now().others
         relayed = self._relayed({socket_of(one, "l1"): one.id for one in others if socket_of(one, "l1") in unreachable})
         return {
-            "found": [{"member": found[url], "socket": url} for url in found],
+            "found": [{"member": met.member, "socket": url} for url, met in found.items()],
             "relayed": [{"member": id, "socket": url, "via": via} for url, (id, via) in relayed.items()],
             "unreachable": [
                 {"socket": url, "reason": reason} for url, reason in unreachable.items() if url not in relayed
@@ -121,11 +135,12 @@ class Discovery:
 
     def _visit(
         self, seeds: Iterable[str], seen: set[str], *, follow: bool = True
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        """Introduce the own member at every socket, and if ``follow`` at every socket heard of on the way."""
-        found: dict[str, str] = {}
+    ) -> tuple[dict[str, _Met], dict[str, str]]:
+        """Introduce the own member at every socket, and if ``follow`` at every socket heard of on the way. Returns who was met
+        where, and why nobody was."""
+        found: dict[str, _Met] = {}
         unreachable: dict[str, str] = {}
-        running: dict[Future[tuple[str, list[str]]], str] = {}
+        running: dict[Future[_Met], str] = {}
 
         def visit(urls: Iterable[str]) -> None:
             for url in urls:
@@ -139,15 +154,15 @@ class Discovery:
             for one in done:
                 url = running.pop(one)
                 try:
-                    found[url], heard = one.result()
+                    found[url] = one.result()
                 except CmbsError as exc:
                     unreachable[url] = exc.message
                 else:
-                    visit(heard if follow else ())
+                    visit(found[url].sockets if follow else ())
         return found, unreachable
 
-    def _introduce(self, url: str) -> tuple[str, list[str]]:
-        """One introduction: returns who is there and whom it knows. Raises CmbsError."""
+    def _introduce(self, url: str) -> _Met:
+        """One introduction: returns who is there and what it said. Raises CmbsError."""
         greeting = self._federation.greeting()
         own = greeting["description"]
         hello = Envelope(HELLO, "", own["id"] if own else "", greeting)
@@ -156,8 +171,7 @@ class Discovery:
         told = self._federation.hear(answer)
         if new or told:
             self._probes.told(told, member.id)
-        heard = answer.get("sockets_l1")
-        return member.id, heard if isinstance(heard, list) else []
+        return _Met(member.id, answer)
 
     def leave(self, member: str, version: int, instance: str) -> dict[str, Any]:
         """Tell all known members that the own one, which was deleted, is no more. Returns how many took note."""
@@ -204,9 +218,9 @@ class Discovery:
         wanted = ((pending | neighbors) - known) | again - {_EVERYBODY, socket_of(own, "l1")}
         if wanted:
             found, unreachable = self._visit(wanted, known - wanted)
-            for url, member in found.items():
+            for url, met in found.items():
                 if url not in known:
-                    log.info("joined: %s is the member %s", url, member)
+                    log.info("joined: %s is the member %s", url, met.member)
             for url in wanted & unreachable.keys():
                 log.info("nobody is met at %s: %s", url, unreachable[url])
             self._probes.reload()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import threading
 import time
 import uuid
@@ -15,7 +17,7 @@ from pycmbs.errors import CmbsError, RemoteError, from_dict
 from pycmbs.transport.envelope import REFUSAL, Envelope, encode
 
 _TICK = 0.1
-"""Seconds between looks for questions that were not answered in time."""
+"""Seconds between two looks for questions that were not answered in time, at least."""
 
 
 class Sender(Protocol):
@@ -46,7 +48,12 @@ class Inquiries:
         self._transports = transports
         self._open: dict[str, _Open] = {}
         self._lock = threading.Lock()
-        self._closing = threading.Event()
+        self._prefix = uuid.uuid4().hex  # nobody else can know the ids
+        self._numbers = itertools.count()
+        self._next = math.inf
+        """When the next of the open questions is overdue, as far as the thread was told."""
+        self._sooner = threading.Event()
+        self._closing = False
         self._thread = threading.Thread(target=self._time_out, name="inquiries", daemon=True)
 
     def start(self) -> None:
@@ -55,7 +62,8 @@ class Inquiries:
 
     def close(self) -> None:
         """Stop; what is open stays so."""
-        self._closing.set()
+        self._closing = True
+        self._sooner.set()
 
     def ask(self, url: str, question: Envelope, seconds: float) -> Envelope:
         """Send a question and wait for its answer. Raises RemoteError when there is none in time, or what the other side
@@ -81,9 +89,14 @@ class Inquiries:
     ) -> None:
         """Send a question, under an id of its own. ``done`` gets the answer, or the error that stands for it: once, on any
         thread. ``direct``: whether silence is that of the one at ``url``, and not of somebody behind it."""
-        id = uuid.uuid4().hex
+        id = f"{self._prefix}-{next(self._numbers)}"
+        until = time.monotonic() + seconds
         with self._lock:
-            self._open[id] = _Open(url, seconds, time.monotonic() + seconds, direct, done)
+            self._open[id] = _Open(url, seconds, until, direct, done)
+            sooner = until < self._next
+            self._next = min(until, self._next)
+        if sooner:
+            self._sooner.set()
         try:
             self._transports.send(url, encode(replace(question, id=id)))
         except CmbsError as exc:
@@ -103,11 +116,15 @@ class Inquiries:
         return found is not None
 
     def _time_out(self) -> None:
-        while not self._closing.wait(_TICK):
+        while not self._closing:
+            pause = self._next - time.monotonic()
+            self._sooner.wait(max(_TICK, pause) if pause < math.inf else None)
+            self._sooner.clear()
             now = time.monotonic()
             with self._lock:
                 late = [id for id, one in self._open.items() if one.until <= now]
                 overdue = [(self._open.pop(id)) for id in late]
+                self._next = min((one.until for one in self._open.values()), default=math.inf)
             for one in overdue:
                 if one.direct:
                     self._transports.forget(one.url)  # a half-open connection would stay silent for ever

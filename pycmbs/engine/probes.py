@@ -15,13 +15,14 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pycmbs.engine.inquiry import Inquiries
-from pycmbs.engine.vitals import Vitals
+from pycmbs.engine.vitals import HURRY, Vitals
 from pycmbs.errors import CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
+from pycmbs.runtime import drain
 from pycmbs.services.health import DEAD, Health, HealthService
 from pycmbs.services.members import MemberService
-from pycmbs.services.roster import socket_of, version_of
+from pycmbs.services.roster import Roster, socket_of, version_of
 from pycmbs.transport.envelope import ALIVE as ALIVE_ANSWER
 from pycmbs.transport.envelope import PROBE, Envelope
 
@@ -32,8 +33,14 @@ _STORE_SECONDS = 5.0
 """How often what changes all the time, such as when a member was last seen, is stored."""
 _OTHERS = 3
 """How many members are asked at a time to pass a probe on."""
-_MOST_A_SECOND = 50.0
+_MOST_A_SECOND = 10.0
 """Probes a second, over all members: with many, each is probed less often."""
+_BURST = 20.0
+"""How many members may be probed at once, when that many are new or looked after; more follow twice as fast as usually."""
+_NEWS_A_SECOND = 50.0
+"""Of so many members, one is asked each second for what it knows of others."""
+_EVENTS = 1000
+"""Most answers, and other news, taken up before it is looked again whom to probe."""
 
 
 class Way(NamedTuple):
@@ -80,6 +87,9 @@ class Probes:
         self._tellers: dict[str, dict[str, None]] = {}
         self._changed: dict[str, Health] = {}
         self._loaded = self._stored = 0.0
+        self._roster: Roster | None = None
+        self._allowed, self._counted = _BURST, 0.0
+        """How many rounds of probes may begin, as of when."""
         self._own = ("", 0, "")
         self._gossip = 0.0
         """When to ask the next one who knows, or does not know, of others."""
@@ -158,23 +168,35 @@ class Probes:
         now = time.monotonic()
         if now - self._loaded >= _RELOAD_SECONDS:
             self._load()
-        for vitals in list(self._vitals.values()):
-            if vitals.due <= now and not vitals.open:
-                self._begin(vitals)
+        self._begin_due(now)
         if self._changed and now - self._stored >= _STORE_SECONDS:
             self._store()
         next_due = min((one.due for one in self._vitals.values() if not one.open), default=now + _RELOAD_SECONDS)
+        least = 0.0 if self._allowed >= 1 else 1 / _MOST_A_SECOND
         try:
-            event = self._events.get(timeout=min(max(0.0, next_due - now), _RELOAD_SECONDS))
+            first = self._events.get(timeout=min(max(least, next_due - now), _RELOAD_SECONDS))
         except queue.Empty:
             return
-        if event is not None:
-            event()
+        for event in drain(self._events, first, _EVENTS):
+            if event is not None:
+                event()
+
+    def _begin_due(self, now: float) -> None:
+        """Probe who is due, those that wait for longest first, as many as are allowed."""
+        self._allowed = min(_BURST, self._allowed + (now - self._counted) * 2 * _MOST_A_SECOND)
+        self._counted = now
+        due = [one for one in self._vitals.values() if one.due <= now and not one.open]
+        due.sort(key=lambda one: one.due)
+        for vitals in due[: int(self._allowed)]:
+            self._allowed -= 1
+            self._begin(vitals)
 
     def _load(self) -> None:
         """Bring the vitals in line with the members in the store."""
         self._loaded = time.monotonic()
         roster = self._members.now()
+        if roster is self._roster:
+            return  # nobody changed
         others = {one.id: one for one in roster.others}
         for id in self._vitals.keys() - others.keys():
             del self._vitals[id]
@@ -185,6 +207,7 @@ class Probes:
             self._update(id, member)
         own = roster.own
         self._own = (own.id, version_of(own), roster.digest) if own is not None else ("", 0, "")
+        self._roster = roster
 
     def _update(self, id: str, member: Entity) -> None:
         sockets = {layer: url for layer in LAYERS if (url := socket_of(member, layer))}
@@ -199,6 +222,12 @@ class Probes:
     @property
     def _pace(self) -> float:
         return max(self._interval, len(self._vitals) / _MOST_A_SECOND)
+
+    @property
+    def _hurry_pace(self) -> float:
+        """Seconds until a suspect is probed again. Where everybody is one, it is this machine that has no time, or no network:
+        more probes would not help it."""
+        return max(HURRY, sum(one.failures > 0 for one in self._vitals.values()) / _MOST_A_SECOND)
 
     def _begin(self, vitals: Vitals) -> None:
         if not self._own[0]:
@@ -260,7 +289,7 @@ class Probes:
                 self._probe(vitals, relay.socket, relay.id)
             if vitals.open:
                 return
-        if vitals.missed(time.monotonic(), time.time(), self._pace, reason):
+        if vitals.missed(time.monotonic(), time.time(), self._pace, reason, self._hurry_pace):
             log.info("%s is %s: %s", vitals.id, vitals.state, reason)
             self._note_change(vitals, vitals.health)
             self._store()
@@ -285,7 +314,7 @@ class Probes:
             if vitals.near:
                 # What others know of others goes round: were everybody asked at once, a hundred members would ask each other
                 # ten thousand times. In turn, they all know it after a few rounds.
-                self._gossip = now + len(self._vitals) / _MOST_A_SECOND
+                self._gossip = now + len(self._vitals) / _NEWS_A_SECOND
                 self.on_news(vitals.socket)
 
     def _hurry(self, member: str) -> None:
@@ -298,7 +327,7 @@ class Probes:
     def _note(self, members: list[str], by: str) -> None:
         for member in members:
             self._tellers.setdefault(member, {})[by] = None
-        if any(member not in self._vitals for member in members):
+        if any(member not in self._vitals for member in members if member != self._own[0]):
             self._load()
 
     def _note_change(self, vitals: Vitals, health: Health | None) -> None:

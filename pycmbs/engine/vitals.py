@@ -9,8 +9,8 @@ from pycmbs.services.health import ALIVE, DEAD, SUSPECT, Health
 
 MISSES = 3
 """Rounds of probes without an answer after which a member counts as dead; before that it is suspect."""
-_HURRY = 1.0
-"""Seconds until a suspect is probed again."""
+HURRY = 1.0
+"""Seconds until a suspect is probed again, while there are few."""
 _SLOWEST = 6
 """How many intervals pass, at most, between two rounds of probes of a dead member."""
 
@@ -81,12 +81,13 @@ class Vitals:
         self.due = now + interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the load, no secret
         return before != (ALIVE, via)
 
-    def missed(self, now: float, wall: float, interval: float, reason: str) -> bool:
-        """A round ended without an answer; tells whether that changes its state."""
+    def missed(self, now: float, wall: float, interval: float, reason: str, hurry: float = HURRY) -> bool:
+        """A round ended without an answer; tells whether that changes its state. ``hurry``: seconds until a suspect is probed
+        again, if that is not longer than the interval."""
         self.failures += 1
         state = DEAD if self.failures >= MISSES or self.state == DEAD else SUSPECT
         before, last = self.state, self.health or Health(state, wall)
         self.health = replace(last, state=state, since=last.since if before == state else wall, via="", reason=reason)
-        pause = interval * min(2 ** (self.failures - MISSES), _SLOWEST) if state == DEAD else min(_HURRY, interval)
+        pause = interval * min(2 ** (self.failures - MISSES), _SLOWEST) if state == DEAD else min(hurry, interval)
         self.due = now + pause * random.uniform(0.8, 1.2)  # noqa: S311
         return before != state

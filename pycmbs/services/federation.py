@@ -6,6 +6,8 @@ was created: so older news never replaces newer, and two members with one id are
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import time
 from collections.abc import Mapping
@@ -55,6 +57,7 @@ class FederationService:
         self._health = health
         # What was said last by or of a member that is stored in this revision, and changed nothing: every message says it.
         self._heard: dict[str, tuple[_Told, bool, str]] = {}
+        self._left: tuple[str | None, Mapping[str, Document]] = None, {}
 
     # What is told
 
@@ -63,39 +66,61 @@ class FederationService:
         return self._greeting(self._members.now())
 
     def _greeting(self, roster: Roster) -> dict[str, Any]:
-        left = {one.id.removeprefix(f"{LEFT}:"): one.body["version"] for one in self._all_left()}
+        left = {id: one.body["version"] for id, one in self._departed().items() if not one.body["local"]}
         return {**roster.introduction, "sockets_l1": roster.sockets_l1, "known": roster.versions, "left": left}
 
     def welcome(self, greeting: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a greeting: one of the own, and descriptions of the members that the other lacks."""
-        theirs = _versions(greeting.get("known"))
         roster = self._members.now()
-        missing = [one for one in roster.others if version_of(one) > theirs.get(one.id, -1)]
+        missing = _missing(greeting, roster)
         return {**self._greeting(roster), "members": [introduce(one) for one in missing[:_MOST_TOLD]]}
+
+    def can_tell(self, greeting: Mapping[str, Any]) -> bool:
+        """Whether members, or versions of them, are known here that the other lacks."""
+        return bool(_missing(greeting, self._members.now()))
 
     # What is heard
 
     def hear(self, greeting: Mapping[str, Any]) -> list[str]:
-        """Take in what another member knows of others; returns the ids of those that it told of.
+        """Take in what another member knows of others, with one commit; returns the ids of those that it told of.
 
         What is wrong, contradicts or is old news is left out: it is hearsay.
         """
-        for id, version in _versions(greeting.get("left")).items():
-            self.depart(id, version)
+        self._hear_of_departures(greeting)
         told = greeting.get("members")
+        roster = self._members.now()
         heard = list(_versions(greeting.get("known")))
+        news: dict[str, tuple[Any, list[Write]]] = {}
+        singly = []
         for introduction in told if isinstance(told, list) else []:
             try:
-                member, _ = self.learn(introduction, direct=False)
-                heard.append(member.id)
+                one = _told(introduction)
+                writes = self._news(one, roster, direct=False)[1]
             except CmbsError as exc:
                 log.debug("hearsay is left out: %s", exc)
+                continue
+            heard.append(one.id)
+            if one.id in news:
+                singly.append(introduction)
+            elif writes:
+                news[one.id] = introduction, writes
+        results = self._store.write_batches([writes for _, writes in news.values()]) if news else []
+        refused = [isinstance(one, RevisionConflict) for one in results]
+        for introduction in [*itertools.compress((one for one, _ in news.values()), refused), *singly]:
+            with contextlib.suppress(CmbsError):  # it was described twice, or changed meanwhile
+                self.learn(introduction, direct=False)
         return heard
+
+    def _hear_of_departures(self, greeting: Mapping[str, Any]) -> None:
+        known, gone = self._members.now().by_id, self._departed()
+        for id, version in _versions(greeting.get("left")).items():
+            if id in known or id not in gone or gone[id].body["version"] < version:
+                self.depart(id, version)
 
     def lacks(self, greeting: Mapping[str, Any]) -> bool:
         """Whether the other knows members, or versions of them, that are not known here."""
         roster = self._members.now()
-        gone = {one.id.removeprefix(f"{LEFT}:"): one.body["version"] for one in self._all_left(local=True)}
+        gone = {id: one.body["version"] for id, one in self._departed().items()}
         mine = {**gone, **roster.versions}
         theirs = _versions(greeting.get("known"))
         return any(
@@ -108,22 +133,39 @@ class FederationService:
         Raises InvalidRequest for a description that is none, ClaimedId when another member has this id, Departed.
         """
         told = _told(introduction)
-        roster = self._members.now()
-        if roster.own is not None and told.id == roster.own.id:
-            self._check_echo(roster.own, told)
-            return roster.own, False
-        known = roster.by_id.get(told.id)
-        if known is not None and self._heard.get(told.id) == (told, direct, known.revision):
-            return known, False
         for _ in range(_TRIES):
+            roster = self._members.now()
+            member, writes = self._news(told, roster, direct=direct)
             try:
-                member, new = self._learned(told, direct=direct)
+                if writes:
+                    self._store.write(writes)
             except RevisionConflict:
                 continue
-            if known is not None and not new:
-                self._heard[told.id] = (told, direct, known.revision)
-            return member, new
+            return member, bool(writes) and told.id not in roster.by_id
         raise Conflict(f"the member {told.id} keeps changing")
+
+    def _news(self, told: _Told, roster: Roster, *, direct: bool) -> tuple[Entity, list[Write]]:
+        """The member that is described, and what is to be written of it, which is nothing when that is known or out of date.
+
+        Raises as :meth:`learn`.
+        """
+        if roster.own is not None and told.id == roster.own.id:
+            self._check_echo(roster.own, told)
+            return roster.own, []
+        known = roster.by_id.get(told.id)
+        if known is not None and self._heard.get(told.id) == (told, direct, known.revision):
+            return known, []
+        attributes = {**self._attributes(told.draft), cmbs.LOCAL: "false"}
+        member = Entity(told.id, cmbs.MEMBER, cmbs.MEMBER_LOCATION + told.id, (), attributes)
+        member.title, member.summary = told.draft.title or "", told.draft.summary or ""
+        member.private = {VERSION: told.version, INSTANCE: told.instance}
+        self._members.check_sockets(member)
+        if known is None:
+            return member, [*self._return(told, direct=direct), entity_write(member, revision=None)]
+        if self._replaces(known, member, direct=direct):
+            return member, [entity_write(member, revision=known.revision)]
+        self._heard[told.id] = (told, direct, known.revision)
+        return known, []
 
     def _check_echo(self, own: Entity, told: _Told) -> None:
         """What others say of the own member must be of this one. Raises ClaimedId."""
@@ -134,23 +176,9 @@ class FederationService:
         if told.version > version_of(own):  # somebody remembers a newer one: this store is an older copy
             self._members.renew(told.version)
 
-    def _learned(self, told: _Told, *, direct: bool) -> tuple[Entity, bool]:
-        attributes = {**self._attributes(told.draft), cmbs.LOCAL: "false"}
-        known, writes = self._members.by_id(told.id), []
-        member = Entity(told.id, cmbs.MEMBER, cmbs.MEMBER_LOCATION + told.id, (), attributes)
-        member.title, member.summary = told.draft.title or "", told.draft.summary or ""
-        member.private = {VERSION: told.version, INSTANCE: told.instance}
-        self._members.check_sockets(member)
-        if known is None:
-            writes = self._return(told, direct=direct)
-        elif not self._replaces(known, member, direct=direct):
-            return known, False
-        self._store.write([*writes, entity_write(member, revision=known.revision if known else None)])
-        return member, known is None
-
     def _return(self, told: _Told, *, direct: bool) -> list[Write]:
         """The write that lets a member come back that had left or was forgotten. Raises Departed for old news of it."""
-        left = self._store.get(left_document(told.id))
+        left = self._departed().get(told.id)
         if left is None:
             return []
         if told.version <= left.body["version"] and not (direct and left.body["local"]):
@@ -203,9 +231,12 @@ class FederationService:
             self._store.write_batches([[Write(one.id, LEFT, revision=one.revision, delete=True)] for one in gone])
         return len(gone)
 
-    def _all_left(self, *, local: bool = False) -> list[Document]:
-        """The records of those that left; with ``local`` also of those that were only forgotten here."""
-        return [one for one in self._store.find(Query(LEFT)) if local or not one.body["local"]]
+    def _departed(self) -> Mapping[str, Document]:
+        """The records of those that left, or were only forgotten here (``local``), by id: read anew when one changed."""
+        head = self._store.head(LEFT)  # before they are read: what changes meanwhile counts as newer
+        if self._left[0] != head:
+            self._left = head, {one.id.removeprefix(f"{LEFT}:"): one for one in self._store.find(Query(LEFT))}
+        return self._left[1]
 
     def _attributes(self, draft: Draft) -> dict[str, Any]:
         """What of a description the member kind here has; a newer broker may send more."""
@@ -237,6 +268,12 @@ def _told(introduction: Any) -> _Told:
     return _Told(
         draft, version if known and isinstance(version, int) else 0, instance if isinstance(instance, str) else ""
     )
+
+
+def _missing(greeting: Mapping[str, Any], roster: Roster) -> list[Entity]:
+    """The members that another one lacks, or has in an older version, in order of creation."""
+    theirs = _versions(greeting.get("known"))
+    return [one for one in roster.others if version_of(one) > theirs.get(one.id, -1)]
 
 
 def _versions(told: Any) -> dict[str, int]:

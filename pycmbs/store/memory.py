@@ -25,6 +25,8 @@ class MemoryStore(Store):
         self._log: dict[str, tuple[int, str]] = {}
         """Per id, in the order of their latest change: when it was, and the document's type."""
         self._heads: dict[str, int] = {}
+        self._watched: dict[tuple[object, ...], tuple[Query, int]] = {}
+        """The questions whose versions were asked for, and when what they find last changed since; 0 for not yet."""
         self._clock = itertools.count(1)
         self._numbers = itertools.count(1)
 
@@ -63,6 +65,9 @@ class MemoryStore(Store):
         self._log.pop(write.id, None)
         self._log[write.id] = (sequence, write.type)
         self._heads[write.type] = sequence
+        for key, (query, _) in self._watched.items():
+            if query.matches(document) or (current is not None and query.matches(current)):
+                self._watched[key] = query, sequence
         return document
 
     def get(self, id: str) -> Document | None:
@@ -108,6 +113,14 @@ class MemoryStore(Store):
     def head(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
         return str(self._heads.get(type, 0))
+
+    def version(self, query: Query) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        if query.limit is not None:
+            return super().version(query)
+        with self._lock:
+            key = (query.type, query.after, *query.equals.items())
+            return str(self._watched.setdefault(key, (query, 0))[1])
 
     def compact(self, keep: int = 10_000) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
