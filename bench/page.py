@@ -95,7 +95,9 @@ class Page:
             if name in ("Zaqar", "RabbitMQ,")
         ]
         found = dict(next(one.points for one in self._curves if one.name == DISCOVERY))
-        rows.append(["discovery of 100 members on one machine from one neighbour", "10 s at most", f"{found[100]:.2g} s"])
+        rows.append(
+            ["discovery of 100 members on one machine from one neighbour", "10 s at most", f"{found[100]:.2g} s"]
+        )
         return _markdown(["figure", "aim", "measured"], rows)
 
     def _curve_table(self) -> str:
