@@ -28,7 +28,7 @@ _DOWN = 50
 """Members that do not answer, so that what is sent to them waits."""
 
 _CALM = 60.0
-"""Seconds between two probes of a member in a federation that shares one machine: it should have the time that many have."""
+"""Seconds between two probes of a member, in a federation of many members on one machine."""
 _INTERVAL = 5.0
 """The same as it comes."""
 _GIVEN_UP = 60.0

@@ -1,7 +1,7 @@
 """Simulated sites: real engines on real sockets, many in a process, each with its store in memory. They know each other.
 
-``python -m bench.reference.engines SECONDS NUMBER`` is one process of them: so many, which probe each other every so
-many seconds. It prints their introductions, reads those of all, and then answers every line with how they are.
+``python -m bench.reference.engines SECONDS NUMBER`` is one process of them: so many, which probe each other every so many
+seconds. It prints their introductions, reads those of all, and then answers every line with how they are.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class _Call:
 
 
 class _Line:
-    """A connection that all share: what is asked in one turn of the loop goes out together, and an answer goes to who asked."""
+    """A connection that all share: each sends when nobody else does, and an answer goes to who asked."""
 
     def __init__(self, connection: socket.socket, runtime: Runtime) -> None:
         self._connection = connection
@@ -55,6 +55,9 @@ class _Line:
         call = _Call(next(self._ids), self._runtime.signal())
         frame = encode({"id": call.id, "operation": operation, "parameters": parameters})
         with self._lock:
+            if self.ended:
+                call.done.set()
+                return call
             self._calls[call.id] = call
         try:
             self.send(frame)
@@ -69,30 +72,29 @@ class _Line:
             self._calls.pop(call.id, None)
 
     def send(self, frame: bytes) -> None:
-        """Send a frame soon. Raises EngineUnavailable when too many wait."""
+        """Send a frame, or leave it to who is sending. Raises EngineUnavailable when too many wait."""
         with self._lock:
             if len(self._out) >= _BOUND:
                 raise EngineUnavailable("the engine does not take any more calls", hint=_HINT)
-            if not self.ended:
-                self._out.append(frame)
+            self._out.append(frame)
             lead, self._sending = not self._sending, True
         if lead:
-            self._runtime.spawn(self._flush)
+            self._flush()
 
     def _flush(self) -> None:
         while True:
             with self._lock:
                 data, self._out = b"".join(self._out), []
                 self._sending = bool(data)
-                if self.ended:
-                    self._end()
                 if not data:
                     return
             try:
                 self._connection.sendall(data)
-            except OSError:
+            except BaseException as exc:
                 with contextlib.suppress(OSError):
                     self._connection.shutdown(socket.SHUT_RDWR)  # who receives notices, and ends it
+                if not isinstance(exc, OSError):
+                    raise
 
     def _receive(self) -> None:
         frames = Frames(self._connection)
@@ -110,13 +112,9 @@ class _Line:
             self._connection.close()
             with self._lock:
                 self.ended = True
-                self._end()
-
-    def _end(self) -> None:
-        """All that is under way is lost. The lock is held."""
-        for call in self._calls.values():
-            call.done.set()
-        self._calls.clear()
+                lost, self._calls = self._calls, {}
+            for call in lost.values():
+                call.done.set()
 
 
 class ControlClient:

@@ -80,7 +80,7 @@ class GroupCommit(Wrapper):
 
     def _flush(self) -> None:
         try:
-            while self._joined() and (group := self._take(self._most)):
+            while group := self._gather():
                 self._commit(group)
                 self._runtime.sleep(0)
         except BaseException:
@@ -88,16 +88,16 @@ class GroupCommit(Wrapper):
                 _fail(rest, StoreUnavailable("the commit was interrupted"))
             raise
 
-    def _joined(self) -> bool:
-        """Let those write along who are about to: for as long as each turn of the loop brings somebody, up to a number of
-        documents with which a commit is well used."""
+    def _gather(self) -> list[_Pending]:
+        """The next callers, with those who are about to write: it goes on for as long as each turn of the loop brings somebody,
+        up to a number of documents with which a commit is well used."""
         seen = -1
         while seen < len(self._pending) and self._runtime.turn() is not None:
             if sum(len(batch) for one in self._pending for batch in one.batches) >= _WELL_USED:
                 break
             seen = len(self._pending)
             self._runtime.sleep(0)
-        return True
+        return self._take(self._most)
 
     def _take(self, most: int) -> list[_Pending]:
         """The next callers; when there are none, this flush is over."""
