@@ -32,7 +32,7 @@ fuzz: .venv/.ready-fuzz ## fuzz the parsers and the requests, a minute each; wha
 bench: .venv/.ready-test ## measure throughput and latency beside references (10 minutes; QUICK=1: one)
 	@$(VENV)/python -m bench $(if $(QUICK),--quick) $(ARGS)
 
-growth: .venv/.ready-test ## measure what things cost as there is more of everything (5 minutes; QUICK=1: seconds)
+growth: .venv/.ready-test ## measure what things cost as there is more of everything (10 minutes; QUICK=1: seconds)
 	@$(VENV)/python -m bench.growth $(if $(QUICK),--quick) $(ARGS)
 
 page: .venv/.ready-bench ## write doc/performance.md and its plots; ARGS="--keep .run/bench.json" takes new results

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bench.growth import Curve
+from bench.page import KEPT
 from bench.results import Results
 
 ROOT = Path(__file__).parent.parent
@@ -42,6 +44,17 @@ def test_quick_run(tmp_path: Path) -> None:
     kept = Results.read(results)
     assert [row.name for row in kept.rows("l2")] == ["L2 to 2 members", "L2 to 32 members"]
     assert all(row.ours.rate > 0 and row.reference.rate > 0 for table in kept.tables for row in kept.rows(table))
+
+
+def test_a_quick_growth(tmp_path: Path) -> None:
+    """``python -m bench.growth --quick`` measures every curve that the page shows, discovery by real engines included."""
+    results = tmp_path / "growth.json"
+    command = [sys.executable, "-m", "bench.growth", "--quick", "--home", str(tmp_path), "--json", str(results)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    measured, kept = (Curve.read(path)[0] for path in (results, KEPT / "growth.json"))
+    assert [one.name for one in measured] == [one.name for one in kept]
+    assert all(cost > 0 for one in measured for _, cost in one.points)
 
 
 def test_the_page_is_what_was_measured() -> None:

@@ -81,3 +81,12 @@ def test_other_sockets_are_tried():
     vitals.missed(0.0, 1000.0, 5.0, "no answer")
     assert vitals.socket == "tcp://h:2"
     assert Vitals("a", {}, 1).socket == ""
+
+
+def test_suspects_wait_longer_when_there_are_many():
+    """A suspect is probed again after as long as it is told, but not later than one that is alive."""
+    vitals = member()
+    vitals.missed(0.0, 1000.0, 5.0, "no answer", 3.0)
+    assert 2.4 <= vitals.due <= 3.6
+    vitals.missed(0.0, 1000.0, 5.0, "no answer", 30.0)
+    assert vitals.due <= 6.0

@@ -221,3 +221,30 @@ def test_health_is_shown_with_the_member(broker):
     assert cmbs.HEALTH not in broker.entities.get(cmbs.MEMBER_LOCATION + OWN).attributes
     broker.federation.depart("a", 5)
     assert broker.health.of("a") is None
+
+
+def test_a_greeting_is_taken_in_with_one_commit(broker, store, monkeypatch):
+    """However many members a greeting describes, they are stored together; who is described twice is the newer one."""
+    commits = []
+    write = store.write_batches
+    monkeypatch.setattr(store, "write_batches", lambda batches: commits.append(len(batches)) or write(batches))
+    broker.federation.hear({"members": [told(described(f"m{n}", n + 1), 5, f"m{n}") for n in range(50)]})
+    assert commits == [50]
+    twice = [told(described("m0", 1), 7, "m0"), told(described("m0", 2), 8, "m0")]
+    broker.federation.hear({"members": twice})
+    assert (len(broker.members.all()), socket(broker, "m0")) == (51, "memory:l1-2")
+
+
+def test_hearsay_that_changes_meanwhile_is_looked_at_again(broker, store):
+    """Of two that store the same member at the same time, the newer description stays."""
+    store.before_write = lambda: broker.federation.learn(told(described("a", 1), 5, "a"))
+    broker.federation.hear({"members": [told(described("a", 2), 6, "a"), told(described("b", 3), 1, "b")]})
+    assert (socket(broker, "a"), socket(broker, "b")) == ("memory:l1-2", "memory:l1-3")
+
+
+def test_who_lacks_somebody_can_be_told(broker):
+    """A member that knows all that is known here, and perhaps more, need not be greeted again."""
+    broker.federation.learn(told(described("a", 1), 5, "x"))
+    assert broker.federation.can_tell({"known": {}})
+    assert broker.federation.can_tell({"known": {"a": 4}})
+    assert not broker.federation.can_tell({"known": {"a": 5, "b": 1}})
