@@ -128,9 +128,9 @@ class Proxy:
             threading.Thread(target=self._pump, args=(source, sink, random.Random(seed)), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, chance: random.Random) -> None:
-        for one in (source, sink):
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with contextlib.suppress(OSError):  # also EOFError's cousins: a connection that ends, ends
+        with contextlib.suppress(OSError):  # also EOFError's cousins: a connection that ends, ends, maybe before it began
+            for one in (source, sink):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             source.settimeout(_TURN)
             stream = _Stream(source)
             for _ in range(_GREETING):  # as it comes: the rest of it waits for the other side's beginning
