@@ -34,6 +34,10 @@ class Signal(Protocol):
 class Runtime(Protocol):
     """The verbs of waiting."""
 
+    @property
+    def cooperative(self) -> bool:
+        """Whether others run only while the caller waits."""
+
     def sleep(self, seconds: float) -> None:
         """Let others run for at least ``seconds``; 0 only yields."""
 
@@ -56,6 +60,8 @@ class Runtime(Protocol):
 
 class ThreadRuntime:
     """A :class:`Runtime` on real threads."""
+
+    cooperative = False
 
     def sleep(self, seconds: float) -> None:
         """Sleep this thread."""

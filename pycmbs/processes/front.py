@@ -87,6 +87,8 @@ class GreenSignal:
 class GreenRuntime:
     """A :class:`~pycmbs.runtime.Runtime` on green threads."""
 
+    cooperative = True
+
     def sleep(self, seconds: float) -> None:
         """Let other green threads run."""
         eventlet.sleep(seconds)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pycmbs.errors import QueueFull, RevisionConflict, StoreUnavailable, Unavailable
 from pycmbs.runtime import Runtime, Signal
@@ -67,24 +68,45 @@ class GroupCommit(Wrapper):
             self._pending.append(mine)
             lead = self._flushing < self.lanes
             self._flushing += lead
-        if lead:
-            try:
-                # Spawned, not called: who is ready to write runs before it and joins the first commit.
-                self._runtime.spawn(self._flush)
-            except RuntimeError:  # no more threads
-                self._flush()
+        if lead and self._runtime.cooperative:
+            # Spawned, not called: who is ready to write runs before it and joins the first commit.
+            self._spawn_flush()
+        elif lead:
+            self._flush_first()
         mine.done.wait()
         if mine.error is not None:
             raise mine.error
         return mine.outcome
 
-    def _flush(self) -> None:
+    def _spawn_flush(self) -> None:
         try:
+            self._runtime.spawn(self._flush)
+        except RuntimeError:  # no more threads
+            self._flush()
+
+    def _flush_first(self) -> None:
+        """Commit what is there in the caller's thread, since waking another one and being woken by it costs half as much as a
+        commit does. What came meanwhile is not the caller's affair."""
+        with self._nobody_left_waiting():
+            self._commit(self._take(self._most))
+        with self._lock:
+            more = bool(self._pending)
+            self._flushing -= not more
+        if more:
+            self._spawn_flush()
+
+    def _flush(self) -> None:
+        with self._nobody_left_waiting():
             while group := self._gather():
                 self._commit(group)
                 self._runtime.sleep(0)
+
+    @contextlib.contextmanager
+    def _nobody_left_waiting(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException:
-            while rest := self._take(self._most):  # nobody is left waiting
+            while rest := self._take(self._most):
                 _fail(rest, StoreUnavailable("the commit was interrupted"))
             raise
 
@@ -92,7 +114,7 @@ class GroupCommit(Wrapper):
         """The next callers, with those who are about to write: it goes on for as long as each turn of the loop brings somebody,
         up to a number of documents with which a commit is well used."""
         seen = -1
-        while seen < len(self._pending) and self._runtime.turn() is not None:
+        while seen < len(self._pending) and self._runtime.cooperative:
             if sum(len(batch) for one in self._pending for batch in one.batches) >= _WELL_USED:
                 break
             seen = len(self._pending)
