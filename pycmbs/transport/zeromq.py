@@ -1,10 +1,10 @@
 """``tcp:``, ``ipc:`` and ``inproc:`` addresses: ZeroMQ.
 
 Who listens binds a ROUTER, who sends connects a DEALER per address; each datagram is one frame, which other ZeroMQ
-programs can speak too. One thread owns every socket (:mod:`~pycmbs.transport.zeromq_loop`); the methods here may be
-called from any thread and hand over to it. A send is counted and refused here, without asking that thread: what waits for
-an address is a bounded queue of ours, which the thread drains into the socket while libzmq takes more
-(:class:`~pycmbs.transport.zeromq_ports.Link`).
+programs can speak too. One thread looks after every socket (:mod:`~pycmbs.transport.zeromq_loop`); the methods here may be
+called from any thread. A send goes out by itself when nothing waits for its address; otherwise it is counted and refused
+here, without asking that thread: what waits is a bounded queue of ours, which the thread drains into the socket while
+libzmq takes more (:class:`~pycmbs.transport.zeromq_ports.Link`).
 """
 
 from __future__ import annotations

@@ -1,12 +1,14 @@
-"""The one thread that owns a ZeroMQ transport's sockets.
+"""The one thread that looks after a ZeroMQ transport's sockets.
 
-A ZeroMQ socket belongs to one thread. Other threads hand *commands* to it, or say that a *port* (a socket and what waits
-for it) is due, and wake it through a socket pair: one byte for as many commands as come before it looks.
+It opens and closes them, receives, and sends what could not go out at once. Other threads hand *commands* to it, or say that a
+*port* (a socket and what waits for it) is due, and wake it through a socket pair: one byte for as many commands as come
+before it looks.
 
 The loop waits with the system's selector on each socket's ``ZMQ_FD`` rather than with ``zmq.Poller``, which asks every
 socket at every turn: a turn of the poller takes 0.44 ms with 1000 idle sockets, a turn here what the busy ones take.
 The price is a rule. That descriptor signals edges, and any operation on the socket may swallow one; so whoever serves a
-port ends by reading ``ZMQ_EVENTS``, and says whether there is more to do. :class:`Port` spells it out.
+port ends by reading ``ZMQ_EVENTS``, and says whether there is more to do. :class:`Port` spells it out. The same goes for a
+thread that sends by itself.
 """
 
 from __future__ import annotations

@@ -1,11 +1,14 @@
 """The sockets of the ZeroMQ transport: a :class:`Listener` per address listened on, a :class:`Link` per address sent to.
 
-Both are served by the loop's thread; what other threads may touch says so.
+Both are served by the loop's thread; what other threads may touch says so. Another thread sends by itself when nothing waits
+and nobody uses the socket: waking the loop's thread takes longer than that. A lock passes the socket on, as libzmq demands;
+and since sending may swallow the edge that says something has arrived, who has sent looks for that, too.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 
@@ -37,6 +40,7 @@ class Listener(Port):
         self._fd = -1
         # Answers that wait to go out; appended to by any thread. At the bound the oldest is lost, as answers may be.
         self._answers: deque[tuple[bytes, bytes]] = deque(maxlen=65536)
+        self._using = threading.Lock()
 
     def open(self, context: Context, limits: Limits) -> None:
         """Bind. Raises :class:`zmq.ZMQError` when that is not possible."""
@@ -53,9 +57,20 @@ class Listener(Port):
         self._loop.watch(self, self._fd)
 
     def answer(self, identity: bytes, data: bytes) -> None:
-        """Queue an answer for a peer. From any thread."""
-        self._answers.append((identity, data))
-        self._loop.serve(self)
+        """Answer a peer, or queue that. From any thread."""
+        if self._answers or not self._using.acquire(blocking=False):
+            self._answers.append((identity, data))
+            self._loop.serve(self)
+            return
+        try:
+            socket, arrived = self._socket, False
+            if socket is not None:
+                self._send(socket, identity, data)
+                arrived = _arrived(socket)
+        finally:
+            self._using.release()
+        if arrived:
+            self._loop.serve(self)
 
     def serve(self, arrivals: list[Arrival]) -> bool:
         """Send answers, receive datagrams."""
@@ -63,13 +78,12 @@ class Listener(Port):
         socket = self._socket
         if socket is None:
             return False
+        with self._using:
+            return self._serve(socket, arrivals)
+
+    def _serve(self, socket: Socket, arrivals: list[Arrival]) -> bool:
         for _ in range(min(BATCH, len(self._answers))):
-            identity, data = self._answers.popleft()
-            try:
-                socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)
-                socket.send(data, zmq.NOBLOCK)
-            except zmq.ZMQError as error:  # gone, or does not read: an answer that is lost
-                log.debug("an answer from %s is lost: %s", self.url, error)
+            self._send(socket, *self._answers.popleft())
         try:
             for _ in range(BATCH):
                 frames = socket.recv_multipart(zmq.NOBLOCK)
@@ -79,11 +93,19 @@ class Listener(Port):
                     log.info("dropped a datagram at %s: %d frames, not 1", self.url, len(frames) - 1)
         except zmq.Again:
             pass
-        return bool(self._answers) or bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
+        return bool(self._answers) or _arrived(socket)
+
+    def _send(self, socket: Socket, identity: bytes, data: bytes) -> None:
+        try:
+            socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)
+            socket.send(data, zmq.NOBLOCK)
+        except zmq.ZMQError as error:  # gone, or does not read: an answer that is lost
+            log.debug("an answer from %s is lost: %s", self.url, error)
 
     def close(self) -> None:
         """Unbind, wait until the address is free, close."""
-        socket, self._socket = self._socket, None
+        with self._using:
+            socket, self._socket = self._socket, None
         if socket is None:
             return
         self._loop.unwatch(self, self._fd)
@@ -132,6 +154,7 @@ class Link(Port):
         # Each counter has one writer, so that the bytes that wait are known without a lock between the threads.
         self._bytes_in = 0
         self._bytes_out = 0
+        self._using = threading.Lock()
 
     @property
     def idle(self) -> float:
@@ -139,7 +162,10 @@ class Link(Port):
         return time.monotonic() - self.used
 
     def offer(self, data: bytes) -> None:
-        """Queue a datagram. Raises :class:`~pycmbs.errors.QueueFull`."""
+        """Send a datagram, or queue it. Raises :class:`~pycmbs.errors.QueueFull`."""
+        self.used = time.monotonic()
+        if not self._queue and self._sent(data):
+            return
         waiting = len(self._queue)
         size = self._bytes_in - self._bytes_out
         if waiting >= self._limits.queue_messages or (waiting and size + len(data) > self._limits.queue_bytes):
@@ -148,8 +174,25 @@ class Link(Port):
             )
         self._bytes_in += len(data)
         self._queue.append(data)
-        self.used = time.monotonic()
         self._loop.serve(self)
+
+    def _sent(self, data: bytes) -> bool:
+        """Send a datagram at once, if that is possible; tells whether it was."""
+        if not self._using.acquire(blocking=False):
+            return False
+        try:
+            socket = self._socket
+            if socket is None or self._stale:
+                return False
+            socket.send(data, zmq.NOBLOCK)
+            arrived = _arrived(socket)
+        except zmq.ZMQError:  # not now
+            return False
+        finally:
+            self._using.release()
+        if arrived:
+            self._loop.serve(self)
+        return True
 
     def drop(self) -> None:
         """Forget what waits and never send again. From any thread; :meth:`close` must follow on the loop's."""
@@ -191,20 +234,27 @@ class Link(Port):
     def serve(self, arrivals: list[Arrival]) -> bool:
         """Send what waits, receive answers."""
         self.due = False
-        if self._endpoint.startswith("inproc:") and self._born != CONTEXT.ended[self._endpoint]:
+        if self._stale:
             self._reconnect()  # libzmq does it for tcp and ipc only
-        socket = self._socket
+        socket, events = self._socket, 0
         if socket is not None:
-            self._flush(socket)
-            self._drain(socket, arrivals)
-        events = 0 if socket is None else int(socket.get(zmq.EVENTS))
+            with self._using:
+                self._flush(socket)
+                self._drain(socket, arrivals)
+                events = int(socket.get(zmq.EVENTS))
         if self._queue and not events & zmq.POLLOUT:
             self.due = True  # the descriptor, or open(), will tell; no sender need
         return bool(events & zmq.POLLIN) or bool(self._queue and events & zmq.POLLOUT)
 
+    @property
+    def _stale(self) -> bool:
+        """Whether the listener that it was connected to within this process has ended."""
+        return self._endpoint.startswith("inproc:") and self._born != CONTEXT.ended[self._endpoint]
+
     def close(self) -> None:
         """Disconnect; what libzmq has not sent is lost."""
-        socket, self._socket = self._socket, None
+        with self._using:
+            socket, self._socket = self._socket, None
         if socket is not None:
             self._loop.unwatch(self, self._fd)
             socket.close(0)
@@ -233,3 +283,7 @@ class Link(Port):
                     self.used = time.monotonic()
         except zmq.Again:
             pass
+
+
+def _arrived(socket: Socket) -> bool:
+    return bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)

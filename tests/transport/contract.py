@@ -114,6 +114,17 @@ class TransportContract:
         [answer] = here.inbox.wait(1)
         assert (answer.address, answer.data, answer.answer) == (address, b"re: hello", True)
 
+    def test_a_send_takes_no_arrival_with_it(self, make, address):
+        """However often something is sent just when something arrives, all that arrives is handed over at once."""
+        here, there = make(), make(echo=True)
+        there.transport.listen(address)
+        for round in range(1, 501):
+            here.transport.send(address, b"x")
+            for _ in range(round % 50 * 5):  # the answer is about to come, or comes, or is there
+                pass
+            here.transport.send(address, b"x")
+            here.inbox.wait(2 * round)
+
     def test_a_reply_reaches_the_right_sender(self, make, address):
         """With many senders, each gets the answers to its own datagrams and to no other's."""
         there = make(echo=True)
