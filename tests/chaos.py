@@ -128,9 +128,7 @@ class Proxy:
             threading.Thread(target=self._pump, args=(source, sink, random.Random(seed)), daemon=True).start()
 
     def _pump(self, source: socket.socket, sink: socket.socket, chance: random.Random) -> None:
-        with contextlib.suppress(
-            OSError
-        ):  # also EOFError's cousins: a connection that ends, ends, maybe before it began
+        with contextlib.suppress(OSError):  # a connection that ends, ends, maybe before it began
             for one in (source, sink):
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             source.settimeout(_TURN)
