@@ -65,6 +65,11 @@ class CmbsError(Exception):
         self.hint = hint
         self.data = data
 
+    @property
+    def line(self) -> str:
+        """Its code and its sentence, as the ledger gives them for a reason."""
+        return f"{self.code}: {self.message}"
+
     def to_dict(self) -> dict[str, Any]:
         """The error as plain data, to be rendered or to cross the federation."""
         document: dict[str, Any] = {"code": self.code, "message": self.message, **self.data}

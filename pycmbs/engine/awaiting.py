@@ -53,7 +53,7 @@ class Awaiting:
         if envelope.type == REFUSAL and envelope.body.get("final"):
             error = from_dict(envelope.body.get("error"))
             self.drop(row.id)
-            return replace(row, awaits=False, updated=now, reason=f"{error.code}: {error.message}")
+            return replace(row, awaits=False, updated=now, reason=error.line)
         outcome = envelope.body.get("outcome")
         if envelope.type != OUTCOME or not isinstance(outcome, dict):
             return None

@@ -26,7 +26,3 @@ class Bodies:
                 del self._made[next(iter(self._made))]
             self._made[key] = body
         return body
-
-    def clear(self) -> None:
-        """Make them anew."""
-        self._made.clear()

@@ -203,7 +203,7 @@ class Outbound:
             self._probes.heard(flight.row.member)
         if envelope.type == REFUSAL:
             error = from_dict(envelope.body.get("error"))
-            return flight.settled(FAILED, time.time(), f"{error.code}: {error.message}")
+            return flight.settled(FAILED, time.time(), error.line)
         return self._acknowledged(flight, envelope)
 
     def _acknowledged(self, flight: Flight, envelope: Envelope) -> Delivery:
@@ -357,7 +357,7 @@ class Outbound:
             return False
         except Departed as exc:  # trying again cannot help
             route.queue.popleft()
-            self._settle_later(row.settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
+            self._settle_later(row.settled(FAILED, time.time(), exc.line))
             return True
         route.queue.popleft()
         if body is None:
@@ -373,7 +373,7 @@ class Outbound:
             self._transports.send(route.url, encode(envelope))
         except (InvalidAddress, TooLarge) as exc:  # trying again cannot help
             del self._flights[id]
-            self._settle_later(route.flights.pop(id).settled(FAILED, time.time(), f"{exc.code}: {exc.message}"))
+            self._settle_later(route.flights.pop(id).settled(FAILED, time.time(), exc.line))
         except CmbsError as exc:
             self._fail(route, exc.message)
             return False
