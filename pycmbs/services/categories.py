@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from pycmbs.backends.base import Backend
-from pycmbs.errors import CategoryConflict, Forbidden, InvalidCategory, InvalidRequest, RevisionConflict
+from pycmbs.errors import CategoryConflict, Forbidden, InvalidCategory, InvalidRequest
 from pycmbs.occi.attribute import AttributeDefinition
 from pycmbs.occi.category import CORE_KINDS, Action, Category, Kind, Mixin, bind, covers, parse_category
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.rendering import ProviderBinding
 from pycmbs.occi.rendering.json_2012 import category_document
 from pycmbs.services.documents import ENTITY, entity_from, entity_write
+from pycmbs.services.retrying import retried
 from pycmbs.store.base import Document, Query, Store, Write
 
 CATEGORY = "category"
 _GUARD = "guard:categories"
-_TRIES = 20
 _CORE = frozenset(kind.identifier for kind in CORE_KINDS)
 
 
@@ -236,19 +236,16 @@ class CategoryService:
     def _change(self, plan: Callable[[Registry], list[Write]]) -> None:
         """Write what ``plan`` says. The guard's revision makes plans of several processes take turns, so that two
         definitions cannot claim one location or remove what the other refers to."""
-        for _ in range(_TRIES):
+
+        def attempt() -> None:
             guard = self._store.get(_GUARD)
             writes = plan(self.registry())
-            if not writes:
-                return
-            turn = (guard.body["turn"] if guard else 0) + 1
-            writes.append(Write(_GUARD, "guard", {"turn": turn}, revision=guard.revision if guard else None))
-            try:
-                self._store.write(writes)
-            except RevisionConflict:
-                continue
-            return
-        raise CategoryConflict("others keep changing the categories", hint="Try again.")
+            if writes:
+                turn = (guard.body["turn"] if guard else 0) + 1
+                guarding = Write(_GUARD, "guard", {"turn": turn}, revision=guard.revision if guard else None)
+                self._store.write([*writes, guarding])
+
+        retried("/-/", attempt)
 
 
 def _document_id(identifier: str) -> str:

@@ -22,6 +22,7 @@ from pycmbs.services.deliveries import moment
 from pycmbs.services.documents import entity_delete, entity_write
 from pycmbs.services.health import ALIVE, HealthService
 from pycmbs.services.members import LEFT, MemberService, left_document, left_write
+from pycmbs.services.retrying import retried
 from pycmbs.services.roster import INSTANCE, VERSION, Roster, introduce, is_local, socket_of, version_of
 from pycmbs.store.base import Document, Query, Store, Write
 
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 
 _MOST_TOLD = 1000
 """Members that one welcome describes; the next one has the rest."""
-_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ class FederationService:
         known, gone = self._members.now().by_id, self._departed()
         for id, version in _versions(greeting.get("left")).items():
             if id in known or id not in gone or gone[id].body["version"] < version:
-                self.depart(id, version)
+                with contextlib.suppress(Conflict):  # the next greeting says it again
+                    self.depart(id, version)
 
     def lacks(self, greeting: Mapping[str, Any]) -> bool:
         """Whether the other knows members, or versions of them, that are not known here."""
@@ -130,19 +131,18 @@ class FederationService:
     def learn(self, introduction: Any, *, direct: bool = True) -> tuple[Entity, bool]:
         """Take in a member as it is described; returns it, and whether it was unknown. ``direct``: by itself.
 
-        Raises InvalidRequest for a description that is none, ClaimedId when another member has this id, Departed.
+        Raises InvalidRequest for a description that is none, ClaimedId when another member has this id, Departed, Conflict.
         """
         told = _told(introduction)
-        for _ in range(_TRIES):
+
+        def attempt() -> tuple[Entity, bool]:
             roster = self._members.now()
             member, writes = self._news(told, roster, direct=direct)
-            try:
-                if writes:
-                    self._store.write(writes)
-            except RevisionConflict:
-                continue
+            if writes:
+                self._store.write(writes)
             return member, bool(writes) and told.id not in roster.by_id
-        raise Conflict(f"the member {told.id} keeps changing")
+
+        return retried(cmbs.MEMBER_LOCATION + told.id, attempt)
 
     def _news(self, told: _Told, roster: Roster, *, direct: bool) -> tuple[Entity, list[Write]]:
         """The member that is described, and what is to be written of it, which is nothing when that is known or out of date.
@@ -204,21 +204,20 @@ class FederationService:
         return direct and contents[0] != contents[1]
 
     def depart(self, id: str, version: int) -> bool:
-        """A member has left, as it was in this version; tells whether it was known here. Newer ones stay."""
-        for _ in range(_TRIES):
+        """A member has left, as it was in this version; tells whether it was known here. Newer ones stay. Raises Conflict."""
+
+        def attempt() -> bool:
             member, left = self._members.by_id(id), self._store.get(left_document(id))
             if member is not None and (is_local(member) or version_of(member) > version):
                 return False
             if member is None and left is not None and left.body["version"] >= version:
                 return False
             writes = [left_write(id, version, left, local=False)]
-            try:
-                self._store.write([*writes, *([entity_delete(member)] if member is not None else [])])
-            except RevisionConflict:
-                continue
+            self._store.write([*writes, *([entity_delete(member)] if member is not None else [])])
             self._health.forget(id)
             return member is not None
-        return False
+
+        return retried(cmbs.MEMBER_LOCATION + id, attempt)
 
     def has_left(self, id: str) -> bool:
         """Whether a member is known to have left."""
