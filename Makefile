@@ -38,8 +38,8 @@ growth: .venv/.ready-test ## measure what things cost as there is more of everyt
 page: .venv/.ready-bench ## write doc/performance.md and its plots; ARGS="--keep .run/bench.json" takes new results
 	@$(VENV)/python -m bench.page $(ARGS)
 
-scale: .venv/.ready-bench ## measure the stores by size and by writers, and plot it to .run/scale.png
-	@$(VENV)/python -m bench.stores --plot .run/scale.png $(ARGS)
+scale: .venv/.ready-test ## measure the stores by size and by writers (10 minutes)
+	@$(VENV)/python -m bench.stores $(ARGS)
 
 clean: ## remove .venv, caches and build files; homes in .run stay
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

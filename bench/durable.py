@@ -17,6 +17,7 @@ from typing import Any
 from bench.broker import running
 from bench.load import Orders, run
 from bench.report import milliseconds, rate, table
+from bench.results import Writing
 from bench.scenarios import http_scenarios
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store import open_store
@@ -52,38 +53,51 @@ def name_of(server: CouchServer) -> str:
     return "stand-in of CouchDB" if server.is_stand_in else "CouchDB"
 
 
-def figures(home: Path, seconds: float, writers: Sequence[int] = (1, 8, 64)) -> str:
-    """Both tables. ``seconds``: of each run. ``writers``: how many write at a time."""
+def measured(home: Path, seconds: float, writers: Sequence[int] = (1, 8, 64)) -> tuple[list[Writing], list[Writing]]:
+    """Over HTTP, and without. ``seconds``: of each run. ``writers``: how many write at a time."""
     (home / "couchdb").mkdir()
     with running_server(home / "couchdb") as server, server.database() as one, server.database() as two:
         name = name_of(server)
         over_http = _over_http(home, {"SQLite": f"sqlite:{home / 'h.db'}", name: one}, seconds, writers)
-        return over_http + "\n" + _alone(home, {"SQLite": f"sqlite:{home / 'w.db'}", name: two}, seconds, writers)
+        return over_http, _alone(home, {"SQLite": f"sqlite:{home / 'w.db'}", name: two}, seconds, writers)
 
 
-def _over_http(home: Path, urls: dict[str, str], seconds: float, writers: Sequence[int]) -> str:
-    rows = []
+def shown(over_http: Sequence[Writing], alone: Sequence[Writing]) -> str:
+    """Both as tables."""
+    rows = [[f"POST on {one.store}, {one.writers}", *_cells(one)] for one in over_http]
+    first = table("durable POST of one message, 1 worker", ["store, connections", "POST/s", "p50 ms", "p99 ms"], rows)
+    rows = [
+        [f"write to {one.store}, {one.writers}", *_cells(one), f"{one.group:.1f}", str(one.largest)] for one in alone
+    ]
+    heads = ["store, threads", "writes/s", "p50 ms", "p99 ms", "mean group", "largest"]
+    return first + "\n" + table("single writes through the group commit, without HTTP", heads, rows)
+
+
+def _cells(one: Writing) -> list[str]:
+    return [rate(one.rate), milliseconds(one.p50), milliseconds(one.p99)]
+
+
+def _over_http(home: Path, urls: dict[str, str], seconds: float, writers: Sequence[int]) -> list[Writing]:
+    taken = []
     for name, url in urls.items():
-        with running(home / f"http-{len(rows)}-durable", 1, "--store", url) as broker:
+        with running(home / f"http-{len(taken)}-durable", 1, "--store", url) as broker:
             (post, *_) = http_scenarios(broker)
             for connections in writers:
                 found = run(Orders(broker.port, connections, seconds, [post.request]))
-                cells = [rate(found.rate), milliseconds(found.p50), milliseconds(found.p99)]
-                rows.append([f"POST on {name}, {connections}", *cells])
-    return table("durable POST of one message, 1 worker", ["store, connections", "POST/s", "p50 ms", "p99 ms"], rows)
+                taken.append(Writing(name, connections, found.rate, found.p50, found.p99))
+    return taken
 
 
-def _alone(home: Path, urls: dict[str, str], seconds: float, writers: Sequence[int]) -> str:
-    rows = []
+def _alone(home: Path, urls: dict[str, str], seconds: float, writers: Sequence[int]) -> list[Writing]:
+    taken = []
     for name, url in urls.items():
         store = open_store(url, home=home, runtime=ThreadRuntime())
-        rows += [[f"write to {name}, {number}", *_writers(store, number, seconds)] for number in writers]
+        taken += [_writers(name, store, number, seconds) for number in writers]
         store.close()
-    heads = ["store, threads", "writes/s", "p50 ms", "p99 ms", "mean group", "largest"]
-    return table("single writes through the group commit, without HTTP", heads, rows)
+    return taken
 
 
-def _writers(store: Store, number: int, seconds: float) -> list[str]:
+def _writers(name: str, store: Store, number: int, seconds: float) -> Writing:
     """So many threads write single messages through a group commit."""
     counted = _Counted(store)
     group, times = GroupCommit(counted, ThreadRuntime()), []
@@ -103,5 +117,7 @@ def _writers(store: Store, number: int, seconds: float) -> list[str]:
     for thread in threads:
         thread.join()
     p99 = statistics.quantiles(times, n=100)[98] if len(times) > 1 else times[0]
-    cells = [rate(len(times) / seconds), milliseconds(statistics.median(times)), milliseconds(p99)]
-    return [*cells, f"{statistics.mean(counted.groups):.1f}", str(max(counted.groups))]
+    groups = counted.groups
+    return Writing(
+        name, number, len(times) / seconds, statistics.median(times), p99, statistics.mean(groups), max(groups)
+    )

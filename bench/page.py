@@ -1,8 +1,8 @@
 """``python -m bench.page``: writes doc/performance.md and its plots of the results that are kept in bench/results.
 
 ``bench/performance.md`` is the text; a line ``{{table NAME}}``, ``{{value NAME}}`` … in it stands for what was measured.
-``--keep FILE`` takes new results of ``make bench`` or ``make growth`` first. ``--check`` writes nothing and tells, by 1, that
-the page is not what the results say.
+``--keep FILE`` takes new results of ``make bench``, ``make growth`` or ``make scale`` first. ``--check`` writes nothing and
+tells, by 1, that the page is not what the results say.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from bench import ROOT
 from bench.growth import DISCOVERY, Curve, exponent
-from bench.report import number, rows_table
-from bench.results import Results
+from bench.report import costs_table, milliseconds, number, rate, rows_table
+from bench.results import Results, Scale, Writing
 
 KEPT = Path(__file__).parent / "results"
 TEXT = Path(__file__).parent / "performance.md"
@@ -44,8 +44,9 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 class Page:
     """The text with what was measured in the place of its marks."""
 
-    def __init__(self, results: Results, curves: Sequence[Curve], plan: str) -> None:
+    def __init__(self, results: Results, curves: Sequence[Curve], plan: str, scale: Scale) -> None:
         self._results = results
+        self._scale = scale
         self._curves = curves
         self._plan = plan
         self._marks: dict[str, Callable[[str], str]] = {
@@ -57,6 +58,11 @@ class Page:
             "aims": lambda _: self._aims(),
             "skipped": lambda _: "".join(f"\n- not in this run: {one}" for one in results.skipped),
             "curves": lambda _: self._curve_table(),
+            "scale_machine": lambda _: scale.machine,
+            "over_http": lambda _: _pivoted("Durable `POST` of one message, 1 worker", "connection", scale.over_http),
+            "alone": lambda _: _pivoted("Single writes through the group commit", "thread", scale.alone),
+            "costs": lambda _: "\n\n".join(self._costs(store) for store in scale.costs),
+            "filled": lambda _: self._filled(),
             "plots": lambda _: "\n".join(f"![{one.name}](performance/{one.file}.png)" for one in curves),
         }
 
@@ -98,7 +104,24 @@ class Page:
         rows.append(
             ["discovery of 100 members on one machine from one neighbour", "10 s at most", f"{found[100]:.2g} s"]
         )
+        listed, read = (self._scale.growth("SQLite", call) for call in ("list a page of 20", "read"))
+        sizes = self._scale.costs["SQLite"]["read"]
+        rows.append(
+            [f"list of 20 and read of one at {max(sizes):,} messages against {min(sizes):,}, SQLite", "1.5x at most",
+             f"{listed:.1f}x and {read:.1f}x"]
+        )  # fmt: skip
         return _markdown(["figure", "aim", "measured"], rows)
+
+    def _costs(self, store: str) -> str:
+        heads, rows = costs_table(self._scale, store)
+        return _markdown([f"{store[0].upper()}{store[1:]}, messages stored", *heads[1:]], rows)
+
+    def _filled(self) -> str:
+        largest = {store: max(by_size) for store, by_size in self._scale.filled.items()}
+        return "; ".join(
+            f"{size:,} messages on {store} in {self._scale.filled[store][size]:.0f} s"
+            for store, size in largest.items()
+        )
 
     def _curve_table(self) -> str:
         rows = [
@@ -113,14 +136,39 @@ class Page:
         return _markdown(["what", "size: cost", "unit", "exponent"], rows)
 
 
-def plot(curves: Sequence[Curve], folder: Path) -> None:
-    """A picture of each curve."""
-    import matplotlib as mpl
+def _pivoted(head: str, who: str, taken: Sequence[Writing]) -> str:
+    """A row for each store, a column for each number of those who write."""
+    numbers = sorted({one.writers for one in taken})
+    by_store: dict[str, dict[int, Writing]] = {}
+    for one in taken:
+        by_store.setdefault(one.store, {})[one.writers] = one
+    rows = [[store, *(_written(writers[number]) for number in numbers)] for store, writers in by_store.items()]
+    return _markdown([head, *(f"{number} {who}{'s' * (number > 1)}" for number in numbers)], rows)
+
+
+def _written(one: Writing) -> str:
+    groups = f", groups of {one.group:.1f} ({one.largest} at most)" if one.largest > 1 else ""
+    return f"{rate(one.rate)}, p99 {milliseconds(one.p99)} ms{groups}"
+
+
+def plot(curves: Sequence[Curve], scale: Scale, folder: Path) -> None:
+    """A picture of each curve, and one of the stores."""
+    import matplotlib as mpl  # an extra: not everybody plots
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     folder.mkdir(exist_ok=True)
+    figure, panes = plt.subplots(1, len(scale.costs), figsize=(6 * len(scale.costs), 4.5), squeeze=False)
+    for pane, (store, costs) in zip(panes[0], scale.costs.items(), strict=True):
+        for call, by_size in costs.items():
+            pane.plot(list(by_size), [seconds * 1000 for seconds in by_size.values()], marker="o", label=call)
+        pane.set(xscale="log", yscale="log", title=store, xlabel="messages stored", ylabel="ms per call (median)")
+        pane.legend(fontsize="small")
+        pane.grid(visible=True, alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(folder / "stores.png", dpi=80, metadata={"Software": None})
+    plt.close(figure)
     for one in curves:
         figure, axes = plt.subplots(figsize=(5, 3.2))
         sizes, costs = [size for size, _ in one.points], [cost for _, cost in one.points]
@@ -142,11 +190,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in options.keep:
         shutil.copy(path, KEPT / path.name)
     curves, plan = Curve.read(KEPT / "growth.json")
-    text = Page(Results.read(KEPT / "bench.json"), curves, plan).write(TEXT.read_text(encoding="utf-8"))
+    scale = Scale.read(KEPT / "scale.json")
+    page = Page(Results.read(KEPT / "bench.json"), curves, plan, scale)
+    text = page.write(TEXT.read_text(encoding="utf-8"))
     if options.check:
         return int(PAGE.read_text(encoding="utf-8") != text)
     PAGE.write_text(text, encoding="utf-8")
-    plot(curves, PLOTS)
+    plot(curves, scale, PLOTS)
     return 0
 
 

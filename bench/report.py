@@ -13,7 +13,7 @@ from pathlib import Path
 
 import zmq
 
-from bench.results import Row
+from bench.results import Row, Scale
 
 
 def machine(home: Path) -> str:
@@ -72,6 +72,17 @@ def rows_table(rows: Iterable[Row], unit: str, *, reference: str) -> tuple[list[
         for one in taken
     ]
     return heads, cells
+
+
+def costs_table(found: Scale, store: str) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells of what each call costs a store by how much is in it, in ms."""
+    costs = found.costs[store]
+    sizes = [f"{size:,}" for size in next(iter(costs.values()))]
+    rows = [
+        [call, *map(milliseconds, by_size.values()), f"{found.growth(store, call):.1f}"]
+        for call, by_size in costs.items()
+    ]
+    return ["", *sizes, "last/first"], rows
 
 
 def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -78,6 +78,59 @@ class Results:
         return cls(**json.loads(path.read_text()))
 
 
+@dataclass(frozen=True)
+class Writing:
+    """What so many who write at a time get done: answers per second, and seconds until half and until 99 % of them."""
+
+    store: str
+    writers: int
+    rate: float
+    p50: float
+    p99: float
+    group: float = 0.0
+    """How many writes shared a commit, on average, and at most; 0 where that is not known."""
+    largest: int = 0
+
+
+@dataclass
+class Scale:
+    """What stores cost: by how many write, over HTTP and without, and by how much is stored."""
+
+    machine: str = ""
+    over_http: list[Writing] = field(default_factory=list)
+    alone: list[Writing] = field(default_factory=list)
+    costs: dict[str, dict[str, dict[int, float]]] = field(default_factory=dict)
+    """Seconds for a call, by store, call and size."""
+    filled: dict[str, dict[int, float]] = field(default_factory=dict)
+    """Seconds in which a store got so many messages, by store and size."""
+
+    def growth(self, store: str, call: str) -> float:
+        """What a call costs in the fullest store, as a multiple of what it does in the emptiest."""
+        by_size = self.costs[store][call]
+        return by_size[max(by_size)] / by_size[min(by_size)]
+
+    def write(self, path: Path) -> None:
+        """To a file."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Scale:
+        """From a file."""
+        document = json.loads(path.read_text())
+        for name in ("over_http", "alone"):
+            document[name] = [Writing(**one) for one in document[name]]
+        document["filled"] = {store: _sizes(filled) for store, filled in document["filled"].items()}
+        document["costs"] = {
+            store: {call: _sizes(by_size) for call, by_size in calls.items()}
+            for store, calls in document["costs"].items()
+        }
+        return cls(**document)
+
+
+def _sizes(by_size: Mapping[str, float]) -> dict[int, float]:
+    return {int(size): seconds for size, seconds in by_size.items()}
+
+
 def in_turn(repeats: int, runs: Mapping[C, Callable[[], Figures]]) -> dict[C, list[Figures]]:
     """Everything once, and all that again: what disturbs the machine for a while disturbs all alike."""
     taken: dict[C, list[Figures]] = {name: [] for name in runs}

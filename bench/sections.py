@@ -268,7 +268,8 @@ def memory(bench: Bench) -> None:
 
 def stores(bench: Bench) -> None:
     """Durable writes on both stores, through a broker and without; by themselves, since each is the other's reference."""
-    print(durable.figures(bench.home, bench.plan.seconds * 2, bench.plan.writers), flush=True)
+    taken = durable.measured(bench.home, bench.plan.seconds * 2, bench.plan.writers)
+    print(durable.shown(*taken), flush=True)
 
 
 def _workers(number: int) -> str:

@@ -1,4 +1,4 @@
-"""``python -m bench.stores``: what a call costs by how much is stored, and a plot of that.
+"""``python -m bench.stores``: what a call costs by how much is stored, and how much is written by how many.
 
 There is a store of each size, and they are measured in turn, so that what else the machine does meets all of them alike.
 CouchDB is the server of PYCMBS_TEST_COUCHDB_URL, or the stand-in of the tests (see :mod:`bench.durable`).
@@ -19,7 +19,8 @@ from pathlib import Path
 
 from bench import ROOT, durable
 from bench.durable import message, name_of
-from bench.report import machine, milliseconds, table
+from bench.report import costs_table, machine, table
+from bench.results import Scale
 from pycmbs.errors import StoreUnavailable
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store import open_store
@@ -79,9 +80,7 @@ class Filled:
         return {
             "create": lambda: store.write([message()]),
             "read": lambda: store.get(known.id),
-            "list a page of 100": lambda: store.find(
-                Query("entity", {"kind": "message"}, after=known.number, limit=100)
-            ),
+            "list a page of 20": lambda: store.find(Query("entity", {"kind": "message"}, after=known.number, limit=20)),
             "filter by an attribute": lambda: store.find(Query("entity", {"kind": "message", "topic": "rare"})),
             "outbox: what is pending": lambda: store.find(Query("delivery", {"unsettled": "1"}, limit=500)),
             "outbox: settle one": self._settle,
@@ -109,46 +108,26 @@ def _costs(stores: Sequence[Filled]) -> Costs:
     }
 
 
-def _measured(name: str, urls: Iterator[str], sizes: Sequence[int], home: Path, seconds: float) -> Costs:
+def _measure(found: Scale, name: str, urls: Iterator[str], sizes: Sequence[int], home: Path, seconds: float) -> None:
+    """Add a store to what was found: filled to each size, for so many seconds at most."""
     stores = []
+    found.filled[name] = {}
     for size, url in zip(sizes, urls, strict=False):
         store = open_store(url, home=home, runtime=ThreadRuntime())
         begin = time.monotonic()
         stores.append(Filled(store, size, seconds))
-        print(f"  {name}: {stores[-1].size} messages in {time.monotonic() - begin:.0f} s", file=sys.stderr, flush=True)
+        taken = found.filled[name][stores[-1].size] = time.monotonic() - begin
+        print(f"  {name}: {stores[-1].size} messages in {taken:.0f} s", file=sys.stderr, flush=True)
         if stores[-1].size < size:
             print(f"  {name}: the time for {size} is over", file=sys.stderr, flush=True)
             break
-    costs = _costs(stores)
+    found.costs[name] = _costs(stores)
     for one in stores:
         one.store.close()
-    return costs
 
 
-def _shown(name: str, costs: Costs) -> str:
-    rows = []
-    for what, by_size in costs.items():
-        growth = by_size[max(by_size)] / by_size[min(by_size)]
-        rows.append([what, *map(milliseconds, by_size.values()), f"{growth:.1f}"])
-    sizes = [f"{size:,}" for size in next(iter(costs.values()))]
-    return table(f"{name}: ms per call (median), by messages stored", ["", *sizes, "last/first"], rows)
-
-
-def _plot(found: dict[str, Costs], file: Path) -> None:
-    import matplotlib as mpl  # an extra: not everybody plots
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, len(found), figsize=(6 * len(found), 4.5), squeeze=False)
-    for axis, (name, costs) in zip(axes[0], found.items(), strict=True):
-        for what, by_size in costs.items():
-            axis.plot(list(by_size), [seconds * 1000 for seconds in by_size.values()], marker="o", label=what)
-        axis.set(xscale="log", yscale="log", title=name, xlabel="messages stored", ylabel="ms per call (median)")
-        axis.legend(fontsize="small")
-        axis.grid(visible=True, alpha=0.3)
-    figure.tight_layout()
-    figure.savefig(file, dpi=80)
+def _shown(found: Scale, name: str) -> str:
+    return table(f"{name}: ms per call (median), by messages stored", *costs_table(found, name))
 
 
 def _databases(server: CouchServer) -> Iterator[str]:
@@ -158,23 +137,21 @@ def _databases(server: CouchServer) -> Iterator[str]:
             yield stack.enter_context(server.database())
 
 
-def _measure(options: argparse.Namespace, home: Path) -> None:
-    print(machine(home))
-    print(durable.figures(home, options.seconds), flush=True)
-    found: dict[str, Costs] = {}
+def _all(options: argparse.Namespace, home: Path) -> Scale:
+    found = Scale(machine(home))
+    print(found.machine)
+    found.over_http, found.alone = durable.measured(home, options.seconds)
+    print(durable.shown(found.over_http, found.alone), flush=True)
     if options.sqlite:
         files = (f"sqlite:{home / str(size)}.db" for size in options.sqlite)
-        found["SQLite"] = _measured("SQLite", files, options.sqlite, home, options.limit)
+        _measure(found, "SQLite", files, options.sqlite, home, options.limit)
     if options.couchdb:
         (home / "scale").mkdir()
         with running_server(home / "scale") as server:
-            name = name_of(server)
-            found[name] = _measured(name, _databases(server), options.couchdb, home, options.limit)
-    for name, costs in found.items():
-        print(_shown(name, costs))
-    if options.plot is not None and found:
-        _plot(found, options.plot)
-        print(f"plotted to {options.plot}")
+            _measure(found, name_of(server), _databases(server), options.couchdb, home, options.limit)
+    for name in found.costs:
+        print(_shown(found, name))
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -186,12 +163,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--limit", type=float, default=600.0, help="seconds to fill one store; then it is as large as it is"
     )
     parser.add_argument("--seconds", type=float, default=3.0, help="of each run of writers (default: 3)")
-    parser.add_argument("--plot", type=Path, help="PNG file for cost against size")
+    parser.add_argument("--json", type=Path, help="where the results go (default: scale.json in the home)")
     parser.add_argument("--home", type=Path, default=ROOT / ".run", help="the disk that is measured")
     options = parser.parse_args(arguments)
     options.home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.home.resolve()) as name:
-        _measure(options, Path(name))
+        found = _all(options, Path(name))
+    path = options.json or options.home / "scale.json"
+    found.write(path)
+    print(f"\nresults in {path}")
     return 0
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.growth import Curve
 from bench.page import KEPT
-from bench.results import Results
+from bench.results import Results, Scale
 
 ROOT = Path(__file__).parent.parent
 
@@ -55,6 +55,19 @@ def test_a_quick_growth(tmp_path: Path) -> None:
     measured, kept = (Curve.read(path)[0] for path in (results, KEPT / "growth.json"))
     assert [one.name for one in measured] == [one.name for one in kept]
     assert all(cost > 0 for one in measured for _, cost in one.points)
+
+
+def test_a_small_scale(tmp_path: Path) -> None:
+    """``python -m bench.stores`` measures every call that the page shows, at every size, and what is kept can be read again."""
+    results = tmp_path / "scale.json"
+    command = [sys.executable, "-m", "bench.stores", "--home", str(tmp_path), "--json", str(results)]
+    command += ["--sqlite", "100,200", "--couchdb", "", "--seconds", "0.1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    measured, kept = (Scale.read(path) for path in (results, KEPT / "scale.json"))
+    assert list(measured.costs["SQLite"]) == list(kept.costs["SQLite"])
+    assert all(sorted(by_size) == [100, 200] for by_size in measured.costs["SQLite"].values())
+    assert len({(one.store, one.writers) for one in measured.over_http}) == len(kept.over_http) == len(kept.alone)
 
 
 def test_the_page_is_what_was_measured() -> None:
