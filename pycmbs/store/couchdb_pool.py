@@ -1,4 +1,4 @@
-"""Connections to a CouchDB server: kept alive, never handed out when they are closed, and with a deadline for a whole call.
+"""Connections to a CouchDB server: kept for a while, never handed out when they are closed, with a deadline for a whole call.
 
 A socket's own timeout is for one operation: a server that sends a byte now and then keeps a call for as long as it likes. So
 the sockets here have an end, and what is left until then is the timeout of their next operation.
@@ -19,12 +19,16 @@ from urllib.parse import urlsplit
 import couchdb.http
 
 _MOST_IDLE = 32
+_LONGEST_IDLE = 2.0
+"""Seconds. Servers close what is idle, some after five; a request that crosses with that is lost, and may have been done."""
 
 
 class _EndingSocket(socket.socket):
     """A socket whose operations are over at ``ends``, on the monotonic clock. An answer is read with ``recv_into``."""
 
     ends = math.inf
+    idle_since = 0.0
+    """On the same clock: when it was given back."""
 
     def _limit(self) -> None:
         left = self.ends - time.monotonic()
@@ -67,7 +71,7 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]
             with self.lock:
                 idle = self.conns.setdefault((parts.scheme, parts.netloc), [])
                 kept: HTTPConnection | None = idle.pop() if idle else None
-            if kept is None or not _is_closed(kept):
+            if kept is None or _is_fresh(kept):
                 connection = kept or self._connected(parts.scheme, parts.netloc)
                 sock: Any = connection.sock
                 sock.ends = self._using.ends
@@ -90,6 +94,9 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]
     def release(self, url: str, connection: HTTPConnection) -> None:
         """See CouchDB-Python."""
         self._using.connection = None
+        sock: Any = connection.sock
+        if sock is not None:
+            sock.idle_since = time.monotonic()
         super().release(url, connection)
         with self.lock:
             surplus = [conns.pop(0) for conns in self.conns.values() if len(conns) > _MOST_IDLE]
@@ -112,10 +119,11 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]
             one.close()
 
 
-def _is_closed(connection: HTTPConnection) -> bool:
-    """Whether an idle connection has something to read: that is its end."""
-    if connection.sock is None:
-        return True
+def _is_fresh(connection: HTTPConnection) -> bool:
+    """Whether an idle connection can be used: not idle for long, and nothing to read, which would be its end."""
+    sock: Any = connection.sock
+    if sock is None or time.monotonic() - sock.idle_since > _LONGEST_IDLE:
+        return False
     poll = select.poll()
-    poll.register(connection.sock, select.POLLIN)
-    return bool(poll.poll(0))
+    poll.register(sock, select.POLLIN)
+    return not poll.poll(0)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pycmbs.errors import StoreUnavailable
+from pycmbs.store import couchdb_pool
 from pycmbs.store.base import Query, Write
 from pycmbs.store.couchdb_client import Address, CouchClient
 from tests.couchdb_server import CouchServer
@@ -156,6 +157,26 @@ def test_tls_has_the_same_deadline(certificate: tuple[Path, Path], monkeypatch: 
         server.script = dripping(head=False)
         assert 0.3 < refused_after(client) < 1.5
         client.close()
+
+
+def test_what_was_idle_for_long_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection serves one call after the other; after a pause it is another one, since the server may be about to close the
+    first."""
+    peers = []
+
+    def answer(handler: Handler) -> None:
+        peers.append(handler.client_address)
+        handler.reply(200, {})
+
+    with serving(answer) as server:
+        client = client_of(server)
+        for _ in range(2):
+            client.call("GET")
+        monkeypatch.setattr(couchdb_pool, "_LONGEST_IDLE", 0.0)
+        client.call("GET")
+        client.close()
+    assert len(set(peers[:2])) == 1
+    assert peers[2] not in peers[:2]
 
 
 def test_a_certificate_that_nobody_signed_is_refused(certificate: tuple[Path, Path]) -> None:
