@@ -9,8 +9,9 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from typing import Any, NamedTuple
+
+from msgspec.structs import replace
 
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.probes import Probes

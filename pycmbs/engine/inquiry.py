@@ -10,8 +10,10 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from pycmbs.errors import CmbsError, RemoteError, from_dict
 from pycmbs.transport.envelope import REFUSAL, Envelope, encode

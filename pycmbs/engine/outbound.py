@@ -12,8 +12,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.bodies import Bodies

@@ -12,7 +12,8 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.probes import Way

@@ -10,8 +10,10 @@ from __future__ import annotations
 import datetime as dt
 import functools
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pycmbs.occi.entity import Entity
 from pycmbs.store.base import Document, Query, Store, Write
@@ -23,8 +25,7 @@ _OPEN = frozenset({PENDING, SENT})
 _THERE = frozenset({DELIVERED, EXECUTED})
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """What became of a message for one recipient. Times are seconds since the epoch.
 
     ``message`` is the path of the message, ``round`` tells this sending from earlier and later ones, ``of`` is how many

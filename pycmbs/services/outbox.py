@@ -6,8 +6,9 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from pycmbs.errors import Departed, NoLocalMember, RevisionConflict, StoreUnavailable, UnknownEntity
 from pycmbs.occi import cmbs

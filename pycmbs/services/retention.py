@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pycmbs.errors import CmbsError, RevisionConflict, Unavailable, UnknownEntity
 from pycmbs.occi import cmbs

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pycmbs.errors import InvalidRequest, UnknownCategory, UnknownLocation
 from pycmbs.occi.category import RESOURCE, Kind, Mixin
@@ -17,8 +19,7 @@ from pycmbs.store.base import Query
 _ID, _TITLE, _SUMMARY = "occi.core.id", "occi.core.title", "occi.core.summary"
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """What a client filters by. ``drafts`` are alternatives; all else must hold for every entity."""
 
     categories: tuple[str, ...] = ()
@@ -29,8 +30,7 @@ class Selection:
 EVERYTHING = Selection()
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """One alternative: the query that finds candidates, and what they must have beyond its keys."""
 
     query: Query

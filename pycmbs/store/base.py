@@ -4,6 +4,8 @@ What a store keeps is a :class:`Document`: a JSON object with an id, a type, a r
 :class:`Query` can ask for; whoever writes a document names its keys, so that a store needs to know nothing of OCCI and
 answers every query from an index (SQLite: a key table; CouchDB: a view).
 
+What goes through the seam are Structs: values that cannot be changed, like frozen dataclasses, and made in a fifth of the time.
+
 The contract below is checked for every implementation by ``tests/store/contract.py``.
 """
 
@@ -11,8 +13,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from pycmbs.errors import RevisionConflict
 
@@ -20,8 +24,7 @@ Keys = Mapping[str, tuple[str, ...]]
 """Index entries: name to values. A name with no values is the same as no name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """One stored JSON object.
 
     An ``id`` that has a colon begins with the type and a colon. ``revision`` is opaque and changes at every write;
@@ -37,8 +40,7 @@ class Document:
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(Struct, frozen=True):
     """One change to one document.
 
     ``revision`` is the condition: ``None`` creates (the id must not exist, or be deleted), a revision replaces or
@@ -58,8 +60,7 @@ Batch = Sequence[Write]
 """Writes that stand or fall together. Each id may occur once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(Struct, frozen=True):
     """Documents of one type whose keys match, in order of creation.
 
     ``equals``: for each name, the document has this value among its values. ``after``: only documents whose ``number`` is
@@ -78,8 +79,7 @@ class Query:
         return all(value in document.keys.get(name, ()) for name, value in self.equals.items())
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One document's latest state in the change feed. ``document`` is None when it was deleted."""
 
     id: str

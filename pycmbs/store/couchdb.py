@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
+
+from msgspec.structs import replace
 
 from pycmbs.errors import RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime

@@ -38,8 +38,9 @@ refusal      any of these      ``error``: ``code``, ``message`` and more, as of 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from pycmbs import codec
 from pycmbs.depth import deeper
@@ -75,8 +76,7 @@ MAX_DEPTH: Final = 200
 """Deepest nesting of a datagram."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """One datagram's content. ``sender`` is the wire's ``from``. ``body`` belongs to the envelope: don't change it."""
 
     type: str

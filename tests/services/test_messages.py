@@ -1,9 +1,9 @@
 """Messages on the sender's side: checked, accepted with one commit, settled, summed up; and the outbox."""
 
 import time
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from pycmbs.errors import (
     EngineUnavailable,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from pycmbs.errors import RevisionConflict
 from pycmbs.store.base import Batch, Document, Query, Store, Write
