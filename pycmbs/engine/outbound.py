@@ -180,14 +180,15 @@ class Outbound:
         except BadEnvelope as exc:
             log.warning("an answer from %s is dropped: %s", arrival.address, exc)
             return None
-        if any(answered(envelope) for answered in self._askers):
-            return None
+        route = self._flights.get(envelope.id)  # first: most are to what is under way
+        if route is not None:
+            return self._landed(route, envelope) if envelope.type in (ACK, OUTCOME, REFUSAL) else None
         if self._awaiting.expects(envelope.id):
             return self._awaiting.answered(envelope, time.time())
-        route = self._flights.get(envelope.id)
-        if route is not None and envelope.type in (ACK, OUTCOME, REFUSAL):
-            return self._landed(route, envelope)
-        return None  # a second answer, or one to an earlier engine
+        for answered in self._askers:
+            if answered(envelope):
+                break
+        return None  # it changes no row: if nobody asked for it, it is a second one, or for an earlier engine
 
     def _landed(self, route: Route, envelope: Envelope) -> Delivery | None:
         """The row that was under way on a route and is answered; None for a refusal that another try may help."""

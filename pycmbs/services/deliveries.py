@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from pycmbs.occi.entity import Entity
 from pycmbs.store.base import Document, Query, Store, Write
@@ -105,7 +105,9 @@ class Delivery(Struct, frozen=True):
 
     def body(self) -> dict[str, Any]:
         """The row without what the store says of it: as JSON, ``Delivery(**body)`` makes it of that."""
-        return {name: getattr(self, name) for name in _STORED}
+        body = asdict(self)
+        del body["revision"], body["number"]
+        return body
 
     def entry(self) -> dict[str, Any]:
         """The row as the ledger shows it."""
@@ -124,12 +126,6 @@ class Delivery(Struct, frozen=True):
         if self.reason:
             entry["reason"] = self.reason
         return entry | (self.outcome or {})
-
-
-_STORED = (
-    "message", "round", "index", "of", "member", "socket", "layer", "accepted", "deadline", "state", "attempts", "updated",
-    "reason", "why", "answer", "awaits", "outcome",
-)  # fmt: skip
 
 
 def delivery_from(document: Document) -> Delivery:

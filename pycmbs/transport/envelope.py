@@ -121,7 +121,8 @@ def decode(data: bytes) -> Envelope:
         raise BadEnvelope("the datagram is JSON, but not an object", reason="object")
     # First, since a later version may change the rules of everything else.
     version = _version(document)
-    kind, id_, sender, body = (document.get(key) for key in ("type", "id", "from", "body"))
+    get = document.get
+    kind, id_, sender, body = get("type"), get("id"), get("from"), get("body")
     if not isinstance(kind, str) or not _TYPE.fullmatch(kind):
         raise _wrong("type", "a lower-case word of at most 32 letters, digits, - and _")
     if not isinstance(id_, str) or not 0 < len(id_) <= MAX_ID or not id_.isprintable():
@@ -130,7 +131,7 @@ def decode(data: bytes) -> Envelope:
         raise _wrong("from", f"a string of at most {MAX_ID} characters")
     if not isinstance(body, dict):
         raise _wrong("body", "an object")
-    to, path = document.get("to", ""), document.get("path", [])
+    to, path = get("to", ""), get("path", [])
     if not isinstance(to, str) or len(to) > MAX_ID:
         raise _wrong("to", f"a string of at most {MAX_ID} characters")
     if not isinstance(path, list) or len(path) > MAX_PATH or not all(isinstance(one, str) for one in path):

@@ -22,6 +22,10 @@ from pycmbs.transport.zeromq_loop import Loop, Port
 
 log = logging.getLogger(__name__)
 
+# As plain numbers: combining pyzmq's enumerations takes as long as some of the calls.
+_NOBLOCK, _SNDMORE = int(zmq.NOBLOCK), int(zmq.SNDMORE | zmq.NOBLOCK)
+_POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
+
 BATCH = 500
 """Most datagrams moved in each direction by one port in one turn, so that a busy one does not starve the others."""
 
@@ -86,7 +90,7 @@ class Listener(Port):
             self._send(socket, *self._answers.popleft())
         try:
             for _ in range(BATCH):
-                frames = socket.recv_multipart(zmq.NOBLOCK)
+                frames = socket.recv_multipart(_NOBLOCK)
                 if len(frames) == 2:
                     arrivals.append(Arrival(self.url, frames[1], (self.url, frames[0])))
                 else:
@@ -97,8 +101,8 @@ class Listener(Port):
 
     def _send(self, socket: Socket, identity: bytes, data: bytes) -> None:
         try:
-            socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)
-            socket.send(data, zmq.NOBLOCK)
+            socket.send(identity, _SNDMORE)
+            socket.send(data, _NOBLOCK)
         except zmq.ZMQError as error:  # gone, or does not read: an answer that is lost
             log.debug("an answer from %s is lost: %s", self.url, error)
 
@@ -184,7 +188,7 @@ class Link(Port):
             socket = self._socket
             if socket is None or self._stale:
                 return False
-            socket.send(data, zmq.NOBLOCK)
+            socket.send(data, _NOBLOCK)
             arrived = _arrived(socket)
         except zmq.ZMQError:  # not now
             return False
@@ -242,9 +246,9 @@ class Link(Port):
                 self._flush(socket)
                 self._drain(socket, arrivals)
                 events = int(socket.get(zmq.EVENTS))
-        if self._queue and not events & zmq.POLLOUT:
+        if self._queue and not events & _POLLOUT:
             self.due = True  # the descriptor, or open(), will tell; no sender need
-        return bool(events & zmq.POLLIN) or bool(self._queue and events & zmq.POLLOUT)
+        return bool(events & _POLLIN) or bool(self._queue and events & _POLLOUT)
 
     @property
     def _stale(self) -> bool:
@@ -268,7 +272,7 @@ class Link(Port):
         try:
             for _ in range(min(BATCH, len(self._queue))):
                 data = self._queue[0]
-                socket.send(data, zmq.NOBLOCK)
+                socket.send(data, _NOBLOCK)
                 self._bytes_out += len(data)
                 self._queue.popleft()
         except (zmq.Again, IndexError):  # not now; or drop() came between
@@ -277,7 +281,7 @@ class Link(Port):
     def _drain(self, socket: Socket, arrivals: list[Arrival]) -> None:
         try:
             for _ in range(BATCH):
-                frames = socket.recv_multipart(zmq.NOBLOCK)
+                frames = socket.recv_multipart(_NOBLOCK)
                 if len(frames) == 1 and not self._dropped:
                     arrivals.append(Arrival(self.address.url, frames[0], ("dealer", self.address.url), answer=True))
                     self.used = time.monotonic()
@@ -286,4 +290,4 @@ class Link(Port):
 
 
 def _arrived(socket: Socket) -> bool:
-    return bool(int(socket.get(zmq.EVENTS)) & zmq.POLLIN)
+    return bool(int(socket.get(zmq.EVENTS)) & _POLLIN)
