@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import socket
 import statistics
 import sys
@@ -22,6 +21,7 @@ from bench import ROOT, federation
 from bench.broker import Broker, running
 from bench.load import Orders, Request, run
 from bench.reference import engines, receivers
+from bench.results import Points, exponent
 from bench.scenarios import message, posted
 
 _DOWN = 50
@@ -33,8 +33,6 @@ _INTERVAL = 5.0
 """The same as it comes."""
 _GIVEN_UP = 60.0
 DISCOVERY = "Discovery of all members from one neighbour"
-
-Points = list[tuple[int, float]]
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,6 @@ class Curve:
         return [
             Curve(**{**one, "points": [(size, cost) for size, cost in one["points"]]}) for one in document["curves"]
         ], document["plan"]
-
-
-def exponent(points: Points) -> float:
-    """That of the power of the size which fits the cost best (least squares of the logarithms)."""
-    if len(points) < 2:
-        return 0.0
-    return statistics.linear_regression(
-        [math.log(size) for size, _ in points], [math.log(cost) for _, cost in points]
-    ).slope
 
 
 def timed(broker: Broker, requests: Iterable[Request]) -> float:

@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import ROOT
-from bench.growth import DISCOVERY, Curve, exponent
+from bench.growth import DISCOVERY, Curve
 from bench.report import costs_table, milliseconds, number, rate, rows_table
-from bench.results import Results, Scale, Writing
+from bench.results import Results, Scale, Writing, exponent
 
 KEPT = Path(__file__).parent / "results"
 TEXT = Path(__file__).parent / "performance.md"
@@ -162,7 +162,8 @@ def plot(curves: Sequence[Curve], scale: Scale, folder: Path) -> None:
     figure, panes = plt.subplots(1, len(scale.costs), figsize=(6 * len(scale.costs), 4.5), squeeze=False)
     for pane, (store, costs) in zip(panes[0], scale.costs.items(), strict=True):
         for call, by_size in costs.items():
-            pane.plot(list(by_size), [seconds * 1000 for seconds in by_size.values()], marker="o", label=call)
+            pane.plot(list(by_size), [seconds * 1000 for seconds in by_size.values()], marker="o",
+                      label=f"{call}: {scale.exponent(store, call):.2f}")  # fmt: skip
         pane.set(xscale="log", yscale="log", title=store, xlabel="messages stored", ylabel="ms per call (median)")
         pane.legend(fontsize="small")
         pane.grid(visible=True, alpha=0.3)

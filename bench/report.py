@@ -79,10 +79,15 @@ def costs_table(found: Scale, store: str) -> tuple[list[str], list[list[str]]]:
     costs = found.costs[store]
     sizes = [f"{size:,}" for size in next(iter(costs.values()))]
     rows = [
-        [call, *map(milliseconds, by_size.values()), f"{found.growth(store, call):.1f}"]
+        [
+            call,
+            *map(milliseconds, by_size.values()),
+            f"{found.growth(store, call):.1f}",
+            f"{found.exponent(store, call):.2f}",
+        ]
         for call, by_size in costs.items()
     ]
-    return ["", *sizes, "last/first"], rows
+    return ["", *sizes, "last/first", "exponent"], rows
 
 
 def table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

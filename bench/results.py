@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 from bench.load import Figures
 
 C = TypeVar("C", bound=Hashable)
+Points = list[tuple[int, float]]
+"""Costs by size."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,10 @@ class Scale:
         by_size = self.costs[store][call]
         return by_size[max(by_size)] / by_size[min(by_size)]
 
+    def exponent(self, store: str, call: str) -> float:
+        """See :func:`exponent`."""
+        return exponent(list(self.costs[store][call].items()))
+
     def write(self, path: Path) -> None:
         """To a file."""
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
@@ -129,6 +136,15 @@ class Scale:
 
 def _sizes(by_size: Mapping[str, float]) -> dict[int, float]:
     return {int(size): seconds for size, seconds in by_size.items()}
+
+
+def exponent(points: Points) -> float:
+    """That of the power of the size which fits the cost best (least squares of the logarithms)."""
+    if len(points) < 2:
+        return 0.0
+    return statistics.linear_regression(
+        [math.log(size) for size, _ in points], [math.log(cost) for _, cost in points]
+    ).slope
 
 
 def in_turn(repeats: int, runs: Mapping[C, Callable[[], Figures]]) -> dict[C, list[Figures]]:
