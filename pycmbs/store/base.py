@@ -28,8 +28,8 @@ class Document(Struct, frozen=True):
     """One stored JSON object.
 
     An ``id`` that has a colon begins with the type and a colon. ``revision`` is opaque and changes at every write;
-    ``number`` orders documents by creation, is unique in the store and survives updates (a store without integers of its own
-    may map it). Documents are values: nobody may change ``body`` after handing it to a store or getting it from one.
+    ``number`` orders documents of one type by creation, is unique among them and survives updates (a store without integers of
+    its own may map it). Documents are values: nobody may change ``body`` after handing it to a store or getting it from one.
     """
 
     id: str

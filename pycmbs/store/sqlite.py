@@ -119,7 +119,7 @@ class SqliteStore(Store):
 
     def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
         """See :class:`~pycmbs.store.base.Store`."""
-        parameters = (sql.key(type, name), below, limit)
+        parameters = (type, sql.key(type, name), below, limit)
         if limit > _SCAN:
             return self._runtime.offload(self._documents, sql.LOWEST, parameters)
         return self._documents(sql.LOWEST, parameters)
@@ -174,7 +174,7 @@ class SqliteStore(Store):
             with _translated(), self._file.transaction() as connection:
                 gone = connection.execute(sql.COMPACT, (keep, _CHUNK)).rowcount
                 if gone:
-                    connection.execute(sql.SET_HEAD, (sql.UNMARKED, connection.execute(sql.LAST).fetchone()[0]))
+                    connection.execute(sql.SET_HEAD, (sql.UNMARKED, connection.execute(sql.LAST).fetchone()[0], 0))
             total += gone
             self._runtime.sleep(0)
         more = True

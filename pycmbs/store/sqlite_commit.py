@@ -12,6 +12,9 @@ from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Document, Keys, Write
 from pycmbs.store.sqlite_runs import Index, Pair
 
+_NEW = (0, 0)
+"""The head of a type of which there was nothing yet."""
+
 
 @dataclass(slots=True)
 class Ready:
@@ -41,8 +44,13 @@ class Commit:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._last: int = connection.execute(sql.LAST).fetchone()[0] or 0
-        self._heads: dict[str, int] = {}
+        self._heads: dict[str, tuple[int, int]] = {}
+        """Per type: the latest change, and the highest number."""
+        self._last = 0
+        for type, sequence, number in connection.execute(sql.HEADS):
+            self._heads[type] = sequence, number
+            self._last = max(self._last, sequence)
+        self._begin = self._last
         self._index = Index()
 
     def write(self, batches: Sequence[Sequence[Ready]]) -> list[list[Document] | RevisionConflict]:
@@ -50,7 +58,8 @@ class Commit:
         alone = len(batches) == 1
         outcome = [self._write_batch(batch, alone=alone) for batch in batches]
         self._index.write(self._connection)
-        self._connection.executemany(sql.SET_HEAD, list(self._heads.items()))
+        heads = [(type, *head) for type, head in self._heads.items() if head[0] > self._begin]
+        self._connection.executemany(sql.SET_HEAD, heads)
         return outcome
 
     def _write_batch(self, batch: Sequence[Ready], *, alone: bool) -> list[Document] | RevisionConflict:
@@ -79,32 +88,36 @@ class Commit:
         """Do one write. Raises RevisionConflict, having changed nothing."""
         write, sequence = one.write, self._last + 1
         number = self._create(one, sequence) if write.revision is None else self._change(one, sequence)
-        self._last = self._heads[write.type] = sequence
+        self._last = sequence
+        self._heads[write.type] = sequence, max(number, self._heads.get(write.type, _NEW)[1])
         return Document(write.id, write.type, {} if write.delete else write.body, one.keys, str(sequence), number)
 
     def _create(self, one: Ready, sequence: int) -> int:
-        execute, id = self._connection.execute, one.write.id
-        row = (sequence, id, one.write.type, sequence, one.keys_text, one.body_text)
+        execute, id, type = self._connection.execute, one.write.id, one.write.type
+        number = self._heads.get(type, _NEW)[1] + 1
+        row = (sequence, id, type, sequence, one.keys_text, one.body_text, number)
         if execute(sql.INSERT, row).rowcount == 0:
             if execute(sql.UNMARK, (id,)).rowcount == 0:
                 raise RevisionConflict(f"{id} exists already", id=id)
             execute(sql.INSERT, row)
-            self._heads[sql.UNMARKED] = sequence
-        self._index.change(sequence, one.pairs, set())
-        return sequence
+            self._heads[sql.UNMARKED] = sequence, 0
+        self._index.change((type, number), one.pairs, set())
+        return number
 
     def _change(self, one: Ready, sequence: int) -> int:
         execute, write = self._connection.execute, one.write
         current = execute(sql.CURRENT, (write.id, write.type)).fetchone()
-        if current is None or str(current[1]) != write.revision:
+        if current is None or str(current[2]) != write.revision:
             raise RevisionConflict(f"{write.id} was changed meanwhile", id=write.id)
-        number: int = current[0]
-        if one.keys_text != current[2]:
-            before = sql.key_rows(write.type, codec.loads(current[2]))
-            self._index.change(number, one.pairs - before, before - one.pairs)
+        place: int
+        number: int
+        place, number, _, keys_text = current
+        if one.keys_text != keys_text:
+            before = sql.key_rows(write.type, codec.loads(keys_text))
+            self._index.change((write.type, number), one.pairs - before, before - one.pairs)
         if write.delete:
-            execute(sql.DELETE, (number,))
+            execute(sql.DELETE, (place,))
             execute(sql.MARK, (sequence, write.id, write.type, sequence, str(number)))
         else:
-            execute(sql.REPLACE, (sequence, one.keys_text, one.body_text, number))
+            execute(sql.REPLACE, (sequence, one.keys_text, one.body_text, place))
         return number

@@ -156,7 +156,7 @@ class SqliteFile:
                 raise StoreUnavailable(f"it was written by a newer pyCMBS (schema {version})")
             if version == 0 and (mode == "rw" or connection.execute("SELECT 1 FROM sqlite_master").fetchone()):
                 raise StoreUnavailable("it is not a store of pyCMBS")
-            for statement in {0: sql.SCHEMA, 1: sql.FROM_1}.get(version, "").split(";"):
+            for statement in sql.TAKE_OVER.get(version, "").split(";"):
                 connection.execute(statement)
             connection.execute("COMMIT")
         except BaseException:

@@ -14,11 +14,15 @@ from pycmbs.store.base import Query
 from pycmbs.store.values import indexed
 
 STRETCH = 4096
-"""How many numbers :mod:`pycmbs.store.sqlite_ranks` counts together: no run goes beyond a multiple of it."""
+"""How many numbers of a type :mod:`pycmbs.store.sqlite_ranks` counts together: no run goes beyond a multiple of it."""
 
 Pair = tuple[str, str]
 """A name and a value, as the key table has them."""
 
+Which = tuple[str, int]
+"""A document: its type, and its number."""
+
+_OF_TYPE = "d.type = :type AND d.deleted = 0"
 _OF = "FROM keys WHERE name = ? AND value = ?"
 _INSERT = "INSERT INTO keys (name, value, number, last) VALUES (?, ?, ?, ?)"
 # Behind the latest run before it where that one ends, if they may be one; else a row of its own.
@@ -37,11 +41,11 @@ class Index:
     """What one transaction changes of the key table. It is written at its end, as whole runs."""
 
     def __init__(self) -> None:
-        self._changes: list[tuple[int, set[Pair], set[Pair]]] = []
+        self._changes: list[tuple[Which, set[Pair], set[Pair]]] = []
 
-    def change(self, number: int, gained: set[Pair], lost: set[Pair]) -> None:
+    def change(self, which: Which, gained: set[Pair], lost: set[Pair]) -> None:
         """A document has values that it had not, and lost others."""
-        self._changes.append((number, gained, lost))
+        self._changes.append((which, gained, lost))
 
     def mark(self) -> int:
         """A point to which :meth:`back` goes."""
@@ -53,36 +57,36 @@ class Index:
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Have the key table say so."""
-        net: dict[int, tuple[set[Pair], set[Pair]]] = {}
-        for number, gained, lost in self._changes:
-            if number in net:  # it changed before: what comes and goes leaves nothing
-                more, less = net[number]
-                net[number] = ((more - lost) | (gained - less), (less - gained) | (lost - more))
+        net: dict[Which, tuple[set[Pair], set[Pair]]] = {}
+        for which, gained, lost in self._changes:
+            if which in net:  # it changed before: what comes and goes leaves nothing
+                more, less = net[which]
+                net[which] = ((more - lost) | (gained - less), (less - gained) | (lost - more))
             else:
-                net[number] = (gained, lost)
-        numbers = sorted(net)
-        for pair, first, last in _runs([(number, net[number][1]) for number in numbers]):
+                net[which] = (gained, lost)
+        there = sorted(net)
+        for pair, first, last in _runs([(which, net[which][1]) for which in there]):
             _drop(connection, pair, first, last)
         rows = [
             (*pair, first - 1 if first % STRETCH else -1, *pair, first, first, last)
-            for pair, first, last in _runs([(number, net[number][0]) for number in numbers])
+            for pair, first, last in _runs([(which, net[which][0]) for which in there])
         ]
         rows.sort()
         connection.executemany(_ADD, rows)
 
 
-def _runs(documents: Sequence[tuple[int, set[Pair]]]) -> Iterator[tuple[Pair, int, int]]:
-    """The values of documents, in order of their numbers, as runs. None goes beyond a multiple of :data:`STRETCH`."""
+def _runs(documents: Sequence[tuple[Which, set[Pair]]]) -> Iterator[tuple[Pair, int, int]]:
+    """The values of documents, in order, as runs. None goes beyond a multiple of :data:`STRETCH`."""
     begun: dict[Pair, int] = {}
     going: set[Pair] = set()
-    last = -1
-    for number, pairs in documents:
-        follows = number == last + 1 and number % STRETCH
+    of, last = "", -1
+    for (type, number), pairs in documents:
+        follows = number == last + 1 and type == of and number % STRETCH
         for pair in going - pairs if follows else going:
             yield pair, begun[pair], last
         for pair in pairs - going if follows else pairs:
             begun[pair] = number
-        going, last = pairs, number
+        going, of, last = pairs, type, number
     for pair in going:
         yield pair, begun[pair], last
 
@@ -139,8 +143,8 @@ def matching(query: Query, order: Sequence[str]) -> tuple[Statements, dict[str, 
 @functools.lru_cache(maxsize=64)
 def _statements(names: int) -> Statements:
     if names == 0:
-        where = "documents d WHERE d.type = :type AND d.deleted = 0 AND d.number > :after"
-        return _made(where, where, "d.number", "d.number", "d.number")
+        where = f"documents d WHERE {_OF_TYPE} AND {sql.NUMBER} > :after"
+        return _made(where, where, sql.NUMBER, sql.NUMBER, sql.NUMBER)
     clauses: list[str] = []
     firsts = [":after + 1"]
     lasts: list[str] = []
@@ -155,14 +159,16 @@ def _statements(names: int) -> Statements:
     first, last = _most("max", firsts), _most("min", lasts)
     # CROSS keeps this order.
     source, where = " CROSS JOIN ".join(f"keys k{at}" for at in range(names)), " AND ".join(clauses)
-    documents = f"{source} CROSS JOIN documents d WHERE {where} AND d.number BETWEEN {first} AND {last}"
+    documents = (
+        f"{source} CROSS JOIN documents d WHERE {where} AND {_OF_TYPE} AND {sql.NUMBER} BETWEEN {first} AND {last}"
+    )
     return _made(f"{source} WHERE {where}", documents, first, last, ", ".join(firsts[1:]))
 
 
 def _made(runs: str, documents: str, first: str, last: str, order: str) -> Statements:
     """``runs`` and ``documents``: FROM and WHERE of both. What there is from the expression ``first`` to ``last`` matches, and
     comes in the order of ``order``, which is that of the numbers."""
-    by_number = order if order == "d.number" else f"{order}, d.number"
+    by_number = order if order == sql.NUMBER else f"{order}, {sql.NUMBER}"
     limited = f"SELECT {first} first, {last} last FROM {runs} LIMIT :limit"
     return Statements(
         select=f"SELECT {sql.COLUMNS} FROM {documents} ORDER BY {by_number} LIMIT :limit",

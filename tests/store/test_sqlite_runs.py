@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store import sqlite_runs
 from pycmbs.store import sqlite_sql as sql
-from pycmbs.store.base import Document, Query, Store
+from pycmbs.store.base import Document, Query, Store, Write
 from pycmbs.store.sqlite import SqliteStore
 from tests.store.contract import create, ids
 
@@ -34,6 +34,26 @@ INSERT INTO keys VALUES ('thing:x', '1', 1), ('thing:x', '1', 2), ('thing:x', '1
 INSERT INTO heads VALUES ('thing', 5);
 """
 """As the first version made a file, and filled it; some numbers were used for what is gone."""
+
+_VERSION_2 = """
+CREATE TABLE documents (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, type TEXT NOT NULL,
+    seq INTEGER NOT NULL UNIQUE, deleted INTEGER NOT NULL DEFAULT 0, keys BLOB NOT NULL, body BLOB NOT NULL);
+CREATE INDEX documents_type ON documents (type, number) WHERE deleted = 0;
+CREATE INDEX documents_deleted ON documents (seq) WHERE deleted = 1;
+CREATE TABLE keys (name TEXT NOT NULL, value TEXT NOT NULL, number INTEGER NOT NULL, last INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (name, value, number)) WITHOUT ROWID;
+CREATE TABLE heads (type TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+PRAGMA user_version = 2;
+INSERT INTO documents (number, id, type, seq, deleted, keys, body) VALUES
+    (1, 'a', 'thing', 1, 0, CAST('{"x":["1"]}' AS BLOB), CAST('{}' AS BLOB)),
+    (2, 'b', 'thing', 2, 0, CAST('{"x":["1"]}' AS BLOB), CAST('{}' AS BLOB)),
+    (3, 'n', 'note', 3, 0, CAST('{"x":["1"]}' AS BLOB), CAST('{}' AS BLOB)),
+    (4, 'c', 'thing', 7, 0, CAST('{"x":["1"]}' AS BLOB), CAST('{}' AS BLOB)),
+    (9, 'e', 'thing', 9, 1, '{}', '8');
+INSERT INTO keys VALUES ('thing:x', '1', 1, 2), ('note:x', '1', 3, 3), ('thing:x', '1', 4, 4);
+INSERT INTO heads VALUES ('thing', 9), ('note', 3);
+"""
+"""The same of the second: there are runs, and documents of all types were numbered together."""
 
 
 @pytest.fixture
@@ -57,6 +77,16 @@ def test_what_is_made_one_after_the_other_shares_rows(store: SqliteStore) -> Non
     last = [store.write([create(f"{n}", all="1", own=f"{n}")])[0] for n in range(5, 10)]
     assert _rows(store, "all") == [(first[0].number, last[-1].number)]
     assert len(_rows(store, "own")) == 10
+
+
+def test_what_is_made_in_between_divides_no_run(store: SqliteStore) -> None:
+    """Documents of one type share rows whatever of other types is made, and changed, between them."""
+    for n in range(5):
+        other = store.write([create(f"{n}", all="1"), Write(f"o{n}", "other", keys={"all": ("1",)})])[1]
+        store.write([Write(other.id, "other", {"changed": True}, {"all": ("1",)}, other.revision)])
+    (run,) = _rows(store, "all")
+    assert [one.number for one in store.find(Query("thing"))] == list(range(run[0], run[1] + 1))
+    assert store.count(Query("other", {"all": "1"})) == store.count(Query("thing", {"all": "1"})) == 5
 
 
 def test_a_run_is_divided_by_what_changes(store: SqliteStore) -> None:
@@ -119,14 +149,17 @@ def test_the_runs_are_what_the_documents_say(store: SqliteStore, monkeypatch: py
             assert [one.number for one in store.find(Query("thing", {"colour": colour}))] == expected
 
 
-def test_a_file_of_the_first_version_goes_on(tmp_path: Path) -> None:
-    """Its documents are found as before, changed and deleted; new ones have numbers and revisions that none ever had."""
+@pytest.mark.parametrize(("script", "third"), [(_VERSION_1, 3), (_VERSION_2, 4)], ids=["first", "second"])
+def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path, script: str, third: int) -> None:
+    """Its documents are found as before, changed and deleted; new ones have numbers and revisions that none of their type ever
+    had; and SQLite finds nothing wrong with it."""
     older = sqlite3.connect(tmp_path / "x.db")
-    older.executescript(_VERSION_1)
+    older.executescript(script)
     older.close()
     store, other = (SqliteStore(tmp_path / "x.db", ThreadRuntime()) for _ in range(2))
     query = Query("thing", {"x": "1"})
-    assert (ids(store.find(query)), store.count(query), store.seek(query, 3)) == (["a", "b", "c"], 3, 3)
+    assert (ids(store.find(query)), store.count(query), store.seek(query, 3)) == (["a", "b", "c"], 3, third)
+    assert ids(store.find(Query("thing"))) == ["a", "b", "c"]
     (new,) = other.write([create("d", x="1")])
     assert new.number > 9
     assert int(new.revision) > 9
@@ -137,4 +170,9 @@ def test_a_file_of_the_first_version_goes_on(tmp_path: Path) -> None:
     (again,) = store.write([create("e", x="1")])
     assert ids(store.find(replace(query, after=new.number))) == ["e"]
     assert again.number > new.number
+    assert ids(store.find(Query("thing", after=third))) == ["d", "e"]
+    assert [(one.id, one.document is None) for one in store.changes("")[0] if one.type == "thing"] == [
+        ("a", False), ("c", False), ("d", False), ("b", True), ("e", False)
+    ]  # fmt: skip
+    assert store._file.rows("PRAGMA integrity_check") == [("ok",)]
     assert store._file.rows("PRAGMA user_version") == [(sql.VERSION,)]
