@@ -88,7 +88,10 @@ class GroupCommit(Wrapper):
         """Commit what is there in the caller's thread, since waking another one and being woken by it costs half as much as a
         commit does. What came meanwhile is not the caller's affair."""
         with self._nobody_left_waiting():
-            self._commit(self._take(self._most))
+            group = self._take(self._most)
+            if not group:  # another lane was faster, and this flush is over
+                return
+            self._commit(group)
         with self._lock:
             more = bool(self._pending)
             self._flushing -= not more

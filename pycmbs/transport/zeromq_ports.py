@@ -167,8 +167,8 @@ class Link(Port):
 
     def offer(self, data: bytes) -> None:
         """Send a datagram, or queue it. Raises :class:`~pycmbs.errors.QueueFull`."""
-        self.used = time.monotonic()
         if not self._queue and self._sent(data):
+            self.used = time.monotonic()
             return
         waiting = len(self._queue)
         size = self._bytes_in - self._bytes_out
@@ -178,6 +178,7 @@ class Link(Port):
             )
         self._bytes_in += len(data)
         self._queue.append(data)
+        self.used = time.monotonic()
         self._loop.serve(self)
 
     def _sent(self, data: bytes) -> bool:
@@ -186,8 +187,8 @@ class Link(Port):
             return False
         try:
             socket = self._socket
-            if socket is None or self._stale:
-                return False
+            if socket is None or self._endpoint.startswith("inproc:"):
+                return False  # within a process the loop's thread also looks whether its listener is still the same
             socket.send(data, _NOBLOCK)
             arrived = _arrived(socket)
         except zmq.ZMQError:  # not now

@@ -269,6 +269,23 @@ def test_without_another_thread_it_commits_all_the_same() -> None:
     assert [one.id for one in store.write([create("b")])] == ["b"]
 
 
+def test_what_another_lane_took_is_not_committed_twice() -> None:
+    """Who comes to lead a commit and finds that another lane has taken all leads none; the next one does, and closing ends."""
+
+    class Overtaken(ThreadRuntime):
+        @property
+        def cooperative(self) -> bool:  # type: ignore[override] # asked just before the lead takes what is there
+            store._commit(store._take(1))
+            return False
+
+    inner = MemoryStore()
+    store = GroupCommit(inner, Overtaken())
+    assert [store.write([create(id)])[0].id for id in ("a", "b")] == ["a", "b"]
+    assert len(inner.changes("")[0]) == 2
+    assert store._flushing == 0
+    store.close()
+
+
 def test_an_interrupted_commit_leaves_nobody_waiting(inner: GateStore) -> None:
     """Who waited gets StoreUnavailable, and the next write starts a new round."""
     callers = Callers(GroupCommit(inner, StingyRuntime(sleeps=False), most=1))
