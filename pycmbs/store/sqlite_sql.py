@@ -92,6 +92,7 @@ HEAD = "SELECT seq FROM heads WHERE type = ?"
 GET = f"SELECT {COLUMNS} FROM documents d WHERE d.id = ? AND d.deleted = 0"  # noqa: S608 - constants only
 COMPACT = """DELETE FROM documents WHERE place IN (SELECT place FROM documents WHERE deleted = 1 AND seq <=
     (SELECT seq FROM documents WHERE deleted = 1 ORDER BY seq DESC LIMIT 1 OFFSET ?) ORDER BY seq LIMIT ?)"""
+# A bound that is a column, and not an expression, would not be taken for one of the index: hence the +.
 LOWEST = f"""SELECT {COLUMNS} FROM keys k CROSS JOIN documents d ON d.type = ? AND d.deleted = 0
     AND {NUMBER} BETWEEN +k.number AND max(k.number, k.last)
     WHERE k.name = ? AND k.value < ? ORDER BY k.value, k.number, {NUMBER} LIMIT ?"""  # noqa: S608 - constants only

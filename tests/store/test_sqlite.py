@@ -460,6 +460,11 @@ def test_every_other_statement_uses_an_index(filled: SqliteStore) -> None:
 
 def _steps(store: SqliteStore, query: Query) -> int:
     """How many instructions of SQLite's machine the query takes, with the choice of its plan."""
+    return _steps_of(store, lambda: store.find(query))
+
+
+def _steps_of(store: SqliteStore, ask: Callable[[], object]) -> int:
+    """The same of any question."""
     steps = 0
 
     def step() -> int:
@@ -470,7 +475,7 @@ def _steps(store: SqliteStore, query: Query) -> int:
     store.get("open a connection")
     ((_, connection),) = store._file._idle
     connection.set_progress_handler(step, 1)
-    store.find(query)
+    ask()
     connection.set_progress_handler(None, 1)
     return steps
 
@@ -483,6 +488,15 @@ def test_the_last_page_costs_what_the_first_does(filled: SqliteStore, equals: di
     later = _steps(filled, Query("thing", equals, after=middle, limit=20))
     assert 0 < later <= first * 1.05
     assert first < 1500
+
+
+def test_the_lowest_cost_the_same_wherever_they_are(filled: SqliteStore) -> None:
+    """What is overdue is found without walking what was made before it, of its type or of others."""
+    first = _steps_of(filled, lambda: filled.lowest("thing", "due", "00001", 1))
+    filled.write([create("last", due="!"), create("other", type="other", due="!")])
+    assert ids(filled.lowest("thing", "due", "0", 9)) == ["last"]
+    last = _steps_of(filled, lambda: filled.lowest("thing", "due", "0", 1))
+    assert 0 < last <= first * 1.05
 
 
 @pytest.mark.parametrize("names", [["all", "few"], ["few", "all"], ["half", "all", "few"]])
