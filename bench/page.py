@@ -159,13 +159,13 @@ def plot(curves: Sequence[Curve], scale: Scale, folder: Path) -> None:
     from matplotlib import pyplot as plt
 
     folder.mkdir(exist_ok=True)
-    figure, panes = plt.subplots(1, len(scale.costs), figsize=(6 * len(scale.costs), 4.5), squeeze=False)
+    figure, panes = plt.subplots(1, len(scale.costs), figsize=(6 * len(scale.costs), 5.5), squeeze=False)
     for pane, (store, costs) in zip(panes[0], scale.costs.items(), strict=True):
         for call, by_size in costs.items():
             pane.plot(list(by_size), [seconds * 1000 for seconds in by_size.values()], marker="o",
                       label=f"{call}: {scale.exponent(store, call):.2f}")  # fmt: skip
         pane.set(xscale="log", yscale="log", title=store, xlabel="messages stored", ylabel="ms per call (median)")
-        pane.legend(fontsize="small")
+        pane.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)  # beside no line
         pane.grid(visible=True, alpha=0.3)
     figure.tight_layout()
     figure.savefig(folder / "stores.png", dpi=80, metadata={"Software": None})
