@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import zmq
 
@@ -33,18 +34,51 @@ UNBIND_SECONDS = 1.0
 """Longest wait for libzmq to let go of a bound address. It takes about 0.1 ms."""
 
 
-class Listener(Port):
-    """A ROUTER, bound to one URL. ``endpoint`` is the URL as libzmq wants it: with an IP address in place of a name."""
+class _SharedPort(Port):
+    """A port whose socket other threads may use for a moment."""
 
-    def __init__(self, url: str, endpoint: str, loop: Loop) -> None:
-        self.url = url
-        self._endpoint = endpoint
+    def __init__(self, loop: Loop) -> None:
         self._loop = loop
         self._socket: Socket | None = None
         self._fd = -1
+        self._using = threading.Lock()
+
+    def _at_once(self, send: Callable[[Socket], object]) -> bool:
+        """Have ``send`` use the socket, from any thread; False when that is not possible now."""
+        if not self._using.acquire(blocking=False):
+            return False
+        try:
+            socket = self._socket
+            if socket is None:
+                return False
+            send(socket)
+            arrived = _arrived(socket)
+        except zmq.ZMQError:  # not now
+            return False
+        finally:
+            self._using.release()
+        if arrived:
+            self._loop.serve(self)
+        return True
+
+    def _withdraw(self) -> Socket | None:
+        """The socket, which nobody uses or is told of any more; None when it was withdrawn already. On the loop's thread."""
+        with self._using:
+            socket, self._socket = self._socket, None
+        if socket is not None:
+            self._loop.unwatch(self, self._fd)
+        return socket
+
+
+class Listener(_SharedPort):
+    """A ROUTER, bound to one URL. ``endpoint`` is the URL as libzmq wants it: with an IP address in place of a name."""
+
+    def __init__(self, url: str, endpoint: str, loop: Loop) -> None:
+        super().__init__(loop)
+        self.url = url
+        self._endpoint = endpoint
         # Answers that wait to go out; appended to by any thread. At the bound the oldest is lost, as answers may be.
         self._answers: deque[tuple[bytes, bytes]] = deque(maxlen=65536)
-        self._using = threading.Lock()
 
     def open(self, context: Context, limits: Limits) -> None:
         """Bind. Raises :class:`zmq.ZMQError` when that is not possible."""
@@ -62,18 +96,8 @@ class Listener(Port):
 
     def answer(self, identity: bytes, data: bytes) -> None:
         """Answer a peer, or queue that. From any thread."""
-        if self._answers or not self._using.acquire(blocking=False):
+        if self._answers or not self._at_once(lambda socket: self._send(socket, identity, data)):
             self._answers.append((identity, data))
-            self._loop.serve(self)
-            return
-        try:
-            socket, arrived = self._socket, False
-            if socket is not None:
-                self._send(socket, identity, data)
-                arrived = _arrived(socket)
-        finally:
-            self._using.release()
-        if arrived:
             self._loop.serve(self)
 
     def serve(self, arrivals: list[Arrival]) -> bool:
@@ -108,11 +132,9 @@ class Listener(Port):
 
     def close(self) -> None:
         """Unbind, wait until the address is free, close."""
-        with self._using:
-            socket, self._socket = self._socket, None
+        socket = self._withdraw()
         if socket is None:
             return
-        self._loop.unwatch(self, self._fd)
         try:
             if self._endpoint.startswith("inproc:"):
                 socket.unbind(self._endpoint)
@@ -135,19 +157,17 @@ class Listener(Port):
             monitor.close(0)
 
 
-class Link(Port):
+class Link(_SharedPort):
     """A DEALER towards one address, and what waits to be sent there.
 
     ``offer`` is for any thread, under one lock of the caller's; the rest is the loop's thread's.
     """
 
     def __init__(self, address: Address, limits: Limits, loop: Loop) -> None:
+        super().__init__(loop)
         self.address = address
         self.used = time.monotonic()
         self._limits = limits
-        self._loop = loop
-        self._socket: Socket | None = None
-        self._fd = -1
         self._context: Context | None = None
         self._endpoint = ""
         self._born = 0
@@ -158,7 +178,6 @@ class Link(Port):
         # Each counter has one writer, so that the bytes that wait are known without a lock between the threads.
         self._bytes_in = 0
         self._bytes_out = 0
-        self._using = threading.Lock()
 
     @property
     def idle(self) -> float:
@@ -167,7 +186,8 @@ class Link(Port):
 
     def offer(self, data: bytes) -> None:
         """Send a datagram, or queue it. Raises :class:`~pycmbs.errors.QueueFull`."""
-        if not self._queue and self._sent(data):
+        # Within a process the loop's thread sends: it also looks whether the listener is still the same.
+        if not self._queue and not self._inside and self._at_once(lambda socket: socket.send(data, _NOBLOCK)):
             self.used = time.monotonic()
             return
         waiting = len(self._queue)
@@ -180,24 +200,6 @@ class Link(Port):
         self._queue.append(data)
         self.used = time.monotonic()
         self._loop.serve(self)
-
-    def _sent(self, data: bytes) -> bool:
-        """Send a datagram at once, if that is possible; tells whether it was."""
-        if not self._using.acquire(blocking=False):
-            return False
-        try:
-            socket = self._socket
-            if socket is None or self._endpoint.startswith("inproc:"):
-                return False  # within a process the loop's thread also looks whether its listener is still the same
-            socket.send(data, _NOBLOCK)
-            arrived = _arrived(socket)
-        except zmq.ZMQError:  # not now
-            return False
-        finally:
-            self._using.release()
-        if arrived:
-            self._loop.serve(self)
-        return True
 
     def drop(self) -> None:
         """Forget what waits and never send again. From any thread; :meth:`close` must follow on the loop's."""
@@ -252,16 +254,19 @@ class Link(Port):
         return bool(events & _POLLIN) or bool(self._queue and events & _POLLOUT)
 
     @property
+    def _inside(self) -> bool:
+        """Whether it leads nowhere but within this process."""
+        return self.address.scheme == "inproc"
+
+    @property
     def _stale(self) -> bool:
         """Whether the listener that it was connected to within this process has ended."""
-        return self._endpoint.startswith("inproc:") and self._born != CONTEXT.ended[self._endpoint]
+        return self._inside and self._born != CONTEXT.ended[self._endpoint]
 
     def close(self) -> None:
         """Disconnect; what libzmq has not sent is lost."""
-        with self._using:
-            socket, self._socket = self._socket, None
+        socket = self._withdraw()
         if socket is not None:
-            self._loop.unwatch(self, self._fd)
             socket.close(0)
 
     def _reconnect(self) -> None:
