@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench import ROOT
 from bench.growth import DISCOVERY, Curve
@@ -117,11 +118,8 @@ class Page:
         return _markdown([f"{store[0].upper()}{store[1:]}, messages stored", *heads[1:]], rows)
 
     def _filled(self) -> str:
-        largest = {store: max(by_size) for store, by_size in self._scale.filled.items()}
-        return "; ".join(
-            f"{size:,} messages on {store} in {self._scale.filled[store][size]:.0f} s"
-            for store, size in largest.items()
-        )
+        largest = ((store, *max(by_size.items())) for store, by_size in self._scale.filled.items())
+        return "; ".join(f"{size:,} messages on {store} in {seconds:.0f} s" for store, size, seconds in largest)
 
     def _curve_table(self) -> str:
         rows = [
@@ -151,14 +149,18 @@ def _written(one: Writing) -> str:
     return f"{rate(one.rate)}, p99 {milliseconds(one.p99)} ms{groups}"
 
 
-def plot(curves: Sequence[Curve], scale: Scale, folder: Path) -> None:
-    """A picture of each curve, and one of the stores."""
+def _pyplot() -> Any:
     import matplotlib as mpl  # an extra: not everybody plots
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    folder.mkdir(exist_ok=True)
+    return plt
+
+
+def plot_stores(scale: Scale, folder: Path) -> None:
+    """A picture of what calls cost the stores, by how much is in them."""
+    plt = _pyplot()
     figure, panes = plt.subplots(1, len(scale.costs), figsize=(6 * len(scale.costs), 5.5), squeeze=False)
     for pane, (store, costs) in zip(panes[0], scale.costs.items(), strict=True):
         for call, by_size in costs.items():
@@ -170,6 +172,11 @@ def plot(curves: Sequence[Curve], scale: Scale, folder: Path) -> None:
     figure.tight_layout()
     figure.savefig(folder / "stores.png", dpi=80, metadata={"Software": None})
     plt.close(figure)
+
+
+def plot_curves(curves: Sequence[Curve], folder: Path) -> None:
+    """A picture of each curve."""
+    plt = _pyplot()
     for one in curves:
         figure, axes = plt.subplots(figsize=(5, 3.2))
         sizes, costs = [size for size, _ in one.points], [cost for _, cost in one.points]
@@ -197,7 +204,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         return int(PAGE.read_text(encoding="utf-8") != text)
     PAGE.write_text(text, encoding="utf-8")
-    plot(curves, scale, PLOTS)
+    PLOTS.mkdir(exist_ok=True)
+    plot_stores(scale, PLOTS)
+    plot_curves(curves, PLOTS)
     return 0
 
 

@@ -51,7 +51,16 @@ class Row:
 
 
 @dataclass
-class Results:
+class _Kept:
+    """What is kept in a file."""
+
+    def write(self, path: Path) -> None:
+        """To a file."""
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+@dataclass
+class Results(_Kept):
     """Everything of one run."""
 
     machine: str = ""
@@ -70,10 +79,6 @@ class Results:
             Row(**{**row, "ours": Measured(**row["ours"]), "reference": Measured(**row["reference"])})
             for row in self.tables.get(table, [])
         ]
-
-    def write(self, path: Path) -> None:
-        """To a file."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Results:
@@ -96,7 +101,7 @@ class Writing:
 
 
 @dataclass
-class Scale:
+class Scale(_Kept):
     """What stores cost: by how many write, over HTTP and without, and by how much is stored."""
 
     machine: str = ""
@@ -115,10 +120,6 @@ class Scale:
     def exponent(self, store: str, call: str) -> float:
         """See :func:`exponent`."""
         return exponent(list(self.costs[store][call].items()))
-
-    def write(self, path: Path) -> None:
-        """To a file."""
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Scale:

@@ -235,7 +235,7 @@ class CategoryService:
 
     def _change(self, plan: Callable[[Registry], list[Write]]) -> None:
         """Write what ``plan`` says. The guard's revision makes plans of several processes take turns, so that two
-        definitions cannot claim one location or remove what the other refers to."""
+        definitions cannot claim one location or remove what the other refers to. Raises Conflict when they do without end."""
 
         def attempt() -> None:
             guard = self._store.get(_GUARD)

@@ -109,7 +109,7 @@ class InboxService:
         return self._federation.welcome(body)
 
     def leave(self, sender: str, body: dict[str, Any]) -> None:
-        """Another member is no more. Raises InvalidRequest for what says that of nobody."""
+        """Another member is no more. Raises InvalidRequest for what says that of nobody, Conflict."""
         version = body.get("version")
         if type(version) is not int or not 0 <= version < 2**63:
             raise InvalidRequest("a member that leaves says its version", field="version")

@@ -4,7 +4,7 @@ What a store keeps is a :class:`Document`: a JSON object with an id, a type, a r
 :class:`Query` can ask for; whoever writes a document names its keys, so that a store needs to know nothing of OCCI and
 answers every query from an index (SQLite: a key table; CouchDB: a view).
 
-What goes through the seam are Structs: values that cannot be changed, like frozen dataclasses, and made in a fifth of the time.
+What goes through the seam are Structs: as immutable as frozen dataclasses, and made in a quarter of the time.
 
 The contract below is checked for every implementation by ``tests/store/contract.py``.
 """

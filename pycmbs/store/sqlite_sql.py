@@ -46,11 +46,11 @@ CREATE TABLE heads (
 ) WITHOUT ROWID;
 PRAGMA user_version = {VERSION};
 """
+# In version 1 places were counted apart from changes: both go on behind the higher count.
 _FROM_1 = """
 ALTER TABLE keys ADD COLUMN last INTEGER NOT NULL DEFAULT 0;
 INSERT INTO heads (type, seq) SELECT '#', seq FROM sqlite_sequence WHERE name = 'documents';
 """
-# In version 1 places were counted apart from changes: both go on behind the higher count.
 _FROM_2 = f"""
 ALTER TABLE documents RENAME COLUMN number TO place;
 ALTER TABLE documents ADD COLUMN number INTEGER;
