@@ -57,11 +57,12 @@ def importers(library):
     [
         ("pycmbs.errors", []),
         ("pycmbs.runtime", []),
+        ("pycmbs.descriptors", []),
         ("pycmbs.codec", []),
         ("pycmbs.handlers", ["pycmbs.errors"]),
         ("pycmbs.occi", ["pycmbs.errors", "pycmbs.depth", "pycmbs.codec"]),
         ("pycmbs.store", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.codec"]),
-        ("pycmbs.transport", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.depth", "pycmbs.codec"]),
+        ("pycmbs.transport", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.depth", "pycmbs.codec", "pycmbs.descriptors"]),
         ("pycmbs.backends", ["pycmbs.errors", "pycmbs.occi", "pycmbs.store.base"]),
         (
             "pycmbs.services",
@@ -70,7 +71,7 @@ def importers(library):
              "pycmbs.transport.base"],
         ),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
-        ("pycmbs.wsgi", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime"]),
+        ("pycmbs.wsgi", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.descriptors"]),
         (
             "pycmbs.engine",
             ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.handlers", "pycmbs.runtime", "pycmbs.config",

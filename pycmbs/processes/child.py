@@ -4,7 +4,8 @@ A child is started by exec with its orders as JSON in the environment variable `
 
     {"role": "front", "index": 0, "settings": {…}, "ready_fd": 5, "lifeline_fd": 6, "lock_fd": 4}
 
-- ``ready_fd``: the child writes the byte ``1`` when it serves, or the sentence that says why it never will.
+- ``ready_fd``: the child writes the byte ``1`` when it serves, or the sentence that says why it never will. While it serves it
+  writes a byte a second, its heartbeat: one that falls silent hangs, and is replaced.
 - ``lifeline_fd``: nobody ever writes there; end of file means that the supervisor is gone.
 - ``lock_fd``: the lock on the home. Held, never used: no new broker starts in this home while a child still runs.
 """
@@ -17,6 +18,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -27,6 +29,9 @@ from pycmbs.errors import ConfigurationError
 
 VARIABLE = "PYCMBS_CHILD"
 READY = b"1"
+BEAT = b"."
+BEAT_SECONDS = 1.0
+"""Between two heartbeats of a child that serves."""
 _UNSEEN = 10_000
 """Objects more than before, of those that can hold others, until the garbage collector looks at them: Python's own 700 are made
 by a request with 25 messages."""
@@ -36,7 +41,7 @@ by a request with 25 messages."""
 class Child:
     """What the supervisor told this process. ``settings.port`` is the port to serve, also where the user said 0.
 
-    ``ready_fd`` is -1 once the supervisor was told something.
+    ``ready_fd`` is -1 once there is nobody, or nothing, to be told any more.
     """
 
     role: str
@@ -45,6 +50,8 @@ class Child:
     ready_fd: int
     lifeline_fd: int
     lock_fd: int
+    serves: bool = False
+    """Whether the supervisor was told that this process serves."""
 
     @property
     def name(self) -> str:
@@ -65,7 +72,7 @@ class Child:
         return cls(**{**document, "settings": Settings.from_json(document["settings"])})
 
     def announce_ready(self) -> None:
-        """Tell the supervisor that this process serves. Once only.
+        """Tell the supervisor that this process serves. Once only; from here on it waits for every :meth:`beat`.
 
         What was made by now stays as long as the process, and the garbage collector passes it over from here on. Nearly all
         else goes by itself, so it looks for what does not less often: looking took a tenth of a message's time.
@@ -73,20 +80,38 @@ class Child:
         gc.collect()
         gc.freeze()
         gc.set_threshold(_UNSEEN)
+        os.set_blocking(self.ready_fd, False)
+        self.serves = True
         self._tell(READY)
+
+    def beat(self) -> None:
+        """Tell the supervisor that this process works. To be called every :data:`BEAT_SECONDS`, by what would not get its turn
+        if the process hung."""
+        if self.serves and self.ready_fd >= 0:
+            self._tell(BEAT)
+
+    def beat_for_ever(self, sleep: Callable[[float], object] = time.sleep) -> None:
+        """For ever: a :meth:`beat` after every sleep."""
+        while True:
+            sleep(BEAT_SECONDS)
+            self.beat()
 
     def announce_failure(self, sentence: str) -> None:
         """Tell the supervisor why this process will never serve; instead of :meth:`announce_ready`, then exit."""
         self._tell(sentence.encode())
+        self._close()
 
     def _tell(self, message: bytes) -> None:
-        descriptor, self.ready_fd = self.ready_fd, -1
         try:
-            os.write(descriptor, message[:4096])
+            os.write(self.ready_fd, message[:4096])
+        except BlockingIOError:
+            pass  # the supervisor does not read just now, and has enough heartbeats to read
         except BrokenPipeError:
-            pass  # the supervisor is gone, and the lifeline is about to say so
-        finally:
-            os.close(descriptor)
+            self._close()  # the supervisor is gone, and the lifeline is about to say so
+
+    def _close(self) -> None:
+        descriptor, self.ready_fd = self.ready_fd, -1
+        os.close(descriptor)
 
     def watch_lifeline(self) -> None:
         """Exit at once when the supervisor is gone, even by SIGKILL: watched by an operating-system thread."""
@@ -136,7 +161,7 @@ def run(main: Callable[[Child], None]) -> NoReturn:
         child = enter()
         main(child)
     except ConfigurationError as error:
-        if child is None or child.ready_fd < 0:
+        if child is None or child.serves:
             sys.stderr.write(f"pycmbs: {error.message}\n")
         else:
             child.announce_failure(error.message)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pycmbs
-from pycmbs.processes.child import READY, VARIABLE, Child, process_name
+from pycmbs.processes.child import BEAT_SECONDS, READY, VARIABLE, Child, process_name
 
 
 class Slot:
@@ -23,6 +23,9 @@ class Slot:
     BACKOFF_FIRST = 0.1  # seconds until a child that died is started again …
     BACKOFF_MOST = 5.0  # … doubled each time up to this …
     HEALTHY = 10.0  # … unless it ran this long
+    MOST_SILENT = (
+        10  # looks in a row, one every BEAT_SECONDS, without a heartbeat: then a child that serves counts as hung
+    )
 
     def __init__(self, role: str, index: int, command: Sequence[str]) -> None:
         self.role = role
@@ -37,6 +40,8 @@ class Slot:
         self.restart_at: float | None = None
         self.told: signal.Signals | None = None  # the last signal sent to this process
         self._backoff = self.BACKOFF_FIRST
+        self._silent = 0  # looks in a row without a heartbeat
+        self._looked_at = 0.0
 
     def start(self, orders: Child) -> None:
         """Start the process with ``orders``, its ready pipe filled in; read ``ready_fd`` from here on.
@@ -44,7 +49,8 @@ class Slot:
         Raises OSError when the system cannot start one now.
         """
         self.ready, self.said, self.restart_at, self.told = False, b"", None, None
-        self.started_at = time.monotonic()
+        self.started_at = self._looked_at = time.monotonic()
+        self._silent = 0
         self.ready_fd, child_end = os.pipe()
         os.set_blocking(self.ready_fd, False)
         orders = dataclasses.replace(orders, role=self.role, index=self.index, ready_fd=child_end)
@@ -75,10 +81,27 @@ class Slot:
             return False
         if not piece:
             self.close_pipe()
+        self._silent, self._looked_at = 0, time.monotonic()
+        if self.ready:
+            return False  # a heartbeat
         self.said += piece
-        became = self.said.startswith(READY) and not self.ready
-        self.ready = self.ready or became
-        return became
+        self.ready = self.said.startswith(READY)
+        return self.ready
+
+    def look(self) -> bool:
+        """Whether the child serves no more, though its process is there. To be asked at :attr:`look_at`.
+
+        What counts is how often the supervisor looked, and not what its clock says: when all of the broker was stopped for a
+        while, or had no time, nobody was silent."""
+        self._silent, self._looked_at = self._silent + 1, time.monotonic()
+        return self._silent >= self.MOST_SILENT
+
+    @property
+    def look_at(self) -> float | None:
+        """When to look whether a child that serves has fallen silent, on the monotonic clock."""
+        if self.process is None or not self.ready or self.told is signal.SIGKILL:
+            return None
+        return self._looked_at + BEAT_SECONDS
 
     @property
     def reason(self) -> str:

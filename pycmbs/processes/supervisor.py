@@ -169,6 +169,8 @@ class Supervisor:
                 yield slot.restart_at
             elif slot.late_at is not None:
                 yield slot.late_at
+            elif slot.look_at is not None:
+                yield slot.look_at
 
     def _obey(self) -> None:
         """Act on the signals that came: the first asks to stop, Ctrl-C after that kills at once."""
@@ -204,6 +206,9 @@ class Supervisor:
             if not self._serving:
                 raise Unavailable(f"{slot.name} was not ready after {slot.READY_DEADLINE:.0f} seconds")
             _log.error("%s was not ready after %.0f seconds: killing it", slot.name, slot.READY_DEADLINE)
+            slot.send(signal.SIGKILL)
+        elif slot.look_at is not None and now >= slot.look_at and slot.look():
+            _log.error("%s has given no sign of life for %.0f seconds: killing it", slot.name, slot.MOST_SILENT)
             slot.send(signal.SIGKILL)
 
     def _lost(self, slot: Slot, code: int) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-import resource
 import threading
 from collections import Counter
 from dataclasses import dataclass
 
 import zmq
+
+from pycmbs import descriptors
 
 log = logging.getLogger(__name__)
 
@@ -104,13 +105,7 @@ def room_for(links: int) -> int:
 
     A link takes two: its mailbox and its connection. A process that runs out of them cannot accept connections either.
     """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * links + SPARE_DESCRIPTORS
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    elif soft == resource.RLIM_INFINITY:
-        soft = wanted
+    soft = descriptors.room_for(2 * links + SPARE_DESCRIPTORS)
     fitting = min(links, MOST_SOCKETS - SPARE_DESCRIPTORS, max(16, (soft - SPARE_DESCRIPTORS) // 2))
     if fitting < links:
         log.warning("at most %d connections at a time, not %d: raise the limit of open files", fitting, links)

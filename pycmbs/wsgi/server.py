@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import heapq
 import logging
 import os
 import signal
@@ -16,13 +18,18 @@ import eventlet.greenio
 import eventlet.wsgi
 from eventlet.hubs import trampoline
 
+from pycmbs import descriptors
 from pycmbs.wsgi.connection import Connection
 
 log = logging.getLogger(__name__)
 
 _KEEP_ALIVE_SECONDS = 75
 _HEADER_SECONDS = 60
-_MOST_CONNECTIONS = 10_000  # the default of 1024 lets the next client hang without a word
+_MOST_CONNECTIONS = 10_000  # beyond, and where there are no descriptors, those that were idle for longest give way
+_GIVE_WAY = 16  # of these at a time
+_SPARE_DESCRIPTORS = 256  # for everything but connections
+_SAY_SECONDS = 60.0  # between two lines that say so
+_CALM_SECONDS = 0.1  # before it is tried again to accept where there was no descriptor
 _BACKLOG = 1024
 _LINGER_SECONDS = 2.0
 _PIECE = 65_536
@@ -39,6 +46,7 @@ class _Channel:
         self._green = state[1]
         self._plain: socket.socket = state[1].fd
         self.deadline = 0.0
+        self.idle = True
 
     @property
     def closing(self) -> bool:
@@ -51,6 +59,7 @@ class _Channel:
             if self.closing:
                 return b""
             self._state[2] = eventlet.wsgi.STATE_IDLE
+        self.idle = idle
         self.deadline = time.monotonic() + (_KEEP_ALIVE_SECONDS if idle else _HEADER_SECONDS)
         while True:
             trampoline(self._plain, read=True)
@@ -62,7 +71,7 @@ class _Channel:
                 piece = b""
             if idle and not self.closing:
                 self._state[2] = eventlet.wsgi.STATE_REQUEST
-            self.deadline = float("inf")
+            self.deadline, self.idle = float("inf"), False
             return piece
 
     def send(self, data: bytes) -> None:
@@ -121,11 +130,54 @@ class _Protocol:
         while True:
             eventlet.sleep(_LOOK_SECONDS)
             now = time.monotonic()
-            for channel in [one for one in cls.channels if one.deadline < now]:
-                channel.hang_up()
+            try:
+                for channel in [one for one in cls.channels if one.deadline < now]:
+                    channel.hang_up()
+            except Exception:
+                log.exception("silent connections are not ended; it is tried again")
+
+    @classmethod
+    def make_room(cls) -> None:
+        """Ends some of the connections without a request, those that will be silent for too long first."""
+        idle = [one for one in cls.channels if one.idle]
+        for channel in heapq.nsmallest(_GIVE_WAY, idle, key=lambda one: one.deadline):
+            channel.hang_up()
 
 
-def listen(host: str, port: int) -> eventlet.greenio.GreenSocket:
+class _Listener(eventlet.greenio.GreenSocket):  # type: ignore[misc] # eventlet is untyped
+    """A listening socket whose ``accept`` fails only when it is closed: eventlet's server ends with that."""
+
+    def __init__(self, plain: socket.socket) -> None:
+        super().__init__(plain)
+        room = descriptors.room_for(_MOST_CONNECTIONS + _SPARE_DESCRIPTORS) - _SPARE_DESCRIPTORS
+        self._most = max(_GIVE_WAY, min(_MOST_CONNECTIONS, room))
+        self._said_at = -_SAY_SECONDS
+
+    def accept(self) -> tuple[eventlet.greenio.GreenSocket, Any]:
+        """The next connection, as soon as there is one and a descriptor for it."""
+        if len(_Protocol.channels) > self._most - _GIVE_WAY:
+            self._make_room()
+        while True:
+            try:
+                accepted: tuple[eventlet.greenio.GreenSocket, Any] = super().accept()
+            except OSError as exc:
+                if exc.errno in (errno.EBADF, errno.EINVAL):
+                    raise  # it is closed
+                if exc.errno in descriptors.EXHAUSTED:
+                    self._make_room()
+                    eventlet.sleep(_CALM_SECONDS)
+                # Any other is of the one connection, which went away before it was accepted.
+            else:
+                return accepted
+
+    def _make_room(self) -> None:
+        if time.monotonic() - self._said_at >= _SAY_SECONDS:
+            self._said_at = time.monotonic()
+            log.warning("no room for more connections (%d are open): idle ones give way", len(_Protocol.channels))
+        _Protocol.make_room()
+
+
+def listen(host: str, port: int) -> _Listener:
     """A listening socket that shares its port with the other front processes: the kernel spreads the connections, where a
     shared listening socket sometimes gives one process all of them. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -134,11 +186,11 @@ def listen(host: str, port: int) -> eventlet.greenio.GreenSocket:
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     plain.bind((host, port))
     plain.listen(_BACKLOG)
-    return eventlet.greenio.GreenSocket(plain)
+    return _Listener(plain)
 
 
 def serve(
-    listener: eventlet.greenio.GreenSocket,
+    listener: _Listener,
     application: Callable[..., Any],
     *,
     started: Callable[[], None],
@@ -146,9 +198,9 @@ def serve(
 ) -> None:
     """Serve until SIGTERM, then let requests under way finish, for at most ``drain_seconds``.
 
-    ``started`` is called once connections are accepted.
+    ``started`` is called once connections are accepted. Raises SystemExit, or what went wrong, when no more are.
     """
-    terminated = _termination_pipe()
+    terminated, terminate = _termination_pipe()
     server = eventlet.spawn(
         eventlet.wsgi.server,
         listener,
@@ -159,19 +211,26 @@ def serve(
         max_size=_MOST_CONNECTIONS,
         socket_timeout=_HEADER_SECONDS,  # of what is sent
     )
+    server.link(lambda _thread: os.write(terminate, b"\0"))
     eventlet.spawn(_Protocol.end_silent)
     started()
     trampoline(terminated, read=True)
+    if server.dead:
+        log.critical("the HTTP server ended by itself, and so does its process")
+        server.wait()  # raises what ended it
+        raise SystemExit(1)
     log.info("draining")
     server.kill(SystemExit)  # its own way to stop: idle connections are closed, busy ones finish
     with eventlet.Timeout(drain_seconds, False):
         server.wait()
 
 
-def _termination_pipe() -> int:
-    """A descriptor that becomes readable at SIGTERM. A handler that talked to the hub would have to wait for its poll."""
+def _termination_pipe() -> tuple[int, int]:
+    """A descriptor that becomes readable at SIGTERM, and one that makes it so.
+
+    A handler that talked to the hub would have to wait for its poll."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, lambda _number, _frame: None)
-    return reader
+    return reader, writer

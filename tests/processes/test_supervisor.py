@@ -1,6 +1,7 @@
 """The supervisor, with real processes: children that speak its protocol and do nothing else."""
 
 import contextlib
+import itertools
 import json
 import os
 import queue
@@ -17,12 +18,15 @@ from pathlib import Path
 
 import pytest
 
+from pycmbs.processes.child import BEAT
+from pycmbs.processes.slot import Slot
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 20.0  # seconds until a condition that does not come true fails a test
 
 # A child: says on standard error what happens to it. How it behaves is in the environment variable FAKE, by role.
 CHILD = """
-import os, signal, sys
+import os, signal, sys, time
 from pycmbs.errors import ConfigurationError
 from pycmbs.processes import child
 
@@ -47,7 +51,8 @@ def main(me):
     if behaviour != "mute":
         me.announce_ready()
     while True:
-        signal.pause()
+        time.sleep(0.1)
+        me.beat()
 
 child.run(main)
 """
@@ -68,6 +73,7 @@ def prepare(settings):
 
 options = json.loads(sys.argv[1])
 Slot.READY_DEADLINE = options.pop("ready_deadline", Slot.READY_DEADLINE)
+Slot.MOST_SILENT = options.pop("most_silent", Slot.MOST_SILENT)
 child = [sys.executable, "-c", options.pop("child")]
 try:
     sys.exit(Supervisor(load_settings(None, {}, options), prepare, {"engine": child, "front": child}).run())
@@ -230,6 +236,35 @@ def test_a_killed_child_is_started_again(start, role):
     eventually(lambda: broker.pids() == {**before, role: new})
     eventually(lambda: all(child["ready"] for child in broker.record()["children"]))
     assert new != before[role]
+
+
+@pytest.mark.parametrize("role", ["engine", "front-0"])
+def test_a_child_that_hangs_is_replaced(start, role):
+    """A child that is there and does nothing any more is killed, and another takes its place."""
+    broker = start(workers="2", most_silent=3).ready()
+    first = broker.pids()[role]
+    os.kill(first, signal.SIGSTOP)
+    broker.err.until(f"{role} has given no sign of life")
+    broker.err.until(f"{role} was killed by SIGKILL: starting it again")
+    again = eventually(lambda: broker.pids().get(role) not in (None, first) and broker.pids()[role])
+    assert Path(f"/proc/{again}").exists()
+
+
+def test_a_broker_that_was_stopped_as_a_whole_goes_on(monkeypatch):
+    """When all its processes are stopped and go on together, as at Ctrl-Z, none of them counts as hung."""
+    clock = itertools.count(1000, 3600)
+    monkeypatch.setattr("pycmbs.processes.slot.time.monotonic", lambda: next(clock))
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    slot = Slot("front", 0, [])
+    slot.process, slot.ready, slot.ready_fd = object(), True, reader
+    with os.fdopen(writer, "wb", buffering=0) as child:
+        for _ in range(3 * Slot.MOST_SILENT):  # the supervisor runs once an hour, and so does the child
+            assert not slot.look()
+            child.write(BEAT)
+            slot.listen()
+        assert [slot.look() for _ in range(Slot.MOST_SILENT)] == [False] * (Slot.MOST_SILENT - 1) + [True]
+    slot.close_pipe()
 
 
 def test_a_child_that_keeps_dying_is_started_more_and_more_slowly(start):

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import resource
+import signal
+import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.harness import Broker, free_socket, refusal, wait_until
 
@@ -44,3 +50,37 @@ def test_own_and_received_messages_in_a_listing(start_broker: Start) -> None:
     assert listed("state", "received") == [received]
     assert listed("origin", two.member) == [own]
     assert listed("origin", one.member) == [received]
+
+
+def test_idle_connections_give_way(start_broker: Start) -> None:
+    """Where no descriptor is left for one more connection, those that are idle give way: the broker goes on answering, from
+    the same process, and says so in one line."""
+    broker = start_broker("--workers", "1")
+    front = broker.pid("front")
+    room = len(list(Path(f"/proc/{front}/fd").iterdir())) + 40
+    resource.prlimit(front, resource.RLIMIT_NOFILE, (room, room))
+    with contextlib.ExitStack() as idle:
+        for _ in range(100):
+            idle.enter_context(socket.create_connection(("127.0.0.1", broker.port), timeout=20))
+        for _ in range(3):
+            assert broker.request("GET", "/-/").status_code == 200
+    assert broker.pid("front") == front
+    assert broker.log().count("idle ones give way") == 1
+    assert "Traceback" not in broker.log()
+
+
+def test_a_front_that_hangs_is_replaced(start_broker: Start) -> None:
+    """A front that is there and does nothing is killed, and another one serves."""
+    broker = start_broker("--workers", "1")
+    front = broker.pid("front")
+    os.kill(front, signal.SIGSTOP)
+    again = wait_until(
+        lambda: (
+            next((one["pid"] for one in broker.state()["children"] if one["role"] == "front" and one["ready"]), front)
+            != front
+        ),
+        40,
+        "another front",
+    )
+    assert again
+    assert broker.request("GET", "/-/").status_code == 200
