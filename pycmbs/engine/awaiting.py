@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from pycmbs.engine.asked import Asked
 from pycmbs.errors import from_dict
 from pycmbs.services.deliveries import Delivery
 from pycmbs.transport.envelope import OUTCOME, REFUSAL, Envelope
@@ -27,31 +28,35 @@ class Awaiting:
 
     def __init__(self) -> None:
         self._rows: dict[str, _Awaited] = {}
-        self._by_envelope: dict[str, str] = {}
+        self._by_envelope: dict[str, tuple[str, Asked]] = {}
 
-    def add(self, row: Delivery, now: float, envelope: str = "") -> None:
-        """Await the outcome for a row. ``envelope``: the id of what it answered so far; empty after a restart, when it is asked
-        at once."""
+    def add(self, row: Delivery, now: float, envelope: str = "", asked: Asked | None = None) -> None:
+        """Await the outcome for a row. ``envelope``: the id of what was ``asked`` and answered so far; empty after a restart,
+        when it is asked at once."""
         known = self._rows.get(row.id)
         if known is not None:
             known.row = row
             return
         self._rows[row.id] = _Awaited(row, now + _FIRST if envelope else now, _FIRST, [])
-        if envelope:
-            self.asked(row.id, envelope)
+        if envelope and asked is not None:
+            self.asked(row.id, envelope, asked)
 
-    def asked(self, row: str, envelope: str) -> None:
+    def asked(self, row: str, envelope: str, asked: Asked) -> None:
         """An envelope went out that may be answered with the outcome for a row."""
-        self._by_envelope[envelope] = row
+        self._by_envelope[envelope] = row, asked
         self._rows[row].ids.append(envelope)
 
     def expects(self, envelope: str) -> bool:
         """Whether an answer to this envelope may bring an outcome."""
         return envelope in self._by_envelope
 
-    def answered(self, envelope: Envelope, now: float) -> Delivery | None:
-        """The row as the answer leaves it, which awaits nothing any more; None when it still does."""
-        row = self._rows[self._by_envelope[envelope.id]].row
+    def answered(self, link: str, envelope: Envelope, now: float) -> Delivery | None:
+        """The row as the answer over this link leaves it, which awaits nothing any more; None when it still does, or the answer
+        does not count."""
+        name, asked = self._by_envelope[envelope.id]
+        if not asked.over(link) or not asked.of(envelope.sender):
+            return None
+        row = self._rows[name].row
         if envelope.type == REFUSAL and envelope.body.get("final"):
             error = from_dict(envelope.body.get("error"))
             self.drop(row.id)

@@ -220,6 +220,7 @@ class Engine:
     def _bind_wanted(self) -> None:
         """Bind what the own member was told to listen on; what fails is logged and tried again."""
         with self._binding:
+            self._own = self._members.local_id()  # first: whoever is answered must be told by whom
             wanted = self._members.wanted()
             for layer in self._bound.keys() - wanted.keys():
                 self._unbind(layer)
@@ -242,8 +243,7 @@ class Engine:
             self._transports.unlisten(url)
 
     def _record(self) -> None:
-        own = self._members.local()
-        self._own = own.id if own else ""
+        self._own = self._members.local_id()
         self._members.record_listening([layer for layer in LAYERS if layer in self._bound])
 
     def _start_layer(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -251,6 +251,7 @@ class Engine:
         own = self._members.local()
         if own is None:
             raise Conflict("this broker has no member of its own yet")
+        self._own = own.id
         url, name = socket_of(own, layer), cmbs.socket_attribute(layer)
         if not url:
             raise InvalidRequest(f"{own.path} has no socket for {layer}", attribute=name)

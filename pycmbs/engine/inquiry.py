@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -15,6 +13,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from pycmbs.engine.asked import Asked, new_id
 from pycmbs.errors import CmbsError, RemoteError, from_dict
 from pycmbs.transport.envelope import REFUSAL, Envelope, encode
 
@@ -36,22 +35,19 @@ class Sender(Protocol):
 class _Open:
     """A question that is not answered yet."""
 
-    url: str
+    asked: Asked
     seconds: float
     until: float
-    direct: bool
     done: Callable[[Envelope | CmbsError], None]
 
 
 class Inquiries:
-    """Matches answers to questions by the envelope's id."""
+    """Matches answers to questions by the envelope's id, and takes those that count (see :mod:`pycmbs.engine.asked`)."""
 
     def __init__(self, transports: Sender) -> None:
         self._transports = transports
         self._open: dict[str, _Open] = {}
         self._lock = threading.Lock()
-        self._prefix = uuid.uuid4().hex  # nobody else can know the ids
-        self._numbers = itertools.count()
         self._next = math.inf
         """When the next of the open questions is overdue, as far as the thread was told."""
         self._sooner = threading.Event()
@@ -91,10 +87,11 @@ class Inquiries:
     ) -> None:
         """Send a question, under an id of its own. ``done`` gets the answer, or the error that stands for it: once, on any
         thread. ``direct``: whether silence is that of the one at ``url``, and not of somebody behind it."""
-        id = f"{self._prefix}-{next(self._numbers)}"
+        id = new_id()
+        asked = Asked(url, question.to, relayed=not direct)
         until = time.monotonic() + seconds
         with self._lock:
-            self._open[id] = _Open(url, seconds, until, direct, done)
+            self._open[id] = _Open(asked, seconds, until, done)
             sooner = until < self._next
             self._next = min(until, self._next)
         if sooner:
@@ -104,11 +101,22 @@ class Inquiries:
         except CmbsError as exc:
             self._finish(id, exc)
 
-    def answered(self, envelope: Envelope) -> bool:
-        """Take an answer; False when nobody here asked."""
-        if envelope.type == REFUSAL:
-            return self._finish(envelope.id, from_dict(envelope.body.get("error")))
-        return self._finish(envelope.id, envelope)
+    def answered(self, link: str, envelope: Envelope) -> bool:
+        """Take an answer that came over the link to a URL; False when nobody here asked that there.
+
+        An answer by another member than the one that was asked is none: the question has failed, and the link leads astray.
+        """
+        with self._lock:
+            found = self._open.get(envelope.id)
+        if found is None or not found.asked.over(link):
+            return False
+        if not found.asked.of(envelope.sender) and not (found.asked.relayed and envelope.type == REFUSAL):
+            if not found.asked.relayed:
+                self._transports.forget(link)
+            return self._finish(envelope.id, RemoteError(found.asked.stranger(envelope.sender), socket=link))
+        return self._finish(
+            envelope.id, from_dict(envelope.body.get("error")) if envelope.type == REFUSAL else envelope
+        )
 
     def _finish(self, id: str, answer: Envelope | CmbsError) -> bool:
         with self._lock:
@@ -128,9 +136,9 @@ class Inquiries:
                 overdue = [(self._open.pop(id)) for id in late]
                 self._next = min((one.until for one in self._open.values()), default=math.inf)
             for one in overdue:
-                if one.direct:
-                    self._transports.forget(one.url)  # a half-open connection would stay silent for ever
-                one.done(_silence(one.url, one.seconds))
+                if not one.asked.relayed:
+                    self._transports.forget(one.asked.url)  # a half-open connection would stay silent for ever
+                one.done(_silence(one.asked.url, one.seconds))
 
 
 def _silence(url: str, seconds: float) -> RemoteError:

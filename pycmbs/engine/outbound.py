@@ -7,17 +7,16 @@ new, stores what was settled with one commit, and sends what may be sent.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from msgspec.structs import replace
 
+from pycmbs.engine.asked import Asked, new_id
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.bodies import Bodies
+from pycmbs.engine.events import Events
 from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.late import LateRows
 from pycmbs.engine.outcomes import Outcomes
@@ -35,7 +34,7 @@ from pycmbs.errors import (
     UnknownEntity,
     from_dict,
 )
-from pycmbs.runtime import drain, in_turn
+from pycmbs.runtime import in_turn
 from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, Delivery
 from pycmbs.services.outbox import OutboxService
 from pycmbs.transport.base import Arrival
@@ -44,9 +43,6 @@ from pycmbs.transport.envelope import ACK, MESSAGE, OUTCOME, REFUSAL, Envelope, 
 log = logging.getLogger(__name__)
 
 _PAGE = 500
-_TURN = 500
-_BOUND = 10_000
-_WAKE: Final = None
 
 
 class Outbound:
@@ -56,7 +52,7 @@ class Outbound:
         self,
         outbox: OutboxService,
         transports: Sender,
-        answers: Sequence[Callable[[Envelope], bool]],
+        answers: Sequence[Callable[[str, Envelope], bool]],
         probes: Probes,
         *,
         window: int,
@@ -64,17 +60,15 @@ class Outbound:
         retry_most: float,
         poll: float,
     ) -> None:
-        """``answers``: those who may have asked for an answer that comes in; each tells whether it had. ``window``: rows under
-        way to one recipient. ``retry_*``, ``poll``: seconds."""
+        """``answers``: those who may have asked for an answer that comes in over a link; each tells whether it had.
+        ``window``: rows under way to one recipient. ``retry_*``, ``poll``: seconds."""
         self._outbox = outbox
         self._transports = transports
         self._askers = answers
         self._probes = probes
         self._make_route: Callable[[str], Route] = lambda member: Route(window, retry_first, retry_most, member)
         self._poll = poll
-        self._events: queue.SimpleQueue[Arrival | str | None] = queue.SimpleQueue()
-        self._woken = True
-        """Whether the outbox is to be read, in a turn that is about to begin: the thread does not sleep before it."""
+        self._events = Events()
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
         self._closing = False
         self._routes: dict[str, Route] = {}
@@ -86,8 +80,6 @@ class Outbound:
         self._awaiting = Awaiting()
         self._outcomes = Outcomes(self._awaiting, outbox, transports, probes)
         self._bodies = Bodies(outbox)
-        self._nonce = uuid.uuid4().hex[:12]
-        self._sent = 0
         self._waiters = Waiters()
 
     # From other threads
@@ -104,20 +96,15 @@ class Outbound:
 
     def wake(self) -> None:
         """There is something new in the outbox."""
-        if not self._woken:
-            self._woken = True
-            self._events.put(_WAKE)
+        self._events.wake()
 
     def answer(self, arrival: Arrival) -> None:
-        """An answer arrived. When too many wait it is dropped: what it answers is sent again."""
-        if self._events.qsize() < _BOUND:
-            self._events.put(arrival)
-        else:
-            log.warning("too many answers wait: one from %s is dropped", arrival.address)
+        """An answer arrived."""
+        self._events.answer(arrival)
 
     def resume(self, member: str) -> None:
         """A member is reached again, or in another way: what waits for it goes out now."""
-        self._events.put(member)
+        self._events.resume(member)
 
     def wait(self, path: str, seconds: float) -> Waiter:
         """A future that is done when no recipient of the message is unsettled, or when the seconds are over."""
@@ -130,7 +117,7 @@ class Outbound:
     def _run(self) -> None:
         while not self._closing:
             try:
-                self._turn(self._next_events())
+                self._turn(self._events.take(self._pause(), self._resumed))
             except Unavailable as exc:
                 log.warning("the outbox rests: %s", exc)
                 time.sleep(self._poll)
@@ -138,22 +125,12 @@ class Outbound:
                 log.exception("a turn of the outbox failed; it goes on")
                 time.sleep(self._poll)
 
-    def _next_events(self) -> list[Arrival]:
-        try:
-            first = self._events.get(timeout=self._pause())
-        except queue.Empty:
-            self._woken = True  # a wake-up may have been lost
-            return []
-        events = drain(self._events, first, _TURN)
-        for member in {one for one in events if isinstance(one, str)}:
-            for route in self._routes.values():
-                if route.member == member and not route.flights:
-                    route.resume, route.url = 0.0, ""
-        return [one for one in events if isinstance(one, Arrival)]
+    def _resumed(self, member: str) -> None:
+        for route in self._routes.values():
+            if route.member == member and not route.flights:
+                route.resume, route.url = 0.0, ""
 
     def _pause(self) -> float:
-        if self._woken:
-            return 0.0
         now = time.monotonic()
         times = [at for route in self._routes.values() if (at := route.next_event()) is not None]
         times += [at for one in (self._waiters, self._awaiting) if (at := one.next_event()) is not None]
@@ -170,7 +147,7 @@ class Outbound:
         self._load()
         with in_turn():  # not before: what was loaded just now was accepted by what was true then
             self._send()
-            self._outcomes.ask(time.monotonic(), self._next_id)
+            self._outcomes.ask(time.monotonic())
         self._waiters.release_late()
 
     def _answered(self, arrival: Arrival) -> Delivery | None:
@@ -182,16 +159,26 @@ class Outbound:
             return None
         route = self._flights.get(envelope.id)  # first: most are to what is under way
         if route is not None:
-            return self._landed(route, envelope) if envelope.type in (ACK, OUTCOME, REFUSAL) else None
+            return self._landed(route, arrival.address, envelope) if envelope.type in (ACK, OUTCOME, REFUSAL) else None
         if self._awaiting.expects(envelope.id):
-            return self._awaiting.answered(envelope, time.time())
+            return self._awaiting.answered(arrival.address, envelope, time.time())
         for answered in self._askers:
-            if answered(envelope):
+            if answered(arrival.address, envelope):
                 break
         return None  # it changes no row: if nobody asked for it, it is a second one, or for an earlier engine
 
-    def _landed(self, route: Route, envelope: Envelope) -> Delivery | None:
-        """The row that was under way on a route and is answered; None for a refusal that another try may help."""
+    def _landed(self, route: Route, link: str, envelope: Envelope) -> Delivery | None:
+        """The row that was under way on a route and is answered over a link; None for a refusal that another try may help, and
+        for an answer that does not count."""
+        asked = route.flights[envelope.id].asked
+        if not asked.over(link):
+            log.warning(
+                "%s answered over the link to %s what was asked at %s: dropped", envelope.sender, link, asked.url
+            )
+            return None
+        if not asked.of(envelope.sender):
+            self._strayed(route, asked, envelope)
+            return None
         if envelope.type == REFUSAL and not envelope.body.get("final"):
             self._fail(route, from_dict(envelope.body.get("error")).message, alive=True)
             return None
@@ -216,12 +203,15 @@ class Outbound:
             return there.with_outcome(time.time(), outcome)
         if envelope.body.get("executing") is True:
             there = replace(there, awaits=True)
-            self._awaiting.add(there, time.monotonic(), envelope.id)
+            self._awaiting.add(there, time.monotonic(), envelope.id, flight.asked)
         return there
 
-    def _next_id(self) -> str:
-        self._sent += 1
-        return f"{self._nonce}-{self._sent}"
+    def _strayed(self, route: Route, asked: Asked, envelope: Envelope) -> None:
+        """Somebody answered who is not meant: the one that was to pass it on, which cannot, or whoever has the address now."""
+        if asked.relayed and envelope.type == REFUSAL:
+            self._fail(route, from_dict(envelope.body.get("error")).message, alive=True)
+        else:
+            self._fail(route, asked.stranger(envelope.sender))
 
     def _store(self) -> None:
         """Write settled rows; when the store is away they wait here, and are sent to nobody meanwhile."""
@@ -305,12 +295,12 @@ class Outbound:
 
     def _load(self) -> None:
         """Read the rows accepted since the last turn, and refill routes that have room again."""
-        if self._woken:
-            self._woken = False  # before reading: what comes after that wakes again
+        if self._events.woken:
+            self._events.woken = False  # before reading: what comes after that wakes again
             try:
                 self._load_new()
             except BaseException:
-                self._woken = True
+                self._events.woken = True
                 raise
         self._refill()
 
@@ -364,12 +354,12 @@ class Outbound:
         route.queue.popleft()
         if body is None:
             return True  # it was sent anew or deleted, and this row is gone with that
-        id = self._next_id()
+        id, asked = new_id(), Asked(route.url, row.member, relayed=bool(route.via))
         # The member that the body speaks for: who it is now may not have reached the engine yet.
         sender = body["description"]["id"]
         body = {**body, "deadline": round(row.deadline - time.time(), 3)}
         envelope = Envelope(MESSAGE, id, sender, body, to=row.member)
-        route.flights[id] = Flight(row, id, time.monotonic())
+        route.flights[id] = Flight(row, id, time.monotonic(), asked)
         self._flights[id] = route
         try:
             self._transports.send(route.url, encode(envelope))

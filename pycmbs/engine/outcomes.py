@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
+from pycmbs.engine.asked import Asked, new_id
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.probes import Probes, Way
@@ -24,16 +24,16 @@ class Outcomes:
         self._transports = transports
         self._probes = probes
 
-    def ask(self, now: float, next_id: Callable[[], str]) -> None:
-        """Send what is due. ``next_id`` makes the id of an envelope."""
+    def ask(self, now: float) -> None:
+        """Send what is due."""
         for row in self._awaiting.due(now):
             way = self._probes.way(row.member, row.layer) if row.member else Way(row.socket, "")
             own = self._outbox.sender()
             if way is None or not own:
                 continue
             body = {"message": row.message.rpartition("/")[2], "round": row.round}
-            id = next_id()
-            self._awaiting.asked(row.id, id)
+            id = new_id()
+            self._awaiting.asked(row.id, id, Asked(way.url, row.member, relayed=bool(way.via)))
             try:
                 self._transports.send(way.url, encode(Envelope(INQUIRY, id, own, body, to=row.member)))
             except CmbsError as exc:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 
 from msgspec.structs import replace
 
+from pycmbs.engine.asked import Asked, new_id
 from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.probes import Way
 from pycmbs.errors import CmbsError, NoRoute
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.envelope import MESSAGE, Envelope, encode
+from pycmbs.transport.envelope import MESSAGE, REFUSAL, Envelope, encode
 
 log = logging.getLogger(__name__)
 
@@ -45,9 +45,7 @@ class Relay:
         self._reply = reply
         self._way = way
         self._hops = hops
-        self._nonce = uuid.uuid4().hex[:12]
-        self._passed = 0
-        self._open: OrderedDict[str, tuple[Hashable, str, float]] = OrderedDict()
+        self._open: OrderedDict[str, tuple[Hashable, str, Asked, float]] = OrderedDict()
         self._lock = threading.Lock()
 
     def forward(self, own: str, arrival: Arrival, envelope: Envelope) -> None:
@@ -61,14 +59,14 @@ class Relay:
         if way is None or way.via in envelope.path or (way.via and way.via == envelope.sender):
             raise NoRoute(f"{own} cannot reach {envelope.to} either", member=envelope.to)
         with self._lock:
-            self._passed += 1
-            id = f"r{self._nonce}-{self._passed}"
-            self._open[id] = (arrival.peer, envelope.id, time.monotonic() + _KEEP_SECONDS)
+            id, asked = new_id(), Asked(way.url, envelope.to, relayed=True)
+            self._open[id] = (arrival.peer, envelope.id, asked, time.monotonic() + _KEEP_SECONDS)
             self._drop_old()
         self._transports.send(way.url, encode(replace(envelope, id=id, path=(*envelope.path, own))))
 
-    def answered(self, envelope: Envelope) -> bool:
-        """Pass an answer back, under the id that its asker knows; False when nothing was passed on under this one.
+    def answered(self, link: str, envelope: Envelope) -> bool:
+        """Pass an answer back, under the id that its asker knows; False when nothing was passed on under this one to where the
+        link leads, or somebody answers who is not meant: but whoever was to pass it on may refuse to.
 
         There may be several answers to one question, so it stays open for a while.
         """
@@ -76,7 +74,9 @@ class Relay:
             found = self._open.get(envelope.id)
         if found is None:
             return False
-        peer, id, _ = found
+        peer, id, asked, _ = found
+        if not asked.over(link) or not (asked.of(envelope.sender) or envelope.type == REFUSAL):
+            return False
         try:
             self._reply(peer, encode(replace(envelope, id=id)))
         except CmbsError as exc:
@@ -86,7 +86,7 @@ class Relay:
     def _drop_old(self) -> None:
         now = time.monotonic()
         while self._open:
-            _, _, until = self._open[next(iter(self._open))]
+            *_, until = self._open[next(iter(self._open))]
             if until > now and len(self._open) <= _MOST:
                 return
             self._open.popitem(last=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from pycmbs.engine.asked import Asked
 from pycmbs.services.deliveries import SENT, Delivery
 
 _PATIENCE = 2.0
@@ -23,6 +24,7 @@ class Flight:
     """As it was before."""
     id: str
     at: float
+    asked: Asked
 
     @property
     def attempts(self) -> int:

@@ -20,8 +20,8 @@ from msgspec import Struct
 class Arrival(Struct, frozen=True):
     """One datagram that came in.
 
-    ``address`` is the listening URL it came in at, or, for an answer to something that was sent, the URL that was sent
-    to; ``answer`` tells which. ``peer`` is what :meth:`Transport.reply` needs to answer it; opaque.
+    ``address`` is the listening URL it came in at, or, for an answer to something that was sent, the link it came over:
+    the URL that was sent to, and never one that was not; ``answer`` tells which. ``peer`` is what :meth:`Transport.reply` needs to answer it; opaque.
     """
 
     address: str

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pycmbs.engine.asked import Asked
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.occi import cmbs
 from pycmbs.services import allow
@@ -113,6 +114,9 @@ def test_a_mark_is_written_with_the_effect_and_once():
     assert store.get("c") is None
 
 
+ASKED = Asked("s", "b")
+
+
 def row(index):
     """A row that awaits an outcome."""
     return Delivery("/m", 1, index, 2, "b", "s", "l2", 0.0, 9.0, DELIVERED, awaits=True)
@@ -121,7 +125,7 @@ def row(index):
 def test_outcomes_are_asked_for_ever_less_often():
     """It is asked a second after the acknowledgement, then after twice the pause each time, up to half a minute."""
     awaiting = Awaiting()
-    awaiting.add(row(0), 0.0, "e1")
+    awaiting.add(row(0), 0.0, "e1", ASKED)
     times, now = [], 0.0
     while len(times) < 8:
         now = awaiting.next_event()
@@ -133,12 +137,15 @@ def test_outcomes_are_asked_for_ever_less_often():
 def test_any_envelope_that_asked_may_bring_the_outcome():
     """The row is found by the message's envelope and by every inquiry; after that it is awaited no more."""
     awaiting = Awaiting()
-    awaiting.add(row(0), 0.0, "e1")
+    awaiting.add(row(0), 0.0, "e1", ASKED)
     awaiting.add(row(1), 0.0)
-    awaiting.asked(row(0).id, "e2")
+    awaiting.asked(row(0).id, "e2", ASKED)
     assert [awaiting.expects(id) for id in ("e1", "e2", "e3")] == [True, True, False]
-    assert awaiting.answered(Envelope(OUTCOME, "e1", "b", {}), 5.0) is None  # it is still at it
-    answered = awaiting.answered(Envelope(OUTCOME, "e2", "b", {"outcome": {"result": 7}}), 5.0)
+    assert awaiting.answered("s", Envelope(OUTCOME, "e1", "b", {}), 5.0) is None  # it is still at it
+    done = {"outcome": {"result": 7}}
+    for link, sender in (("s", "c"), ("elsewhere", "b")):  # of another member, and over another link
+        assert awaiting.answered(link, Envelope(OUTCOME, "e2", sender, done), 5.0) is None
+    answered = awaiting.answered("s", Envelope(OUTCOME, "e2", "b", done), 5.0)
     assert (answered.index, answered.state, answered.awaits, answered.updated) == (0, EXECUTED, False, 5.0)
     assert not awaiting.expects("e1")
     assert not awaiting.expects("e2")

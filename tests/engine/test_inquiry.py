@@ -7,7 +7,7 @@ import pytest
 
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.errors import RemoteError
-from pycmbs.transport.envelope import ALIVE, PROBE, Envelope, decode, reply_to
+from pycmbs.transport.envelope import ALIVE, PROBE, REFUSAL, Envelope, decode, reply_to
 from tests.harness import wait_until
 
 QUESTION = Envelope(PROBE, "", "me", {})
@@ -65,6 +65,35 @@ def test_an_answer_is_taken_once(inquiries, wire):
     asking.start()
     wait_until(lambda: wire.sent, 5, "the question")
     answer = reply_to(wire.sent[0], ALIVE, "x", {})
-    assert (inquiries.answered(answer), inquiries.answered(answer)) == (True, False)
+    taken = [inquiries.answered(link, answer) for link in ("memory:y", "memory:x", "memory:x")]
+    assert taken == [False, True, False]
     asking.join(5)
     assert answers == [answer]
+
+
+def test_another_member_is_no_answer(inquiries, wire):
+    """When another member answers than was asked the question has failed, says who did, and the link is given up."""
+    answers = []
+    inquiries.begin("memory:x", Envelope(PROBE, "", "me", {}, to="x"), 10, answers.append)
+    assert inquiries.answered("memory:x", reply_to(wire.sent[0], ALIVE, "y", {}))
+    assert [str(one) for one in answers] == ["the member y answers at memory:x, not x"]
+    assert wire.forgotten == ["memory:x"]
+
+
+def test_who_passes_a_question_on_may_refuse_and_not_answer(inquiries, wire):
+    """Of a question that another member passes on, its refusal counts, and its answer does not; the link stays."""
+    for kind in (ALIVE, REFUSAL):
+        answers = []
+        inquiries.begin("memory:r", Envelope(PROBE, "", "me", {}, to="x"), 10, answers.append, direct=False)
+        body = {"error": {"code": "no-route", "message": "cannot"}} if kind == REFUSAL else {}
+        assert inquiries.answered("memory:r", reply_to(wire.sent[-1], kind, "r", body))
+        assert str(answers[0]) == ("cannot" if kind == REFUSAL else "the member r answers at memory:r, not x")
+    assert wire.forgotten == []
+
+
+def test_ids_cannot_be_guessed(inquiries, wire):
+    """Who was asked one thing cannot tell from its id that of another: nothing of one is in the next."""
+    for number in range(50):
+        inquiries.begin(f"memory:{number}", QUESTION, 10, lambda _answer: None)
+    ids = [one.id for one in wire.sent]
+    assert len({one[:8] for one in ids}) == len({one[-8:] for one in ids}) == 50

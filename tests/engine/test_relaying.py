@@ -41,11 +41,23 @@ def test_a_datagram_is_passed_on_and_its_answers_back():
     ((url, passed),) = wire.sent
     assert (url, passed.sender, passed.to, passed.path) == ("memory:c-l2", "a", "c", ("b",))
     for kind in ("ack", "outcome"):
-        assert relay.answered(Envelope(kind, passed.id, "c", {"x": 1})) is True
+        assert relay.answered("memory:c-l2", Envelope(kind, passed.id, "c", {"x": 1})) is True
     assert [(peer, one.type, one.id, one.sender) for peer, one in wire.replied] == [
         ("peer", "ack", "1", "c"), ("peer", "outcome", "1", "c"),
     ]  # fmt: skip
-    assert relay.answered(Envelope("ack", "unknown", "c", {})) is False
+    assert relay.answered("memory:c-l2", Envelope("ack", "unknown", "c", {})) is False
+
+
+def test_an_answer_of_another_is_not_passed_back():
+    """An answer counts from the link that was taken and from the member that is meant; whoever was to pass it on may refuse."""
+    relay, wire = make({("c", "l2"): Way("memory:d-l1", "d")})
+    relay.forward("b", ARRIVAL, Envelope(MESSAGE, "1", "a", {"layer": "l2"}, to="c"))
+    ((_, passed),) = wire.sent
+    assert relay.answered("memory:x", Envelope("ack", passed.id, "c", {})) is False
+    assert relay.answered("memory:d-l1", Envelope("ack", passed.id, "d", {})) is False
+    assert wire.replied == []
+    assert relay.answered("memory:d-l1", Envelope("refusal", passed.id, "d", {})) is True
+    assert relay.answered("memory:d-l1", Envelope("ack", passed.id, "c", {})) is True
 
 
 @pytest.mark.parametrize(
@@ -73,7 +85,11 @@ def test_a_relay_remembers_so_many(monkeypatch):
     relay, wire = make({("c", ""): Way("memory:c", "")})
     for number in range(3):
         relay.forward("b", ARRIVAL, Envelope(PROBE, str(number), "a", {}, to="c"))
-    assert [relay.answered(Envelope("alive", one.id, "c", {})) for _, one in wire.sent] == [False, True, True]
+    assert [relay.answered("memory:c", Envelope("alive", one.id, "c", {})) for _, one in wire.sent] == [
+        False,
+        True,
+        True,
+    ]
 
 
 def net(node, names, links):  # noqa: F811

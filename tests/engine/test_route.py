@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pycmbs.engine.asked import Asked
 from pycmbs.engine.route import Flight, Route
 from pycmbs.services.deliveries import DELIVERED, SENT, Delivery
 
@@ -34,7 +35,7 @@ def send(route, now=0.0):
     sent = []
     for _ in range(route.sendable(now)):
         one = route.queue.popleft()
-        route.flights[str(one.number)] = Flight(one, str(one.number), now)
+        route.flights[str(one.number)] = Flight(one, str(one.number), now, Asked("s"))
         sent.append(one.number)
     return sent
 

@@ -1,0 +1,55 @@
+"""What wakes the outbox: answers, members that are reached again, and that there is something new to be read."""
+
+from __future__ import annotations
+
+import logging
+import queue
+from collections.abc import Callable
+from typing import Final
+
+from pycmbs.runtime import drain
+from pycmbs.transport.base import Arrival
+
+log = logging.getLogger(__name__)
+
+_TURN = 500
+_BOUND = 10_000
+_WAKE: Final = None
+
+
+class Events:
+    """A bounded queue for one thread that takes what is there by turns. The rest is for any thread."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Arrival | str | None] = queue.SimpleQueue()
+        self.woken = True
+        """Whether the outbox is to be read, in a turn that is about to begin: the thread does not sleep before it."""
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        if not self.woken:
+            self.woken = True
+            self._queue.put(_WAKE)
+
+    def answer(self, arrival: Arrival) -> None:
+        """An answer arrived. When too many wait it is dropped: what it answers is sent again."""
+        if self._queue.qsize() < _BOUND:
+            self._queue.put(arrival)
+        else:
+            log.warning("too many answers wait: one from %s is dropped", arrival.address)
+
+    def resume(self, member: str) -> None:
+        """A member is reached again, or in another way."""
+        self._queue.put(member)
+
+    def take(self, seconds: float, resumed: Callable[[str], None]) -> list[Arrival]:
+        """The answers that came, after ``seconds`` at most; ``resumed`` is called with each member that is reached again."""
+        try:
+            first = self._queue.get(timeout=0.0 if self.woken else seconds)
+        except queue.Empty:
+            self.woken = True  # a wake-up may have been lost
+            return []
+        events = drain(self._queue, first, _TURN)
+        for member in {one for one in events if isinstance(one, str)}:
+            resumed(member)
+        return [one for one in events if isinstance(one, Arrival)]
