@@ -34,6 +34,7 @@ from pycmbs.services.members import MemberService
 from pycmbs.services.messages import MessageService
 from pycmbs.services.operations import OperationService
 from pycmbs.services.outbox import OutboxService
+from pycmbs.services.rekeying import rekey
 from pycmbs.services.retention import RetentionService
 from pycmbs.services.sending import SendingService
 from pycmbs.store import open_store
@@ -157,6 +158,7 @@ def prepare(settings: Settings) -> str:
         broker = Broker(settings, store, _NoEngine())
         if settings.preload == "cmbs":
             broker.categories.ship(shipped_definitions())
+        rekey(store, broker.categories.registry())
         own = broker.members.local()
         member = f"member {own.id}" if own else f"no member yet: POST one to {cmbs.MEMBER_LOCATION}"
         return f"store {store.url}, {member}"

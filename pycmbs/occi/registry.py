@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pycmbs.errors import InvalidCategory, InvalidRequest, UnknownCategory
 from pycmbs.occi.attribute import AttributeDefinition
-from pycmbs.occi.category import ENTITY, RESOURCE, Action, Category, Kind, Mixin
+from pycmbs.occi.category import CORE_KINDS, CORE_NAME, ENTITY, RESOURCE, Action, Category, Kind, Mixin
 from pycmbs.occi.schema import Schema, merged
 
 _BESIDE = (ENTITY, RESOURCE)
@@ -99,13 +99,19 @@ class Registry:
         key = (kind.identifier, *mixins)
         schema = self._schemas.get(key)
         if schema is None:
-            layers = [one.attributes for one in self.lineage(kind) if one not in _BESIDE]
-            layers += [one.attributes for one in self._with_depends(key[1:])]
+            layers = [_own_attributes(one) for one in self.lineage(kind) if one not in _BESIDE]
+            layers += [_own_attributes(one) for one in self._with_depends(key[1:])]
             layers.append(self._extras(kind))
             if len(self._schemas) > 1000:  # clients choose the combinations: don't keep them all
                 self._schemas.clear()
             schema = self._schemas[key] = Schema(merged(layers), self._mixins_with)
         return schema
+
+    def described(self, kind: str, mixins: Iterable[str]) -> Schema:
+        """The definitions that hold for a stored entity. A category of it may have gone since: then it counts for nothing."""
+        found = self.get(kind)
+        there = [one for one in mixins if isinstance(self.get(one), Mixin)]
+        return self.schema(found, there) if isinstance(found, Kind) else Schema({})
 
     def _mixins_with(self, attribute: str) -> list[str]:
         return [one.identifier for one in self if isinstance(one, Mixin) and attribute in one.attributes]
@@ -162,3 +168,10 @@ class Registry:
         if kind.identifier == ENTITY.identifier:
             raise InvalidRequest(f"{identifier} has no instances of its own", category=identifier)
         return kind
+
+
+def _own_attributes(category: Category) -> Mapping[str, AttributeDefinition]:
+    """The attributes that a category defines. Those of OCCI Core are defined by its kinds alone, whoever repeats them."""
+    if category in CORE_KINDS or not any(name.startswith(f"{CORE_NAME}.") for name in category.attributes):
+        return category.attributes
+    return {name: one for name, one in category.attributes.items() if not name.startswith(f"{CORE_NAME}.")}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pycmbs.backends.base import Backend
 from pycmbs.errors import InvalidRequest
-from pycmbs.occi.category import Action, Kind
+from pycmbs.occi.category import Action, Kind, Mixin
 from pycmbs.occi.entity import Entity, Invocation
 from pycmbs.occi.schema import Schema
 from pycmbs.services.categories import CategoryService
@@ -30,8 +30,10 @@ class Acting:
         """The backend that serves the entity."""
         return self._categories.backend(self._kind(entity))
 
-    def _kind(self, entity: Entity) -> Kind:
-        return self._categories.snapshot.kind(entity.kind)
+    def _kind(self, entity: Entity) -> Kind | None:
+        """Its kind; None when that has gone since, as others may delete kinds while entities of them are made."""
+        found = self._categories.snapshot.get(entity.kind)
+        return found if isinstance(found, Kind) else None
 
     def _actions(self, entity: Entity) -> Mapping[str, tuple[Action, Schema]]:
         """The actions that the entity's kind and mixins have, by term, and what their attributes must be. Put together once
@@ -43,7 +45,9 @@ class Acting:
         found = kept.get(key)
         if found is None:
             options = self.backend(entity).options
-            declared = self._categories.actions(self._kind(entity), entity.mixins)
+            kind = self._kind(entity)
+            mixins = [one for one in entity.mixins if isinstance(registry.get(one), Mixin)]
+            declared = self._categories.actions(kind, mixins) if kind is not None else {}
             found = kept[key] = {
                 term: (one, Schema({**options(one), **one.attributes})) for term, one in declared.items()
             }

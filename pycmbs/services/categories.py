@@ -8,7 +8,18 @@ from typing import Any
 from pycmbs.backends.base import Backend
 from pycmbs.errors import CategoryConflict, Forbidden, InvalidCategory, InvalidRequest
 from pycmbs.occi.attribute import AttributeDefinition
-from pycmbs.occi.category import CORE_KINDS, Action, Category, Kind, Mixin, bind, covers, parse_category
+from pycmbs.occi.category import (
+    CORE_KINDS,
+    CORE_NAME,
+    LINK,
+    Action,
+    Category,
+    Kind,
+    Mixin,
+    bind,
+    covers,
+    parse_category,
+)
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.rendering import ProviderBinding
 from pycmbs.occi.rendering.json_2012 import category_document
@@ -50,9 +61,9 @@ class CategoryService:
         """The categories as of the last :meth:`registry`: for the rest of an operation that began with one."""
         return self._registry
 
-    def backend(self, kind: Kind) -> Backend:
-        """The backend that serves a kind; the dummy one if its own is not installed here."""
-        return self._backends.get(kind.provider, self._backends["dummy"])
+    def backend(self, kind: Kind | None) -> Backend:
+        """The backend that serves a kind; the dummy one if its own is not installed here, or if the kind has gone."""
+        return self._backends.get(kind.provider if kind else "dummy", self._backends["dummy"])
 
     def actions(self, kind: Kind, mixins: Iterable[str]) -> dict[str, Action]:
         """The actions that apply to such an entity, by term: those declared and those the backend knows."""
@@ -228,8 +239,7 @@ class CategoryService:
             for document in documents:
                 entity = entity_from(document)
                 entity.mixins = tuple(one for one in entity.mixins if one != mixin)
-                schema = self._registry.schema(self._registry.kind(entity.kind), entity.mixins)
-                entity.attributes = schema.known(entity.attributes)
+                entity.attributes = self._registry.described(entity.kind, entity.mixins).known(entity.attributes)
                 batches.append([entity_write(entity, revision=document.revision)])
             self._store.write_batches(batches)  # what conflicted is found again
 
@@ -297,6 +307,7 @@ def _check_references(registry: Registry, categories: list[Category]) -> None:
                     category=category.identifier,
                     refers_to=name,
                 )
+        _check_core_attributes(after, category)
         location = getattr(category, "location", "")
         holders = [one.identifier for one in after if location and getattr(one, "location", "") == location]
         if len(holders) > 1:
@@ -309,6 +320,21 @@ def _check_references(registry: Registry, categories: list[Category]) -> None:
         for kind in after:  # those that descend from what is replaced, too
             if isinstance(kind, Kind):
                 after.lineage(kind)
+
+
+def _check_core_attributes(registry: Registry, category: Category) -> None:
+    """What is OCCI Core's (``occi.core.``) a definition can repeat, where entities have it anyway, and not bring along: what
+    has a source is a link. Raises InvalidCategory."""
+    link = isinstance(category, Kind) and LINK.identifier in registry.family(category)
+    known = {name for kind in CORE_KINDS if link or kind is not LINK for name in kind.attributes}
+    foreign = sorted(name for name in category.attributes if name.startswith(f"{CORE_NAME}.") and name not in known)
+    if foreign and not isinstance(category, Action):
+        raise InvalidCategory(
+            f"{category.identifier} cannot define {foreign[0]}: the names of {CORE_NAME}. are OCCI's own",
+            hint="Call it something else.",
+            category=category.identifier,
+            attribute=foreign[0],
+        )
 
 
 def _matches(category: Category, partial: Mapping[str, Any]) -> bool:

@@ -11,6 +11,8 @@ from pycmbs.store.base import Document, Write
 ENTITY = "entity"
 SETTLED, KEPT = "@settled", "@kept"
 """Keys of a message of which nothing more is to come: since when, and that it is one of them. No attribute has such a name."""
+_OWN = frozenset({"kind", "id", "mixin", "folder"})
+"""Keys that say what an entity is and where: an attribute may be called so, and its key is another then."""
 _LONGEST = 512
 """Characters of a text that is indexed."""
 _MOST_ITEMS = 256
@@ -34,7 +36,13 @@ def key_value(value: Any) -> str | None:
     return None
 
 
-def _keys(entity: Entity) -> dict[str, tuple[str, ...]]:
+def attribute_key(name: str) -> str:
+    """The key by which entities are found by an attribute: its name, but for one that is a key of the broker's own."""
+    return f"={name}" if name in _OWN else name
+
+
+def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
+    """What the entity can be found by."""
     keys: dict[str, tuple[str, ...]] = {"kind": (entity.kind,), "id": (entity.id,)}
     if "folders" in entity.private:  # it is not below its kind's location
         keys["folder"] = tuple(entity.private["folders"])
@@ -44,9 +52,9 @@ def _keys(entity: Entity) -> dict[str, tuple[str, ...]]:
         if isinstance(value, list):
             texts = tuple(dict.fromkeys(text for item in value[:_MOST_ITEMS] if (text := key_value(item))))
             if texts:
-                keys[name] = texts
+                keys[attribute_key(name)] = texts
         elif text := key_value(value):
-            keys[name] = (text,)
+            keys[attribute_key(name)] = (text,)
     if title := key_value(entity.title):
         keys["occi.core.title"] = (title,)
     if (since := entity.private.get("settled")) is not None:
@@ -73,7 +81,7 @@ def entity_write(entity: Entity, *, revision: str | None) -> Write:
         "summary": entity.summary,
         "private": entity.private,
     }
-    return Write(document_id(entity.path), ENTITY, body, _keys(entity), revision)
+    return Write(document_id(entity.path), ENTITY, body, keys_of(entity), revision)
 
 
 def entity_delete(entity: Entity) -> Write:

@@ -72,8 +72,7 @@ class EntityService:
 
     def schema(self, entity: Entity) -> Schema:
         """The definitions of its attributes."""
-        registry = self._categories.snapshot
-        return registry.schema(registry.kind(entity.kind), entity.mixins)
+        return self._categories.snapshot.described(entity.kind, entity.mixins)
 
     def stored(self, path: str) -> Entity:
         """The entity at a path as it is stored. Raises UnknownEntity."""

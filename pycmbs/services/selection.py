@@ -13,7 +13,7 @@ from pycmbs.errors import InvalidRequest, UnknownCategory, UnknownLocation
 from pycmbs.occi.category import RESOURCE, Kind, Mixin
 from pycmbs.occi.entity import Draft, Entity
 from pycmbs.occi.registry import Registry
-from pycmbs.services.documents import ENTITY, key_value
+from pycmbs.services.documents import ENTITY, attribute_key, key_value
 from pycmbs.store.base import Query
 
 _ID, _TITLE, _SUMMARY = "occi.core.id", "occi.core.title", "occi.core.summary"
@@ -139,7 +139,7 @@ def _plan(registry: Registry, category: Kind | Mixin | None, selection: Selectio
     for name, value in _checked(registry, kinds, mixins, given).items():
         text = key_value(value)
         if text and name != _SUMMARY:
-            equals["id" if name == _ID else name] = text
+            equals["id" if name == _ID else attribute_key(name)] = text
         else:
             rest[name] = value  # not a key: compared one by one
     return Plan(Query(ENTITY, equals), frozenset(mixins[1:]), rest)
