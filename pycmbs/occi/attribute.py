@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ _SYNONYMS = {"list": "array", "hash": "object", "integer": "number", "float": "n
 _FLAG = frozenset({"true", "false"})
 
 
+_INTEGER = re.compile(r"[+-]?[0-9]{1,300}")
 _WORD = re.compile(r"[A-Za-z0-9._:/*>@+-]+")
 
 
@@ -99,9 +101,9 @@ class AttributeDefinition:
         size, of = (len(value), "the length of ") if isinstance(value, str | list) else (value, "")
         if isinstance(size, int | float):
             if self.minimum is not None and size < self.minimum:
-                raise InvalidAttribute(f"{of}{self.name} must be at least {self.minimum:g}", attribute=self.name)
+                raise InvalidAttribute(f"{of}{self.name} must be at least {shown(self.minimum)}", attribute=self.name)
             if self.maximum is not None and size > self.maximum:
-                raise InvalidAttribute(f"{of}{self.name} must be at most {self.maximum:g}", attribute=self.name)
+                raise InvalidAttribute(f"{of}{self.name} must be at most {shown(self.maximum)}", attribute=self.name)
 
     def _typed(self, value: Any) -> Any:
         if self.type == "boolean" and isinstance(value, str) and value.lower() in _FLAG:
@@ -229,6 +231,21 @@ def parse_definition(name: str, document: dict[str, Any]) -> AttributeDefinition
 
 def _bound(name: str, document: dict[str, Any], field: str) -> float | None:
     value = document.get(field)
+    if isinstance(value, str):  # as the draft of 2012 writes it, and its own samples
+        value = _number(value)
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
     raise InvalidCategory(f"attribute {name}: {field} must be a number", attribute=name, field=field)
+
+
+def _number(text: str) -> int | float | str | None:
+    """The number that a string holds, None for the empty one, else the string."""
+    if not text:
+        return None
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return number if math.isfinite(number) else text

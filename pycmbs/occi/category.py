@@ -72,7 +72,14 @@ def _beside(**mutable: bool) -> dict[str, AttributeDefinition]:
     }
 
 
-ENTITY = Kind(scheme=CORE, term="entity", title="Entity", attributes=_beside(id=False, title=True), parent="")
+ENTITY = Kind(
+    scheme=CORE,
+    term="entity",
+    title="Entity",
+    attributes=_beside(id=False, title=True),
+    parent="",
+    location="/entity/",
+)
 RESOURCE = Kind(
     scheme=CORE,
     term="resource",
@@ -94,7 +101,8 @@ LINK = Kind(
     location="/link/",
 )
 CORE_KINDS = (ENTITY, RESOURCE, LINK)
-"""GFD.221 4.4.1: present from the start; ``entity`` is never instantiated and has no location."""
+"""GFD.221 4.4.1: present from the start; ``entity`` is never instantiated, so nothing is at its location: clients of other
+people read no model in which a kind has none."""
 
 
 def parse_attributes(document: Any, category: str) -> dict[str, AttributeDefinition]:
@@ -148,9 +156,7 @@ def parse_category(class_: str, document: Any) -> Category:
     if class_ == "action":
         return Action(**common)
     common["actions"] = references(document.get("actions"), name, "actions")
-    default = "" if name == ENTITY.identifier else f"/{common['term']}/"
-    location = document.get("location") or default
-    common["location"] = naming.check_location(location, name) if location else ""
+    common["location"] = naming.check_location(document.get("location") or f"/{common['term']}/", name)
     related = references(document.get("related"), name, "related")  # 2012's word for both parent and depends
     if class_ == "mixin":
         return Mixin(

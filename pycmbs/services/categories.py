@@ -22,7 +22,7 @@ from pycmbs.occi.category import (
 )
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.rendering import ProviderBinding
-from pycmbs.occi.rendering.json_2012 import category_document
+from pycmbs.occi.rendering.json_2012 import category_document, shown_document
 from pycmbs.services.documents import ENTITY, entity_from, entity_write
 from pycmbs.services.retrying import retried
 from pycmbs.store.base import Document, Query, Store, Write
@@ -338,5 +338,5 @@ def _check_core_attributes(registry: Registry, category: Category) -> None:
 
 
 def _matches(category: Category, partial: Mapping[str, Any]) -> bool:
-    document = category_document(category)
+    document = shown_document(category)
     return all(document.get(name) == value for name, value in partial.items())

@@ -415,7 +415,21 @@ def test_bounds_hold(type, good, bad):
         definition.check(bad)
 
 
-def test_a_bound_that_is_no_number_is_refused():
+@pytest.mark.parametrize(
+    ("written", "bound"),
+    [("1", 1), ("-2", -2), ("0.5", 0.5), ("1e3", 1000.0), ("", None), ("9" * 300, int("9" * 300))],
+)
+def test_a_bound_may_be_a_number_in_quotes(written, bound):
+    """The draft of May 2012 writes its own samples so."""
+    definition = parse_definition("a", {"type": "number", "minimum": written, "maximum": written})
+    assert (definition.minimum, definition.maximum) == (bound, bound)
+    if bound is not None:
+        with pytest.raises(InvalidAttribute):
+            definition.check(bound - 1 if bound < 10**20 else 5)
+
+
+@pytest.mark.parametrize("bound", ["one", "1 2", "nan", "inf", "1e999", True, [], {}])
+def test_a_bound_that_is_no_number_is_refused(bound):
     """A minimum is a number."""
     with pytest.raises(InvalidCategory):
-        parse_definition("a", {"type": "number", "minimum": "1"})
+        parse_definition("a", {"type": "number", "minimum": bound})

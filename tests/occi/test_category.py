@@ -227,8 +227,8 @@ def test_an_action_has_no_location():
 
 
 def test_the_core_has_its_lineage():
-    """GFD.221 4.4.1: resource and link are entities, and an entity is nowhere."""
-    assert (ENTITY.parent, ENTITY.location) == ("", "")
+    """GFD.221 4.4.1: resource and link are entities, and an entity has no parent. Each has a location."""
+    assert (ENTITY.parent, ENTITY.location) == ("", "/entity/")
     assert RESOURCE.parent == LINK.parent == ENTITY.identifier
 
 

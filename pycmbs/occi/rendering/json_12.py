@@ -93,7 +93,11 @@ def entity_document(view: EntityView) -> dict[str, Any]:
     document: dict[str, Any] = {"kind": entity.kind, "id": uri(entity.id, view.url)}
     if entity.mixins:
         document["mixins"] = list(entity.mixins)
-    attributes = {name: value for name, value in without_ends(entity.attributes).items() if value is not None}
+    attributes = {
+        name: value
+        for name, value in without_ends(entity.attributes).items()
+        if not _is_unset(value, view.definitions.get(name))
+    }
     if attributes:
         document["attributes"] = attributes
     if view.actions:
@@ -107,6 +111,13 @@ def entity_document(view: EntityView) -> dict[str, Any]:
     if view.links:
         document["links"] = [entity_document(link) for link in view.links]
     return document
+
+
+def _is_unset(value: Any, definition: AttributeDefinition | None) -> bool:
+    """Whether an attribute has no value. 2012 says so of an object by the empty string, which is not of the type shown."""
+    if value == "" and definition is not None and definition.type in ("object", "any"):
+        return definition.type == "object" or definition.initial() == ""
+    return value is None
 
 
 def is_link(entity: Entity) -> bool:

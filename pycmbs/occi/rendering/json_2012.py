@@ -68,6 +68,16 @@ def category_document(category: Category) -> dict[str, Any]:
     return document
 
 
+def shown_document(category: Category) -> dict[str, Any]:
+    """The same with ``related`` besides, as clients of 2012 and 2013 read what later is ``parent`` and ``depends``."""
+    document = category_document(category)
+    if isinstance(category, Kind):
+        document["related"] = [category.parent] if category.parent else []
+    elif isinstance(category, Mixin):
+        document["related"] = list(category.depends)
+    return document
+
+
 def entity_document(entity: Entity) -> dict[str, Any]:
     """An entity as JSON, without what depends on where it is read: also the form in which members exchange it."""
     return {
@@ -102,7 +112,7 @@ class JsonWriter:
         """See :class:`~pycmbs.occi.rendering.Writer`."""
         document: dict[str, list[Any]] = {"kinds": [], "mixins": [], "actions": []}
         for category in categories:
-            document[category.class_ + "s"].append(category_document(category))
+            document[category.class_ + "s"].append(shown_document(category))
         return dump(document, pretty=pretty)
 
     def entity(self, view: EntityView, *, pretty: bool) -> bytes:

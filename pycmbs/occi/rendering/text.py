@@ -1,7 +1,7 @@
 """``text/plain``, ``text/occi+plain`` and, in headers, ``text/occi`` (GFD.229; GFD.185 3.6.1).
 
 What the text forms do not have is left out: types, patterns, defaults and descriptions of attributes, and all dependencies of a
-mixin but the first.
+mixin but the first; and of what kind the ends of a link are.
 """
 
 from __future__ import annotations
@@ -22,6 +22,9 @@ _PARAMETERS = {"scheme", "class", "title", "rel", "location", "attributes", "act
 _CLASSES = ("kind", "mixin", "action")
 _ATTRIBUTE = re.compile(r"([^\s{}]+)(?:\{([^{}]*)\})?")
 _LINK_OWN = ("rel", "self", "category")
+_BELOW = frozenset({"occi.core.source.kind", "occi.core.target.kind"})
+"""Not written: who reads names as a tree, as rOCCI does, loses the end itself, whose name is the beginning of this one. Of what
+kind an end is, the end itself says."""
 
 
 class TextReader:
@@ -281,7 +284,7 @@ def category_line(category: Category) -> str:
         "title": category.title,
         "rel": category.parent if isinstance(category, Kind) else "",
         "location": "" if isinstance(category, Action) else getattr(category, "location", ""),
-        "attributes": " ".join(map(_definition, category.attributes.values())),
+        "attributes": " ".join(_definition(one) for name, one in category.attributes.items() if name not in _BELOW),
         "actions": " ".join(getattr(category, "actions", ())),
     }
     if isinstance(category, Mixin) and category.depends:
@@ -309,6 +312,8 @@ def _attributes(view: EntityView) -> dict[str, str]:
     given = {"occi.core.id": entity.id, "occi.core.title": entity.title, "occi.core.summary": entity.summary}
     found = {name: f.quote(text) for name, text in given.items() if text}
     for name, one in entity.attributes.items():
+        if name in _BELOW:
+            continue
         definition = definitions.get(name)
         found[name] = f.written(one, definition.type if definition else "string")
     return found

@@ -1,0 +1,149 @@
+"""What clients of other people send and how they read the answers, written anew from the standard's words (GFD.185, GFD.223,
+GFD.226, GFD.229) and from how those clients are known to behave."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.wsgi.conftest import INFRA, JSON, V12, text, urls
+
+CORE = "http://schemas.ogf.org/occi/core#"
+FIELD = re.compile(r"(Category|X-OCCI-Attribute|Link|X-OCCI-Location): (.*)")
+
+
+def parameters(line: str) -> dict[str, str]:
+    """The parameters of a category or link, whose values have no quotes inside here."""
+    return dict(re.findall(r'([A-Za-z.]+)="([^"]*)"', line))
+
+
+def tree(names: dict[str, str]) -> dict[str, object]:
+    """Attributes as a tree of their names' parts, as clients keep them that build objects of dotted names: what comes later
+    takes the place of what is there."""
+    found: dict[str, object] = {}
+    for name, value in names.items():
+        *parts, last = name.split(".")
+        level = found
+        for part in parts:
+            inner = level.get(part)
+            if not isinstance(inner, dict):
+                inner = level[part] = {}
+            level = inner
+        level[last] = value
+    return found
+
+
+def attributes(body: str) -> dict[str, str]:
+    """The attributes of an entity in text."""
+    return dict(re.findall(r'X-OCCI-Attribute: ([^=]+)="?([^"\n]*)', body))
+
+
+# A client that builds its model of /-/ and demands of every kind that it can be listed
+
+
+@pytest.mark.parametrize("path", ["/-/", "/.well-known/org/ogf/occi/-/"])
+def test_every_kind_and_mixin_has_a_location(cloud, path):
+    """A model that is read from /-/ has a location for each kind and mixin, all different, each a path with '/' at both ends,
+    in text as in both forms of JSON; and each can be listed."""
+    lines = [line for line in text(cloud, "GET", path).text.splitlines() if 'class="action"' not in line]
+    said = [parameters(line)["location"] for line in lines]
+    for accept in (JSON, V12):
+        answer = cloud.request("GET", path, Accept=accept).json
+        shown = [one["location"] for class_ in ("kinds", "mixins") for one in answer[class_]]
+        assert sorted(shown) == sorted(said)
+    assert len(set(said)) == len(said)
+    for location in said:
+        assert re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/", location)
+        assert text(cloud, "GET", location).status_code == 200
+
+
+def test_the_location_of_the_kind_entity_holds_nothing(cloud):
+    """No entity is of this kind itself (GFD.221 4.5.1): it lists none, takes none, and deletes none; '/' is what lists all."""
+    assert (text(cloud, "GET", "/entity/").status_code, text(cloud, "GET", "/entity/").text) == (200, "")
+    for kind in (CORE + "entity", INFRA + "compute"):
+        assert cloud.request("POST", "/entity/", {"kind": kind}).status_code == 400
+    assert cloud.request("DELETE", "/entity/").json == {"deleted": 0}
+    assert len(urls(text(cloud, "GET", "/"))) > 1
+
+
+# A client that keeps attributes as a tree
+
+
+@pytest.mark.parametrize("path", ["/networkinterface/networkinterface-1", "/storagelink/storagelink-1"])
+def test_a_tree_of_a_links_attributes_has_its_ends(cloud, path):
+    """No name of an attribute in text is the beginning of another, so both ends are there, and are text."""
+    core = tree(attributes(text(cloud, "GET", path).text))["occi"]["core"]
+    assert core["source"] == "/compute/compute-1"
+    assert core["target"].startswith("/")
+
+
+def test_a_tree_of_a_kinds_attributes_has_the_ends(cloud):
+    """The same of the definition in /-/."""
+    defined = parameters(text(cloud, "GET", "/-/?category=link").text)["attributes"].split()
+    assert {one.partition("{")[0] for one in defined} == {"occi.core.source", "occi.core.target"}
+
+
+def test_what_is_read_in_text_can_be_put_back(cloud):
+    """A link that a client reads, changes and sends back whole keeps its ends, and what kind they are of."""
+    path = "/networkinterface/networkinterface-1"
+    before = cloud.request("GET", path, Accept=V12).json
+    read = text(cloud, "GET", path).text
+    assert text(cloud, "PUT", path, read).status_code == 200
+    after = cloud.request("GET", path, Accept=V12).json
+    assert (after["source"], after["target"]) == (before["source"], before["target"])
+    assert after["target"]["kind"] == INFRA + "network"
+
+
+# Clients of 2012 and 2013, which know no parent
+
+
+def test_a_model_of_2012_finds_relations(cloud):
+    """The drafts of 2012 have one word for parent and depends; it is shown besides, and what is shown can be put back."""
+    answer = cloud.request("GET", "/-/").json
+    kinds = {one["scheme"] + one["term"]: one for one in answer["kinds"]}
+    assert kinds[INFRA + "compute"]["related"] == [CORE + "resource"] == [kinds[INFRA + "compute"]["parent"]]
+    assert kinds[CORE + "entity"]["related"] == []
+    for mixin in answer["mixins"]:
+        assert mixin["related"] == mixin["depends"]
+    ours = {"kinds": [kinds[INFRA + "compute"]], "mixins": [one for one in answer["mixins"] if "ogf" in one["scheme"]]}
+    assert cloud.request("PUT", "/-/", ours).status_code == 200
+    assert cloud.request("GET", "/-/").json == answer
+    wanted = {"kinds": [{"related": [CORE + "link"]}]}
+    found = cloud.request("GET", "/-/", wanted).json["kinds"]
+    assert {one["term"] for one in found} >= {"networkinterface", "storagelink"}
+
+
+def test_the_drafts_own_kind_is_taken(cloud):
+    """The draft of May 2012 writes the bounds of its example in quotes."""
+    cores = {"mutable": True, "required": False, "type": "Number", "minimum": "1", "maximum": "16"}
+    kind = {
+        "term": "host",
+        "scheme": "http://example.org/occi#",
+        "title": "a host",
+        "related": [CORE + "resource"],
+        "attributes": {"example": {"host": {"cores": cores}}},
+        "actions": [],
+        "location": "/host/",
+    }
+    assert cloud.request("POST", "/-/", {"kinds": [kind], "actions": [], "mixins": []}).status_code == 200
+    for number, status in ((0, 400), (1, 201), (16, 201), (17, 400)):
+        body = {"resources": [{"attributes": {"example": {"host": {"cores": number}}}}]}
+        assert cloud.request("POST", "/host/", body).status_code == status
+
+
+# A client of 1.2 that believes the types it is told
+
+
+def test_what_has_no_value_is_left_out(cloud):
+    """GFD.226 4.3: an attribute that is shown as an object is one, or is not there; what is left out can be put back so."""
+    kind = "http://houssem.org/cmbs#message"
+    types = {"object": dict, "array": list, "string": str, "boolean": bool}
+    path = cloud.request("POST", "/cmbs/message/", {"kind": kind}).json["Location"][0].partition("localhost")[2]
+    shown = cloud.request("GET", path, Accept=V12).json
+    assert "cmbs.message.result" not in shown["attributes"]
+    described = cloud.request("GET", "/-/?category=message", Accept=V12).json["kinds"][0]["attributes"]
+    for name, value in shown["attributes"].items():
+        said = described.get(name, {}).get("type")
+        assert isinstance(value, types.get(said, object)), name
+    assert cloud.request("PUT", path, shown, Accept=V12).json == shown
