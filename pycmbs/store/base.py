@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from pycmbs.errors import RevisionConflict
+from pycmbs.errors import CmbsError, RevisionConflict, StoreUnavailable
 
 Keys = Mapping[str, tuple[str, ...]]
 """Index entries: name to values. A name with no values is the same as no name."""
@@ -87,6 +87,28 @@ class Change(Struct, frozen=True):
     document: Document | None
 
 
+class SomeUnwritten(StoreUnavailable):
+    """A store that works failed at some of several batches. ``outcomes`` has for each what
+    :meth:`Store.write_batches` returns, or the error."""
+
+    def __init__(self, message: str, outcomes: Sequence[list[Document] | RevisionConflict | CmbsError] = ()) -> None:
+        super().__init__(message, hint="The others are written.")
+        self.outcomes = outcomes
+
+
+def decided(
+    outcomes: Sequence[list[Document] | RevisionConflict | CmbsError],
+) -> list[list[Document] | RevisionConflict]:
+    """The outcomes, if the store failed at none of the batches. Raises the error of one that was alone, SomeUnwritten for one
+    among others."""
+    found: list[list[Document] | RevisionConflict] = []
+    for one in outcomes:
+        if isinstance(one, CmbsError) and not isinstance(one, RevisionConflict):
+            raise one if len(outcomes) == 1 else SomeUnwritten(f"one of {len(outcomes)}: {one.message}", outcomes)
+        found.append(one)
+    return found
+
+
 class Store(ABC):
     """Where documents live. All methods may be called from several threads of a process.
 
@@ -121,7 +143,8 @@ class Store(ABC):
         Returns, per batch and in order, the documents as written (with revision and number; a deleted one has an empty
         body), or the :class:`~pycmbs.errors.RevisionConflict` that refused it; ``data['id']`` names the document. A refused
         batch leaves no trace and does not hold up the others. Later batches see what earlier ones of the same call wrote.
-        When it returns, all that it reports as written is as durable as ``durable`` says.
+        When it returns, all that it reports as written is as durable as ``durable`` says. Raises SomeUnwritten when it works,
+        and fails at some of them: the others are written then.
         """
 
     @abstractmethod

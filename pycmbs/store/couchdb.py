@@ -17,8 +17,9 @@ from pycmbs.errors import RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime
 from pycmbs.store import couchdb_documents as layout
 from pycmbs.store.base import Batch, Change, Document, Query, Store
-from pycmbs.store.couchdb_client import Address, CouchClient, NotThere
+from pycmbs.store.couchdb_client import Address, CouchClient
 from pycmbs.store.couchdb_database import Database
+from pycmbs.store.couchdb_errors import NotThere
 from pycmbs.store.couchdb_feed import Feed, Heads, Marks
 from pycmbs.store.couchdb_writer import Writer
 
@@ -71,8 +72,12 @@ class CouchStore(Store):
 
     def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         """See :class:`~pycmbs.store.base.Store`."""
-        outcome: list[list[Document] | RevisionConflict] = self._do(self._writer.write, batches)
+        outcome: list[list[Document] | RevisionConflict] = self._do(self._write, batches)
         return outcome
+
+    def _write(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+        self._database.check_copies()
+        return self._writer.write(batches)
 
     # Reading
 

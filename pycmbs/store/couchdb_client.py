@@ -10,6 +10,8 @@ What CouchDB-Python does, and what is done about it here:
   that was not answered others fail at once for a moment.
 - It caches answers by ETag, though not all servers' ETags follow the document: nothing is cached here.
 - It says neither which status a write had (201 or 202) nor why something was not found: both are kept here.
+- It knows one form of an error answer: the pool reads those, and :mod:`pycmbs.store.couchdb_errors` knows what they mean.
+- It sends user and password with every request: here :mod:`pycmbs.store.couchdb_login` has a session.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import copy
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
@@ -25,15 +28,17 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import couchdb.http
 
 from pycmbs import codec
-from pycmbs.errors import ConfigurationError, StoreUnavailable, TooLarge
-from pycmbs.store.couchdb_pool import Pool
+from pycmbs.errors import CmbsError, ConfigurationError, StoreUnavailable
+from pycmbs.store.couchdb_errors import BadCredentials, Locked, NoDatabase, NotThere, Refused, meaning, said
+from pycmbs.store.couchdb_login import Login
+from pycmbs.store.couchdb_pool import ErrorAnswer, Pool
 
 _TIMEOUT = 0.9
 """Seconds for one call, so that a client hears of a silent server within a second."""
 _REST = 0.25
 """Seconds in which calls fail at once after a failure, so that those who queue do not wait for a deadline each."""
 _LONG_REST = 5.0
-"""The same after refused credentials, since CouchDB locks an account after five wrong passwords."""
+"""The same after refused credentials, since CouchDB locks an account after five wrong passwords: for five minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +72,6 @@ class Address:
 _SHAPE = "It looks like couchdb://user:password@127.0.0.1:5984/pycmbs; write %40 for an @ in a password."
 
 
-class NotThere(Exception):
-    """What the request names is not in the database."""
-
-
-class Refused(Exception):
-    """The server understands and does not do it: a conflict, or something it does not have. ``args``: status and reason."""
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        return int(self.args[0])
-
-
-class NoDatabase(StoreUnavailable):
-    """The server works, and the database is not there."""
-
-
-class BadCredentials(StoreUnavailable):
-    """The server refuses who asks."""
-
-
 class _NoCache:
     """In the place of CouchDB-Python's cache."""
 
@@ -112,6 +96,7 @@ class CouchClient:
         self._session.retryable_errors = frozenset()
         self._pool = Pool(address.timeout)
         self._session.connection_pool = self._pool
+        self._login = Login(address.credentials)
         self._lock = threading.Lock()
         self._error: StoreUnavailable | None = None
         self._resting_until = 0.0
@@ -127,30 +112,79 @@ class CouchClient:
         """Seconds that a call may take."""
         return self._address.timeout
 
-    def call(self, method: str, *path: str, body: Any = None, patient: bool = False, **query: Any) -> tuple[int, Any]:
+    def call(
+        self,
+        method: str,
+        *path: str,
+        body: Any = None,
+        patient: bool = False,
+        expected: Collection[int] = (),
+        **query: Any,
+    ) -> tuple[int, Any]:
         """The status and the JSON of an answer. ``query``: parameters as they are, or as JSON if not text.
 
-        Raises NotThere, Refused, TooLarge, and StoreUnavailable for everything that is not the caller's doing. ``patient``:
-        a deadline that passes says nothing about other calls (the server builds an index).
+        Raises NotThere, TooLarge, and StoreUnavailable for everything that is not the caller's doing: Refused for what the
+        server does not do, Failed for what it fails at. ``patient``: a deadline that passes says nothing about other calls (the
+        server builds an index). ``expected``: statuses that are Refused, whatever they mean otherwise.
         """
         self._check_rest()
         parameters = {name: one if isinstance(one, str) else codec.dumps(one).decode() for name, one in query.items()}
         url = couchdb.http.urljoin(self._root, *path, **parameters)
         data = None if body is None else codec.dumps(body)  # what cannot be encoded is the caller's error
-        headers = {"Content-Type": "application/json"} if data is not None else {}
         self._pool.begin()
         try:
-            status, _, answer = self._session.request(method, url, data, headers, self._address.credentials)
-            found = codec.loads(answer.read()) if answer is not None else None
+            status, found = self._asked(method, url, data, expected)
+        except (CmbsError, NotThere) as exc:  # it was answered
+            if isinstance(exc, BadCredentials | Locked):
+                self._rest(exc, _LONG_REST)
+            raise
         except BaseException as exc:
             self._pool.discard()
-            error = self._translated(exc)
-            if isinstance(error, StoreUnavailable):
-                self._rest(error, exc, patient=patient)
+            error = self._unanswered(exc)
+            if error is None:
+                raise
+            if not (patient and isinstance(exc, TimeoutError)):
+                self._rest(error, _REST)
             raise error from exc
         with self._lock:
             self._error = None
         return status, found
+
+    def _asked(self, method: str, url: str, data: bytes | None, expected: Collection[int]) -> tuple[int, Any]:
+        """Ask within a session; one that is over is begun anew, once."""
+        if self._login.is_due:
+            self._log_in()
+        try:
+            return self._answered(method, url, data)
+        except ErrorAnswer as exc:
+            self._pool.keep()
+            status, body = exc.args
+            if status in expected:
+                raise Refused(f"CouchDB at {self._root} does not do it: {': '.join(said(body))}", status) from None
+            if status != 401 or not self._login.expire():
+                raise meaning(status, body, self._root) from None
+        return self._asked(method, url, data, expected)
+
+    def _answered(self, method: str, url: str, data: bytes | None) -> tuple[int, Any]:
+        headers = {**({"Content-Type": "application/json"} if data is not None else {}), **self._login.headers}
+        status, fields, answer = self._session.request(method, url, data, headers, self._login.credentials)
+        self._login.heard(fields)
+        return status, codec.loads(answer.read()) if answer is not None else None
+
+    def _log_in(self) -> None:
+        data, headers = codec.dumps(self._login.body), {"Content-Type": "application/json"}
+        try:
+            _, fields, answer = self._session.request("POST", f"{self._address.url}/_session", data, headers)
+        except ErrorAnswer as exc:
+            self._pool.keep()
+            if exc.args[0] in {401, 403}:
+                raise meaning(exc.args[0], exc.args[1], self._root) from None
+        else:
+            if answer is not None:
+                answer.read()
+            self._login.heard(fields)
+        if self._login.is_due:
+            self._login.do_without()
 
     def document(self, id: str) -> dict[str, Any] | None:
         """A document as the server has it; None if there is none."""
@@ -163,57 +197,25 @@ class CouchClient:
             return None
         return found
 
-    def exists(self) -> bool:
-        """Whether the database is there. Raises StoreUnavailable."""
+    def information(self) -> dict[str, Any] | None:
+        """What the server says of the database; None if there is none. Raises StoreUnavailable."""
         try:
-            self.call("GET")
+            found: dict[str, Any] = self.call("GET")[1]
         except NoDatabase:
-            with self._lock:
-                self._error = None  # that is an answer, and no trouble yet
-            return False
-        return True
+            return None
+        return found
 
-    def _translated(self, exc: BaseException) -> BaseException:
-        """What an exception of the library means. Raises nothing."""
+    def _unanswered(self, exc: BaseException) -> StoreUnavailable | None:
+        """What an exception on the way to an answer means; None for one that is not the server's doing. Raises nothing."""
         where = f"CouchDB at {self._root}"
-        error: Exception
         match exc:
-            case couchdb.http.ResourceNotFound():
-                error = self._not_found(exc)
-            case couchdb.http.Unauthorized() | couchdb.http.Forbidden():
-                error = BadCredentials(f"{where} refuses the user or the password", hint="Put them right in the URL.")
-            case couchdb.http.ResourceConflict():
-                error = Refused(409, "conflict")
-            case couchdb.http.PreconditionFailed():
-                error = Refused(412, _words(exc.args[0]))
-            case couchdb.http.ServerError():
-                error = self._server_error(*exc.args[0])
             case TimeoutError():
-                error = StoreUnavailable(f"{where} did not answer within {self._address.timeout:g} s")
-            # The last three are what the library makes of an error answer without JSON or without a type.
+                return StoreUnavailable(f"{where} did not answer within {self._address.timeout:g} s")
+            # The last three are what the library makes of an answer that is none.
             case OSError() | HTTPException() | codec.DecodeError() | AttributeError() | TypeError() | UnicodeError():
-                error = StoreUnavailable(f"{where} does not answer: {exc or type(exc).__name__}")
+                return StoreUnavailable(f"{where} does not answer: {exc or type(exc).__name__}")
             case _:
-                return exc
-        return error
-
-    def _not_found(self, exc: BaseException) -> Exception:
-        reason = str(exc.args[0][1]) if exc.args and isinstance(exc.args[0], tuple) else ""
-        if reason in {"missing", "deleted"} or "named_view" in reason:
-            return NotThere(reason)
-        return NoDatabase(
-            f"there is no database at {self._root}",
-            hint="Was it deleted? Restore it, or restart the broker to begin anew.",
-        )
-
-    def _server_error(self, status: int, error: Any) -> Exception:
-        if status == 413:
-            return TooLarge(f"CouchDB takes no document of this size: {_words(error)}")
-        if status in {400, 405, 415}:
-            return Refused(status, _words(error))
-        return StoreUnavailable(
-            f"CouchDB at {self._root} does not work: {status} {_words(error)}", hint="See its log, and its disk."
-        )
+                return None
 
     def _check_rest(self) -> None:
         with self._lock:
@@ -222,22 +224,13 @@ class CouchClient:
             if self._error is not None and time.monotonic() < self._resting_until:
                 raise copy.copy(self._error)
 
-    def _rest(self, error: StoreUnavailable, cause: BaseException, *, patient: bool) -> None:
-        if (patient and isinstance(cause, TimeoutError)) or isinstance(cause, couchdb.http.ServerError):
-            return  # it answers, though it cannot do this: its disk may be full, and readable
-        refused = isinstance(error, BadCredentials)
+    def _rest(self, error: StoreUnavailable, seconds: float) -> None:
         with self._lock:
             self._error = error
-            self._resting_until = time.monotonic() + (_LONG_REST if refused else _REST)
+            self._resting_until = time.monotonic() + seconds
 
     def close(self) -> None:
         """Close every idle connection; no call succeeds any more."""
         with self._lock:
             self._closed = True
         self._pool.close()
-
-
-def _words(error: Any) -> str:
-    if isinstance(error, tuple):
-        return ": ".join(str(one) for one in error if one)
-    return error.decode(errors="replace") if isinstance(error, bytes) else str(error)

@@ -10,7 +10,8 @@ from typing import Any
 
 from pycmbs.errors import ConfigurationError, StoreUnavailable
 from pycmbs.store import couchdb_documents as layout
-from pycmbs.store.couchdb_client import BadCredentials, CouchClient, Refused
+from pycmbs.store.couchdb_client import CouchClient
+from pycmbs.store.couchdb_errors import BadCredentials, Refused
 
 _LOOK_SECONDS = 1.0
 """How often it is looked whether the database is still the same."""
@@ -27,6 +28,7 @@ class Database:
         self._ready = False
         self._instance: str | None = None
         """What tells this database from one that is made later under its name."""
+        self._copies = 1
         self._look_again = 0.0
         self._lost: StoreUnavailable | None = None
 
@@ -47,6 +49,15 @@ class Database:
             self._lost = self._loss()
         if self._lost is not None:
             raise copy.copy(self._lost)
+
+    def check_copies(self) -> None:
+        """Raises ConfigurationError for a database of which a cluster keeps several copies: each takes writes on its own, so an
+        acknowledged change may lose against another one later."""
+        if self._copies > 1:
+            raise ConfigurationError(
+                f"the cluster keeps {self._copies} copies of {self._url}, and changes that were acknowledged may be lost then",
+                hint="Copy it to a new one with pycmbs store copy: the broker makes it with one copy.",
+            )
 
     def is_to_be_checked(self) -> bool:
         """Whether :meth:`check` would do or raise anything now."""
@@ -76,8 +87,11 @@ class Database:
 
     def _opened(self) -> str:
         """Make what is missing; returns the instance."""
-        if not self._client.exists():
+        information = self._client.information()
+        if information is None:
             self._make()
+            information = self._client.information() or {}
+        self._copies = _copies(information)
         mark = self._client.document(layout.MARK)
         if mark is None:
             self._make_layout()
@@ -90,11 +104,11 @@ class Database:
 
     def _make(self) -> None:
         try:
-            # One shard: the feed is then in the order of changes, and a question asks one index.
-            self._client.call("PUT", q="1")
+            # One shard: the feed is then in the order of changes, and a question asks one index. One copy: see check_copies.
+            self._client.call("PUT", q="1", n="1", expected={400, 412})
         except Refused as exc:
             if exc.status != 412:  # another process was faster
-                raise ConfigurationError(f"{self._url} cannot be made: {exc.args[1]}") from exc
+                raise ConfigurationError(f"{self._url} cannot be made: {exc.message}") from exc
 
     def _make_layout(self) -> None:
         _, rows = self._client.call("GET", "_all_docs", limit=1, startkey='"a"')
@@ -113,7 +127,13 @@ class Database:
 
     def _put(self, id: str, document: dict[str, Any]) -> None:
         try:
-            self._client.call("PUT", *id.split("/"), body=document)
+            self._client.call("PUT", *id.split("/"), body=document, expected={409})
         except Refused as exc:
             if exc.status != 409:  # another process was faster
-                raise StoreUnavailable(f"CouchDB does not write {id}: {exc.args[1]}") from exc
+                raise
+
+
+def _copies(information: dict[str, Any]) -> int:
+    """How many nodes keep each document, by what the server says of the database; one by a server that knows no clusters."""
+    cluster = information.get("cluster")
+    return int(cluster.get("n", 1)) if isinstance(cluster, dict) else 1

@@ -1,9 +1,9 @@
 """How documents stand in a CouchDB database, and the view that finds them. Pure data, no connection.
 
 A document is ``{"_id", "_rev", "type", "number", "keys", "body"}``, readable as it is; ``index`` has the keys with long
-values as they are indexed. A deleted one keeps its type, for the change feed. An id that has a colon begins with the type
-and a colon: so the feed tells types without the documents, and ids sort by type. ``number`` is text of a fixed width, since
-JavaScript has no integers of that size.
+values as they are indexed, ``numbers`` says where in the body a number stands as text (see couchdb_numbers). A deleted one
+keeps its type, for the change feed. An id that has a colon begins with the type and a colon: so the feed tells types without
+the documents, and ids sort by type. ``number`` is text of a fixed width, since JavaScript has no integers of that size.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+import zlib
 from typing import Any
 
 from pycmbs.errors import RevisionConflict
 from pycmbs.store.base import Document, Write
+from pycmbs.store.couchdb_numbers import kept, restore
 from pycmbs.store.values import LONGEST, indexed
 
 LAYOUT = 1
@@ -81,9 +83,19 @@ def hexadecimal(text: str) -> str:
     return indexed(text).encode().hex()
 
 
-def revision_of(rev: str, number: int, type: str) -> str:
-    """The store's revision: CouchDB's, with what an update must know of the document besides."""
-    return f"{rev} {number} {type}"
+def revision_of(rev: str, number: int, type: str, id: str) -> str:
+    """The store's revision: CouchDB's, with what an update must know of the document besides, and whose it is: a server takes
+    any for a document that it never had."""
+    return f"{rev} {number} {type} {_mark(id)}"
+
+
+def rev_of(revision: str) -> str:
+    """CouchDB's part of the store's revision."""
+    return revision.partition(" ")[0]
+
+
+def _mark(id: str) -> str:
+    return f"{zlib.crc32(id.encode()):08x}"
 
 
 def couch_document(write: Write, clock: Clock) -> dict[str, Any]:
@@ -93,8 +105,8 @@ def couch_document(write: Write, clock: Clock) -> dict[str, Any]:
         raise ValueError(f"{write.id} does not begin with its type, {write.type}")
     if write.revision is None:
         return {"_id": write.id, **_content(write, clock.next())}
-    rev, number, type = (*write.revision.split(" ", 2), "", "")[:3]
-    if type != write.type or not number.isdecimal():
+    rev, number, type, mark = (*write.revision.split(" ", 3), "", "", "")[:4]
+    if (type, mark) != (write.type, _mark(write.id)) or not number.isdecimal():
         raise RevisionConflict(f"{write.id} was changed meanwhile", id=write.id)
     if write.delete:
         return {"_id": write.id, "_rev": rev, "_deleted": True, "type": write.type}
@@ -103,7 +115,10 @@ def couch_document(write: Write, clock: Clock) -> dict[str, Any]:
 
 def _content(write: Write, number: int) -> dict[str, Any]:
     keys = {name: list(values) for name, values in write.keys.items() if values}
-    content = {"type": write.type, "number": number_text(number), "keys": keys, "body": write.body}
+    body, numbers = kept(write.body)
+    content = {"type": write.type, "number": number_text(number), "keys": keys, "body": body}
+    if numbers:
+        content["numbers"] = numbers
     index = {name: [indexed(one) for one in values] for name, values in keys.items() if any(map(_is_long, values))}
     return {**content, "index": index} if index else content
 
@@ -116,7 +131,7 @@ def written(write: Write, stored: dict[str, Any], rev: str) -> Document:
     """The document that a write made."""
     if write.delete:
         number = int(str(write.revision).split(" ", 2)[1])
-        return Document(write.id, write.type, {}, {}, revision_of(rev, number, write.type), number)
+        return Document(write.id, write.type, {}, {}, revision_of(rev, number, write.type, write.id), number)
     return document_from({**stored, "_rev": rev})
 
 
@@ -124,7 +139,10 @@ def document_from(found: dict[str, Any]) -> Document:
     """The document that CouchDB's holds."""
     number, type = int(found["number"]), found["type"]
     keys = {name: tuple(values) for name, values in found["keys"].items()}
-    return Document(found["_id"], type, found["body"], keys, revision_of(found["_rev"], number, type), number)
+    id, body = found["_id"], found["body"]
+    if "numbers" in found:
+        restore(body, found["numbers"])
+    return Document(id, type, body, keys, revision_of(found["_rev"], number, type, id), number)
 
 
 def is_document(found: Any) -> bool:

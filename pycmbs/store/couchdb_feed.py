@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 from collections import Counter
@@ -9,17 +10,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pycmbs.errors import StoreUnavailable
 from pycmbs.runtime import Runtime, Signal
 from pycmbs.store.base import Change, Document, Query
-from pycmbs.store.couchdb_client import CouchClient, Refused
+from pycmbs.store.couchdb_client import CouchClient
 from pycmbs.store.couchdb_documents import document_from, is_document
+from pycmbs.store.couchdb_errors import Refused
+
+log = logging.getLogger(__name__)
 
 _PAGE = 500
 _WATCHED_PAGE = 100
 """The same, where each comes with its document."""
 _MOST_WATCHED = 8
 """Questions; the documents of their answers are remembered by id."""
+_NO_PURGE = frozenset({400, 401, 403, 404, 405, 501})
+"""What servers answer that do not purge, or not for this user."""
 _MOST_PURGED = 100
 """Documents in one ``_purge``: CouchDB's default bound."""
 
@@ -32,9 +37,10 @@ class Feed:
 
     def page(self, since: str, limit: int, *, documents: bool) -> tuple[list[dict[str, Any]], str]:
         """The rows after a sequence ("": from the beginning), and the sequence to go on from."""
-        query = {"include_docs": True} if documents else {}
-        start = since or "0"
-        _, answer = self._client.call("GET", "_changes", since=start, limit=limit, patient=True, **query)
+        query: dict[str, Any] = {"since": since or "0", "limit": limit}
+        if documents:
+            query["include_docs"] = True
+        _, answer = self._client.call("GET", "_changes", patient=True, **query)
         rows: list[dict[str, Any]] = answer["results"]
         return rows, str(answer["last_seq"]) if rows else since
 
@@ -192,19 +198,22 @@ class Marks:
         self._feed = Feed(client)
         self._since = ""
         """No deleted document is left before this."""
+        self._told = False
 
     def forget(self, keep: int) -> int:
-        """Purge all but the newest ``keep``; returns how many went. None goes where the server has no ``_purge``."""
+        """Purge all but the newest ``keep``; returns how many went. None goes where the server has no ``_purge``, or lets only
+        its administrators do it, as Apache CouchDB does."""
         _, information = self._client.call("GET")
         surplus = int(information.get("doc_del_count", 0)) - keep
         gone = 0
         for batch in self._oldest(surplus):
             try:
-                self._client.call("POST", "_purge", body=batch)
+                self._client.call("POST", "_purge", body=batch, expected=_NO_PURGE)
             except Refused as exc:
-                if exc.status in {400, 405}:
-                    return gone  # a server that speaks the protocol without this
-                raise StoreUnavailable(f"CouchDB does not purge: {exc.args[1]}") from exc
+                if not self._told and exc.status in {401, 403}:
+                    log.warning("deleted documents leave marks, which only an administrator may purge: %s", exc.message)
+                    self._told = True
+                return gone
             gone += len(batch)
         return gone
 

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from http.client import HTTPConnection, HTTPSConnection
+from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,6 +53,25 @@ class _EndingTlsSocket(_EndingSocket, ssl.SSLSocket):
     """The same over TLS."""
 
 
+class ErrorAnswer(Exception):
+    """An answer with a status from 400 on. ``args``: the status, and the body as it is."""
+
+
+class _Reading(HTTPConnection):
+    """A connection whose error answers are read whole and raised: CouchDB-Python takes each for an object with two names, and
+    loses what a server says in any other way."""
+
+    def getresponse(self) -> HTTPResponse:
+        response = super().getresponse()
+        if response.status >= 400:
+            raise ErrorAnswer(response.status, response.read())
+        return response
+
+
+class _ReadingTls(_Reading, HTTPSConnection):
+    """The same over TLS."""
+
+
 class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]
     """Connections kept alive, at most so many idle; one that the server closed is not handed out."""
 
@@ -75,7 +94,7 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]
                 connection = kept or self._connected(parts.scheme, parts.netloc)
                 sock: Any = connection.sock
                 sock.ends = self._using.ends
-                self._using.connection = connection
+                self._using.connection, self._using.url = connection, url
                 return connection
             kept.close()
 
@@ -83,10 +102,10 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]
         if scheme == "https":
             context = ssl.create_default_context()
             context.sslsocket_class = _EndingTlsSocket
-            connection: HTTPConnection = HTTPSConnection(host, timeout=self.timeout, context=context)
+            connection: HTTPConnection = _ReadingTls(host, timeout=self.timeout, context=context)
             connection.connect()
         else:
-            connection = HTTPConnection(host, timeout=self.timeout)
+            connection = _Reading(host, timeout=self.timeout)
             connection.connect()
             connection.sock = _EndingSocket(fileno=connection.sock.detach())
         return connection
@@ -102,6 +121,12 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]
             surplus = [conns.pop(0) for conns in self.conns.values() if len(conns) > _MOST_IDLE]
         for one in surplus:
             one.close()
+
+    def keep(self) -> None:
+        """Give back the connection that this thread used, its answer being read."""
+        connection = getattr(self._using, "connection", None)
+        if connection is not None:
+            self.release(self._using.url, connection)
 
     def discard(self) -> None:
         """Close the connection that this thread's failed request used."""

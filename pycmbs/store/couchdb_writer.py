@@ -8,22 +8,29 @@ the batch has written is taken back.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pycmbs import codec
-from pycmbs.errors import RevisionConflict, StoreUnavailable
-from pycmbs.store.base import Batch, Document
+from pycmbs.errors import CmbsError, RevisionConflict, StoreUnavailable, TooLarge
+from pycmbs.store.base import Batch, Document, decided
 from pycmbs.store.couchdb_client import CouchClient
-from pycmbs.store.couchdb_documents import Clock, couch_document, written
+from pycmbs.store.couchdb_documents import Clock, couch_document, rev_of, written
+from pycmbs.store.couchdb_errors import Failed
+
+log = logging.getLogger(__name__)
 
 _MOST_DOCUMENTS = 200
 """In one request; more would take longer than a call may."""
 _MOST_BYTES = 8_000_000
 """The same, of one request's documents."""
 
-Outcome = list[Document] | RevisionConflict
+_MOST_FAILURES = 3
+"""Documents that a server fails at one after the other, until it is taken to fail at all of them."""
+
+Outcome = list[Document] | RevisionConflict | CmbsError
 
 
 @dataclass(slots=True)
@@ -34,17 +41,17 @@ class _Plan:
     documents: list[dict[str, Any]]
     before: dict[str, dict[str, Any]] = field(default_factory=dict)
     revs: dict[str, str] = field(default_factory=dict)
-    conflict: RevisionConflict | None = None
+    refusal: RevisionConflict | CmbsError | None = None
 
-    def refuse(self, id: str) -> None:
-        """A condition does not hold."""
-        if self.conflict is None:
-            self.conflict = RevisionConflict(f"{id} was changed meanwhile", id=id)
+    def refuse(self, id: str, error: CmbsError | None = None) -> None:
+        """A condition does not hold, or the server fails at a document."""
+        if self.refusal is None:
+            self.refusal = error or RevisionConflict(f"{id} was changed meanwhile", id=id)
 
     def outcome(self) -> Outcome:
         """What became of it."""
-        if self.conflict is not None:
-            return self.conflict
+        if self.refusal is not None:
+            return self.refusal
         pairs = zip(self.writes, self.documents, strict=True)
         return [written(write, stored, self.revs[write.id]) for write, stored in pairs]
 
@@ -56,8 +63,9 @@ class Writer:
         self._client = client
         self._clock = Clock()
 
-    def write(self, batches: Sequence[Batch]) -> list[Outcome]:
-        """See :meth:`~pycmbs.store.base.Store.write_batches`."""
+    def write(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
+        """See :meth:`~pycmbs.store.base.Store.write_batches`. Raises SomeUnwritten when the server fails at some of them, and
+        TooLarge or StoreUnavailable."""
         outcomes: dict[int, Outcome] = {}
         plans: dict[int, _Plan] = {}
         for index, batch in enumerate(batches):  # all before any is written: numbers follow the order of the batches
@@ -68,14 +76,14 @@ class Writer:
         for wave in _waves(batches):
             self._write([plans[index] for index in wave if index in plans])
         outcomes |= {index: plan.outcome() for index, plan in plans.items()}
-        return [outcomes[index] for index in range(len(batches))]
+        return decided([outcomes[index] for index in range(len(batches))])
 
     def _write(self, plans: list[_Plan]) -> None:
         several = [plan for plan in plans if len(plan.documents) > 1]
         self._check(several)
-        self._step([(plan, plan.documents[:-1]) for plan in several if plan.conflict is None])
-        self._step([(plan, plan.documents[-1:]) for plan in plans if plan.conflict is None])
-        self._undo([plan for plan in plans if plan.conflict is not None and plan.revs])
+        self._step([(plan, plan.documents[:-1]) for plan in several if plan.refusal is None])
+        self._step([(plan, plan.documents[-1:]) for plan in plans if plan.refusal is None])
+        self._undo([plan for plan in plans if plan.refusal is not None and plan.revs])
 
     def _check(self, plans: list[_Plan]) -> None:
         """Refuse the batches with a condition that does not hold now."""
@@ -87,7 +95,7 @@ class Writer:
                 if row is not None and "doc" in row:
                     plan.before[write.id] = row["doc"]
                 rev = row["doc"]["_rev"] if row is not None else None
-                if rev != (write.revision.split(" ", 1)[0] if write.revision is not None else None):
+                if rev != (rev_of(write.revision) if write.revision is not None else None):
                     plan.refuse(write.id)
 
     def current(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -103,40 +111,73 @@ class Writer:
         results = self._bulk(document for _, documents in parts for document in documents)
         for plan, documents in parts:
             for document in documents:
-                rev = results[document["_id"]]
-                if rev is None:
-                    plan.refuse(document["_id"])
+                result = results[document["_id"]]
+                if isinstance(result, str):
+                    plan.revs[document["_id"]] = result
                 else:
-                    plan.revs[document["_id"]] = rev
+                    plan.refuse(document["_id"], result)
 
     def _undo(self, plans: list[_Plan]) -> None:
         """Take back what refused batches have written. What somebody else has changed since then stays as that is."""
-        back: list[dict[str, Any]] = []
         for plan in plans:
-            for document in plan.documents:
-                id = document["_id"]
-                if id in plan.revs:
-                    before = plan.before.get(id, {"_id": id, "_deleted": True, "type": document["type"]})
-                    back.append({**before, "_rev": plan.revs[id]})
-        self._bulk(back)
+            back = [_as_before(plan, document) for document in plan.documents if document["_id"] in plan.revs]
+            lost = [id for id, result in self._bulk(back).items() if not isinstance(result, str)]
+            if lost:
+                there = self.current(lost)
+                lost = [id for id in lost if (there[id]["doc"]["_rev"] if id in there else None) == plan.revs[id]]
+            for id in lost:
+                log.error("%s is not as it was before a write that was refused", id)
 
-    def _bulk(self, documents: Iterable[dict[str, Any]]) -> dict[str, str | None]:
-        """Write documents; their new revisions by id, None for a conflict. Raises StoreUnavailable."""
-        results: dict[str, str | None] = {}
+    def _bulk(self, documents: Iterable[dict[str, Any]]) -> dict[str, str | CmbsError | None]:
+        """Write documents; by id their new revisions, None for a conflict, or the error if the server fails at one. Raises
+        StoreUnavailable when it does not answer."""
+        results: dict[str, str | CmbsError | None] = {}
         for chunk in _chunks(documents):
-            status, answer = self._client.call("POST", "_bulk_docs", body={"docs": chunk})
+            self._bulk_apart(chunk, results)
+        return results
+
+    def _bulk_apart(self, chunk: list[dict[str, Any]], results: dict[str, str | CmbsError | None]) -> None:
+        """Write some; if the server fails at them together, in halves, so that one that it cannot write harms no other."""
+        left, failures = [chunk], 0
+        while left:
+            some = left.pop()
+            try:
+                status, answer = self._client.call("POST", "_bulk_docs", body={"docs": some})
+            except (Failed, TooLarge) as exc:
+                if len(some) == 1 or failures >= _MOST_FAILURES:
+                    failures += 1
+                    results |= {document["_id"]: exc.with_traceback(None) for document in some}
+                else:
+                    half = len(some) // 2
+                    left += [some[half:], some[:half]]
+                continue
             if status == 202:
                 raise StoreUnavailable(
                     "too few nodes of the CouchDB cluster have written it (202): it may be lost, or still be there later",
                     hint="See which nodes are down.",
                 )
+            failures = 0
             for row in answer:
-                error = row.get("error")
-                if error not in {None, "conflict"}:
-                    reason = f"{error}: {row.get('reason')}"
-                    raise StoreUnavailable(f"CouchDB does not write {row.get('id')}: {reason}")
-                results[row["id"]] = None if error else row["rev"]
-        return results
+                results[row["id"]] = _result(row)
+
+
+def _result(row: dict[str, Any]) -> str | CmbsError | None:
+    """What became of one document of a request."""
+    error = row.get("error")
+    if error == "conflict":
+        return None
+    if error is not None:
+        return Failed(f"CouchDB does not write {row.get('id')}: {error}: {row.get('reason')}")
+    return str(row["rev"])
+
+
+def _as_before(plan: _Plan, document: dict[str, Any]) -> dict[str, Any]:
+    """What takes back a document that was written."""
+    id = document["_id"]
+    before = plan.before.get(id, {"_id": id, "_deleted": True, "type": document["type"]})
+    if document.get("_deleted"):  # a server takes a deleted one anew only as one that never was
+        return {name: value for name, value in before.items() if name != "_rev"}
+    return {**before, "_rev": plan.revs[id]}
 
 
 def _waves(batches: Sequence[Batch]) -> list[list[int]]:

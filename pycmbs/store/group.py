@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
-from pycmbs.errors import QueueFull, RevisionConflict, StoreUnavailable, Unavailable
+from pycmbs.errors import CmbsError, QueueFull, RevisionConflict, StoreUnavailable, Unavailable
 from pycmbs.runtime import Runtime, Signal
-from pycmbs.store.base import Batch, Document, Store, Wrapper
+from pycmbs.store.base import Batch, Document, SomeUnwritten, Store, Wrapper, decided
 
 Outcome = list[list[Document] | RevisionConflict]
 
@@ -134,6 +134,8 @@ class GroupCommit(Wrapper):
     def _commit(self, group: list[_Pending]) -> None:
         try:
             outcome = self._store.write_batches([batch for one in group for batch in one.batches])
+        except SomeUnwritten as exc:
+            _tell(group, exc.outcomes)
         except Unavailable as exc:
             _fail(group, exc)
             self._fail_impatient(exc)
@@ -148,10 +150,7 @@ class GroupCommit(Wrapper):
             _fail(group, StoreUnavailable("the commit was interrupted"))
             raise
         else:
-            results = iter(outcome)
-            for one in group:
-                one.outcome = list(itertools.islice(results, len(one.batches)))
-                one.done.set()
+            _tell(group, outcome)
 
     def _fail_impatient(self, error: Unavailable) -> None:
         """Fail those who have waited for so long that their own try would keep them beyond a store's second."""
@@ -168,6 +167,17 @@ class GroupCommit(Wrapper):
         while self._flushing:
             self._runtime.sleep(0.001)
         self._store.close()
+
+
+def _tell(group: list[_Pending], outcomes: Sequence[list[Document] | RevisionConflict | CmbsError]) -> None:
+    """Tell each caller what became of his batches."""
+    results = iter(outcomes)
+    for one in group:
+        try:
+            one.outcome = decided(list(itertools.islice(results, len(one.batches))))
+        except CmbsError as exc:
+            one.error = copy.copy(exc)
+        one.done.set()
 
 
 def _fail(group: list[_Pending], error: Unavailable) -> None:

@@ -40,6 +40,20 @@ class StoreContract:
         assert written.revision
         assert written.number > 0
 
+    def test_numbers_come_back_as_they_were(self, store: Store) -> None:
+        """Of any size that JSON can say and Python reads, and with their signs: as written, as read, and in the feed."""
+        numbers = [0, -1, 2**53, 2**53 + 1, -(2**63) - 1, 10**309, -(10**310), int("9" * 4300)]
+        floats = [0.1, -0.0, 5e-324, -2.2e-308, 1.7976931348623157e308]
+        body = {"numbers": numbers, "floats": floats, "deep": [{"x": [10**400]}, "10"], "few": 1}
+        (written,) = store.write([create("a", body=body)])
+        (changed,) = store.write([Write("a", "thing", {**body, "n": 1}, revision=written.revision)])
+        found = store.get("a")
+        assert found is not None
+        for one, expected in ((written.body, body), (changed.body, {**body, "n": 1}), (found.body, {**body, "n": 1})):
+            assert repr(one) == repr(expected)
+        assert store.changes("")[0][0].document == found
+        assert body["numbers"] == numbers
+
     def test_what_is_not_there_is_none(self, store: Store) -> None:
         """Neither an unknown nor a deleted id has a document."""
         (written,) = store.write([create("a")])
