@@ -11,8 +11,10 @@ OWN_PYTHON = HERE / ".venv" / "bin" / "python"
 
 def run() -> int:
     """The exit code of ``pycmbs serve``."""
+    from pycmbs import surroundings
     from pycmbs.cli import main
 
+    surroundings.settle()
     return main(["serve", *sys.argv[1:]])
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pycmbs import __version__, cli_store
+from pycmbs import __version__, cli_store, surroundings
 from pycmbs.config import FILES, SETTINGS, Settings, load_settings
 from pycmbs.config_values import Setting
 from pycmbs.errors import CmbsError, ConfigurationError
@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: stopped as asked. 1: could not run. 2: a flag, a setting or the surroundings must change first.
     130: interrupted before it ran.
     """
+    if arguments is None:  # this process is ours
+        surroundings.settle()
     parser = _parser()
     options = parser.parse_args(arguments)
     if hasattr(options, "demo"):

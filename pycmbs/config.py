@@ -212,6 +212,8 @@ def load_settings(
         elif name in in_files:
             path, text = in_files[name]
             values[name] = _parse(setting, text, f"{name} in {path} [{setting.section}]")
+        else:
+            values[name] = _parse_default(setting)
     settings = Settings(**values)
     if settings.retry_most < settings.retry_first:
         raise ConfigurationError(
@@ -227,6 +229,16 @@ def _parse(setting: Setting, text: str, origin: str) -> Any:
     except ValueError:
         unit = f" ({setting.unit})" if setting.unit else ""
         raise ConfigurationError(f"{origin} is {text!r}, but must be {setting.value.allowed}{unit}") from None
+
+
+def _parse_default(setting: Setting) -> Any:
+    try:
+        return setting.value.parse(setting.default)
+    except ValueError:  # the surroundings lack what it stands on
+        raise ConfigurationError(
+            f"{setting.name} is {setting.default} by default, and this user has no home directory: "
+            f"name another with {setting.flag}"
+        ) from None
 
 
 def _config_dir(given: Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -92,7 +92,7 @@ def _parse_text(text: str) -> str:
 def _parse_directory(text: str) -> Path:
     try:
         return Path(_parse_text(text)).expanduser().absolute()
-    except RuntimeError as error:  # `~` without a home directory to stand for
+    except (RuntimeError, OSError) as error:  # `~` without a home directory to stand for; no working directory
         raise ValueError(text) from error
 
 

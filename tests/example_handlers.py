@@ -34,6 +34,13 @@ def linger_again(call: Call) -> str:
     return linger(call)
 
 
+@handler("environment")
+def environment(call: Call) -> list[str]:
+    """The broker's variables in this process, and those of its parent that hold what is its target."""
+    outer = Path(f"/proc/{os.getppid()}/environ").read_text().split("\0")
+    return [name for name in os.environ if name.startswith("PYCMBS_")] + [one for one in outer if call.target in one]
+
+
 @handler("sleep", deadline=0.5)
 def sleep(_call: Call) -> None:
     """Takes too long."""

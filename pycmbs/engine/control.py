@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import socket
 import struct
 import threading
@@ -72,6 +73,9 @@ class ControlServer:
                     log.warning("a control connection cannot be accepted: %s", exc)
                     time.sleep(0.1)
                 continue
+            if not _is_ours(connection):
+                connection.close()
+                continue
             limit = struct.pack("ll", _ANSWER_SECONDS, 0)
             connection.setsockopt(
                 socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit
@@ -131,3 +135,13 @@ class ControlServer:
             log.info("an answer had nobody to go to: %s", exc)
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)  # a part of the answer may have gone out
+
+
+def _is_ours(connection: socket.socket) -> bool:
+    """Whether a process of this user, or of root, is at the other end."""
+    size = struct.calcsize("3i")
+    pid, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    if user in (0, os.geteuid()):
+        return True
+    log.warning("the process %d of another user (%d) wanted to control the engine", pid, user)
+    return False

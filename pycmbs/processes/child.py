@@ -1,6 +1,7 @@
 """What every child of the supervisor does the same way: read its orders, log, announce itself, die with the parent.
 
-A child is started by exec with its orders as JSON in the environment variable ``PYCMBS_CHILD``::
+A child is started by exec with its orders as JSON in a file without a name (settings hold secrets, and ``ps`` shows
+environments), whose descriptor is in the environment variable ``PYCMBS_CHILD``::
 
     {"role": "front", "index": 0, "settings": {…}, "ready_fd": 5, "lifeline_fd": 6, "lock_fd": 4}
 
@@ -19,7 +20,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -59,17 +60,27 @@ class Child:
         return process_name(self.role, self.index)
 
     def to_json(self) -> str:
-        """The text for the environment variable ``PYCMBS_CHILD``."""
+        """The text of the orders."""
         document = {name: getattr(self, name) for name in ("role", "index", "ready_fd", "lifeline_fd", "lock_fd")}
         return json.dumps({**document, "settings": self.settings.to_json()})
 
     @classmethod
-    def from_environ(cls, environ: Mapping[str, str]) -> Child:
-        """The orders in ``environ``. Raises ConfigurationError when there are none: started by hand."""
+    def from_environ(cls, environ: MutableMapping[str, str]) -> Child:
+        """The orders that ``environ`` says where to find, and does not any more then: what this process starts, such as
+        handlers, is not to know them. Raises ConfigurationError when there are none: started by hand."""
         if VARIABLE not in environ:
             raise ConfigurationError("this process is started by the broker itself: run `pycmbs serve`")
-        document = json.loads(environ[VARIABLE])
+        with os.fdopen(int(environ.pop(VARIABLE)), "rb") as orders:
+            document = json.load(orders)
         return cls(**{**document, "settings": Settings.from_json(document["settings"])})
+
+    def orders(self) -> int:
+        """A descriptor from which another process can read all this."""
+        descriptor = os.memfd_create("orders")
+        with os.fdopen(descriptor, "wb", closefd=False) as orders:
+            orders.write(self.to_json().encode())
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return descriptor
 
     def announce_ready(self) -> None:
         """Tell the supervisor that this process serves. Once only; from here on it waits for every :meth:`beat`.

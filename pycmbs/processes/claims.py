@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
+import pwd
 import socket
+import stat
 import time
 from pathlib import Path
 
@@ -22,7 +25,7 @@ def claim_home(settings: Settings) -> int:
     """Create the home and its ``run`` directory, both for this user only, and lock the home.
 
     Returns the descriptor of the lock, which is held as long as any process has it open. Raises ConfigurationError
-    when another broker uses this home, or it cannot be used at all.
+    when another broker uses this home, it is another user's, or it cannot be used at all.
     """
     if len(os.fsencode(settings.run_dir)) > MOST_RUN_DIR_BYTES:
         raise ConfigurationError(
@@ -30,28 +33,72 @@ def claim_home(settings: Settings) -> int:
             f"choose one of at most {MOST_RUN_DIR_BYTES - len('/run')} bytes with --home"
         )
     try:
-        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        settings.run_dir.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(settings.home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        for directory in (settings.home, settings.run_dir):
+            _make_private(directory)
+        lock = settings.home / "lock"
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ConfigurationError(
             f"the home {settings.home} cannot be used: {error.strerror}; choose another with --home"
         ) from None
     if not _lock(descriptor):
-        owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+        sentence = _who_holds(settings.home, descriptor)
         os.close(descriptor)
-        raise ConfigurationError(
-            f"another broker already uses the home {settings.home} (pid {owner}): "
-            "stop it, or choose another home with --home"
-        )
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        raise ConfigurationError(sentence)
+    with contextlib.suppress(OSError):  # a full disk: the lock is held all the same
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
+
+
+def _make_private(directory: Path) -> None:
+    """Make the directory if it is not there, and have it for this user only. Raises ConfigurationError, OSError."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = directory.stat()
+    if status.st_uid != os.geteuid():
+        raise ConfigurationError(
+            f"{directory} belongs to {_user(status.st_uid)}, and a broker's home must be its own user's: "
+            "choose another with --home, or start the broker as that user"
+        )
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        directory.chmod(0o700)
+
+
+def _user(number: int) -> str:
+    try:
+        return f"the user {pwd.getpwuid(number).pw_name}"
+    except KeyError:
+        return f"the user with the number {number}"
+
+
+def _who_holds(home: Path, descriptor: int) -> str:
+    """Why the home cannot be had, and what to do about it."""
+    owner = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+    if _owner_lives(descriptor) or not (left := _holders(descriptor)):
+        return f"another broker already uses the home {home} (pid {owner}): stop it, or choose another home with --home"
+    pids = " ".join(map(str, left))
+    return (
+        f"processes of a broker that was killed still use the home {home} and do not end by themselves: "
+        f"end them with kill -9 {pids}, or choose another home with --home"
+    )
+
+
+def _holders(descriptor: int) -> list[int]:
+    """The processes that have the lock open, but this one."""
+    wanted, found = os.fstat(descriptor), []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it is gone, or another user's
+            if int(process.name) != os.getpid() and any(
+                os.path.samestat(wanted, one.stat()) for one in (process / "fd").iterdir()
+            ):
+                found.append(int(process.name))
+    return sorted(found)
 
 
 def release_home(descriptor: int) -> None:
     """Give the home back: empties the file, so that nobody takes its process id for a broker that runs."""
-    os.ftruncate(descriptor, 0)
+    with contextlib.suppress(OSError):
+        os.ftruncate(descriptor, 0)
     os.close(descriptor)
 
 

@@ -40,6 +40,11 @@ class _Hub(eventlet.hubs.epolls.Hub):  # type: ignore[misc] # eventlet is untype
 
     turns = 0
 
+    @staticmethod
+    def is_available() -> bool:
+        """Whether this platform has it: eventlet asks."""
+        return hasattr(select, "epoll")
+
     def register(self, fileno: int, new: bool = False) -> None:
         """Wait once for what the listeners of a descriptor want."""
         del new

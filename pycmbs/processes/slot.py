@@ -6,7 +6,6 @@ import dataclasses
 import os
 import signal
 import subprocess
-import sys
 import sysconfig
 import time
 from collections.abc import Sequence
@@ -54,15 +53,16 @@ class Slot:
         self.ready_fd, child_end = os.pipe()
         os.set_blocking(self.ready_fd, False)
         orders = dataclasses.replace(orders, role=self.role, index=self.index, ready_fd=child_end)
+        orders_fd = orders.orders()
         # Blocked until the child ignores it: Ctrl-C reaches the whole group, and stopping is the supervisor's business.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             self.process = subprocess.Popen(  # noqa: S603 -- our own command lines
                 self.command,
-                env={**_environment(), VARIABLE: orders.to_json()},
+                env={**_environment(), VARIABLE: str(orders_fd)},
                 stdin=subprocess.DEVNULL,
-                stdout=sys.__stderr__,  # standard output carries the start line and nothing else
-                pass_fds=(child_end, orders.lifeline_fd, orders.lock_fd),
+                stdout=2,  # standard output carries the start line and nothing else
+                pass_fds=(child_end, orders_fd, orders.lifeline_fd, orders.lock_fd),
             )
         except OSError:
             self.close_pipe()
@@ -70,6 +70,7 @@ class Slot:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
             os.close(child_end)
+            os.close(orders_fd)
 
     def listen(self) -> bool:
         """Read what the child says through its ready pipe; whether that made it ready. Closes the pipe at its end."""
@@ -160,10 +161,16 @@ def describe_exit(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
+def _is_ours(name: str) -> bool:
+    """Whether a variable is for the supervisor only: settings, which children get with their orders and handlers not at all,
+    and what makes an end of a warning."""
+    return name.startswith("PYCMBS_") or name == "PYTHONWARNINGS"
+
+
 def _environment() -> dict[str, str]:
     """The environment for children: this very package is found there too, also when run from a checkout."""
     root = str(Path(pycmbs.__file__).parent.parent)
-    environment = dict(os.environ)
+    environment = {name: value for name, value in os.environ.items() if not _is_ours(name)}
     if root not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     return environment

@@ -185,6 +185,14 @@ def test_execute_runs_the_same_here(start_broker: Start) -> None:
     refusal(one.request("POST", f"{no}?action=execute"), 409, "not-executable")
 
 
+def test_a_handler_does_not_get_the_settings(start_broker: Start) -> None:
+    """What the broker was told in variables, its store's password among it, is in no environment that a handler can see."""
+    secret = "tcp://127.0.0.1:4711"
+    one = start_broker(*FAST, *HANDLERS, environ={"PYCMBS_LISTEN_AT": f"{secret}=tcp://127.0.0.1:4712"})
+    path = one.message("l2", {"operation": "environment", "target": secret})
+    assert one.ok("POST", f"{path}?action=execute", {})["result"] == []
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_sigkill_between_acceptance_and_outcome(start_broker: Start, seed: int) -> None:
     """Whenever the receiver's or the sender's engine is killed, every operation has its effect once, and its outcome is told:
