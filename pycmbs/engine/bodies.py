@@ -18,7 +18,7 @@ class Bodies:
         self._made: dict[tuple[str, int], dict[str, Any]] = {}
 
     def of(self, row: Delivery) -> dict[str, Any] | None:
-        """The body for a row; None when the row itself is gone. Raises as :meth:`OutboxService.outgoing`."""
+        """The body for a row; None when the row does not count. Raises as :meth:`OutboxService.outgoing`."""
         key = (row.message, row.round)
         body = self._made.get(key) or self._outbox.outgoing(row)
         if body is not None:

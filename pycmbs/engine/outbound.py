@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -19,9 +19,11 @@ from pycmbs.engine.bodies import Bodies
 from pycmbs.engine.events import Events
 from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.late import LateRows
+from pycmbs.engine.orphans import Orphans
 from pycmbs.engine.outcomes import Outcomes
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.route import Flight, Route
+from pycmbs.engine.settling import Settling
 from pycmbs.engine.waiters import Waiter, Waiters
 from pycmbs.errors import (
     BadEnvelope,
@@ -31,7 +33,6 @@ from pycmbs.errors import (
     NoLocalMember,
     TooLarge,
     Unavailable,
-    UnknownEntity,
     from_dict,
 )
 from pycmbs.runtime import in_turn
@@ -75,12 +76,13 @@ class Outbound:
         self._flights: dict[str, Route] = {}
         self._cursor = 0
         self._late = LateRows(outbox)
+        self._orphans = Orphans(outbox)
         self._swept = 0.0
-        self._unstored: dict[str, Delivery] = {}
         self._awaiting = Awaiting()
         self._outcomes = Outcomes(self._awaiting, outbox, transports, probes)
         self._bodies = Bodies(outbox)
         self._waiters = Waiters()
+        self._settling = Settling(outbox, self._awaiting, self._waiters)
 
     # From other threads
 
@@ -140,8 +142,8 @@ class Outbound:
         for arrival in answers:
             row = self._answered(arrival)
             if row is not None:
-                self._unstored[row.id] = row
-        self._store()
+                self._settling.put(row)
+        self._settling.store()
         self._time_out()
         self._sweep()
         self._load()
@@ -213,28 +215,6 @@ class Outbound:
         else:
             self._fail(route, asked.stranger(envelope.sender))
 
-    def _store(self) -> None:
-        """Write settled rows; when the store is away they wait here, and are sent to nobody meanwhile."""
-        if not self._unstored:
-            return
-        rows = list(self._unstored.values())
-        try:
-            stored, concluded = self._outbox.settle(rows)
-        except Unavailable:
-            raise
-        except Exception:
-            log.exception("%d answers cannot be stored together; alone, and without what was answered", len(rows))
-            stored, concluded = [], {}
-            for row in rows:
-                alone = self._outbox.settle([replace(row, answer=None, outcome=None)])
-                stored, concluded = [*stored, *alone[0]], concluded | alone[1]
-                del self._unstored[row.id]
-        self._unstored = {}
-        for kept in stored:
-            if kept is not None:
-                self._awaiting.refresh(kept)
-        self._waiters.release(concluded)
-
     def _time_out(self) -> None:
         now = time.monotonic()
         for route in list(self._routes.values()):
@@ -257,7 +237,8 @@ class Outbound:
         route.url = ""
         rows = [replace(row, updated=time.time()) for row in back]
         stored, _ = self._outbox.settle(rows)
-        route.refresh(stored, {row.id for row in rows})
+        # Somebody else may know more of a row, and that there is nothing to be sent.
+        route.refresh([row if row is not None and row.open else None for row in stored], {row.id for row in rows})
 
     def _sweep(self) -> None:
         """Settle what is overdue, in memory or not. Once a poll: deadlines are kept to about a second."""
@@ -265,12 +246,21 @@ class Outbound:
             return
         self._swept, now = time.monotonic(), time.time()
         while overdue := self._outbox.overdue(now, _PAGE):
-            _, concluded = self._outbox.settle([self._expired(row, now) for row in overdue])
+            settled, concluded = self._outbox.settle([self._expired(row, now) for row in overdue])
             self._waiters.release(concluded)
+            self._set_aside(row for row in settled if row is not None)
         for row in self._late.read(self._cursor):
             self._admit(row, late=True)
         for name in [name for name, route in self._routes.items() if route.idle]:
             del self._routes[name]
+
+    def _set_aside(self, rows: Iterable[Delivery]) -> None:
+        """Those of the rows that do not count."""
+        every = list(rows)
+        counting = {row.id for row in self._outbox.counting(every)}
+        for row in every:
+            if row.id not in counting:
+                self._orphans.note(row, time.monotonic())
 
     def _expired(self, row: Delivery, now: float) -> Delivery:
         """An overdue row in its final state, with what was tried so far; it is not sent any more."""
@@ -299,6 +289,9 @@ class Outbound:
             self._events.woken = False  # before reading: what comes after that wakes again
             try:
                 self._load_new()
+                for row in self._orphans.look(time.monotonic()):
+                    if row.unsettled:
+                        self._admit(row, late=True)
             except BaseException:
                 self._events.woken = True
                 raise
@@ -344,7 +337,7 @@ class Outbound:
             body = self._bodies.of(row)
             if not route.url:
                 self._find_way(route, row)
-        except (NoLocalMember, UnknownEntity) as exc:
+        except NoLocalMember as exc:
             self._fail(route, exc.message)
             return False
         except Departed as exc:  # trying again cannot help
@@ -353,7 +346,8 @@ class Outbound:
             return True
         route.queue.popleft()
         if body is None:
-            return True  # it was sent anew or deleted, and this row is gone with that
+            self._orphans.note(row, time.monotonic())
+            return True
         id, asked = new_id(), Asked(route.url, row.member, relayed=bool(route.via))
         # The member that the body speaks for: who it is now may not have reached the engine yet.
         sender = body["description"]["id"]
@@ -372,7 +366,7 @@ class Outbound:
         return True
 
     def _settle_later(self, row: Delivery) -> None:
-        self._unstored[row.id] = row
+        self._settling.put(row)
         self.wake()
 
     def _find_way(self, route: Route, row: Delivery) -> None:

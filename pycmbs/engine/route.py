@@ -93,8 +93,11 @@ class Route:
         """Take in a row that was written after others with higher numbers: last, as it was accepted last."""
         if row.number > self.cursor:
             self.admit(row)
-        else:
+        elif not self._holds(row.id):
             self.queue.append(row)
+
+    def _holds(self, id: str) -> bool:
+        return any(row.id == id for row in self.queue) or any(one.row.id == id for one in self.flights.values())
 
     def sendable(self, now: float) -> int:
         """How many rows may be sent now."""

@@ -2,7 +2,8 @@
 
 A row is *unsettled* while it is ``pending`` or ``sent``, and *settled* once it is ``delivered``, ``executed``, ``failed`` or
 ``expired``. One that is ``delivered`` and *awaits* the outcome of its execution is not settled yet, but keeps nobody waiting.
-Rows are valid only together with their message, which is written last in the batch that makes them.
+Rows are valid only together with their message, which is written last in the batch that makes them: one whose message is of
+another round, or is not there, counts for nothing.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ from pycmbs.store.base import Document, Query, Store, Write
 DELIVERY = "delivery"
 
 PENDING, SENT, DELIVERED, EXECUTED, FAILED, EXPIRED = "pending", "sent", "delivered", "executed", "failed", "expired"
+SENDING = "sending"
+"""The state of a message of which a row is unsettled."""
 _OPEN = frozenset({PENDING, SENT})
 _THERE = frozenset({DELIVERED, EXECUTED})
+_RISING = (PENDING, SENT, EXPIRED, FAILED, DELIVERED, EXECUTED)
+"""The states in the order in which a row may go through them: what is known of a delivery only grows."""
 
 
 class Delivery(Struct, frozen=True):
@@ -65,12 +70,29 @@ class Delivery(Struct, frozen=True):
     @property
     def unsettled(self) -> bool:
         """Whether something may still become of it."""
-        return self.awaits or self.state in _OPEN
+        return self.awaits or self.open
+
+    @property
+    def open(self) -> bool:
+        """Whether it is still to be sent."""
+        return self.state in _OPEN
 
     @property
     def there(self) -> bool:
         """Whether the recipient has the message."""
         return self.state in _THERE
+
+    @property
+    def rank(self) -> tuple[int, bool]:
+        """How much is known of the delivery; a row is never replaced by one of a lower rank. What came of an execution is all
+        there is to know, whether that worked or not; the end of waiting for it is more than waiting."""
+        return _RISING.index(EXECUTED if self.outcome is not None else self.state), not self.awaits
+
+    def raised(self, other: Delivery) -> Delivery:
+        """What the two say together, ``self`` being the row as it is stored and ``other`` as somebody else knows it; with the
+        revision of the stored one. Of equal rank, ``other`` is the newer."""
+        best = self if self.rank > other.rank else other
+        return replace(best, attempts=max(self.attempts, other.attempts), revision=self.revision, number=self.number)
 
     def settled(
         self, state: str, now: float, reason: str = "", answer: Any = None, *, attempts: int | None = None
@@ -99,7 +121,7 @@ class Delivery(Struct, frozen=True):
         keys: dict[str, tuple[str, ...]] = {"message": (self.message,)}
         if self.unsettled:
             keys |= {"unsettled": ("1",), "deadline": (moment(self.deadline),)}
-        if self.state in _OPEN:
+        if self.open:
             keys["route"] = (self.route,)
         return Write(self.id, DELIVERY, self.body(), keys, self.revision or None)
 
@@ -151,13 +173,21 @@ def timestamp(seconds: float) -> str:
 
 
 def of_message(store: Store, path: str) -> list[Delivery]:
-    """The rows of a message, in the order of its recipients."""
+    """All rows under a message's path, those of other rounds included: what goes with it."""
     return [delivery_from(one) for one in store.find(Query(DELIVERY, {"message": path}))]
 
 
 def of_sent(store: Store, message: Entity) -> list[Delivery]:
-    """The same; asks the store for nothing of a message that was never sent."""
-    return of_message(store, message.path) if "round" in message.private else []
+    """The ledger of a message, in the order of its recipients: the rows of its round. Asks the store for nothing of a message
+    that was never sent."""
+    if "round" not in message.private:
+        return []
+    return [row for row in of_message(store, message.path) if belongs(row, message)]
+
+
+def belongs(row: Delivery, message: Entity | None) -> bool:
+    """Whether this is a row of the message as it was sent last."""
+    return message is not None and message.private.get("round") == row.round
 
 
 def settled_at(rows: Iterable[Delivery]) -> float | None:
@@ -175,7 +205,7 @@ def summary(rows: Iterable[Delivery]) -> str:
     every = list(rows)
     states = {row.state for row in every}
     if any(row.unsettled for row in every):
-        return "sending"
+        return SENDING
     if states & _THERE:
         return EXECUTED if states == {EXECUTED} else DELIVERED if states <= _THERE else "partial"
     return EXPIRED if states == {EXPIRED} else FAILED

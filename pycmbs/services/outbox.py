@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -15,13 +16,15 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.services import deliveries
-from pycmbs.services.deliveries import Delivery
+from pycmbs.services.deliveries import SENDING, Delivery
 from pycmbs.services.documents import ENTITY, entity_write, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
 from pycmbs.services.roster import socket_of
 from pycmbs.store.base import Query, Store, Write
+
+log = logging.getLogger(__name__)
 
 _TRIES = 5
 _REMEMBERED = 64
@@ -43,17 +46,15 @@ class OutboxService:
         self._sent: OrderedDict[str, Entity] = OrderedDict()
 
     def outgoing(self, row: Delivery) -> dict[str, Any] | None:
-        """The body of the envelope for one recipient; None when the row is gone, its message being deleted or sent anew.
+        """The body of the envelope for one recipient; None when the row does not count: its message was deleted, was sent anew,
+        or, in a store that is not atomic, is not there yet, and perhaps never will be.
 
-        Raises NoLocalMember when the own member was deleted meanwhile, UnknownEntity when the message is not there: in a
-        store that is not atomic a row may be seen before its message.
+        Raises NoLocalMember when the own member was deleted meanwhile.
         """
         roster = self._members.now()
         message = self._entities.stored_many([row.message]).get(row.message)
-        if message is None or message.private.get("round") != row.round:
-            if self._store.get(row.id) is None:
-                return None
-            raise UnknownEntity(f"the message {row.message} is not there yet", location=row.message)
+        if message is None or not deliveries.belongs(row, message):
+            return None
         own = roster.own
         if own is None:
             raise NoLocalMember("this broker has no member to send as")
@@ -93,20 +94,22 @@ class OutboxService:
         for row in rows:
             message = messages.get(row.message)
             batch = [row.write()]
-            if message is not None and _conclude(message, row, [row]):
+            if message is not None and _conclude(message, [row]):
                 batch.append(entity_write(message, revision=message.revision))
             batches.append(batch)
         stored: list[Delivery | None] = []
         touched = set()
         for row, result in zip(rows, self._store.write_batches(batches), strict=True):
             if isinstance(result, RevisionConflict):
-                stored.append(self._settle_again(row))
+                stored.append(self.correct(row))
             else:
                 # A settled row is never written again, and so needs no revision.
                 stored.append(replace(row, revision=result[0].revision) if row.unsettled else row)
             if stored[-1] is not None and not row.unsettled:
                 touched.add(row.message)
-        alone = {path: [row] for path, row in single.items() if path in touched}
+        alone = {
+            row.message: [row] for row in stored if row is not None and row.message in single and not row.unsettled
+        }
         return stored, alone | self._concluded(touched - single.keys())
 
     def _as_sent(self, paths: Iterable[str]) -> dict[str, Entity]:
@@ -116,20 +119,44 @@ class OutboxService:
         missing = [path for path in paths if path not in found]
         return found | self._entities.stored_many(missing) if missing else found
 
-    def _settle_again(self, row: Delivery) -> Delivery | None:
-        """After a conflict: the message was changed by somebody (both are written one after the other), or it is gone. Raises
-        StoreUnavailable when neither comes to an end."""
+    def correct(self, row: Delivery) -> Delivery | None:
+        """Store what is known of a row, however it is stored by now, and bring its message up to date. Returns it as it is
+        then, None when it is gone. Raises StoreUnavailable when others keep changing it."""
         for _ in range(_TRIES):
             found = self._store.get(row.id)
             if found is None:
                 return None
-            try:
-                (stored,) = self._store.write([replace(row, revision=found.revision).write()])
-            except RevisionConflict:
-                continue
-            self._concluded([row.message])
-            return replace(row, revision=stored.revision)
+            stored = deliveries.delivery_from(found)
+            raised = stored.raised(row)
+            if raised != stored:
+                try:
+                    (written,) = self._store.write([raised.write()])
+                except RevisionConflict:
+                    continue
+                raised = replace(raised, revision=written.revision)
+            message = self._entities.stored_many([row.message]).get(row.message)
+            if message is not None and deliveries.belongs(row, message):
+                self._conclude_again(row.message, deliveries.of_sent(self._store, message))
+            return raised
         raise StoreUnavailable(f"others keep changing {row.id}", hint="It is tried again.")
+
+    # Rows without their message
+
+    def counting(self, rows: Sequence[Delivery]) -> list[Delivery]:
+        """Those of the rows whose message is there, and of their round."""
+        messages = self._entities.stored_many({row.message for row in rows}) if rows else {}
+        return [row for row in rows if deliveries.belongs(row, messages.get(row.message))]
+
+    def discard(self, rows: Sequence[Delivery]) -> None:
+        """Delete rows that do not count."""
+        found = self._store.get_many([row.id for row in rows])
+        batches = [[Write(one.id, deliveries.DELIVERY, revision=one.revision, delete=True)] for one in found.values()]
+        if batches:
+            self._store.write_batches(batches)
+            log.info("%d deliveries without their message are removed: their sending failed half-way", len(batches))
+        self._concluded({row.message for row in rows})
+
+    # Messages behind their rows
 
     def reconcile(self) -> None:
         """Bring up to date the messages that a kill, or a failing store, left behind their rows."""
@@ -141,11 +168,10 @@ class OutboxService:
     def _concluded(self, paths: Iterable[str]) -> dict[str, list[Delivery]]:
         """The rows of those of the messages of which all are settled; their states are brought up to date, with one commit."""
         settled = {path for path in paths if not self.unsettled(path)}
-        if not settled:
-            return {}
-        rows = {path: deliveries.of_message(self._store, path) for path in settled}
-        messages = [one for one in self._entities.stored_many(settled).values() if rows[one.path]]
-        changed = [one for one in messages if _conclude(one, rows[one.path][0], rows[one.path])]
+        messages = self._entities.stored_many(settled) if settled else {}
+        rows: dict[str, list[Delivery]] = {path: [] for path in settled}
+        rows |= {path: deliveries.of_sent(self._store, message) for path, message in messages.items()}
+        changed = [message for path, message in messages.items() if _conclude(message, rows[path])]
         batches = [[entity_write(message, revision=message.revision)] for message in changed]
         results = self._store.write_batches(batches) if batches else []
         for message, result in zip(changed, results, strict=True):
@@ -155,7 +181,7 @@ class OutboxService:
 
     def _conclude_again(self, path: str, rows: Sequence[Delivery]) -> None:
         with contextlib.suppress(UnknownEntity):
-            self._entities.modify(path, lambda message: _conclude(message, rows[0], rows))
+            self._entities.modify(path, lambda message: _conclude(message, rows))
 
     def pending(self, *, after: int, limit: int, route: str = "") -> list[Delivery]:
         """Unsettled rows in the order of acceptance, of all routes or of one; ``after``: the last ``number`` seen."""
@@ -186,25 +212,42 @@ class OutboxService:
 
     def unsettled(self, path: str) -> bool:
         """Whether a recipient of the message is not settled yet."""
-        return self._store.count(Query(deliveries.DELIVERY, {"message": path, "unsettled": "1"})) > 0
+        unsettled = Query(deliveries.DELIVERY, {"message": path, "unsettled": "1"})
+        if self._store.atomic:
+            return self._store.count(unsettled) > 0
+        rows = [deliveries.delivery_from(one) for one in self._store.find(unsettled)]
+        return bool(self.counting(rows))
 
 
-def _conclude(message: Entity, row: Delivery, rows: Sequence[Delivery]) -> bool:
+def _conclude(message: Entity, rows: Sequence[Delivery]) -> bool:
     """Give the message the summary of its rows, and its ``result``; tells whether that changed it."""
-    if message.private.get("round") != row.round:
+    if not rows:
+        return _unsent(message)
+    if not deliveries.belongs(rows[0], message):
         return False
-    before = (message.attributes.get(cmbs.STATE), message.attributes.get(cmbs.RESULT))
+    before = (message.attributes.get(cmbs.STATE), message.attributes.get(cmbs.RESULT), message.private.get("settled"))
     message.attributes[cmbs.STATE] = deliveries.summary(rows)
     settle(message, deliveries.settled_at(rows))
-    result = _result(row, rows)
+    result = _result(rows)
     if result is not None:
         message.attributes[cmbs.RESULT] = result
-    return before != (message.attributes[cmbs.STATE], message.attributes.get(cmbs.RESULT))
+    after = (message.attributes[cmbs.STATE], message.attributes.get(cmbs.RESULT), message.private.get("settled"))
+    return before != after
 
 
-def _result(row: Delivery, rows: Sequence[Delivery]) -> Any:
+def _unsent(message: Entity) -> bool:
+    """A message that says it is sent, and has no rows, was written by a call that was not answered in time, after its rows were
+    removed: whoever wanted to send it was told that it failed."""
+    if message.attributes.get(cmbs.STATE) != SENDING:
+        return False
+    del message.attributes[cmbs.STATE]
+    return True
+
+
+def _result(rows: Sequence[Delivery]) -> Any:
     """For L1 the handshake, with the ``outcome`` if the message was executed; for a single recipient what came of that; for
     several, by member. None when there is nothing."""
+    row = rows[0]
     if row.layer == "l1":
         outcome = {"outcome": row.outcome} if row.outcome else {}
         return {**row.answer, **outcome} if row.answer is not None else outcome or None

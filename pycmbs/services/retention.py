@@ -89,8 +89,8 @@ class RetentionService:
 
     def _planned(self, message: Entity) -> tuple[list[Entity], list[Write]] | None:
         """What goes with a message, and the writes of that; None when it has to stay."""
-        open_rows = Query(deliveries.DELIVERY, {"message": message.path, "unsettled": "1"}, limit=1)
-        if self._store.find(open_rows):
+        unsettled = self._store.find(Query(deliveries.DELIVERY, {"message": message.path, "unsettled": "1"}))
+        if any(deliveries.belongs(deliveries.delivery_from(one), message) for one in unsettled):
             self._rewrite(message, None)  # what is under way says by itself when it is settled
             return None
         try:

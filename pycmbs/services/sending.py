@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pycmbs.errors import (
     NotSendable,
     PreconditionFailed,
     RevisionConflict,
+    Unavailable,
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
@@ -48,6 +50,8 @@ class _Sending:
     message: Entity
     rows: list[Delivery]
     writes: list[Write] = field(default_factory=list)
+    after: list[Write] = field(default_factory=list)
+    """What goes once it is written: rows of earlier rounds, where a batch may be written in part."""
 
     @property
     def waiting(self) -> int:
@@ -165,18 +169,22 @@ class SendingService:
         raise NotSendable(f"others keep changing {left[0].path}", hint="Try again.")
 
     def _begun(self, message: Entity, layer: str, own: Entity) -> _Sending:
-        old = self._rows_of(message)
-        if any(row.unsettled for row in old):
-            return _Sending(message, old)
+        # All under its path, if it was sent before: a send that failed half-way may have left some of a round of its own.
+        old = deliveries.of_message(self._store, message.path) if "round" in message.private else []
+        current = [row for row in old if deliveries.belongs(row, message)]
+        if any(row.unsettled for row in current):
+            return _Sending(message, current)
         sent = message.copy()
         # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
         sent.private["round"] = max(message.private.get("round", 0) + 1, int(time.time() * 1e6))
         rows = self._rows(sent, layer)
         settle(sent, deliveries.settled_at(rows))
         sent.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(rows), cmbs.LAYER: layer}
-        writes = [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in old]
-        writes += [row.write() for row in rows]
-        return _Sending(sent, rows, [*writes, entity_write(sent, revision=message.revision)])
+        gone = [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in old]
+        writes = [*(row.write() for row in rows), entity_write(sent, revision=message.revision)]
+        if self._store.atomic:
+            return _Sending(sent, rows, [*gone, *writes])
+        return _Sending(sent, rows, writes, gone)
 
     def _rows_of(self, message: Entity) -> list[Delivery]:
         return deliveries.of_sent(self._store, message)
@@ -190,12 +198,19 @@ class SendingService:
             for some in _portions(sendings):
                 results = self._store.write_batches([one.writes for one in some])
                 del left[: len(some)]
-                refused += [
-                    one for one, result in zip(some, results, strict=True) if isinstance(result, RevisionConflict)
-                ]
+                conflicts = [isinstance(result, RevisionConflict) for result in results]
+                refused += [one for one, conflict in zip(some, conflicts, strict=True) if conflict]
+                self._clear([one for one, conflict in zip(some, conflicts, strict=True) if not conflict])
         finally:
             self._bound.give_back(sum(one.waiting for one in [*refused, *left]))
         return refused
+
+    def _clear(self, accepted: Sequence[_Sending]) -> None:
+        """Delete rows that count for nothing any more; those for which that fails go with the next round, or the message."""
+        batches = [[write] for one in accepted for write in one.after]
+        if batches:
+            with contextlib.suppress(Unavailable):
+                self._store.write_batches(batches)
 
     def _take(self, sendings: Sequence[_Sending]) -> None:
         """Room in the outbox for all of them, or none. Raises QueueFull, NotSendable."""

@@ -40,12 +40,12 @@ class LossyTransport(MemoryTransport):
 class Node:
     """One broker: store, services and engine, without processes."""
 
-    def __init__(self, home, network, name, **changed):
+    def __init__(self, home, network, name, *, atomic=None, **changed):
         home.mkdir()
         quick = {"retry_first": 0.02, "retry_most": 0.05, "poll": 0.02, "neighbor_timeout": 0.5, "probe_interval": 0.2}
         settings = Settings(home=home, **{**quick, **changed})
         self.name = name
-        self.store = FaultyStore()
+        self.store = FaultyStore(atomic=atomic)
         self.transport = LossyTransport(network)
         self.engine = Engine(
             settings, self.store, Transports(["memory"], {"memory": lambda: self.transport}), home / "e.sock"
@@ -102,7 +102,11 @@ def node(tmp_path, monkeypatch):
 @pytest.fixture
 def pair(node):
     """Two members that know each other and listen on L1 and L2."""
-    a, b = node("a"), node("b")
+    return join(node("a"), node("b"))
+
+
+def join(a, b):
+    """Have two nodes listen on L1 and L2, and know each other."""
     a.become("l1", "l2")
     b.become("l1", "l2", neighbors=["memory:a-l1"], topics=["net.link"])
     report = b.act(cmbs.MEMBER_LOCATION + "b", "check_neighbors")

@@ -22,7 +22,18 @@ from pycmbs.errors import (
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.services import sending
-from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, PENDING, SENT, Delivery, moment, summary, timestamp
+from pycmbs.services.deliveries import (
+    DELIVERED,
+    EXPIRED,
+    FAILED,
+    PENDING,
+    SENT,
+    Delivery,
+    moment,
+    of_message,
+    summary,
+    timestamp,
+)
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker
 from tests.store.faulty import READS, Fault
 
@@ -642,3 +653,41 @@ def test_a_message_made_anew_is_another_one(broker):
         rounds.append(broker.outbox.pending(after=0, limit=10)[0].round)
         broker.entities.delete(PATH)
     assert rounds[0] != rounds[1]
+
+
+def outcomes():
+    """What a writer may make of a row, each in its turn more than the one before."""
+    return [
+        lambda row, now: replace(row, state=SENT, updated=now, attempts=1),
+        lambda row, now: row.settled(EXPIRED, now, "gave up"),
+        lambda row, now: row.settled(FAILED, now, "refused"),
+        lambda row, now: replace(row.settled(DELIVERED, now), awaits=True),
+        lambda row, now: row.settled(DELIVERED, now),
+        lambda row, now: row.with_outcome(now, {"result": 1}),
+    ]
+
+
+@pytest.mark.parametrize("first", range(6))
+@pytest.mark.parametrize("second", range(6))
+def test_a_row_only_rises(broker, first, second):
+    """Of two writers that know a row as it was, the one who knows more is believed, whoever comes first."""
+    add_message(broker, "l31", providers=["a"])
+    send(broker, "l31")
+    (row,) = broker.outbox.pending(after=0, limit=10)
+    for made in (outcomes()[first], outcomes()[second]):
+        ((told,), _) = broker.outbox.settle([made(row, time.time())])
+    (stored,) = of_message(broker.store, PATH)
+    best = outcomes()[max(first, second)](row, 0.0)
+    assert (stored.state, stored.awaits) == (best.state, best.awaits) == (told.state, told.awaits)
+    assert attributes(broker)[cmbs.STATE] == ("sending" if best.unsettled else best.state)
+
+
+def test_attempts_never_become_fewer(broker):
+    """Whichever of two writers knows more of a row, the attempts of both are counted."""
+    add_message(broker, "l31", providers=["a"])
+    send(broker, "l31")
+    (row,) = broker.outbox.pending(after=0, limit=10)
+    broker.outbox.settle([replace(row, state=SENT, attempts=3)])
+    broker.outbox.settle([row.settled(DELIVERED, time.time(), attempts=1)])
+    (stored,) = of_message(broker.store, PATH)
+    assert (stored.state, stored.attempts) == (DELIVERED, 3)

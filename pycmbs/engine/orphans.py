@@ -1,0 +1,52 @@
+"""Rows without their message: seen before it, in a store that is not atomic, or left by a send that failed half-way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pycmbs.services.deliveries import Delivery
+from pycmbs.services.outbox import OutboxService
+
+_YOUNG = 1.0
+"""Seconds in which the message of a row is looked for at every occasion; later, once in as many."""
+_PATIENCE = 10.0
+"""Seconds after which a row whose message is not there is removed: longer than a write takes that may still succeed. By the
+clock of who looks at it: the writer's may be wrong."""
+
+
+@dataclass(slots=True)
+class _Orphan:
+    row: Delivery
+    since: float
+    looked: float
+
+
+class Orphans:
+    """Rows that were set aside, so that they hold up nobody. As many as the outbox has."""
+
+    def __init__(self, outbox: OutboxService) -> None:
+        self._outbox = outbox
+        self._orphans: dict[str, _Orphan] = {}
+
+    def __len__(self) -> int:
+        return len(self._orphans)
+
+    def note(self, row: Delivery, now: float) -> None:
+        """Set a row aside. ``now`` is monotonic."""
+        self._orphans.setdefault(row.id, _Orphan(row, now, now))
+
+    def look(self, now: float) -> list[Delivery]:
+        """The rows whose message is there by now; they are set aside no more. Those that waited for long enough are removed."""
+        due = [one for one in self._orphans.values() if now - one.since < _YOUNG or now - one.looked >= _YOUNG]
+        if not due:
+            return []
+        found = self._outbox.counting([one.row for one in due])
+        known = {row.id for row in found}
+        old = [one.row for one in due if one.row.id not in known and now - one.since >= _PATIENCE]
+        if old:
+            self._outbox.discard(old)
+        for one in due:
+            one.looked = now
+        for row in [*found, *old]:
+            del self._orphans[row.id]
+        return found
