@@ -182,6 +182,7 @@ def application(broker: Broker, settings: Settings) -> Application:
     from pycmbs.wsgi.app import Application
     from pycmbs.wsgi.collections import Collections
     from pycmbs.wsgi.entities import Entities
+    from pycmbs.wsgi.guard import Guard
     from pycmbs.wsgi.query_interface import QueryInterface
     from pycmbs.wsgi.routes import Routes
 
@@ -190,7 +191,14 @@ def application(broker: Broker, settings: Settings) -> Application:
         Collections(broker.entities, broker.categories),
         Entities(broker.entities),
     )
-    return Application(routes, max_body=settings.max_body, base=settings.url.rstrip("/"))
+    guard = Guard(
+        settings.url.rstrip("/"),
+        names=settings.names,
+        origins=settings.origins,
+        public_url=settings.public_url,
+        proxies=settings.proxies,
+    )
+    return Application(routes, guard, max_body=settings.max_body)
 
 
 def build_engine(settings: Settings) -> Engine:

@@ -20,6 +20,10 @@ from pycmbs.config_values import (
     LISTEN_AT,
     LOG_FILE,
     MODULES,
+    NAMES,
+    NETWORKS,
+    ORIGINS,
+    PUBLIC_URL,
     RULES,
     STORE,
     Setting,
@@ -75,6 +79,24 @@ class Settings:
     workers: int = _setting(
         _SERVER, "2", whole(1, 64),
         "How many front processes answer HTTP; one per processor core is a good number.", "processes",
+    )  # fmt: skip
+    names: str = _setting(
+        _SERVER, "", NAMES,
+        "What clients may call this broker in URLs besides loopback addresses, localhost, the host it listens on and that of "
+        "public_url; a request for another host is answered with 421.",
+    )  # fmt: skip
+    origins: str = _setting(
+        _SERVER, "", ORIGINS,
+        "Other origins whose pages a browser may let use this broker; a change that another asks for is answered with 403.",
+    )  # fmt: skip
+    public_url: str = _setting(
+        _SERVER, "", PUBLIC_URL,
+        "The scheme, host and port in the URLs of answers, where clients reach the broker through a proxy; empty: those that "
+        "the client used.",
+    )  # fmt: skip
+    proxies: str = _setting(
+        _SERVER, "", NETWORKS,
+        "Proxies whose X-Forwarded-Proto and X-Forwarded-Host are believed; those of others are ignored.",
     )  # fmt: skip
     max_body: int = _setting(
         _SERVER, "4194304", whole(1024, 1073741824),

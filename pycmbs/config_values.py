@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 from pycmbs.errors import ConfigurationError, InvalidAddress
 from pycmbs.services import allow
 from pycmbs.transport.address import parse_listen_at
+
+_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,46 @@ def _parse_host(text: str) -> str:
     return str(address)
 
 
+def _words(text: str) -> list[str]:
+    return text.replace(",", " ").split()
+
+
+def _parse_names(text: str) -> str:
+    names = [name.lower().removeprefix("[").removesuffix("]").removesuffix(".") for name in _words(text)]
+    if not all(_NAME.fullmatch(name) or _is_address(name) for name in names):
+        raise ValueError(text)
+    return " ".join(names)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _parse_origin(text: str) -> str:
+    """As a browser writes it: without the scheme's own port."""
+    found = _ORIGIN.fullmatch(text.lower().removesuffix("/"))
+    if not found or int(found[3] or 1) > 65535:
+        raise ValueError(text)
+    port = "" if found[3] in (None, {"http": "80", "https": "443"}[found[1]]) else f":{found[3]}"
+    return f"{found[1]}://{found[2]}{port}"
+
+
+def _parse_origins(text: str) -> str:
+    return " ".join(map(_parse_origin, _words(text)))
+
+
+def _parse_public_url(text: str) -> str:
+    return _parse_origin(text) if text else ""
+
+
+def _parse_networks(text: str) -> str:
+    return " ".join(str(ipaddress.ip_network(one, strict=False)) for one in _words(text))
+
+
 def _parse_rules(text: str) -> str:
     try:
         allow.parse(text)
@@ -143,6 +187,14 @@ HOST = Value(
     "ADDRESS",
     "a loopback address, since this version has no authentication yet: "
     "run `pycmbs serve --host 127.0.0.1` and put an authenticating proxy in front",
+)
+NAMES = Value(_parse_names, "NAMES", "names or addresses of hosts, without ports, with a comma or a space between them")
+ORIGINS = Value(
+    _parse_origins, "ORIGINS", "origins such as https://console.example.org, with a comma or a space between them"
+)
+PUBLIC_URL = Value(_parse_public_url, "URL", "http:// or https:// with a host and, if need be, a port, and no path")
+NETWORKS = Value(
+    _parse_networks, "NETWORKS", "addresses or networks such as 10.0.0.0/8, with a comma or a space between them"
 )
 LISTEN_AT = Value(
     _parse_listen_at,

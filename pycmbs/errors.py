@@ -13,7 +13,8 @@
     │   ├── UnknownCategory       no kind, mixin or action with this identifier
     │   └── UnknownLocation       nothing is bound to this path
     ├── Forbidden                 understood, and not allowed
-    │   └── ImmutableAttribute    a client may not change this attribute
+    │   ├── ImmutableAttribute    a client may not change this attribute
+    │   └── CrossOrigin           a page of another origin asks for a change
     ├── Conflict                  contradicts what is already there
     │   ├── DuplicateId           an entity with this id exists
     │   ├── RevisionConflict      somebody else changed the document first
@@ -26,11 +27,18 @@
     │   ├── NotExecutable         the message may not be executed
     │   └── SocketUnavailable     a socket that cannot be bound
     ├── PreconditionFailed        what the request says it knows of the entity is not so any more
+    ├── UnknownHost               the request is for a host that is not this one
     ├── UnsupportedVersion        a version of OCCI that is newer than this broker
+    ├── UnsupportedProtocol       a version of HTTP that the broker does not speak
+    ├── NotImplementedHere        a method or a coding of HTTP that the broker does not have
+    ├── ExpectationFailed         the request expects what the broker cannot do
+    ├── RequestTimeout            the request takes too long to arrive
     ├── MethodNotAllowed          the path is there, the method is not
     ├── NotAcceptable             no rendering the client accepts
     ├── UnsupportedMediaType      no rendering can read this body
-    ├── TooLarge                  over a configured size
+    ├── TooLarge                  over a size that is bounded
+    │   ├── UriTooLong            the URL is too long
+    │   └── HeadersTooLarge       the headers are too large, or too many
     ├── Unavailable               not now; later the same request may pass
     │   ├── StoreUnavailable      the store does not answer
     │   ├── EngineUnavailable     the engine process does not answer
@@ -144,6 +152,12 @@ class ImmutableAttribute(Forbidden):
     code = "immutable-attribute"
 
 
+class CrossOrigin(Forbidden):
+    """A page of another origin asks for a change."""
+
+    code = "cross-origin"
+
+
 class Conflict(CmbsError):
     """Contradicts what is already there."""
 
@@ -216,10 +230,40 @@ class PreconditionFailed(CmbsError):
     code = "precondition-failed"
 
 
+class UnknownHost(CmbsError):
+    """The request is for a host that is not this one."""
+
+    code = "unknown-host"
+
+
 class UnsupportedVersion(CmbsError):
     """A version of OCCI that is newer than this broker."""
 
     code = "unsupported-version"
+
+
+class UnsupportedProtocol(CmbsError):
+    """A version of HTTP that the broker does not speak."""
+
+    code = "unsupported-protocol"
+
+
+class NotImplementedHere(CmbsError):
+    """A method or a coding of HTTP that the broker does not have."""
+
+    code = "not-implemented"
+
+
+class ExpectationFailed(CmbsError):
+    """The request expects what the broker cannot do."""
+
+    code = "expectation-failed"
+
+
+class RequestTimeout(CmbsError):
+    """The request takes too long to arrive."""
+
+    code = "request-timeout"
 
 
 class MethodNotAllowed(CmbsError):
@@ -241,9 +285,21 @@ class UnsupportedMediaType(CmbsError):
 
 
 class TooLarge(CmbsError):
-    """Over a configured size."""
+    """Over a size that is bounded."""
 
     code = "too-large"
+
+
+class UriTooLong(TooLarge):
+    """The URL is too long."""
+
+    code = "uri-too-long"
+
+
+class HeadersTooLarge(TooLarge):
+    """The headers are too large, or too many."""
+
+    code = "headers-too-large"
 
 
 class Unavailable(CmbsError):

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from pycmbs.errors import InvalidRequest, TooLarge
+from pycmbs.errors import InvalidRequest
 
 MOST_NUMBER = 1000
 _MOST_LISTINGS = 256
@@ -24,7 +24,7 @@ class Window:
         if self.page < 1 or self.number < 1:
             raise InvalidRequest("page and number count from 1", parameter="page" if self.page < 1 else "number")
         if self.number > MOST_NUMBER:
-            raise TooLarge(f"a page has at most {MOST_NUMBER} entities", parameter="number", most=MOST_NUMBER)
+            raise InvalidRequest(f"a page has at most {MOST_NUMBER} entities", parameter="number", most=MOST_NUMBER)
 
 
 class Bookmarks:

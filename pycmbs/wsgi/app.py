@@ -10,30 +10,30 @@ from webob import Request, Response
 
 from pycmbs.errors import CmbsError, MethodNotAllowed, NotAcceptable, Unavailable, UnsupportedMediaType
 from pycmbs.occi.rendering.text import error_header
-from pycmbs.wsgi.errors import SERVER, status_of
+from pycmbs.wsgi.errors import FAILED, SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
+from pycmbs.wsgi.guard import Guard
 from pycmbs.wsgi.manners import compressed, request_id
-from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, default, rendition
+from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition
 from pycmbs.wsgi.routes import Routes
 
 log = logging.getLogger(__name__)
-
-_FAILED = CmbsError("the broker failed to do this", hint="Its log says more.")
 
 
 class Application:
     """WSGI (PEP 3333)."""
 
-    def __init__(self, routes: Routes, *, max_body: int, base: str) -> None:
-        """``max_body``: bytes. ``base``: the broker's own URL without a path."""
+    def __init__(self, routes: Routes, guard: Guard, *, max_body: int) -> None:
+        """``max_body``: bytes."""
         self._routes = routes
+        self._guard = guard
         self._max_body = max_body
-        self._base = base
+        self._varies = "Accept, Accept-Encoding, User-Agent" + guard.varies  # User-Agent may say which version of OCCI
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
         request = Request(environ)
-        exchange = Exchange(request, DEFAULT, max_body=self._max_body, base=self._base)
+        exchange = Exchange(request, DEFAULT, max_body=self._max_body)
         id = request_id(environ)
         try:
             response = self._respond(exchange)
@@ -41,10 +41,15 @@ class Application:
             response = self._refused(exchange, exc)
         except Exception:
             log.exception("%s %s failed (request %s)", request.method, environ.get("PATH_INFO"), id)
-            response = self._refused(exchange, _FAILED)
-        # The last of what it varies by says which version of OCCI.
+            response = self._refused(exchange, FAILED)
         response.headerlist.extend(
-            (("Server", SERVER), ("X-Request-Id", id), ("Vary", "Accept, Accept-Encoding, User-Agent"))
+            (
+                ("Server", SERVER),
+                ("X-Request-Id", id),
+                ("X-Content-Type-Options", "nosniff"),
+                ("Vary", self._varies),
+                *self._guard.shared(environ),
+            )
         )
         compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
         answer: Iterable[bytes] = response(environ, start_response)
@@ -54,6 +59,8 @@ class Application:
         environ = exchange.request.environ
         exchange.rendition = default(exchange.sent)
         exchange.rendition = rendition(environ.get("HTTP_ACCEPT"), environ.get("HTTP_USER_AGENT", ""), exchange.sent)
+        check_version(environ.get("HTTP_USER_AGENT", ""))
+        exchange.place = self._guard.admit(environ)
         return self._routes.find(exchange.request.method, exchange.path)(exchange)
 
     def _refused(self, exchange: Exchange, error: CmbsError) -> Response:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+import time
 from collections.abc import Callable
 
 _MOST_SIZE_LINE = 1024
 """Bytes of the line that gives a chunk's size, with its extensions."""
 _MOST_TRAILERS = 8192
 """Bytes after the last chunk."""
+_BODY_SECONDS = 60.0
+"""For a whole body, however it is divided, and a second more for every :data:`_PACE` of it."""
+_PACE = 65_536
+"""Bytes."""
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
 _TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n")
 
@@ -20,11 +25,19 @@ class Source:
     def __init__(self, receive: Callable[[], bytes]) -> None:
         """``receive`` waits for more; nothing is the end."""
         self.buffer = b""
+        self.deadline = float("inf")
         self._receive = receive
 
+    @property
+    def late(self) -> bool:
+        """Whether what is still to come should be there by now."""
+        return time.monotonic() > self.deadline
+
     def more(self) -> bool:
-        """Wait for more bytes; False at the end."""
+        """Wait for more bytes; False at the end. Raises TimeoutError once the deadline has passed."""
         piece = self._receive()
+        if self.late:
+            raise TimeoutError("it takes too long")
         self.buffer += piece
         return bool(piece)
 
@@ -56,6 +69,7 @@ class Body(io.RawIOBase):
         self._first = True
         self._go_on = go_on
         self.finished = length == 0
+        source.deadline = time.monotonic() + _BODY_SECONDS + self._left / _PACE
 
     def readable(self) -> bool:
         """It can be read."""
@@ -66,8 +80,14 @@ class Body(io.RawIOBase):
         """How many bytes are left, if that can be known and they are on their way."""
         return None if self._chunked or self._go_on is not None else self._left
 
+    @property
+    def late(self) -> bool:
+        """Whether it should be there by now."""
+        return self._source.late
+
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # the base class says Buffer
-        """The next bytes; none at the end. Raises ValueError for chunks that are none, OSError when they break off."""
+        """The next bytes; none at the end. Raises ValueError for chunks that are none, OSError when they break off,
+        TimeoutError when they take too long."""
         if self.finished:
             return 0
         if self._go_on is not None:
@@ -80,9 +100,15 @@ class Body(io.RawIOBase):
         self._left -= len(taken)
         if not taken and self._chunked:
             raise OSError("the connection ended within a chunk")
-        if not self._chunked:
-            self.finished = self._left == 0
+        if self._chunked:
+            self._source.deadline += len(taken) / _PACE
+        elif self._left == 0:
+            self._finish()
         return len(taken)
+
+    def _finish(self) -> None:
+        self.finished = True
+        self._source.deadline = float("inf")
 
     def _next_chunk(self) -> bool:
         if not self._first and self._source.line(2) != b"\r\n":
@@ -94,7 +120,7 @@ class Body(io.RawIOBase):
         self._left = int(found[1], 16)
         if self._left == 0:
             self._skip_trailers()
-            self.finished = True
+            self._finish()
         return not self.finished
 
     def _skip_trailers(self) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable
 from email.utils import formatdate
 from typing import Any, Protocol
 
+from pycmbs.errors import CmbsError, HeadersTooLarge, InvalidRequest, RequestTimeout, UriTooLong
 from pycmbs.wsgi.body import Body, Source
-from pycmbs.wsgi.errors import protocol_refusal
-from pycmbs.wsgi.head import MOST_HEAD, MOST_LINE, Head, Refused
+from pycmbs.wsgi.errors import FAILED, protocol_refusal
+from pycmbs.wsgi.head import MOST_HEAD, MOST_LINE, Head
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,8 @@ _SKIPPED = 65_536
 _HEAD_SECONDS = 60.0
 """For a whole head, however it is divided: a client that drips one holds its connection no longer."""
 _BODILESS = ("1", "204", "304")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_LINE = re.compile(rb"\S+ \S+ HTTP/\S+\r")
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -72,8 +76,8 @@ class Connection:
         try:
             while self._serve_one():
                 pass
-        except Refused as refused:
-            self._channel.send(protocol_refusal(refused.status, refused.sentence))
+        except CmbsError as refused:
+            self._channel.send(protocol_refusal(refused))
             self._channel.linger()
         except OSError:
             log.debug("a client went away")
@@ -96,8 +100,8 @@ class Connection:
         return answer.keep_alive
 
     def _next_head(self) -> bytes:
-        """The next head; nothing when the client has no more requests. Raises Refused for one that is too large, or takes too
-        long."""
+        """The next head; nothing when the client has no more requests. Raises InvalidRequest as soon as it can be seen to be
+        none, UriTooLong, HeadersTooLarge, RequestTimeout."""
         source, idle, begun = self._source, True, time.monotonic()
         while source.buffer[:2] == b"\r\n":  # of an old client (RFC 9112 2.2)
             source.buffer = source.buffer[2:]
@@ -113,6 +117,7 @@ class Connection:
                 break
             if len(buffer) > MOST_HEAD:
                 raise _too_large(buffer)
+            _check_line(buffer)
             searched = max(0, len(buffer) - 3)
             idle = not buffer
             _check_time(begun)
@@ -121,7 +126,7 @@ class Connection:
                 return b""
             begun = time.monotonic() if idle else begun
             source.buffer = (buffer + piece).lstrip(b"\r\n") if idle else buffer + piece
-        if end > MOST_HEAD or buffer.find(b"\r\n", 0, MOST_LINE + 2) < 0:
+        if end > MOST_HEAD or buffer.find(b"\n", 0, MOST_LINE + 2) < 0:
             raise _too_large(buffer)
         source.buffer = buffer[end:]
         return buffer[:end]
@@ -142,7 +147,9 @@ class Connection:
         """Whether the connection stays open after the answer, as of when that is sent."""
         if not head.keep_alive or self._channel.closing:
             return False
-        return body is None or body.finished or (body.small is not None and body.small <= _SKIPPED)
+        if body is None or body.finished:
+            return True
+        return not body.late and body.small is not None and body.small <= _SKIPPED
 
     def _skip(self, body: Body) -> None:
         while body.read(_SKIPPED):
@@ -179,7 +186,7 @@ class _Answer:
             log.exception("an answer failed")
             self.keep_alive = False
             if not self._begun:
-                self._channel.send(protocol_refusal(500, "the broker failed to do this"))
+                self._channel.send(protocol_refusal(FAILED))
 
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
         """WSGI's start_response."""
@@ -249,7 +256,22 @@ def _date(second: int) -> str:
 
 def _check_time(begun: float) -> None:
     if time.monotonic() - begun > _HEAD_SECONDS:
-        raise Refused(408, f"the head of the request was not complete within {_HEAD_SECONDS:g} s")
+        raise RequestTimeout(f"the head of the request was not complete within {_HEAD_SECONDS:g} s")
+
+
+def _check_line(buffer: bytes) -> None:
+    """Raises InvalidRequest for a head, not complete yet, that begins as none does: who speaks TLS here, or lets lines end
+    without CR, waits for an answer that would never come."""
+    line, newline, _ = buffer[: MOST_LINE + 2].partition(b"\n")
+    if _CONTROL.search(line):
+        raise InvalidRequest(
+            "this is not HTTP: the request line has a control character", hint="Use http://, not https://."
+        )
+    if newline and not line.endswith(b"\r"):
+        raise InvalidRequest("this is not HTTP: the request line ends without CR")
+    if newline and not _LINE.fullmatch(line):
+        Head(line + b"\n\r\n", {})  # most likely it knows better what is wrong
+        raise InvalidRequest("this is not HTTP: the request line is no method, target and version")
 
 
 def _bare_end(buffer: bytes, searched: int) -> int:
@@ -261,7 +283,7 @@ def _bare_end(buffer: bytes, searched: int) -> int:
     return 0
 
 
-def _too_large(buffer: bytes) -> Refused:
-    if buffer.find(b"\r\n", 0, MOST_LINE + 2) < 0:
-        return Refused(414, f"the URL is longer than {MOST_LINE} bytes")
-    return Refused(431, f"the headers of the request are larger than {MOST_HEAD} bytes")
+def _too_large(buffer: bytes) -> CmbsError:
+    if buffer.find(b"\n", 0, MOST_LINE + 2) < 0:
+        return UriTooLong(f"the URL is longer than {MOST_LINE} bytes")
+    return HeadersTooLarge(f"the headers of the request are larger than {MOST_HEAD} bytes")

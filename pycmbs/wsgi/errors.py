@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from pycmbs import __version__, errors
-from pycmbs.errors import CmbsError, InvalidRequest
+from pycmbs.errors import CmbsError
 from pycmbs.occi.rendering.text import error_header
 from pycmbs.wsgi.negotiation import JSON, WRITERS
 
@@ -18,16 +18,26 @@ STATUS: dict[type[CmbsError], int] = {
     errors.Forbidden: 403,
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
+    errors.UnknownHost: 421,
     errors.UnsupportedVersion: 501,
+    errors.UnsupportedProtocol: 505,
+    errors.NotImplementedHere: 501,
+    errors.ExpectationFailed: 417,
+    errors.RequestTimeout: 408,
     errors.MethodNotAllowed: 405,
     errors.NotAcceptable: 406,
     errors.UnsupportedMediaType: 415,
     errors.TooLarge: 413,
+    errors.UriTooLong: 414,
+    errors.HeadersTooLarge: 431,
     errors.Unavailable: 503,
     errors.RemoteError: 502,
     errors.ConfigurationError: 500,
 }
 """A class that is not here has the status of the nearest one above it."""
+
+FAILED = CmbsError("the broker failed to do this", hint="Its log says more.")
+"""What is said of an exception that nobody foresaw."""
 
 
 def status_of(error: CmbsError) -> int:
@@ -35,9 +45,9 @@ def status_of(error: CmbsError) -> int:
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
-def protocol_refusal(status: int, sentence: str) -> bytes:
+def protocol_refusal(error: CmbsError) -> bytes:
     """The whole answer to what the HTTP server refuses by itself, since it is hardly HTTP: the connection ends with it."""
-    error = InvalidRequest(sentence)
+    status = status_of(error)
     document = {"status": status, **error.to_dict()}
     body = WRITERS[JSON].error(document, pretty=True)
     lines = (
@@ -46,6 +56,7 @@ def protocol_refusal(status: int, sentence: str) -> bytes:
         f"Content-Length: {len(body)}",
         f"Content-Type: {JSON}",
         f"Server: {SERVER}",
+        "X-Content-Type-Options: nosniff",
         f"X-OCCI-Error: {error_header(document)}",
     )
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

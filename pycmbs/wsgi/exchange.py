@@ -5,25 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
 
 from webob import Request, Response
 
-from pycmbs.errors import InvalidRequest, PreconditionFailed, TooLarge
+from pycmbs.errors import InvalidRequest, PreconditionFailed, RequestTimeout, TooLarge, UnsupportedMediaType
 from pycmbs.occi import naming
 from pycmbs.occi.entity import Draft
 from pycmbs.occi.rendering import EntityView, Reader
 from pycmbs.occi.rendering import fields as f
 from pycmbs.services.paging import Window
 from pycmbs.services.preconditions import ALWAYS, Precondition
+from pycmbs.wsgi.guard import Place
+from pycmbs.wsgi.head import RAW_PATH
 from pycmbs.wsgi.negotiation import HEADERS, JSON_TYPES, TEXT, URI_LIST, Rendition, media_type, reader
 from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, entity_tag, tags
 
-_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 _SAFE = "/~!$&'()*+,;=:@-._"
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]*")
 """Paths in which there is nothing to quote, which most are."""
+_LINES = {one.value: f"{one.value} {one.phrase}" for one in HTTPStatus}
 _READING = ("GET", "HEAD")
 _ENDS = ("occi.core.source", "occi.core.target")
 
@@ -68,18 +71,23 @@ _NO_QUERY = Query()
 class Exchange:
     """A request, read with care, and the answers it can get."""
 
-    def __init__(self, request: Request, rendition: Rendition, *, max_body: int, base: str) -> None:
-        """``base``: scheme and authority of the broker's URLs for a client whose Host header is none."""
+    place: Place
+    """Where the broker is for this client; known once the request was let in."""
+
+    def __init__(self, request: Request, rendition: Rendition, *, max_body: int) -> None:
+        """``max_body``: bytes."""
         self.request = request
         self.rendition = rendition
         self._max_body = max_body
-        self._base = base
 
     # What was asked
 
     @_once
     def path(self) -> str:
-        """The path, decoded. Raises InvalidRequest for one that is no text."""
+        """The path, decoded. Raises InvalidRequest for one that is no text, or in which an encoded slash would become one: what
+        guards the broker by paths sees two there."""
+        if "%2f" in self.request.environ.get(RAW_PATH, "").lower():
+            raise InvalidRequest("the path has an encoded slash (%2F)", hint="Write / where a slash is meant.")
         try:
             path = self.request.environ.get("PATH_INFO", "/").encode("latin-1").decode("utf-8")
         except UnicodeError as exc:
@@ -180,8 +188,15 @@ class Exchange:
         wanted = int(length) if length and not chunked else self._max_body + 1
         if length and int(length) > self._max_body:
             raise self._too_large()
+        coding = self.request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+        if coding not in ("", "identity") and (chunked or int(length)):
+            raise UnsupportedMediaType(
+                f"the body is encoded as {coding[:40]!r}", hint="Send it without a Content-Encoding."
+            )
         try:
             body: bytes = self.request.environ["wsgi.input"].read(wanted)
+        except TimeoutError as exc:
+            raise RequestTimeout(f"the body did not arrive in time: {exc}") from exc
         except (OSError, ValueError) as exc:
             raise InvalidRequest(f"the body breaks off: {exc}") from exc
         if len(body) > self._max_body:
@@ -213,7 +228,9 @@ class Exchange:
         """What a client says that an attribute is: the ends of links as paths where they are here."""
         if attribute not in _ENDS or not isinstance(value, str):
             return value
-        local = value.startswith(self.base + "/") or (attribute == _ENDS[0] and "://" in value)
+        local = any(value.startswith(base + "/") for base in self.place.bases) or (
+            attribute == _ENDS[0] and "://" in value
+        )
         return naming.local_path(value) if local else value
 
     def _localised(self, draft: Draft) -> Draft:
@@ -238,17 +255,9 @@ class Exchange:
 
     # What is answered
 
-    @_once
-    def base(self) -> str:
-        """Scheme and authority, as the client used them."""
-        host = self.request.environ.get("HTTP_HOST", "")
-        if not _HOST.fullmatch(host):
-            return self._base
-        return f"{self.request.environ.get('wsgi.url_scheme', 'http')}://{host}"
-
     def url(self, path: str) -> str:
         """The URL of a path."""
-        return self.base + (path if _PLAIN.fullmatch(path) else quote(path, safe=_SAFE))
+        return self.place.base + (path if _PLAIN.fullmatch(path) else quote(path, safe=_SAFE))
 
     def answer(self, body: bytes, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
         """An answer in the rendition that was negotiated."""
@@ -256,7 +265,7 @@ class Exchange:
             headers = [*headers, *f.as_headers(body)]
             body = b"OK\n"  # GFD.185 3.6.6.2
         fields = [("Content-Type", self._type_of(body, status)), ("Content-Length", str(len(body))), *headers]
-        return Response(app_iter=[body], status=status, headerlist=fields)
+        return Response(app_iter=[body], status=_LINES[status], headerlist=fields)
 
     def _type_of(self, body: bytes, status: int) -> str:
         """The Content-Type. The charset is named where it matters: suites of 2011 compare the whole header."""

@@ -13,11 +13,22 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
+from pycmbs.errors import (
+    CmbsError,
+    ExpectationFailed,
+    HeadersTooLarge,
+    InvalidRequest,
+    NotImplementedHere,
+    UnsupportedProtocol,
+)
+
 MOST_HEAD = 65_536
 """Bytes of a head."""
 MOST_LINE = 8_191
 """Bytes of a request line."""
 MOST_FIELDS = 100
+RAW_PATH = "pycmbs.raw_path"
+"""Where in the environment a path stands as it came, if something in it is encoded."""
 
 _VERSIONS = ("1.1", "1.0")
 _ANY_VERSION = re.compile(rb"\S+ \S+ HTTP/\d\.\d\r\n")
@@ -26,17 +37,9 @@ _CODING = re.compile(rb"\r\nTransfer-Encoding:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _CONTINUE = "100-continue"
 
 
-class Refused(Exception):
-    """What is not HTTP as it should be: a status and a sentence. The connection ends with it."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.sentence = sentence
-
-
 class Head:
-    """A request's head. Raises Refused."""
+    """A request's head. What is not HTTP as it should be raises an error with which the connection ends: InvalidRequest,
+    HeadersTooLarge, NotImplementedHere, UnsupportedProtocol, ExpectationFailed."""
 
     __slots__ = (
         "_complete",
@@ -65,24 +68,24 @@ class Head:
         except httptools.HttpParserError as exc:
             raise self._refusal(data, exc) from exc
         if not self._complete:
-            raise Refused(400, "this is no head of an HTTP request")
+            raise InvalidRequest("this is no head of an HTTP request")
         version = parser.get_http_version()
         if version not in _VERSIONS:
-            raise Refused(505, f"this is HTTP/{version}, and the broker speaks HTTP/1.1")
+            raise UnsupportedProtocol(f"this is HTTP/{version}, and the broker speaks HTTP/1.1")
         self.old = version == "1.0"
         method = parser.get_method()
         if not data.startswith(b"%s %s HTTP/" % (method, self._target)):
-            raise Refused(400, "the request line has more than one space between its parts")
+            raise InvalidRequest("the request line has more than one space between its parts")
         self.method = method.decode("ascii")
         if self.method == "CONNECT":
-            raise Refused(501, "the broker is no proxy: there is no CONNECT")
+            raise NotImplementedHere("the broker is no proxy: there is no CONNECT")
         self.environ = environ = base.copy()
         environ["REQUEST_METHOD"] = self.method
         environ["SERVER_PROTOCOL"] = "HTTP/1.0" if self.old else "HTTP/1.1"
         hosts = self._read_fields()
         self._read_target()
         if hosts > 1 or (hosts == 0 and not self.old):
-            raise Refused(400, f"the request has {hosts or 'no'} Host header{'s' * (hosts > 1)}, and must have one")
+            raise InvalidRequest(f"the request has {hosts or 'no'} Host header{'s' * (hosts > 1)}, and must have one")
         self.chunked = self._is_chunked()
         self.length = int(environ.get("CONTENT_LENGTH", 0))
         self.keep_alive = self._stays_open()
@@ -104,21 +107,21 @@ class Head:
 
     # What it comes to
 
-    def _refusal(self, data: bytes, error: Exception) -> Refused:
+    def _refusal(self, data: bytes, error: Exception) -> CmbsError:
         line = data.partition(b"\r\n")[0] + b"\r\n"
-        coding = _CODING.search(data)
-        if coding is not None and "Transfer-Encoding" in str(error) and "Content-Length" not in str(error):
-            return _not_chunked(coding[1].decode("latin-1"))
+        codings = _CODING.findall(data)
+        if codings and "Transfer-Encoding" in str(error) and "Content-Length" not in str(error):
+            return _not_chunked(b", ".join(codings).decode("latin-1"))
         if isinstance(error, httptools.HttpParserInvalidMethodError) and _ANY_METHOD.fullmatch(line):
-            return Refused(501, f"{line.partition(b' ')[0].decode()} is no method of HTTP")
+            return NotImplementedHere(f"{line.partition(b' ')[0].decode()} is no method of HTTP")
         if not self._fields and _ANY_VERSION.fullmatch(line) and b" HTTP/1." not in line:
-            return Refused(505, "the broker speaks HTTP/1.1")
-        return Refused(400, f"this is not HTTP: {error}"[:300])
+            return UnsupportedProtocol("the broker speaks HTTP/1.1")
+        return InvalidRequest(f"this is not HTTP: {error}"[:300])
 
     def _read_fields(self) -> int:
         """Into the environment; how many name a host."""
         if len(self._fields) > MOST_FIELDS:
-            raise Refused(431, f"the request has more than {MOST_FIELDS} headers")
+            raise HeadersTooLarge(f"the request has more than {MOST_FIELDS} headers")
         environ, hosts = self.environ, 0
         for name, value in self._fields:
             key = _key(name)
@@ -136,25 +139,28 @@ class Head:
             scheme, _, rest = target.partition(b"://")
             host, slash, path = rest.partition(b"/")
             if scheme.lower() not in (b"http", b"https") or not host or b"?" in host:
-                raise Refused(400, "the request's target is no URL")
+                raise InvalidRequest("the request's target is no URL")
             target = slash + path or b"/"
             environ["HTTP_HOST"] = host.decode("latin-1")
         elif target[:1] not in (b"/", b"*"):
-            raise Refused(400, "the request's target does not begin with '/'")
+            raise InvalidRequest("the request's target does not begin with '/'")
         path, _, query = target.partition(b"?")
         environ["QUERY_STRING"] = query.decode("latin-1")
-        environ["PATH_INFO"] = (unquote_to_bytes(path) if b"%" in path else path).decode("latin-1")
+        if b"%" in path:
+            environ[RAW_PATH] = path.decode("latin-1")
+            path = unquote_to_bytes(path)
+        environ["PATH_INFO"] = path.decode("latin-1")
 
     def _is_chunked(self) -> bool:
         coding = self.environ.get("HTTP_TRANSFER_ENCODING")
         if coding is None:
             return False
         if self.old:
-            raise Refused(400, "HTTP/1.0 has no Transfer-Encoding")
+            raise InvalidRequest("HTTP/1.0 has no Transfer-Encoding")
         if coding.lower() != "chunked":
             raise _not_chunked(coding)
         if "CONTENT_LENGTH" in self.environ:
-            raise Refused(400, "there is a Content-Length beside a Transfer-Encoding")
+            raise InvalidRequest("there is a Content-Length beside a Transfer-Encoding")
         return True
 
     def _stays_open(self) -> bool:
@@ -170,12 +176,12 @@ class Head:
         if expected is None or self.old:
             return False
         if expected.lower() != _CONTINUE:
-            raise Refused(417, f"the broker cannot do what is expected: {expected[:100]!r}")
+            raise ExpectationFailed(f"the broker cannot do what is expected: {expected[:100]!r}")
         return self.chunked or self.length > 0
 
 
-def _not_chunked(coding: str) -> Refused:
-    return Refused(501, f"the Transfer-Encoding {coding[:40]!r} is not chunked")
+def _not_chunked(coding: str) -> CmbsError:
+    return NotImplementedHere(f"the Transfer-Encoding is {coding[:40]!r}, and the broker reads only a single 'chunked'")
 
 
 @functools.lru_cache(maxsize=1024)

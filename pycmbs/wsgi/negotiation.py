@@ -76,7 +76,7 @@ def default(sent: str) -> Rendition:
 def rendition(accept: str | None, agent: str, sent: str) -> Rendition:
     """The rendition for an Accept header, a User-Agent and the type of what was sent.
 
-    Raises NotAcceptable naming the types there are, and UnsupportedVersion for a client newer than this (GFD.223 5.7).
+    Raises NotAcceptable naming the types there are.
     """
     version = _asked_version(agent)
     if accept is None or not accept.strip() or accept.strip() == "*/*":
@@ -97,14 +97,24 @@ def rendition(accept: str | None, agent: str, sent: str) -> Rendition:
     return _in_version(Rendition(WRITERS[chosen], chosen, pretty="*/*" in accept or agent.startswith("curl/")), version)
 
 
+def _versions(agent: str) -> list[tuple[int, int]]:
+    """The versions of OCCI that a User-Agent names."""
+    return [(int(major), int(minor)) for major, minor in _VERSION.findall(agent)]
+
+
 def _asked_version(agent: str) -> tuple[int, int] | None:
-    said = [(int(major), int(minor)) for major, minor in _VERSION.findall(agent)]
+    return max((one for one in _versions(agent) if one <= _NEWEST), default=None)
+
+
+@functools.lru_cache(maxsize=1024)
+def check_version(agent: str) -> None:
+    """Raises UnsupportedVersion for a client newer than this (GFD.223 5.7)."""
+    said = _versions(agent)
     if said and min(said) > _NEWEST:
         raise UnsupportedVersion(
             f"this broker speaks OCCI 1.2 and 1.1, not {'.'.join(map(str, min(said)))}",
             hint="Say OCCI/1.2 in User-Agent, or nothing.",
         )
-    return max((one for one in said if one <= _NEWEST), default=None)
 
 
 def _in_version(found: Rendition, version: tuple[int, int] | None) -> Rendition:

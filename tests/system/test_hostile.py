@@ -355,19 +355,44 @@ def test_odd_paths(shared: Broker, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", "evil.example:99999999", '"><script>', "a b", "[::1", "x" * 5000, "a\tb", "ä", "evil/path", "a@b"]
+    "host", ["", "evil.example", '"><script>', "a b", "[::1", "x" * 5000, "a\tb", "ä", "evil/path", "a@localhost"]
 )
 def test_a_hostile_host(shared: Broker, host: str) -> None:
-    """A Host header that is none never gets into the URLs of an answer, which then bear the broker's own name."""
-    request = (
-        f"GET {MESSAGES} HTTP/1.1\r\nHost: {host}\r\nAccept: application/occi+json\r\nConnection: close\r\n\r\n".encode(
-            "latin-1"
-        )
-    )
+    """A Host header that is not the broker's is a 421, and gets into no URL; HTTP/1.0 may do without one."""
+    request = f"GET {MESSAGES} HTTP/1.1\r\nHost: {host}\r\nAccept: application/occi+json\r\nConnection: close\r\n\r\n"
+    refusal(raw(shared, request.encode("latin-1")), 421, "unknown-host")
     shared.message("l1", "x")
-    answer = raw(shared, request)
+    answer = raw(shared, f"GET {MESSAGES} HTTP/1.0\r\nAccept: application/occi+json\r\n\r\n".encode())
     assert answer.status == 200
     assert all(url.startswith(f"{shared.url}/cmbs/") for url in answer.json()["X-OCCI-Location"])
+
+
+@pytest.mark.parametrize("path", [MESSAGES, "/", "/-/"])
+def test_a_page_drives_nothing(shared: Broker, path: str) -> None:
+    """The bytes that a browser sends for a page of another origin, without a preflight, are a 403 and change nothing."""
+    before = shared.get("/")
+    body = b'Category: message; scheme="http://houssem.org/cmbs#"; class="kind"'
+    request = head(
+        "POST", path, "Accept: application/occi+json", "Content-Type: text/plain;charset=UTF-8", f"Content-Length: {len(body)}",
+        "Origin: http://evil.example", "Referer: http://evil.example/", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: no-cors",
+        "Sec-Fetch-Dest: empty", "Accept-Encoding: gzip, deflate, br, zstd", "Accept-Language: en-US,en;q=0.9",
+    )  # fmt: skip
+    refusal(raw(shared, request, body), 403, "cross-origin", "evil.example")
+    assert shared.get("/") == before
+
+
+@pytest.mark.parametrize(
+    "path", ["/cmbs%2Fmessage%2F", "/cmbs/message%2f{id}", "/cmbs%2fmessage/{id}", "/-%2F", "/%2F"]
+)
+def test_an_encoded_slash(shared: Broker, path: str) -> None:
+    """What a proxy that guards paths takes for another path than the broker would is a 400, and the connection goes on."""
+    id = shared.message("l1", "x").rpartition("/")[2]
+    for method in ("GET", "POST", "PUT", "DELETE"):
+        refusal(
+            shared.request(method, path.format(id=id), {} if method != "GET" else None), 400, "invalid-request", "%2F"
+        )
+    assert shared.request("GET", MESSAGES + id).status_code == 200
+    refusal(shared.request("GET", f"{MESSAGES}?category=a%2Fb"), 404, "unknown-category")
 
 
 def protocol_refusal(answer: Answer, *statuses: int) -> None:
@@ -387,6 +412,7 @@ def protocol_refusal(answer: Answer, *statuses: int) -> None:
         (head("GET", "/-/", *(f"X{number}: {'x' * 1000}" for number in range(90))), 431),
         (head("GET", "/-/", *(f"X{number}: y" for number in range(1000))), 431),
         (head("GET", "/" + "a" * 100_000), 414),
+        (head("NOSUCH", "/"), 501),
         (head("POST", MESSAGES, TYPE, "Content-Length: ten"), 400),
         (head("POST", MESSAGES, TYPE, "Content-Length: -1"), 400),
         (head("POST", MESSAGES, TYPE, "Content-Length: 2", "Transfer-Encoding: chunked"), 400),
@@ -395,11 +421,65 @@ def protocol_refusal(answer: Answer, *statuses: int) -> None:
         (b"GET /-/ HTTP/9.9\r\n\r\n", 505),
         (b"GET /-/ HTTP/x.y\r\n\r\n", 400),
     ],
-    ids=["header", "headers", "many", "url", "length", "negative", "both", "short", "tls", "version", "no version"],
+    ids=[
+        "header",
+        "headers",
+        "many",
+        "url",
+        "method",
+        "length",
+        "negative",
+        "both",
+        "short",
+        "tls",
+        "version",
+        "no version",
+    ],
 )
 def test_what_is_hardly_http(shared: Broker, request_: bytes, status: int) -> None:
     """What the HTTP server itself refuses is answered like everything else: the status, a code and a sentence in JSON."""
-    protocol_refusal(raw(shared, request_), status)
+    answer = raw(shared, request_)
+    protocol_refusal(answer, status)
+    codes = {414: "uri-too-long", 431: "headers-too-large", 501: "not-implemented", 505: "unsupported-protocol"}
+    assert answer.json()["error"]["code"] == codes.get(status, "invalid-request")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(1, 200)),
+        b"\x80\x2e\x01\x03\x01",
+        b"\x00\x00\x00\x0c",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"EHLO there\r\n",
+        b"GET /-/ HTTP/1.1\n",
+        b"GET /-/ HTTP/1.1\nHost: localhost\n\n",
+        b"GET /-/ HTTP/1.1\nHost: localhost\n\r\n",
+        b"GET /-/\r\n",
+    ],
+    ids=["tls", "ssl", "binary", "ssh", "smtp", "bare-line", "bare", "half-bare", "old"],
+)
+def test_what_begins_as_no_request_is_answered_at_once(shared: Broker, beginning: bytes) -> None:
+    """Who speaks something else waits for an answer, and not for a time-out."""
+    began = time.monotonic()
+    answer = raw(shared, beginning)
+    assert time.monotonic() - began < 10
+    protocol_refusal(answer, 400, 505)
+    assert answer.json()["error"]["code"] in ("invalid-request", "unsupported-protocol")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip", "x"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["length", "chunked"])
+def test_an_encoded_body(shared: Broker, coding: str, chunked: bool) -> None:
+    """RFC 9110 8.4: a content coding that the broker does not read is a 415, whether the body has it or only says so."""
+    body = json.dumps(entity()).encode()
+    sent = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
+    length = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}"
+    answer = raw(shared, head("POST", MESSAGES, TYPE, length, f"Content-Encoding: {coding}"), sent)
+    refusal(answer, 415, "unsupported-media-type", "Content-Encoding")
+    assert raw(shared, head("POST", MESSAGES, TYPE, length, "Content-Encoding: identity"), sent).status == 201
+    assert raw(shared, head("GET", MESSAGES, f"Content-Encoding: {coding}")).status == 200
 
 
 def test_a_body_of_two_lengths(shared: Broker) -> None:
@@ -408,15 +488,15 @@ def test_a_body_of_two_lengths(shared: Broker) -> None:
     protocol_refusal(raw(shared, two, b"{}GET /-/ HTTP/1.1\r\n\r\n"), 400)
     for coding in ("gzip, chunked", "chunked, chunked", "xchunked", "identity"):
         protocol_refusal(raw(shared, head("POST", MESSAGES, TYPE, f"Transfer-Encoding: {coding}"), b"{}"), 501)
+    twice = raw(shared, head("POST", MESSAGES, TYPE, *["Transfer-Encoding: chunked"] * 2), b"{}")
+    assert "'chunked, chunked'" in refusal(twice, 501, "not-implemented")["message"]
 
 
 @pytest.mark.parametrize("length", ["+2", "1_0", "0x2", "2.0", "2, 2", "2 2", "\uff19"])
 def test_a_content_length_of_other_numbers(shared: Broker, length: str) -> None:
     """A Content-Length that only Python takes for a number is a 400: two servers must not read it differently."""
-    request = (
-        f"POST {MESSAGES} HTTP/1.1\r\nHost: a\r\n{TYPE}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{{}}"
-    )
-    answer = raw(shared, request.encode("utf-8"), half_close=True)
+    request = head("POST", MESSAGES, TYPE).removesuffix(b"\r\n") + f"Content-Length: {length}\r\n\r\n{{}}".encode()
+    answer = raw(shared, request, half_close=True)
     assert answer.status == 400
     assert answer.json()["error"]["message"]
 
@@ -458,7 +538,7 @@ def test_a_client_that_does_not_read(shared: Broker) -> None:
     """Answers that nobody reads hold up nobody else."""
     with socket.create_connection(("127.0.0.1", shared.port)) as connection:
         connection.setblocking(False)
-        request = b"GET /-/ HTTP/1.1\r\nHost: a\r\n\r\n" * 1000
+        request = b"GET /-/ HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000
         with contextlib.suppress(BlockingIOError):
             for _ in range(20):
                 connection.send(request)

@@ -16,7 +16,7 @@ from tests.harness import JSON, Answer, Broker, raw, refusal, wait_until
 MESSAGES = "/cmbs/message/"
 TYPE = b"Content-Type: application/occi+json\r\n"
 ENTITY = json.dumps({"kind": "http://houssem.org/cmbs#message"}).encode()
-HIDDEN = b"DELETE /cmbs/message/ HTTP/1.1\r\nHost: a\r\n\r\n"
+HIDDEN = b"DELETE /cmbs/message/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
 """What must never be taken for a request of its own."""
 
 
@@ -32,14 +32,14 @@ def nothing_hidden(shared: Broker) -> Iterator[None]:
 def post(*headers: bytes, body: bytes = b"", version: bytes = b"1.1") -> bytes:
     """A POST of these header lines, as they are."""
     return (
-        b"POST /cmbs/message/ HTTP/" + version + b"\r\nHost: a\r\n" + TYPE + b"".join(one + b"\r\n" for one in headers)
+        b"POST /cmbs/message/ HTTP/" + version + b"\r\nHost: localhost\r\n" + TYPE + b"".join(one + b"\r\n" for one in headers)
         + b"\r\n" + body
     )  # fmt: skip
 
 
 def get(*headers: bytes, target: bytes = b"/-/?category=message", version: bytes = b"1.1") -> bytes:
     """A GET of these header lines, as they are."""
-    lines = (b"GET " + target + b" HTTP/" + version, b"Host: a", b"Accept: application/occi+json", *headers)
+    lines = (b"GET " + target + b" HTTP/" + version, b"Host: localhost", b"Accept: application/occi+json", *headers)
     return b"\r\n".join((*lines, b"", b""))
 
 
@@ -200,18 +200,18 @@ def test_a_field_name_that_means_another(shared: Broker) -> None:
     [
         (b"GET /-/ HTTP/1.1\r\n\r\n", (400,)),
         (b"GET /-/ HTTP/1.1\nHost: a\n\n", (400,)),
-        (b"GET  /-/ HTTP/1.1\r\nHost: a\r\n\r\n", (400,)),
-        (b"GET /-/  HTTP/1.1\r\nHost: a\r\n\r\n", (400,)),
-        (b"GET\t/-/\tHTTP/1.1\r\nHost: a\r\n\r\n", (400,)),
-        (b"GET /-/ x HTTP/1.1\r\nHost: a\r\n\r\n", (400,)),
-        (b"GET /-/\x00 HTTP/1.1\r\nHost: a\r\n\r\n", (400,)),
-        (b"GET /-/ HTTP/1.1 \r\nHost: a\r\n\r\n", (400, 505)),
-        (b"GET /-/ http/1.1\r\nHost: a\r\n\r\n", (400, 505)),
-        (b"GET /-/ HTTP/2.0\r\nHost: a\r\n\r\n", (505,)),
+        (b"GET  /-/ HTTP/1.1\r\nHost: localhost\r\n\r\n", (400,)),
+        (b"GET /-/  HTTP/1.1\r\nHost: localhost\r\n\r\n", (400,)),
+        (b"GET\t/-/\tHTTP/1.1\r\nHost: localhost\r\n\r\n", (400,)),
+        (b"GET /-/ x HTTP/1.1\r\nHost: localhost\r\n\r\n", (400,)),
+        (b"GET /-/\x00 HTTP/1.1\r\nHost: localhost\r\n\r\n", (400,)),
+        (b"GET /-/ HTTP/1.1 \r\nHost: localhost\r\n\r\n", (400, 505)),
+        (b"GET /-/ http/1.1\r\nHost: localhost\r\n\r\n", (400, 505)),
+        (b"GET /-/ HTTP/2.0\r\nHost: localhost\r\n\r\n", (505,)),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 505)),
         (b"GET /-/\r\n", (400, 505)),
-        (b"get /-/ HTTP/1.1\r\nHost: a\r\n\r\n", (400, 501)),
-        (b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n", (400, 405, 501)),
+        (b"get /-/ HTTP/1.1\r\nHost: localhost\r\n\r\n", (400, 501)),
+        (b"CONNECT a:1 HTTP/1.1\r\nHost: localhost\r\n\r\n", (400, 405, 501)),
     ],
     ids=range(14),
 )
@@ -221,10 +221,13 @@ def test_request_lines_that_are_none(shared: Broker, request_: bytes, statuses: 
 
 
 def test_an_absolute_target(shared: Broker) -> None:
-    """RFC 9112 3.2.2: a whole URL is a target too, and its authority counts rather than the Host header's."""
-    answer = raw(shared, get(b"Connection: close", target=b"http://b.example:81/cmbs/message/"))
+    """RFC 9112 3.2.2: a whole URL is a target too, and its authority counts rather than the Host header's, for whose the broker
+    is as well."""
+    answer = raw(shared, get(b"Connection: close", target=b"http://127.8.9.10:81/cmbs/message/"))
     assert answer.status == 200
-    assert all(url.startswith("http://b.example:81/cmbs/") for url in answer.json()["X-OCCI-Location"])
+    assert all(url.startswith("http://127.8.9.10:81/cmbs/") for url in answer.json()["X-OCCI-Location"])
+    refused = raw(shared, get(b"Connection: close", target=b"http://evil.example/cmbs/message/"))
+    refusal(refused, 421, "unknown-host")
 
 
 def test_a_head_that_is_too_large(shared: Broker) -> None:

@@ -23,15 +23,18 @@ COMPUTE = f'Category: compute; scheme="{INFRA}"; class="kind"\n'
 class Front:
     """An application over the memory store, and requests to it."""
 
-    def __init__(self, *, shipped: bool = True, store: FaultyStore | None = None) -> None:
+    def __init__(self, *, shipped: bool = True, store: FaultyStore | None = None, **settings: str) -> None:
+        """``settings``: of HTTP."""
         self.store = store or FaultyStore()
         self.engine = FakeEngine()
         self.broker = make_broker(self.store, self.engine, shipped=shipped)
-        settings = Settings(home=Path("/nowhere"), max_body=65536, host="127.0.0.1", port=8090)
-        self.application = application(self.broker, settings)
+        self.application = application(
+            self.broker, Settings(home=Path("/nowhere"), max_body=65536, host="127.0.0.1", port=8090, **settings)
+        )
 
-    def request(self, method, path, body=None, **headers):
-        """An answer. ``body``: bytes as they are, or what to encode; ``headers`` with underscores, None for none."""
+    def request(self, method, path, body=None, *, address="127.0.0.1", **headers):
+        """An answer. ``body``: bytes as they are, or what to encode; ``headers`` with underscores, None for none;
+        ``address``: the client's."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         given = {
             "Host": "localhost",
@@ -42,6 +45,7 @@ class Front:
         request = Request.blank(
             path, method=method, headers={name: value for name, value in given.items() if value is not None}
         )
+        request.remote_addr = address
         if data is not None:
             request.body = data
         response = request.get_response(validator(self.application))
