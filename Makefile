@@ -17,7 +17,7 @@ demo: .venv/.ready-run ## show three brokers at work for some seconds
 	@exec $(VENV)/pycmbs demo
 
 test: .venv/.ready-test ## run the tests
-	@$(VENV)/python -m pytest $(ARGS)
+	@$(VENV)/python -m pytest -n auto --dist loadgroup $(ARGS)
 
 lint: .venv/.ready-dev ## check style and formatting
 	@$(VENV)/ruff check .

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +11,35 @@ import pytest
 
 from tests.couchdb_server import CouchServer, running_server
 from tests.harness import Broker
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """``-n auto``: half as many again as there are processors, since most of these tests wait for something."""
+    return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """``--dist loadgroup``: a test may run in any process, but those that share something of their module run in one."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        if isinstance(item, pytest.Function) and _shares(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def _shares(item: pytest.Function) -> bool:
+    found = item._fixtureinfo.name2fixturedefs.values()
+    return any(one.scope in ("class", "module", "package") for definitions in found for one in definitions)
+
+
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """A folder for homes further below: pytest's own path, with the names of a process and of a test in it, may be too long
+    for the sockets in them."""
+    with tempfile.TemporaryDirectory(prefix="cmbs-") as path:
+        yield Path(path)
 
 
 def brokers(folder: Path, store: Callable[[], tuple[str, ...]] = tuple) -> Iterator[Callable[..., Broker]]:

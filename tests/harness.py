@@ -223,7 +223,17 @@ def with_curl(method: str, url: str, data: Path, *options: str) -> Answer:
     """The call as the README prints it; through requests where there is no curl."""
     if shutil.which("curl") is None:
         return with_requests(method, url, data)
-    command = ["curl", "--noproxy", "*", "-X", method, f"-d@{data}", "-H", "content-type: application/occi+json"]
+    command = [
+        "curl",
+        "--silent",
+        "--noproxy",
+        "*",
+        "-X",
+        method,
+        f"-d@{data}",
+        "-H",
+        "content-type: application/occi+json",
+    ]
     command += ["-H", "accept: application/occi+json", *options, "-v", url]
     done = subprocess.run(command, capture_output=True, timeout=30, check=True)
     head = [line[2:] for line in done.stderr.decode().splitlines() if line.startswith("< ")]

@@ -29,10 +29,10 @@ LINES = (
 )
 
 
-def test_quick_run(tmp_path: Path) -> None:
+def test_quick_run(short: Path) -> None:
     """``python -m bench --quick`` ends with 0 and names every scenario once."""
-    results = tmp_path / "results.json"
-    command = [sys.executable, "-m", "bench", "--quick", "--home", str(tmp_path), "--json", str(results)]
+    results = short / "results.json"
+    command = [sys.executable, "-m", "bench", "--quick", "--home", str(short), "--json", str(results)]
     for section in ("http", "l1", "l2", "l32", "memory", "stores"):  # others' servers are no part of this
         command += ["--only", section]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=180, check=False)
@@ -40,16 +40,16 @@ def test_quick_run(tmp_path: Path) -> None:
     rows = [line.strip() for line in done.stdout.splitlines()]
     for name in LINES:
         assert sum(row.startswith(name + "  ") for row in rows) == 1, done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["results.json"], "it leaves nothing else behind"
+    assert [path.name for path in short.iterdir()] == ["results.json"], "it leaves nothing else behind"
     kept = Results.read(results)
     assert [row.name for row in kept.rows("l2")] == ["L2 to 2 members", "L2 to 32 members"]
     assert all(row.ours.rate > 0 and row.reference.rate > 0 for table in kept.tables for row in kept.rows(table))
 
 
-def test_a_quick_growth(tmp_path: Path) -> None:
+def test_a_quick_growth(short: Path) -> None:
     """``python -m bench.growth --quick`` measures every curve that the page shows, discovery by real engines included."""
-    results = tmp_path / "growth.json"
-    command = [sys.executable, "-m", "bench.growth", "--quick", "--home", str(tmp_path), "--json", str(results)]
+    results = short / "growth.json"
+    command = [sys.executable, "-m", "bench.growth", "--quick", "--home", str(short), "--json", str(results)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     measured, kept = (Curve.read(path)[0] for path in (results, KEPT / "growth.json"))
@@ -57,10 +57,10 @@ def test_a_quick_growth(tmp_path: Path) -> None:
     assert all(cost > 0 for one in measured for _, cost in one.points)
 
 
-def test_a_small_scale(tmp_path: Path) -> None:
+def test_a_small_scale(short: Path) -> None:
     """``python -m bench.stores`` measures every call that the page shows, at every size, and what is kept can be read again."""
-    results = tmp_path / "scale.json"
-    command = [sys.executable, "-m", "bench.stores", "--home", str(tmp_path), "--json", str(results)]
+    results = short / "scale.json"
+    command = [sys.executable, "-m", "bench.stores", "--home", str(short), "--json", str(results)]
     command += ["--sqlite", "100,200", "--couchdb", "", "--seconds", "0.1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

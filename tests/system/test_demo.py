@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +21,6 @@ sys.exit(main(["demo"]))
 """
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """For the demo's homes: a short path, since pytest's own, with a long name and a high number in it, may be too long."""
-    with tempfile.TemporaryDirectory(prefix="demo-") as path:
-        yield Path(path)
-
-
 def brokers_in(folder: Path) -> list[str]:
     """The processes that were started with a home in the folder."""
     found = []
@@ -43,9 +34,9 @@ def brokers_in(folder: Path) -> list[str]:
     return found
 
 
-def test_the_demo(folder: Path) -> None:
+def test_the_demo(short: Path) -> None:
     """Discovery, all five layers, a kill and a restart, in under 30 seconds, in lines a person can read."""
-    environ = {**os.environ, "TMPDIR": str(folder), "PYCMBS_PORT": "1"}
+    environ = {**os.environ, "TMPDIR": str(short), "PYCMBS_PORT": "1"}
     done = subprocess.run(COMMAND, capture_output=True, text=True, env=environ, cwd=ROOT, timeout=30, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
@@ -56,20 +47,20 @@ def test_the_demo(folder: Path) -> None:
     assert said["l3.2"].endswith("network.link: rome delivered")
     assert said["kill"].endswith("they are sending")
     assert "[0, 1, 2]" in said["restart"]
-    assert list(folder.iterdir()) == []
-    assert brokers_in(folder) == []
+    assert list(short.iterdir()) == []
+    assert brokers_in(short) == []
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo(folder: Path, which: signal.Signals) -> None:
+def test_an_interrupted_demo(short: Path, which: signal.Signals) -> None:
     """Ctrl-C in the middle: exit code 130, no process and no file left."""
-    environ = {**os.environ, "TMPDIR": str(folder)}
+    environ = {**os.environ, "TMPDIR": str(short)}
     command = [sys.executable, "-c", INTERRUPTIBLE]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("start")
-        assert brokers_in(folder)
+        assert brokers_in(short)
         process.send_signal(which)
         assert process.wait(10) == 130
-    assert list(folder.iterdir()) == []
-    wait_until(lambda: brokers_in(folder) == [], what="no process is left")
+    assert list(short.iterdir()) == []
+    wait_until(lambda: brokers_in(short) == [], what="no process is left")

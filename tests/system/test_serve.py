@@ -39,7 +39,7 @@ def test_it_is_there_in_no_time(start_broker: Start) -> None:
     broker = start_broker()
     took = time.monotonic() - began
     print(f"ready after {took:.2f} s")  # noqa: T201 - shown with -s
-    assert took < 5
+    assert took < 30, "nor much more on a busy one"
     assert (
         f"listening on http://127.0.0.1:{broker.port}/, store sqlite:{broker.home}/pycmbs.db, no member yet"
         in broker.line
@@ -185,7 +185,7 @@ def test_it_stops_when_told(start_broker: Start, how: str) -> None:
         idle.sendall(b"GET /-/ HTTP/1.1\r\n")
         code, took = stopped(broker, send)
     assert code == 0, broker.log()
-    assert took < 5
+    assert took < 30, "nor much more on a busy one"
     assert is_free(url)
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -224,7 +224,7 @@ def test_it_stops_while_requests_are_served(start_broker: Start, number: signal.
     for thread in threads:
         thread.join()
     assert code == 0, broker.log()
-    assert took < 5
+    assert took < 30, "nor much more on a busy one"
     assert answers.get(1) == 200
 
 
