@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import re
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import uuid_utils
 
 from pycmbs.errors import InvalidCategory, InvalidRequest
+from pycmbs.ids import canonical_id, is_uuid
 
 LAYERS = ("l1", "l2", "l31", "l32", "l4")
 """The layers, as they are spelled inside."""
@@ -20,6 +21,9 @@ _LOCATION = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+/")
 _ID = re.compile(r"[A-Za-z0-9._~!$'()*+,;=:@-]{1,200}")
 _ATTRIBUTE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,15}")
 _RESERVED = ("/-/", "/.well-known/")
+_URN = "urn:uuid:"
+_TAG = "tag:houssem.org,2012:cmbs:"  # RFC 4151
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.+")
 _DOTTED_LAYER = re.compile(r"(?<![a-z0-9])l3\.([12])(?![0-9])")
 
 
@@ -97,20 +101,54 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def plain_id(text: str) -> str:
+    """An id as it is kept, whether it comes so, as a URN, or as :func:`uri` writes it. What is no id comes back as it is."""
+    if text.startswith(_TAG):
+        text = unquote(text).rpartition("/")[2]
+    elif text[: len(_URN)].lower() == _URN:
+        text = text[len(_URN) :]
+    return canonical_id(text)
+
+
 def bare_id(text: object) -> str:
-    """An entity's id without ``urn:uuid:``, or as the end of a URL. Raises InvalidRequest for what cannot be the last segment
-    of a path."""
+    """The same of what a client or another member says is an id. Raises InvalidRequest for what cannot be the last segment of a
+    path: a URL is where something is, and no id."""
     if isinstance(text, str):
-        bare = text.removeprefix("urn:uuid:")
-        if "://" in bare:
-            bare = bare.rpartition("/")[2]
+        bare = plain_id(text)
         if _ID.fullmatch(bare) and bare not in (".", ".."):
             return bare
     raise InvalidRequest(
-        f"{text!r} is not an id",
+        f"{text!r:.300} is not an id",
         hint="An id is a UUID, or up to 200 of the characters A-Z a-z 0-9 . _ ~ ! $ ' ( ) * + , ; = : @ -.",
         field="id",
     )
+
+
+def uri(path: str, id: str) -> str:
+    """The id of the entity at ``path`` as a URI, the same under whatever name the broker is asked: a UUID's URN; an id that is
+    a URI; else a tag URI of the path, since ids are unique below one location only."""
+    if is_uuid(id):
+        return _URN + id
+    return id if _URI.fullmatch(id) else _TAG + quote(path, safe="/~!$'()*+,;=:@-._")
+
+
+def canonical_path(path: str) -> str:
+    """The path at which an entity is kept, from any spelling of it."""
+    _, tagged, inside = path.partition(_TAG)  # a client may make a path of a location and the id that it was shown
+    folder, slash, last = (inside if tagged else path).rpartition("/")
+    return folder + slash + plain_id(last)
+
+
+def spellings(path: str) -> tuple[str, ...]:
+    """Where the entity of a path may be: as it is kept, and, for a UUID, as given and in upper case, as versions up to 0.3 may
+    have kept it."""
+    kept = canonical_path(path)
+    folder, slash, last = kept.rpartition("/")
+    if not is_uuid(last):
+        return (kept,)
+    given = path.rpartition("/")[2]
+    given = given[len(_URN) :] if given[: len(_URN)].lower() == _URN else given
+    return tuple(dict.fromkeys((folder + slash + given, kept, folder + slash + last.upper())))
 
 
 def check_path(path: str) -> str:

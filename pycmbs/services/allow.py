@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from pycmbs.errors import ConfigurationError
+from pycmbs.occi import naming
 
 ANY = "*"
 OPERATIONS = ("create", "list", "read", "replace", "update", "delete", "act")
@@ -56,7 +57,7 @@ def _rule(line: str) -> Rule:
             f"the setting allow has {line!r}, which is no rule: it does not say the action",
             hint=f"An action is act: and its term, such as: {sender} act:start_l1 {kind}",
         )
-    return Rule(sender.removeprefix("urn:uuid:"), operation, kind)
+    return Rule(naming.plain_id(sender), operation, kind)
 
 
 def check(rules: Collection[Rule], handlers: Collection[str]) -> None:

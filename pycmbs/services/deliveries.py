@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
+from pycmbs.ids import canonical_id
 from pycmbs.occi.entity import Entity
 from pycmbs.store.base import Document, Query, Store, Write
 
@@ -152,7 +153,8 @@ class Delivery(Struct, frozen=True):
 
 def delivery_from(document: Document) -> Delivery:
     """The row that a document holds."""
-    return Delivery(**document.body, revision=document.revision, number=document.number)
+    member = canonical_id(document.body["member"])  # up to 0.3 a UUID was kept as it came
+    return Delivery(**{**document.body, "member": member}, revision=document.revision, number=document.number)
 
 
 def route_name(recipient: str, layer: str) -> str:

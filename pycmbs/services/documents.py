@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pycmbs.ids import canonical_id
 from pycmbs.occi.entity import Entity
 from pycmbs.services.deliveries import moment
 from pycmbs.store.base import Document, Write
@@ -93,7 +94,7 @@ def entity_from(document: Document) -> Entity:
     """The entity that a document holds."""
     body = document.body
     return Entity(
-        id=body["id"],
+        id=canonical_id(body["id"]),  # up to 0.3 a UUID was kept as it came
         kind=body["kind"],
         path=body["path"],
         mixins=tuple(body["mixins"]),

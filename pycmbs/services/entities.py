@@ -35,7 +35,7 @@ from pycmbs.services.selection import (
     Selection,
     collection,
 )
-from pycmbs.store.base import Store, Write
+from pycmbs.store.base import Document, Store, Write
 
 _TOGETHER = 5000
 """How many entities of a collection are deleted with one commit. It holds up others' writes: for some 0.2 s."""
@@ -76,15 +76,24 @@ class EntityService:
 
     def stored(self, path: str) -> Entity:
         """The entity at a path as it is stored. Raises UnknownEntity."""
-        document = self._store.get(document_id(path))
-        if document is None:
+        entity = self.at(path)
+        if entity is None:
             raise unknown_entity(self._store, self._categories.registry(), path)
-        return entity_from(document)
+        return entity
+
+    def at(self, path: str) -> Entity | None:
+        """The entity at a path, however its id is spelled there, as it is stored; None when there is none."""
+        document = self._document(path)
+        return entity_from(document) if document is not None else None
+
+    def _document(self, path: str) -> Document | None:
+        found = (self._store.get(document_id(one)) for one in naming.spellings(path))
+        return next((document for document in found if document is not None), None)
 
     def is_link(self, path: str) -> bool:
         """Whether a link is at a path, or would be if it were made there without saying its kind."""
         registry = self._categories.registry()
-        stored = self.stored_many([path]).get(path)
+        stored = self.at(path)
         kind = registry.get(stored.kind) if stored else registry.at(path[: path.rfind("/") + 1])
         return isinstance(kind, Kind) and is_link(registry, kind)
 
@@ -180,22 +189,23 @@ class EntityService:
 
         Raises InvalidRequest, ImmutableAttribute, UnknownLocation, PreconditionFailed.
         """
-        id = naming.check_path(path)
+        id = naming.check_path(naming.canonical_path(path))
         if draft.id not in (None, id):
             raise InvalidRequest(f"the URL says the id is {id!r}, the body {draft.id!r}", field="id")
 
         def attempt() -> tuple[Entity, bool]:
-            document = self._store.get(document_id(path))
-            precondition.check(path, document.revision if document else None)
-            if document is not None:
-                return self._replaced(entity_from(document), draft, whole=True), False
+            current = self.at(path)
+            precondition.check(path, current.revision if current else None)
+            if current is not None:
+                return self._replaced(current, draft, whole=True), False
             registry = self._categories.registry()
-            folder = registry.at(path[: path.rfind("/") + 1])
-            entity = made(registry, draft, folder if isinstance(folder, Kind) else None, path)
+            kept = naming.canonical_path(path)
+            folder = registry.at(kept[: kept.rfind("/") + 1])
+            entity = made(registry, draft, folder if isinstance(folder, Kind) else None, kept)
             try:
                 self._write_new(registry, [entity], [draft])
             except DuplicateId as exc:
-                if exc.data.get("id") != path:
+                if exc.data.get("id") != kept:
                     raise  # one of its links
                 raise RevisionConflict(exc.message) from exc  # somebody else just made it: replace that
             return entity, True

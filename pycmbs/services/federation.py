@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, InvalidRequest, RevisionConflict
+from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.entity import Draft, Entity
 from pycmbs.services.categories import CategoryService
@@ -156,7 +157,8 @@ class FederationService:
         if known is not None and self._heard.get(told.id) == (told, direct, known.revision):
             return known, []
         attributes = {**self._attributes(told.draft), cmbs.LOCAL: "false"}
-        member = Entity(told.id, cmbs.MEMBER, cmbs.MEMBER_LOCATION + told.id, (), attributes)
+        path = known.path if known is not None else cmbs.MEMBER_LOCATION + told.id
+        member = Entity(told.id, cmbs.MEMBER, path, (), attributes)
         member.title, member.summary = told.draft.title or "", told.draft.summary or ""
         member.private = {VERSION: told.version, INSTANCE: told.instance}
         self._members.check_sockets(member)
@@ -279,5 +281,7 @@ def _versions(told: Any) -> dict[str, int]:
     """Versions by id, as another member tells them; what is none is left out."""
     pairs = told.items() if isinstance(told, dict) else ()
     return {
-        id: version for id, version in pairs if isinstance(id, str) and type(version) is int and 0 <= version < 2**63
+        canonical_id(id): version
+        for id, version in pairs
+        if isinstance(id, str) and type(version) is int and 0 <= version < 2**63
     }

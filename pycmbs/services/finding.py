@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from pycmbs.errors import UnknownEntity
 from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
+from pycmbs.occi.naming import spellings
 from pycmbs.occi.registry import Registry
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import ENTITY, entity_from
 from pycmbs.services.paging import Bookmarks, Window
-from pycmbs.services.selection import Plan, Selection, collections_hint, plans, unknown_location
+from pycmbs.services.selection import ENDS, Plan, Selection, collections_hint, plans, unknown_location
 from pycmbs.store.base import Query, Store
 
 _FIRST_PAGE, _PAGE = 100, 1000
@@ -38,7 +39,7 @@ class Finder:
             return list(self.iterate(location, selection))
         listing = repr((location, selection, window.number))
         page, after = self._bookmarks.nearest(listing, window.page)
-        alternatives = plans(self._categories.registry(), location, selection)
+        alternatives = self._plans(location, selection)
         if page < window.page and len(alternatives) == 1 and alternatives[0].exact:
             query = replace(alternatives[0].query, after=after)
             start = self._store.seek(query, (window.page - page) * window.number)
@@ -58,7 +59,21 @@ class Finder:
 
     def iterate(self, location: str, selection: Selection, after: int = 0) -> Iterator[Entity]:
         """The entities one by one, those made before the entity with the number ``after`` left out."""
-        yield from self._merged(location, plans(self._categories.registry(), location, selection), after)
+        yield from self._merged(location, self._plans(location, selection), after)
+
+    def _plans(self, location: str, selection: Selection) -> list[Plan]:
+        """The alternatives, those included in which a UUID is in upper case, as versions up to 0.3 may have kept it."""
+        found: list[Plan] = []
+        for plan in plans(self._categories.registry(), location, selection):
+            found += [plan, *filter(None, (self._older(plan, name) for name in ("id", *ENDS)))]
+        return found
+
+    def _older(self, plan: Plan, name: str) -> Plan | None:
+        value = plan.query.equals.get(name, "")
+        older = spellings(value)[-1]
+        if older == value or not self._store.find(Query(ENTITY, {name: older}, limit=1)):
+            return None
+        return replace(plan, query=replace(plan.query, equals={**plan.query.equals, name: older}))
 
     def _merged(self, location: str, alternatives: list[Plan], after: int) -> Iterator[Entity]:
         """The entities that match one of the alternatives, each once. Raises UnknownLocation."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pycmbs.errors import InvalidRequest
 from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
+from pycmbs.occi.naming import canonical_path, spellings
 from pycmbs.occi.registry import Registry
 from pycmbs.services.documents import ENTITY, document_id, entity_from, entity_write
 from pycmbs.services.making import SOURCE, TARGET, is_link
@@ -55,21 +56,29 @@ class Links:
         """
         if not is_link(registry, registry.kind(entity.kind)):
             return
-        source = self._at(entity.attributes[SOURCE], together)
+        source = self._end(entity, SOURCE, together)
         if source is None or is_link(registry, registry.kind(source.kind)):
             raise InvalidRequest(
                 f"there is no resource {entity.attributes[SOURCE]!r:.200} for the link to start at", attribute=SOURCE
             )
-        target = self._at(entity.attributes[TARGET], together)
+        target = self._end(entity, TARGET, together)
         for name, end in ((SOURCE, source), (TARGET, target)):
             if end is not None:
                 entity.attributes[f"{name}.kind"] = end.kind
 
-    def _at(self, path: str, together: Mapping[str, Entity]) -> Entity | None:
-        if path in together:
-            return together[path]
-        found = self._store.get(document_id(path))
-        return entity_from(found) if found else None
+    def _end(self, link: Entity, name: str, together: Mapping[str, Entity]) -> Entity | None:
+        """What is at an end of a link, if it is here; then the link has its path as it is kept."""
+        path = link.attributes[name]
+        if not path.startswith("/"):
+            return None
+        kept = canonical_path(path)
+        found = together.get(kept)
+        for spelling in spellings(path) if found is None else ():
+            if document := self._store.get(document_id(spelling)):
+                found = entity_from(document)
+                break
+        link.attributes[name] = found.path if found is not None else kept
+        return found
 
     def sources(self, links: Iterable[Entity], writes: Iterable[Write]) -> list[Write]:
         """The writes of the links' sources that go along, but for those that are written anyway."""

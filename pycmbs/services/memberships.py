@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pycmbs.occi.entity import Entity
+from pycmbs.occi.naming import spellings
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import ENTITY, document_id, entity_from, entity_write
 from pycmbs.services.finding import unknown_entity
@@ -28,7 +29,7 @@ class Memberships:
         Raises UnknownEntity, InvalidRequest.
         """
         self._categories.registry()
-        return retried(mixin, lambda: self._changed(mixin, dict.fromkeys(paths, member)))
+        return retried(mixin, lambda: self._changed(mixin, {one.path: member for one in self._at(paths)}))
 
     def assign(self, mixin: str, paths: Sequence[str]) -> list[Entity]:
         """Have exactly these entities, and no others, have a mixin; all or none. Returns them.
@@ -40,10 +41,23 @@ class Memberships:
         def attempt() -> list[Entity]:
             there = [entity_from(one) for one in self._store.find(Query(ENTITY, {"mixin": mixin}))]
             leaving = {entity.path: False for entity in there}
-            found = self._changed(mixin, {**leaving, **dict.fromkeys(paths, True)})
+            staying = {one.path: True for one in self._at(paths)}
+            found = self._changed(mixin, {**leaving, **staying})
             return [entity for entity in found if mixin in entity.mixins]
 
         return retried(mixin, attempt)
+
+    def _at(self, paths: Sequence[str]) -> list[Entity]:
+        """The entities at these paths, however they are spelled. Raises UnknownEntity."""
+        every = {path: [document_id(one) for one in spellings(path)] for path in paths}
+        stored = self._store.get_many([id for ids in every.values() for id in ids])
+        found = []
+        for path, ids in every.items():
+            document = next((stored[id] for id in ids if id in stored), None)
+            if document is None:
+                raise unknown_entity(self._store, self._categories.snapshot, path)
+            found.append(entity_from(document))
+        return found
 
     def _changed(self, mixin: str, wanted: dict[str, bool]) -> list[Entity]:
         registry = self._categories.snapshot

@@ -63,7 +63,7 @@ class OperationService:
         name = f"act:{canonical(term)}" if verb == "act" and isinstance(term, str) else str(verb)
         registry = self._categories.registry()
         path = target if isinstance(target, str) else ""
-        stored = self._entities.stored_many([path]).get(path)
+        stored = self._entities.at(path)
         kind = registry.get(stored.kind) if stored is not None else registry.at(path[: path.rfind("/") + 1])
         if not isinstance(kind, Kind):
             return name, [NO_KIND]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
@@ -86,7 +87,7 @@ class Rosters:
         head = self._store.head(CLAIM)
         if self._claimed[0] != head:
             claim = self._store.get(LOCAL_CLAIM)
-            self._claimed = (head, claim.body["member"].rpartition("/")[2] if claim is not None else "")
+            self._claimed = (head, canonical_id(claim.body["member"].rpartition("/")[2]) if claim is not None else "")
         return self._claimed[1]
 
     def now(self) -> Roster:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from pycmbs.occi import naming
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -80,10 +82,10 @@ def multicast_topical(providers: Sequence[str], topics: Sequence[str], peers: Se
 
 
 def provider_id(name: str) -> str:
-    """The id in an id, a ``urn:uuid:`` or an entity's URL."""
-    if "://" in name or name.startswith("/"):
+    """The id in any of its spellings, or in an entity's path or URL."""
+    if "/" in name and not name.startswith("tag:"):
         name = name.rstrip("/").rpartition("/")[2]
-    return name.removeprefix("urn:uuid:")
+    return naming.plain_id(name)
 
 
 def _interest(topics: Sequence[str], subscriptions: Sequence[str]) -> str:

@@ -12,10 +12,13 @@ from msgspec.structs import replace
 from pycmbs.errors import InvalidRequest, UnknownCategory, UnknownLocation
 from pycmbs.occi.category import RESOURCE, Kind, Mixin
 from pycmbs.occi.entity import Draft, Entity
+from pycmbs.occi.naming import canonical_path, plain_id
 from pycmbs.occi.registry import Registry
 from pycmbs.services.documents import ENTITY, attribute_key, key_value
+from pycmbs.services.making import SOURCE, TARGET
 from pycmbs.store.base import Query
 
+ENDS = (SOURCE, TARGET)
 _ID, _TITLE, _SUMMARY = "occi.core.id", "occi.core.title", "occi.core.summary"
 
 
@@ -137,12 +140,21 @@ def _plan(registry: Registry, category: Kind | Mixin | None, selection: Selectio
     given = {**selection.attributes, **(draft.attributes or {})}
     given |= {name: value for name, value in beside.items() if value is not None}
     for name, value in _checked(registry, kinds, mixins, given).items():
-        text = key_value(value)
+        text = key_value(_kept(name, value))
         if text and name != _SUMMARY:
             equals["id" if name == _ID else attribute_key(name)] = text
         else:
             rest[name] = value  # not a key: compared one by one
     return Plan(Query(ENTITY, equals), frozenset(mixins[1:]), rest)
+
+
+def _kept(name: str, value: Any) -> Any:
+    """A value to filter by as it is kept, where it has several spellings."""
+    if not isinstance(value, str):
+        return value
+    if name == _ID:
+        return plain_id(value)
+    return canonical_path(value) if name in ENDS and value.startswith("/") else value
 
 
 def _checked(registry: Registry, kinds: list[str], mixins: list[str], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ from msgspec import Struct
 from pycmbs import codec
 from pycmbs.depth import deeper
 from pycmbs.errors import BadEnvelope
+from pycmbs.ids import canonical_id
 
 VERSION: Final = 1
 """The version written here."""
@@ -136,7 +137,7 @@ def decode(data: bytes) -> Envelope:
         raise _wrong("to", f"a string of at most {MAX_ID} characters")
     if not isinstance(path, list) or len(path) > MAX_PATH or not all(isinstance(one, str) for one in path):
         raise _wrong("path", f"a list of at most {MAX_PATH} strings")
-    return Envelope(kind, id_, sender, body, version, to, tuple(path))
+    return Envelope(kind, id_, canonical_id(sender), body, version, canonical_id(to), tuple(map(canonical_id, path)))
 
 
 def reply_to(envelope: Envelope, type: str, sender: str, body: dict[str, Any]) -> Envelope:

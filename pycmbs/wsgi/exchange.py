@@ -94,8 +94,7 @@ class Exchange:
             raise InvalidRequest("the path is not UTF-8") from exc
         if not path.isprintable():
             raise InvalidRequest(f"the path {path[:200]!r} has a control character")
-        folder, slash, last = path.rpartition("/")  # a client may make a URL of a URN that it was given as an id
-        return folder + slash + last.removeprefix("urn:uuid:") or "/"
+        return path or "/"
 
     @_once
     def query(self) -> Query:

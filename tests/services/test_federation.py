@@ -4,11 +4,13 @@ import pytest
 
 from pycmbs.errors import ClaimedId, Departed
 from pycmbs.occi import cmbs
-from pycmbs.occi.entity import Draft
+from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.services.documents import document_id
 from pycmbs.services.health import ALIVE, DEAD, Health
 from pycmbs.services.members import version_of
+from pycmbs.store.base import Write
 from tests.services.test_members import described, told
-from tests.services.world import OWN, add_member, add_own, make_broker
+from tests.services.world import OWN, add_member, add_message, add_own, make_broker
 
 PATH_A = cmbs.MEMBER_LOCATION + "a"
 
@@ -43,6 +45,33 @@ def test_older_news_changes_nothing(broker):
         assert socket(broker) == "memory:l1-1"
     broker.federation.learn(told(described("a", 3), 6, "x"), direct=False)
     assert socket(broker) == "memory:l1-3"
+
+
+def test_a_member_may_spell_its_id_in_any_case(broker):
+    """RFC 9562 4: a UUID is the same in any case, in a description as in lists of who is known and who has left."""
+    id = "aabb1ccd-2a9a-504f-8861-aeafd0b2ae29"
+    broker.federation.learn(told(described(id.upper(), 1), 5, "x"))
+    broker.federation.learn(told(described(id, 2), 6, "x"))
+    assert [one.id for one in broker.members.all()] == [OWN, id]
+    assert socket(broker, id) == "memory:l1-2"
+    assert not broker.federation.lacks({"known": {id.upper(): 6}})
+
+
+def test_a_member_that_was_kept_in_upper_case_is_the_same(broker, store):
+    """A member that version 0.3 stored with an upper-case id stays where it is, and its news replaces it there."""
+    id = "aabb1ccd-2a9a-504f-8861-aeafd0b2ae29"
+    broker.federation.learn(told(described(id, 1), 5, "x"))
+    kept = store.get(document_id(cmbs.MEMBER_LOCATION + id))
+    old = cmbs.MEMBER_LOCATION + id.upper()
+    body = {**kept.body, "id": id.upper(), "path": old}
+    store.write([Write(kept.id, kept.type, revision=kept.revision, delete=True)])
+    store.write([Write(document_id(old), kept.type, body, {**kept.keys, "id": (id.upper(),)})])
+    broker.federation.learn(told(described(id.upper(), 2), 6, "x"))
+    assert [one.path for one in broker.members.all()] == [cmbs.MEMBER_LOCATION + OWN, old]
+    assert socket(broker, id) == "memory:l1-2"
+    add_message(broker, "l31", providers=[f"urn:uuid:{id.upper()}"])
+    report = broker.entities.act("/cmbs/message/m1", Invocation("send_l31"))
+    assert [row["member"] for row in report["deliveries"]] == [id]
 
 
 def test_hearsay_does_not_contradict(broker):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pycmbs.occi import naming
 from pycmbs.services.routing import (
     Peer,
     Recipient,
@@ -84,6 +85,19 @@ def test_a_member_named_twice_gets_it_once():
 def test_a_provider_is_an_id_a_urn_or_a_url(name):
     """DESIGN 4: providers are named by id, URN or URL."""
     assert provider_id(name) == "x-1"
+
+
+@pytest.mark.parametrize("before", ["", "urn:uuid:", "URN:UUID:", "/cmbs/member/", "http://h/cmbs/member/urn:uuid:"])
+@pytest.mark.parametrize("case", [str.lower, str.upper])
+def test_a_provider_may_spell_a_uuid_in_any_case(before, case):
+    """RFC 9562 4: a UUID is the same in any case."""
+    id = "996ad860-2a9a-504f-8861-aeafd0b2ae29"
+    assert ids(multicast([before + case(id)], [Peer(id, "s")])) == [id]
+
+
+def test_a_provider_may_be_named_as_1_2_shows_it():
+    """The id as a URI, which a client of OCCI 1.2 knows a member by."""
+    assert provider_id(naming.uri("/cmbs/member/paris", "paris")) == "paris"
 
 
 def test_l32_reaches_the_interested():

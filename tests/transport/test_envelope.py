@@ -77,6 +77,13 @@ def test_unknown_keys_and_types_pass():
     assert decode(wire(type="novelty", extra=[1], trace="x")) == Envelope("novelty", "m-1", "berlin", VALUE.body)
 
 
+def test_a_uuid_is_the_same_in_any_case():
+    """RFC 9562 4: who speaks, who is meant and who passed it on are known by ids in lower case, however they come."""
+    id = "996ad860-2a9a-504f-8861-aeafd0b2ae29"
+    found = decode(wire(**{"from": id.upper(), "to": id.upper(), "path": [id.upper(), "X"]}))
+    assert (found.sender, found.to, found.path) == (id, id, (id, "X"))
+
+
 def test_an_empty_sender_passes():
     """Who is no member has no id, and may still ask."""
     assert decode(wire(from_="")).sender == ""

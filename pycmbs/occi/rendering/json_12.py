@@ -6,12 +6,12 @@ What clients send in this form is read by :class:`~pycmbs.occi.rendering.json_re
 from __future__ import annotations
 
 import re
-import uuid
 from typing import Any
 
 from pycmbs.occi.attribute import AttributeDefinition
 from pycmbs.occi.category import LINK, Category, Kind, Mixin
 from pycmbs.occi.entity import Entity
+from pycmbs.occi.naming import uri
 from pycmbs.occi.pattern import enumeration
 from pycmbs.occi.rendering import EntityView
 from pycmbs.occi.rendering.json_2012 import JsonWriter, dump, without_ends
@@ -79,18 +79,10 @@ def category_document(category: Category) -> dict[str, Any]:
     return document
 
 
-def uri(id: str, url: str) -> str:
-    """An entity's id as a URI, which it must be in 1.2: a UUID's URN, and for any other id the entity's URL."""
-    try:
-        return uuid.UUID(id).urn if len(id) == 36 else url
-    except ValueError:
-        return url
-
-
 def entity_document(view: EntityView) -> dict[str, Any]:
     """A resource or a link (GFD.226 4.1, 4.2)."""
     entity = view.entity
-    document: dict[str, Any] = {"kind": entity.kind, "id": uri(entity.id, view.url)}
+    document: dict[str, Any] = {"kind": entity.kind, "id": uri(entity.path, entity.id)}
     if entity.mixins:
         document["mixins"] = list(entity.mixins)
     attributes = {
