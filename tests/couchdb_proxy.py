@@ -1,11 +1,13 @@
 """A proxy in front of a CouchDB server that makes it as unkind as Apache CouchDB can be: the stand-in of the tests is not.
 
 Two things it always does as Apache CouchDB 3.5 does: it takes a deleted document anew only without a revision, and fails with
-``badarith`` at an integer that no float can hold. What else goes wrong is a :data:`Rule` of the test.
+``badarith`` at an integer that no float can hold. What else goes wrong is a :data:`Rule` of the test. Who asks is the rules'
+affair, too: the server behind is always asked with its own credentials.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
@@ -164,6 +166,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self._connection is None:
             self._connection = http.client.HTTPConnection(behind.hostname or "", behind.port, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _OWN}
+        if behind.username:
+            pair = f"{unquote(behind.username)}:{unquote(behind.password or '')}"
+            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         self._connection.request(self.command, self.path, data or None, headers)
         answer = self._connection.getresponse()
         body = answer.read()
@@ -180,8 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Not in the tests' output."""
 
 
-_OWN = {"host", "content-length", "connection", "accept-encoding"}
-_KEPT = {"content-type", "set-cookie"}
+_OWN = {"host", "content-length", "connection", "accept-encoding", "authorization", "cookie"}
+_KEPT = {"content-type"}
 
 
 # Rules that several tests have
