@@ -14,10 +14,12 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 _thread = threading.local()
+_asked: ContextVar[float | None] = ContextVar("asked", default=None)  # a green thread has a context of its own, too
 _turns = itertools.count()
 
 
@@ -90,12 +92,35 @@ class ThreadRuntime:
 
 @contextlib.contextmanager
 def in_turn() -> Iterator[None]:
-    """What this thread does meanwhile is one turn: see :meth:`Runtime.turn`."""
+    """What this thread does meanwhile is one turn: see :meth:`Runtime.turn`. It was all asked for when that began."""
     _thread.turn = next(_turns)
+    try:
+        with asked():
+            yield
+    finally:
+        _thread.turn = None
+
+
+@contextlib.contextmanager
+def asked() -> Iterator[None]:
+    """What this thread, green or real, does meanwhile was asked for now: what was read later, by whomever, is new enough."""
+    token = _asked.set(time.monotonic())
     try:
         yield
     finally:
-        _thread.turn = None
+        _asked.reset(token)
+
+
+def asked_at() -> float:
+    """When what this thread does was asked for, on the monotonic clock; now, if nobody said so."""
+    found = _asked.get()
+    return time.monotonic() if found is None else found
+
+
+def wrote() -> None:
+    """This thread has written: what it does from now on must see that."""
+    if _asked.get() is not None:
+        _asked.set(time.monotonic())
 
 
 def connected(connection: socket.socket, path: str) -> socket.socket:

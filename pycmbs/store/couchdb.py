@@ -77,7 +77,9 @@ class CouchStore(Store):
 
     def _write(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         self._database.check_copies()
-        return self._writer.write(batches)
+        outcome = self._writer.write(batches)
+        self._heads.wrote(one for written in outcome if not isinstance(written, RevisionConflict) for one in written)
+        return outcome
 
     # Reading
 

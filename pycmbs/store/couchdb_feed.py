@@ -5,22 +5,29 @@ from __future__ import annotations
 import logging
 import secrets
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pycmbs.runtime import Runtime, Signal
+from msgspec.structs import replace
+
+from pycmbs.runtime import Runtime, Signal, asked_at
 from pycmbs.store.base import Change, Document, Query
 from pycmbs.store.couchdb_client import CouchClient
-from pycmbs.store.couchdb_documents import document_from, is_document
+from pycmbs.store.couchdb_documents import document_from, is_document, rev_of
 from pycmbs.store.couchdb_errors import Refused
 
 log = logging.getLogger(__name__)
 
 _PAGE = 500
-_WATCHED_PAGE = 100
-"""The same, where each comes with its document."""
+_FAR = 2000
+"""Changes; who is as many behind does not catch up with them."""
+_MOST_LOOKED = 200
+"""Changed documents of other processes that are read to see whether a question finds them."""
+_MOST_WRITTEN = 4096
+"""Documents of this process that are remembered, without their bodies, until the feed tells of them."""
 _MOST_WATCHED = 8
 """Questions; the documents of their answers are remembered by id."""
 _NO_PURGE = frozenset({400, 401, 403, 404, 405, 501})
@@ -79,6 +86,7 @@ class _Watch:
     query: Query
     ids: set[str] = field(default_factory=set)
     changes: int = 0
+    prefix: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def see(self, id: str, document: Document | None) -> None:
         """A document is like this now."""
@@ -92,23 +100,26 @@ class Heads:
     """A token per type that changes with it, and one per question that changes with what it finds.
 
     Neither asks the view, which a server would first have to bring up to date. Asking costs one request for the changes
-    since the last time. Who asks while such a request is under way waits for the next one, together with all others who do:
-    it is not known whether the one under way sees what they must see. They wait through the runtime, and take no thread
-    from those who read and write.
+    since the last time, and nothing when such a request was made after what needs to know it was asked for: so one serves a
+    whole request of a client, and others that came before it began. They wait through the runtime, and take no thread from
+    those who read and write.
+
+    Who is far behind, having been idle while others wrote, does not read all of that: every token is a new one then.
     """
 
     def __init__(self, client: CouchClient, runtime: Runtime) -> None:
         self._client = client
         self._feed = Feed(client)
         self._runtime = runtime
-        self._prefix = secrets.token_hex(4)
         self._lock = threading.Lock()  # held for a few instructions, never across a wait
-        self._asked = 0
-        self._answered = 0
+        self._known_at = float("-inf")
+        """All is known that was written before this, on the monotonic clock."""
         self._under_way: Signal | None = None
         self._since: str | None = None
+        self._prefix = secrets.token_hex(4)
         self._changes: Counter[str] = Counter()
         self._watches: dict[object, _Watch] = {}
+        self._written: dict[str, tuple[str, Document]] = {}
 
     def head(self, type: str) -> str:
         """See :meth:`~pycmbs.store.base.Store.head`."""
@@ -118,36 +129,46 @@ class Heads:
     def version(self, query: Query, find: Callable[[], list[Document]]) -> str | None:
         """See :meth:`~pycmbs.store.base.Store.version`. ``find`` asks the question. None when too many are watched."""
         key = (query.type, *query.equals.items())
-        watch = self._watches.get(key)
-        if watch is None:
-            if len(self._watches) >= _MOST_WATCHED:
-                return None
-            self._catch_up()  # from here on no change is missed
-            watch = self._watches.setdefault(key, _Watch(query))
-            watch.ids |= {one.id for one in find()}
-        self._catch_up()
-        return f"{self._prefix}-{watch.changes}"
+        while True:
+            watch = self._watches.get(key)
+            if watch is None:
+                if len(self._watches) >= _MOST_WATCHED:
+                    return None
+                self._catch_up()  # from here on no change is missed
+                watch = self._watches.setdefault(key, _Watch(query))
+                watch.ids |= {one.id for one in find()}
+            self._catch_up()
+            if self._watches.get(key) is watch:
+                return f"{watch.prefix}-{watch.changes}"
+
+    def wrote(self, documents: Iterable[Document]) -> None:
+        """This process wrote these documents: they need not be read when the feed tells of them."""
+        watched = {watch.query.type for watch in list(self._watches.values())}
+        for one in documents:
+            if one.type in watched:
+                self._written[one.id] = rev_of(one.revision), replace(one, body={})
+        with self._lock:
+            while len(self._written) > _MOST_WRITTEN:
+                del self._written[next(iter(self._written))]
 
     def _catch_up(self) -> None:
-        """Return once all is known that was written before this call."""
-        with self._lock:
-            self._asked += 1
-            ticket = self._asked
+        """Return once all is known that was written before what this thread does was asked for."""
+        asked = asked_at()
         while True:
             with self._lock:
-                if self._answered >= ticket:
+                if self._known_at >= asked:
                     return
                 other = self._under_way
                 if other is None:
                     mine = self._under_way = self._runtime.signal()
-                    covered = self._asked
+                    began = time.monotonic()
             if other is not None:
-                other.wait()
+                other.wait()  # the one under way may not see what this must see
                 continue
             try:
                 self._runtime.offload(self._follow)
                 with self._lock:
-                    self._answered = covered
+                    self._known_at = began
             finally:
                 with self._lock:
                     self._under_way = None
@@ -157,31 +178,60 @@ class Heads:
         if self._since is None:
             self._since = self._feed.end()
             return
-        while True:
-            watches = list(self._watches.values())
-            most = _WATCHED_PAGE if watches else _PAGE
-            rows, since = self._feed.page(self._since, most, documents=bool(watches))
-            self._changes.update(self._types([row for row in rows if not row["id"].startswith("_")]))
-            for row in rows if watches else ():
-                found: Any = row.get("doc")
-                document = document_from(found) if is_document(found) else None
-                for watch in watches:
-                    watch.see(row["id"], document)
-            self._since = since  # last: what is not counted is read again
-            if len(rows) < most:
-                return
+        rows, since = self._feed.page(self._since, _FAR, documents=False)
+        if len(rows) == _FAR:
+            self._begin_anew()
+            return
+        rows = [row for row in rows if not row["id"].startswith("_")]
+        self._changes.update(self._types(rows))
+        self._look(rows)
+        self._since = since  # last: what is not counted is read again
+
+    def _begin_anew(self) -> None:
+        self._since = self._feed.end()
+        self._prefix = secrets.token_hex(4)
+        self._watches = {}
+
+    def _look(self, rows: list[dict[str, Any]]) -> None:
+        """See what these changes are to the questions that are watched."""
+        watches = list(self._watches.values())
+        types = {watch.query.type for watch in watches}
+        concerned = (
+            [row for row in rows if ":" not in row["id"] or row["id"].partition(":")[0] in types] if types else []
+        )
+        found: dict[str, Document | None] = {}
+        for row in concerned:
+            rev, document = self._written.pop(row["id"], ("", None))
+            if row.get("deleted") or rev == row["changes"][0]["rev"]:
+                found[row["id"]] = None if row.get("deleted") else document
+        unknown = [row["id"] for row in concerned if row["id"] not in found]
+        if len(unknown) > _MOST_LOOKED:
+            self._watches = {}  # asking the questions anew is less
+            return
+        found |= self._documents(unknown)
+        for id, document in found.items():
+            for watch in watches:
+                watch.see(id, document)
+
+    def _documents(self, ids: list[str]) -> dict[str, Document | None]:
+        """These documents as they are now, None for those that are gone."""
+        rows = self._rows(ids) if ids else []
+        there = {row["id"]: document_from(row["doc"]) for row in rows if is_document(row.get("doc"))}
+        return {id: there.get(id) for id in ids}
+
+    def _rows(self, ids: list[str]) -> list[dict[str, Any]]:
+        _, answer = self._client.call("POST", "_all_docs", body={"keys": ids}, include_docs=True)
+        rows: list[dict[str, Any]] = answer["rows"]
+        return rows
 
     def _types(self, rows: list[dict[str, Any]]) -> list[str]:
         """Of which type each changed document is. An id that has a colon begins with it (see couchdb_documents)."""
         types = [row["id"].partition(":")[0] for row in rows if ":" in row["id"]]
-        others = [row for row in rows if ":" not in row["id"]]
-        types += [row["doc"]["type"] for row in others if "type" in (row.get("doc") or {})]
-        unknown = [row["id"] for row in others if not row.get("doc")]
+        unknown = [row["id"] for row in rows if ":" not in row["id"]]
         return types + (list(self._asked_types(unknown)) if unknown else [])
 
     def _asked_types(self, ids: list[str]) -> Iterator[str]:
-        _, answer = self._client.call("POST", "_all_docs", body={"keys": ids}, include_docs=True)
-        for row in answer["rows"]:
+        for row in self._rows(ids):
             document = row.get("doc")
             if document is None and row.get("value", {}).get("deleted"):
                 # A mark still has its type, and only this way to it.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pycmbs.errors import RevisionConflict
-from pycmbs.runtime import Runtime
+from pycmbs.runtime import Runtime, wrote
 from pycmbs.store.base import Batch, Document, Query, Store, Wrapper
 
 T = TypeVar("T")
@@ -63,3 +63,4 @@ class HeadsByTurn(Wrapper):
             return self._store.write_batches(batches)
         finally:
             self._latest.number = None
+            wrote()

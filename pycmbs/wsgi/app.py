@@ -10,6 +10,7 @@ from webob import Request, Response
 
 from pycmbs.errors import CmbsError, MethodNotAllowed, NotAcceptable, Unavailable, UnsupportedMediaType
 from pycmbs.occi.rendering.text import error_header
+from pycmbs.runtime import asked
 from pycmbs.wsgi.errors import FAILED, SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.guard import Guard
@@ -36,7 +37,8 @@ class Application:
         exchange = Exchange(request, DEFAULT, max_body=self._max_body)
         id = request_id(environ)
         try:
-            response = self._respond(exchange)
+            with asked():
+                response = self._respond(exchange)
         except CmbsError as exc:
             response = self._refused(exchange, exc)
         except Exception:

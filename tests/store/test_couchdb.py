@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
-from pycmbs.runtime import ThreadRuntime
+from pycmbs.runtime import ThreadRuntime, asked
 from pycmbs.store import open_store
 from pycmbs.store.base import Query, Store, Write
 from pycmbs.store.couchdb import CouchStore
+from pycmbs.store.turns import HeadsByTurn
 from tests.couchdb_server import CouchServer, stand_in
 from tests.store.contract import StoreContract, create, ids
 
@@ -330,15 +331,81 @@ def test_tls_is_its_own_scheme() -> None:
 # What is watched
 
 
+def test_one_question_serves_a_whole_request(store: CouchStore, calls: Calls) -> None:
+    """What was read after a request came is new enough for all that it needs to know; what it wrote itself it sees."""
+    front = HeadsByTurn(store, ThreadRuntime())
+    query = Query("thing", {"x": "1"})
+    front.version(query)
+    calls.clear()
+    with asked():
+        before = [(front.head("thing"), front.head("other"), front.version(query)) for _ in range(20)]
+        assert [path for _, path, _ in calls] == ["_changes"]
+        front.write([create("thing:a", x="1")])
+        after = [(front.head("thing"), front.head("other"), front.version(query)) for _ in range(20)]
+    assert [path for _, path, _ in calls] == ["_changes", "_bulk_docs", "_changes"]
+    ((head, other, version),), ((head_after, other_after, version_after),) = set(before), set(after)
+    assert (head != head_after, other == other_after, version != version_after) == (True, True, True)
+
+
+def test_what_came_before_a_request_is_seen_by_it(store: CouchStore, couchdb_url: str) -> None:
+    """However many requests share their questions: each sees all that was acknowledged before it came."""
+    other = open_one(couchdb_url)
+    with asked():
+        seen = store.head("thing")
+        for n in range(5):
+            other.write([create(f"thing:{n}")])
+            with asked():
+                assert store.head("thing") != seen
+                seen = store.head("thing")
+    other.close()
+
+
+def test_others_documents_are_looked_at_once(store: CouchStore, couchdb_url: str, calls: Calls) -> None:
+    """What another process wrote is read to see whether a question finds it; what this one wrote is not."""
+    other, query = open_one(couchdb_url), Query("thing", {"x": "1"})
+    versions = [store.version(query)]
+    (mine,) = store.write([create("thing:mine", x="1")])
+    versions.append(store.version(query))
+    calls.clear()
+    (theirs,) = other.write([create("thing:theirs", x="1")])
+    versions.append(store.version(query))
+    assert [path for _, path, _ in calls] == ["_changes", "_all_docs"]
+    other.write([Write("thing:mine", "thing", {}, {}, mine.revision)])
+    versions.append(store.version(query))
+    store.write([Write("thing:theirs", "thing", revision=theirs.revision, delete=True)])
+    versions.append(store.version(query))
+    other.write([create("thing:third", x="2")])
+    versions.append(store.version(query))
+    assert len(set(versions[:5])) == 5
+    assert versions[5] == versions[4]
+    other.close()
+
+
+def test_who_was_idle_does_not_read_what_others_wrote(store: CouchStore, couchdb_url: str, calls: Calls) -> None:
+    """After thousands of changes the next question costs a few calls, and every token is another one."""
+    other, query = open_one(couchdb_url), Query("thing", {"x": "1"})
+    before = (store.head("thing"), store.head("other"), store.version(query))
+    for start in range(0, 2400, 200):
+        other.write_batches([[create(f"thing:{start + n}")] for n in range(200)])
+    other.write([create("thing:a", x="1")])
+    calls.clear()
+    assert store.head("thing") != before[0]
+    assert [path for _, path, _ in calls] == ["_changes", "_changes"]
+    assert store.head("other") != before[1]
+    assert store.version(query) != before[2]
+    assert ids(store.find(query)) == ["thing:a"]
+    other.close()
+
+
 def test_a_version_reads_no_view(store: CouchStore, calls: Calls) -> None:
     """Once a question is known, whether its answer changed is told by the feed: other documents make no server index them."""
     query = Query("thing", {"kind": "rare"})
-    store.write([create("a", kind="rare")])
+    store.write([create("thing:a", kind="rare")])
     before = store.version(query)
     calls.clear()
-    store.write_batches([[create(f"{n}", kind="usual")] for n in range(250)])
+    store.write_batches([[create(f"thing:{n}", kind="usual")] for n in range(250)])
     assert store.version(query) == before
-    store.write([create("b", kind="rare")])
+    store.write([create("thing:b", kind="rare")])
     assert store.version(query) != before
     assert {path for _, path, _ in calls} == {"_bulk_docs", "_changes"}
 
