@@ -40,6 +40,7 @@ from pycmbs.services.sending import SendingService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
 from pycmbs.transport.address import check_address, parse_listen_at
+from pycmbs.transport.envelope import most_datagram
 from pycmbs.transport.router import Transports
 
 if TYPE_CHECKING:
@@ -210,7 +211,8 @@ def build_engine(settings: Settings) -> Engine:
     runtime = ThreadRuntime()
     store = HeadsByTurn(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
     places = parse_listen_at(settings.listen_at)
-    transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(listen_at=places)})
+    largest = most_datagram(settings.max_content)
+    transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(largest, listen_at=places)})
     engine = Engine(settings, store, transports, control_path(settings))
     handlers = load_handlers(settings.handlers.split(), reserved=allow.OPERATIONS)
     allow.check(allow.parse(settings.allow), handlers)

@@ -40,6 +40,20 @@ def loads(data: bytes) -> Any:
         raise DecodeError("it nests too deep", data.decode(), 0) from None
 
 
+MOST_MEMORY = 48 * 1024 * 1024
+"""Bytes of memory that the values may take which somebody else sent, as estimated from their text."""
+_COSTS = ((b",", 32), (b"[", 64), (b"{", 192))
+
+
+def received(data: bytes) -> Any:
+    """The value of what somebody else sent. Raises :data:`DecodeError`, as :func:`loads`; also, before it is read, for more
+    than :data:`MOST_MEMORY`: three bytes of JSON may become two hundred in memory, so its length says little of that.
+    """
+    if len(data) > MOST_MEMORY // 192 and sum(cost * data.count(byte) for byte, cost in _COSTS) > MOST_MEMORY:
+        raise DecodeError(f"its values would take more than {MOST_MEMORY} bytes of memory", "", 0)
+    return loads(data)
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):

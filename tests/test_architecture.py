@@ -58,6 +58,8 @@ def importers(library):
         ("pycmbs.errors", []),
         ("pycmbs.runtime", []),
         ("pycmbs.descriptors", []),
+        ("pycmbs.queues", []),
+        ("pycmbs.seldom", []),
         ("pycmbs.codec", []),
         ("pycmbs.ids", []),
         ("pycmbs.handlers", ["pycmbs.errors"]),
@@ -65,7 +67,8 @@ def importers(library):
         ("pycmbs.store", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.codec"]),
         (
             "pycmbs.transport",
-            ["pycmbs.errors", "pycmbs.runtime", "pycmbs.ids", "pycmbs.depth", "pycmbs.codec", "pycmbs.descriptors"],
+            ["pycmbs.errors", "pycmbs.runtime", "pycmbs.ids", "pycmbs.depth", "pycmbs.codec", "pycmbs.descriptors",
+             "pycmbs.queues", "pycmbs.seldom"],
         ),
         ("pycmbs.backends", ["pycmbs.errors", "pycmbs.occi", "pycmbs.store.base"]),
         (
@@ -79,8 +82,8 @@ def importers(library):
         (
             "pycmbs.engine",
             ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.handlers", "pycmbs.runtime", "pycmbs.config",
-             "pycmbs.codec", "pycmbs.store.base", "pycmbs.transport.base", "pycmbs.transport.envelope",
-             "pycmbs.transport.router"],
+             "pycmbs.codec", "pycmbs.queues", "pycmbs.seldom", "pycmbs.store.base", "pycmbs.transport.base",
+             "pycmbs.transport.envelope", "pycmbs.transport.router"],
         ),
     ],
 )  # fmt: skip

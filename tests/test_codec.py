@@ -70,3 +70,20 @@ def test_what_cannot_be_written():
     for value in (deep, object(), "\ud800"):
         with pytest.raises(TypeError):
             codec.dumps(value)
+
+
+@pytest.mark.parametrize("element", [b"[],", b"{},", b"1,", b"[[1]],", b'"a,",', b'{"a":1},'])
+def test_what_it_takes_is_estimated_before_it_is_read(element: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What others send is refused when its values would take too much memory, before they are made."""
+    read: list[bytes] = []
+    monkeypatch.setattr(codec, "loads", read.append)
+    with pytest.raises(codec.DecodeError, match="memory"):
+        codec.received(b"[" + element * (codec.MOST_MEMORY // 32) + b"0]")
+    assert read == []
+
+
+@pytest.mark.parametrize("element", [b"[],", b"1,", b"[[1]],", b'"a,",', b'{"a":1},', b'{"a":[1,2]},', b'"x",'])
+def test_what_a_message_may_hold_is_read(element: bytes) -> None:
+    """A megabyte of whatever makes sense is read."""
+    data = b"[" + element * (1024 * 1024 // len(element)) + b"0]"
+    assert codec.received(data) == codec.loads(data)

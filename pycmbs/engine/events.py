@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-import queue
 from collections.abc import Callable
 from typing import Final
 
-from pycmbs.runtime import drain
+from pycmbs.queues import BoundedQueue
+from pycmbs.seldom import Seldom
 from pycmbs.transport.base import Arrival
 
 log = logging.getLogger(__name__)
 
 _TURN = 500
+_TURN_BYTES = 4 * 1024 * 1024
 _BOUND = 10_000
+_BOUND_BYTES = 32 * 1024 * 1024
 _WAKE: Final = None
 
 
@@ -21,7 +23,8 @@ class Events:
     """A bounded queue for one thread that takes what is there by turns. The rest is for any thread."""
 
     def __init__(self) -> None:
-        self._queue: queue.SimpleQueue[Arrival | str | None] = queue.SimpleQueue()
+        self._queue: BoundedQueue[Arrival | str | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
+        self._full = Seldom(log)
         self.woken = True
         """Whether the outbox is to be read, in a turn that is about to begin: the thread does not sleep before it."""
 
@@ -33,10 +36,8 @@ class Events:
 
     def answer(self, arrival: Arrival) -> None:
         """An answer arrived. When too many wait it is dropped: what it answers is sent again."""
-        if self._queue.qsize() < _BOUND:
-            self._queue.put(arrival)
-        else:
-            log.warning("too many answers wait: one from %s is dropped", arrival.address)
+        if not self._queue.offer(arrival, len(arrival.data)):
+            self._full("too many answers wait: one from %s is dropped", arrival.address)
 
     def resume(self, member: str) -> None:
         """A member is reached again, or in another way."""
@@ -44,12 +45,10 @@ class Events:
 
     def take(self, seconds: float, resumed: Callable[[str], None]) -> list[Arrival]:
         """The answers that came, after ``seconds`` at most; ``resumed`` is called with each member that is reached again."""
-        try:
-            first = self._queue.get(timeout=0.0 if self.woken else seconds)
-        except queue.Empty:
+        events = self._queue.turn(_TURN, _TURN_BYTES, 0.0 if self.woken else seconds)
+        if not events:
             self.woken = True  # a wake-up may have been lost
             return []
-        events = drain(self._queue, first, _TURN)
         for member in {one for one in events if isinstance(one, str)}:
             resumed(member)
         return [one for one in events if isinstance(one, Arrival)]

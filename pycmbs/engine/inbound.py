@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-import queue
 import threading
 from collections.abc import Callable, Hashable
 from typing import Any
+
+from msgspec.structs import replace
 
 from pycmbs.engine.executor import Executor
 from pycmbs.engine.relay import Relay
 from pycmbs.errors import BadEnvelope, CmbsError, InvalidRequest, NotFound, RemoteError, RevisionConflict, Unavailable
 from pycmbs.occi import naming
-from pycmbs.runtime import drain, in_turn
+from pycmbs.queues import BoundedQueue
+from pycmbs.runtime import in_turn
+from pycmbs.seldom import Seldom
 from pycmbs.services.deliveries import DELIVERED
 from pycmbs.services.execution import DONE, ExecutionService
 from pycmbs.services.inbox import InboxService, Incoming
@@ -39,7 +41,9 @@ from pycmbs.transport.envelope import (
 log = logging.getLogger(__name__)
 
 _TURN = 256
+_TURN_BYTES = 4 * 1024 * 1024
 _BOUND = 10_000
+_BOUND_BYTES = 32 * 1024 * 1024
 
 
 class Inbound:
@@ -66,7 +70,8 @@ class Inbound:
         self._relay = relay
         self._execution = execution
         self._executor = executor
-        self._queue: queue.SimpleQueue[Arrival | None] = queue.SimpleQueue()
+        self._queue: BoundedQueue[Arrival | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
+        self._full, self._bad = Seldom(log), Seldom(log)
         self._thread = threading.Thread(target=self._run, name="inbound", daemon=True)
         self.identity: Callable[[], str] = lambda: ""
 
@@ -81,14 +86,12 @@ class Inbound:
 
     def put(self, arrival: Arrival) -> None:
         """Hand over an arrival. When the queue is at its bound it is dropped: the sender tries again."""
-        if self._queue.qsize() < _BOUND:
-            self._queue.put(arrival)
-        else:
-            log.warning("the inbound queue is full: a message from %s is left to be sent again", arrival.address)
+        if not self._queue.offer(arrival, len(arrival.data)):
+            self._full("the inbound queue is full: a message at %s is left to be sent again", arrival.address)
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
-            turn = drain(self._queue, first, _TURN)
+        while True:
+            turn = self._queue.turn(_TURN, _TURN_BYTES)
             try:
                 with in_turn():
                     self._take([one for one in turn if one is not None])
@@ -103,7 +106,7 @@ class Inbound:
             try:
                 envelope = decode(arrival.data)
             except BadEnvelope as exc:
-                log.warning("what arrived at %s is dropped: %s", arrival.address, exc)
+                self._bad("what arrived at %s is dropped: %s", arrival.address, exc)
                 continue
             own = self.identity()
             if envelope.to and own and envelope.to != own:
@@ -143,14 +146,15 @@ class Inbound:
         sender = naming.bare_id(envelope.sender)
         execution = self._execution.outcome(sender, message, round_)
         if execution.state == DONE:
-            self._tell(arrival, envelope, execution.outcome or {})
+            self._answer(arrival, envelope, OUTCOME, {"outcome": execution.outcome or {}})
         else:
             self._answer(arrival, envelope, OUTCOME, {})
-            listener = functools.partial(self._tell, arrival, envelope)
-            self._executor.submit(receipt_id(sender, message, round_), execution, listener)
+            self._executor.submit(receipt_id(sender, message, round_), execution, self._teller(arrival, envelope))
 
-    def _tell(self, arrival: Arrival, envelope: Envelope, outcome: dict[str, Any]) -> None:
-        self._answer(arrival, envelope, OUTCOME, {"outcome": outcome})
+    def _teller(self, arrival: Arrival, envelope: Envelope) -> Callable[[dict[str, Any]], None]:
+        """Tells the outcome of what an envelope asked for. It may wait for long, so it keeps no more than it needs."""
+        arrival, envelope = replace(arrival, data=b""), replace(envelope, body={})
+        return lambda outcome: self._answer(arrival, envelope, OUTCOME, {"outcome": outcome})
 
     def _pass_on(self, own: str, arrival: Arrival, envelope: Envelope) -> None:
         try:
@@ -175,8 +179,7 @@ class Inbound:
             if answer.error is None:
                 self._answer(arrival, envelope, ACK, answer.body)
                 if answer.waits is not None:
-                    listener = functools.partial(self._tell, arrival, envelope)
-                    self._executor.submit(answer.receipt, answer.waits, listener)
+                    self._executor.submit(answer.receipt, answer.waits, self._teller(arrival, envelope))
             else:
                 self._refuse(arrival, envelope, answer.error, final=answer.final)
 

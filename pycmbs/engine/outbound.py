@@ -36,6 +36,7 @@ from pycmbs.errors import (
     from_dict,
 )
 from pycmbs.runtime import in_turn
+from pycmbs.seldom import Seldom
 from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, Delivery
 from pycmbs.services.outbox import OutboxService
 from pycmbs.transport.base import Arrival
@@ -70,6 +71,7 @@ class Outbound:
         self._make_route: Callable[[str], Route] = lambda member: Route(window, retry_first, retry_most, member)
         self._poll = poll
         self._events = Events()
+        self._bad = Seldom(log)
         self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
         self._closing = False
         self._routes: dict[str, Route] = {}
@@ -157,7 +159,7 @@ class Outbound:
         try:
             envelope = decode(arrival.data)
         except BadEnvelope as exc:
-            log.warning("an answer from %s is dropped: %s", arrival.address, exc)
+            self._bad("an answer from %s is dropped: %s", arrival.address, exc)
             return None
         route = self._flights.get(envelope.id)  # first: most are to what is under way
         if route is not None:

@@ -70,6 +70,16 @@ MAX_ID: Final = 200
 MAX_PATH: Final = 64
 """Most members that ``path`` may name."""
 
+_LEAST_CONTENT = 512 * 1024
+_ENVELOPE = 64 * 1024
+
+
+def most_datagram(max_content: int) -> int:
+    """Largest datagram of a broker whose messages have contents of at most ``max_content`` bytes, in bytes: twice that, and no
+    less than 1 MiB, since greetings are as long as the federation is large; and 64 KiB for what is around it."""
+    return 2 * max(max_content, _LEAST_CONTENT) + _ENVELOPE
+
+
 _TYPE = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -113,7 +123,7 @@ def decode(data: bytes) -> Envelope:
     ``body``.
     """
     try:
-        document = codec.loads(data)
+        document = codec.received(data)
     except codec.DecodeError as error:
         raise BadEnvelope(f"the datagram is not JSON: {error}", reason="json") from None
     if deeper(document, MAX_DEPTH, data):

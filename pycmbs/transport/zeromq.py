@@ -23,6 +23,7 @@ from typing import ClassVar
 import zmq
 
 from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable, TooLarge
+from pycmbs.queues import Budget
 from pycmbs.transport.address import Address, parse_address, parse_bound
 from pycmbs.transport.base import Receiver, Transport
 from pycmbs.transport.resolver import Resolver
@@ -63,6 +64,7 @@ class ZeroMQTransport(Transport):
         self._listen_at = dict(listen_at or {})
         self._limits = limits or Limits(max_size=max_size)
         self._most_links = self._limits.links
+        self._waiting = Budget(self._limits.all_bytes)
         self._lock = threading.Lock()
         """Guards the links, their queues' fill and ``_closed``; never held while waiting."""
         self._links: OrderedDict[str, Link] = OrderedDict()  # the one unused for longest first
@@ -107,7 +109,7 @@ class ZeroMQTransport(Transport):
                 return
             link = self._links.get(url)
             if link is None:
-                link = self._links[url] = Link(self._address(url), self._limits, loop)
+                link = self._links[url] = Link(self._address(url), self._limits, loop, self._waiting)
                 loop.post(lambda new=link: self._open(new))  # type: ignore[misc]
                 if len(self._links) > self._most_links:
                     log.warning("over %d connections: the one unused for longest is given up", self._most_links)
@@ -117,7 +119,11 @@ class ZeroMQTransport(Transport):
             link.offer(data)
 
     def reply(self, peer: Hashable, data: bytes) -> None:
-        """Answer. To an answer, it is a :meth:`send` that is lost silently when the queue is full."""
+        """Answer. To an answer, it is a :meth:`send` that is lost silently when the queue is full. What is over ``max_size`` is
+        lost, too: it would cost the connection."""
+        if len(data) > self._limits.max_size:
+            log.warning("an answer of %d bytes is lost: a datagram has at most %d", len(data), self._limits.max_size)
+            return
         match peer:
             case ("dealer", str(url)):
                 try:

@@ -23,7 +23,13 @@ SPARE_DESCRIPTORS = 512
 """File descriptors, and ZeroMQ sockets, left for everything but links."""
 
 MAX_SIZE = 64 * 1024 * 1024
-"""Largest datagram, in bytes, unless a transport is made with another bound."""
+"""Largest datagram, in bytes, unless a transport is made with another bound, as a broker's is."""
+
+MOST_ANSWERS = 65_536
+"""Most answers that wait to go out at one address that is listened at."""
+
+ANSWER_BYTES = 16 * 1024 * 1024
+"""Most bytes of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +39,14 @@ class Limits:
     max_size: int = MAX_SIZE
     """Largest datagram, in bytes. A larger one is refused by ``send``; a peer that sends one is cut off."""
     queue_messages: int = 1000
-    """Most datagrams that wait for one address here. libzmq holds up to as many again, once connected."""
+    """Most datagrams that wait for one address here."""
+    pipe: int = 64
+    """Most datagrams, whatever their size, that libzmq holds for a connection in each direction; of answers it holds
+    ``queue_messages``, since an answer that does not fit is lost."""
     queue_bytes: int = 64 * 1024 * 1024
     """Most bytes that wait for one address here; one datagram may always wait."""
+    all_bytes: int = 128 * 1024 * 1024
+    """Most bytes that wait for all addresses together."""
     links: int = 4096
     """Most addresses with a connection; the one unused for longest gives way."""
     idle: float = 300.0
@@ -80,8 +91,8 @@ def new_socket(context: Context, kind: int, endpoint: str, limits: Limits) -> So
     socket = context.socket(kind)
     try:
         socket.set(zmq.LINGER, 0)
-        socket.set(zmq.SNDHWM, limits.queue_messages)
-        socket.set(zmq.RCVHWM, 1000)
+        socket.set(zmq.SNDHWM, limits.queue_messages if kind == zmq.ROUTER else limits.pipe)
+        socket.set(zmq.RCVHWM, limits.pipe)
         socket.set(zmq.MAXMSGSIZE, limits.max_size)
         # Only where the address says so: with it, libzmq prefers IPv6 for everything.
         socket.set(zmq.IPV6, int("[" in endpoint))

@@ -7,6 +7,7 @@ and since sending may swallow the edge that says something has arrived, who has 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -16,9 +17,11 @@ from collections.abc import Callable
 import zmq
 
 from pycmbs.errors import QueueFull
+from pycmbs.queues import Budget
+from pycmbs.seldom import Seldom
 from pycmbs.transport.address import Address
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.zeromq_context import CONTEXT, Context, Limits, Socket, new_socket
+from pycmbs.transport.zeromq_context import ANSWER_BYTES, CONTEXT, MOST_ANSWERS, Context, Limits, Socket, new_socket
 from pycmbs.transport.zeromq_loop import Loop, Port
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,9 @@ _POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 
 BATCH = 500
 """Most datagrams moved in each direction by one port in one turn, so that a busy one does not starve the others."""
+
+BATCH_BYTES = 1024 * 1024
+"""No more are received in a turn once they have so many bytes."""
 
 UNBIND_SECONDS = 1.0
 """Longest wait for libzmq to let go of a bound address. It takes about 0.1 ms."""
@@ -77,8 +83,10 @@ class Listener(_SharedPort):
         super().__init__(loop)
         self.url = url
         self._endpoint = endpoint
-        # Answers that wait to go out; appended to by any thread. At the bound the oldest is lost, as answers may be.
-        self._answers: deque[tuple[bytes, bytes]] = deque(maxlen=65536)
+        self._lost = Seldom(log)
+        # Answers that wait to go out; appended to by any thread. At the bound the newest is lost, as answers may be.
+        self._answers: deque[tuple[bytes, bytes]] = deque()
+        self._answer_bytes = Budget(ANSWER_BYTES)
 
     def open(self, context: Context, limits: Limits) -> None:
         """Bind. Raises :class:`zmq.ZMQError` when that is not possible."""
@@ -97,6 +105,9 @@ class Listener(_SharedPort):
     def answer(self, identity: bytes, data: bytes) -> None:
         """Answer a peer, or queue that. From any thread."""
         if self._answers or not self._at_once(lambda socket: self._send(socket, identity, data)):
+            if len(self._answers) >= MOST_ANSWERS or not self._answer_bytes.take(len(data)):
+                self._lost("an answer at %s is lost: too many wait", self.url)
+                return
             self._answers.append((identity, data))
             self._loop.serve(self)
 
@@ -111,14 +122,20 @@ class Listener(_SharedPort):
 
     def _serve(self, socket: Socket, arrivals: list[Arrival]) -> bool:
         for _ in range(min(BATCH, len(self._answers))):
-            self._send(socket, *self._answers.popleft())
+            identity, data = self._answers.popleft()
+            self._answer_bytes.give(len(data))
+            self._send(socket, identity, data)
+        size = 0
         try:
             for _ in range(BATCH):
                 frames = socket.recv_multipart(_NOBLOCK)
+                size += len(frames[-1])
                 if len(frames) == 2:
                     arrivals.append(Arrival(self.url, frames[1], (self.url, frames[0])))
                 else:
                     log.info("dropped a datagram at %s: %d frames, not 1", self.url, len(frames) - 1)
+                if size >= BATCH_BYTES:
+                    break
         except zmq.Again:
             pass
         return bool(self._answers) or _arrived(socket)
@@ -163,8 +180,10 @@ class Link(_SharedPort):
     ``offer`` is for any thread, under one lock of the caller's; the rest is the loop's thread's.
     """
 
-    def __init__(self, address: Address, limits: Limits, loop: Loop) -> None:
+    def __init__(self, address: Address, limits: Limits, loop: Loop, waiting: Budget) -> None:
+        """``waiting``: the bytes that may wait in all links."""
         super().__init__(loop)
+        self._waiting = waiting
         self.address = address
         self.used = time.monotonic()
         self._limits = limits
@@ -196,6 +215,8 @@ class Link(_SharedPort):
             raise QueueFull(
                 f"{waiting} datagrams of {size} bytes wait for {self.address.url} already", url=self.address.url
             )
+        if not self._waiting.take(len(data)):
+            raise QueueFull(f"too much waits for other addresses than {self.address.url}", url=self.address.url)
         self._bytes_in += len(data)
         self._queue.append(data)
         self.used = time.monotonic()
@@ -204,7 +225,9 @@ class Link(_SharedPort):
     def drop(self) -> None:
         """Forget what waits and never send again. From any thread; :meth:`close` must follow on the loop's."""
         self._dropped = True
-        self._queue.clear()
+        with contextlib.suppress(IndexError):
+            while True:
+                self._waiting.give(len(self._queue.popleft()))
 
     @property
     def unopened(self) -> bool:
@@ -279,18 +302,23 @@ class Link(_SharedPort):
             for _ in range(min(BATCH, len(self._queue))):
                 data = self._queue[0]
                 socket.send(data, _NOBLOCK)
-                self._bytes_out += len(data)
                 self._queue.popleft()
+                self._bytes_out += len(data)
+                self._waiting.give(len(data))
         except (zmq.Again, IndexError):  # not now; or drop() came between
             pass
 
     def _drain(self, socket: Socket, arrivals: list[Arrival]) -> None:
+        size = 0
         try:
             for _ in range(BATCH):
                 frames = socket.recv_multipart(_NOBLOCK)
+                size += len(frames[-1])
                 if len(frames) == 1 and not self._dropped:
                     arrivals.append(Arrival(self.address.url, frames[0], ("dealer", self.address.url), answer=True))
                     self.used = time.monotonic()
+                if size >= BATCH_BYTES:
+                    break
         except zmq.Again:
             pass
 

@@ -41,7 +41,7 @@ _EXAMPLE = 'Send {"resources": [{"kind": "http://houssem.org/cmbs#member", "attr
 def load(body: bytes) -> Any:
     """The JSON value. Raises MalformedBody saying where it breaks."""
     try:
-        value = codec.loads(body)
+        value = codec.received(body)
     except codec.DecodeError as exc:
         raise MalformedBody(
             f"the body is not JSON: {exc.msg} at line {exc.lineno}, column {exc.colno}",

@@ -1,0 +1,30 @@
+"""Log lines for what may happen very often: one now and then, which says how many there would have been."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+SECONDS = 1.0
+"""Between two lines of one kind."""
+
+
+class Seldom:
+    """Logs one kind of thing at most once in :data:`SECONDS`. May be called from any thread."""
+
+    def __init__(self, log: logging.Logger, level: int = logging.WARNING) -> None:
+        self._log = log
+        self._level = level
+        self._next = 0.0
+        self._more = 0
+
+    def __call__(self, message: str, *args: object) -> None:
+        """Log it, unless that was done just now."""
+        now = time.monotonic()
+        if now < self._next:
+            self._more += 1
+            return
+        self._next, more, self._more = now + SECONDS, self._more, 0
+        if more:
+            message, args = f"{message} (and %d more like it)", (*args, more)
+        self._log.log(self._level, message, *args)
