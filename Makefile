@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer (PYTHON=… chooses one) and make; everything else goes into .venv by itself.
-# ARGS passes more to run, test, fuzz, bench and scale: make run ARGS="--port 8091", make test ARGS="-k config".
+# ARGS passes more to run, test, chaos, fuzz, bench and scale: make run ARGS="--port 8091", make test ARGS="-k config".
 
-.PHONY: help run demo test lint types fuzz bench growth page scale clean
+.PHONY: help run demo test chaos lint types fuzz bench growth page scale clean
 .NOTPARALLEL: # they share .venv
 
 export PYTHON
@@ -18,6 +18,9 @@ demo: .venv/.ready-run ## show three brokers at work for some seconds
 
 test: .venv/.ready-test ## run the tests
 	@$(VENV)/python -m pytest -n auto --dist loadgroup $(ARGS)
+
+chaos: .venv/.ready-test ## run federations under faults; ARGS="--rounds 200 --seed 1 --store couchdb --jobs 2" (doc/testing.md)
+	@$(VENV)/python -m tests.chaos $(ARGS)
 
 lint: .venv/.ready-dev ## check style and formatting
 	@$(VENV)/ruff check .
