@@ -98,7 +98,9 @@ class Broker:
             allow.parse(settings.allow),
             most=settings.max_content,
         )
-        self.inbox = InboxService(store, self.categories, self._members, self.federation, self.execution)
+        self.inbox = InboxService(
+            store, self.categories, self._members, self.federation, self.execution, most=settings.max_content
+        )
         self.retention = RetentionService(
             store, self.entities, seconds=settings.retain_seconds, most=settings.retain_messages
         )

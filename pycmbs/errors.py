@@ -24,6 +24,8 @@
     │   ├── Departed              the member left, and what is said of it is older than that
     │   ├── NoLocalMember         sending needs a local member, and there is none
     │   ├── NotSendable           the message may not be sent as it is
+    │   ├── BeingSent             the message is on its way, and what was accepted is what arrives
+    │   ├── Overdue               the deadline of the message has passed
     │   ├── NotExecutable         the message may not be executed
     │   └── SocketUnavailable     a socket that cannot be bound
     ├── PreconditionFailed        what the request says it knows of the entity is not so any more
@@ -210,6 +212,18 @@ class NotSendable(Conflict):
     """The message may not be sent as it is."""
 
     code = "not-sendable"
+
+
+class BeingSent(Conflict):
+    """The message is on its way, and what was accepted is what arrives."""
+
+    code = "being-sent"
+
+
+class Overdue(Conflict):
+    """The deadline of the message has passed."""
+
+    code = "overdue"
 
 
 class NotExecutable(Conflict):

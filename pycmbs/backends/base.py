@@ -59,6 +59,9 @@ class Messages(Protocol):
     def prepare(self, message: Entity) -> None:
         """Complete and check a new or changed message. May change it."""
 
+    def check_change(self, old: Entity, new: Entity) -> None:
+        """Refuse a change of what is still to be sent as it was accepted. May complete the new one."""
+
     def send(
         self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool
     ) -> list[Report]:

@@ -26,9 +26,9 @@ class MessageBackend(Backend):
         return ()
 
     def update(self, old: Entity, new: Entity) -> Sequence[Write]:
-        """Checks it like a new one."""
-        del old
+        """Checks it like a new one, and that it may be changed now."""
         self.host.messages.prepare(new)
+        self.host.messages.check_change(old, new)
         return ()
 
     def retrieve(self, entity: Entity) -> Entity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -163,8 +164,12 @@ class Inbound:
             self._refuse(arrival, envelope, exc, final=False)
 
     def _receive(self, messages: list[tuple[Arrival, Envelope]]) -> None:
+        now = time.monotonic()
         incoming = [
-            Incoming(one.sender, one.body, self._layers_at(arrival.address), one.path) for arrival, one in messages
+            Incoming(
+                one.sender, one.body, self._layers_at(arrival.address), one.path, len(arrival.data), now - arrival.at
+            )
+            for arrival, one in messages
         ]
         try:
             answers = self._inbox.receive(incoming)

@@ -45,6 +45,7 @@ from pycmbs.transport.envelope import ACK, MESSAGE, OUTCOME, REFUSAL, Envelope, 
 log = logging.getLogger(__name__)
 
 _PAGE = 500
+_SUPERSEDED = "the recipient has it as it was sent later: the clock here was set back; send it under another id"
 
 
 class Outbound:
@@ -200,7 +201,10 @@ class Outbound:
         return self._acknowledged(flight, envelope)
 
     def _acknowledged(self, flight: Flight, envelope: Envelope) -> Delivery:
-        """The row of a recipient that has the message, and may be executing it."""
+        """The row of a recipient that has the message, and may be executing it; or has a later one of its name."""
+        newer = envelope.body.get("superseded")
+        if type(newer) is int and newer > flight.row.round:
+            return flight.settled(FAILED, time.time(), _SUPERSEDED)
         there = flight.settled(DELIVERED, time.time(), "", envelope.body.get("reply") or None)
         outcome = envelope.body.get("outcome")
         if isinstance(outcome, dict):

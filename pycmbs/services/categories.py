@@ -237,10 +237,12 @@ class CategoryService:
         while documents := self._store.find(Query(ENTITY, {"mixin": mixin}, limit=200)):
             batches = []
             for document in documents:
-                entity = entity_from(document)
+                current = entity_from(document)
+                entity = current.copy()
                 entity.mixins = tuple(one for one in entity.mixins if one != mixin)
                 entity.attributes = self._registry.described(entity.kind, entity.mixins).known(entity.attributes)
-                batches.append([entity_write(entity, revision=document.revision)])
+                along = self.backend(self._registry.kind(entity.kind)).update(current, entity)
+                batches.append([*along, entity_write(entity, revision=document.revision)])
             self._store.write_batches(batches)  # what conflicted is found again
 
     def _change(self, plan: Callable[[Registry], list[Write]]) -> None:

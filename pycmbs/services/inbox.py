@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pycmbs.errors import ClaimedId, CmbsError, InvalidRequest, NoLocalMember, NotFound, RevisionConflict, Unavailable
+from pycmbs import codec
+from pycmbs.errors import (
+    ClaimedId,
+    CmbsError,
+    InvalidRequest,
+    NoLocalMember,
+    NotFound,
+    Overdue,
+    RevisionConflict,
+    TooLarge,
+    Unavailable,
+)
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
@@ -19,25 +30,31 @@ from pycmbs.services.execution import DONE, Execution, ExecutionService, executi
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
 from pycmbs.services.receipts import RECEIPT, receipt_id
+from pycmbs.services.rounds import TAKEN, Rounds
 from pycmbs.store.base import Document, Store, Write
 
 DUPLICATE = "duplicate"
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary")
 _PASSING = (NoLocalMember, NotFound, ClaimedId)
 """What somebody could still put right (no member, no such kind yet, two members of one id) is worth another try."""
+_LONGEST = 366 * 86400
+"""Seconds that a deadline may be away."""
+_OVERDUE = Overdue("the deadline of the message has passed")
 _KEEP_RECEIPTS = 86400.0
 """Seconds beyond a message's deadline that its receipt is kept: clocks differ, and networks hold things back."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A message as another member sent it: the body of its envelope, the layers of the socket it came in at, and the ids of
-    the members that passed it on."""
+    """A message as another member sent it: the body of its envelope, the layers of the socket it came in at, the ids of
+    the members that passed it on, the ``size`` of its datagram in bytes, and the seconds that it ``waited`` here."""
 
     sender: str
     body: dict[str, Any]
     layers: tuple[str, ...]
     path: tuple[str, ...] = ()
+    size: int = 0
+    waited: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +78,18 @@ class _Taken:
     round: int
     layer: str
     document: dict[str, Any]
-    deadline: float
+    left: float | None
+    """Seconds until its deadline; None if it has none."""
     path: tuple[str, ...]
+    size: int
     writes: list[Write] = field(default_factory=list)
     execution: Execution | None = None
+    superseded: int = 0
+    """The newer round that is here already."""
+
+    @property
+    def overdue(self) -> bool:
+        return self.left is not None and self.left <= 0
 
     @property
     def receipt(self) -> str:
@@ -72,12 +97,17 @@ class _Taken:
 
     def receipt_write(self) -> Write:
         """The write that makes a second arrival a duplicate, and says what is to be executed."""
-        expires = moment(time.time() + self.deadline + _KEEP_RECEIPTS)
+        expires = moment(time.time() + max(0.0, self.left or 0.0) + _KEEP_RECEIPTS)
         body: dict[str, Any] = {"layer": self.layer}
         keys: dict[str, tuple[str, ...]] = {"expires": (expires,)}
         if self.execution is not None:
             body["execution"], keys = self.execution.body(), keys | self.execution.keys
         return Write(self.receipt, RECEIPT, body, keys)
+
+
+def _seconds(value: Any) -> float | None:
+    """A duration that another member says, as one that can be reckoned with; None for what is none."""
+    return float(min(max(value, -_LONGEST), _LONGEST)) if type(value) in {int, float} else None
 
 
 class InboxService:
@@ -90,7 +120,12 @@ class InboxService:
         members: MemberService,
         federation: FederationService,
         execution: ExecutionService,
+        *,
+        most: int,
     ) -> None:
+        """``most``: bytes of JSON in the content of a message."""
+        self._most = most
+        self._rounds = Rounds()
         self._execution = execution
         self._store = store
         self._categories = categories
@@ -123,7 +158,8 @@ class InboxService:
     def receive(self, incoming: Sequence[Incoming]) -> list[Answer]:
         """Take in what one turn of the loop brought, with one commit; every answer is true once this returns.
 
-        A message that was taken in before (same origin, id and round) is acknowledged again and changes nothing.
+        A message that was taken in before (same origin, id and round) is acknowledged again and changes nothing; so is one of
+        which a newer round was. One that is overdue is refused for good.
         Raises StoreUnavailable: then none was taken in, and none may be answered.
         """
         answers: list[Answer | None] = [None] * len(incoming)
@@ -135,12 +171,17 @@ class InboxService:
                 raise
             except CmbsError as exc:
                 answers[index] = Answer({}, exc, final=not isinstance(exc, _PASSING))
+        for index in self._overdue(taken):
+            answers[index] = Answer({}, _OVERDUE, final=True)
+            del taken[index]
         handshake = self._handshake() if any(one.layer == "l1" for one in taken.values()) else {}
         statuses = self._store_all(list(taken.values()))
         for (index, item), status in zip(taken.items(), statuses, strict=True):
             body: dict[str, Any] = {"status": status, "reply": handshake if item.layer == "l1" else {}}
             execution = item.execution
             waits = execution if execution is not None and execution.state != DONE else None
+            if item.superseded:
+                body["superseded"] = item.superseded
             if execution is not None:
                 body |= {"executing": True} if waits else {"outcome": execution.outcome}
             answers[index] = Answer(body, receipt=item.receipt, waits=waits)
@@ -153,16 +194,25 @@ class InboxService:
             raise NoLocalMember("this broker has no member of its own yet")
         if layer not in one.layers:
             raise NotFound(f"nobody listens on {layer!r:.20} here")
-        if not isinstance(document, dict) or not isinstance(round_, int):
+        if not isinstance(document, dict) or type(round_) is not int or not 0 <= round_ < 2**63:
             raise InvalidRequest("the envelope holds no message")
         if isinstance(one.body.get("description"), dict):
             self._federation.learn(one.body)
-        deadline = one.body.get("deadline")
-        left = float(deadline) if isinstance(deadline, int | float) else 0.0
+        left = _seconds(one.body.get("deadline"))
         origin, id = naming.bare_id(one.sender), naming.bare_id(document.get("id"))
-        taken = _Taken(origin, id, round_, str(layer), document, max(left, 0.0), one.path)
+        left = None if left is None else left - one.waited
+        taken = _Taken(origin, id, round_, str(layer), document, left, one.path, one.size)
+        if (newest := self._rounds.newest(origin, id)) > round_:
+            taken.superseded = newest
+            return taken
         self._plan(taken, kept=one.sender != own.id)  # what a member sends itself it has already
         return taken
+
+    def _overdue(self, taken: Mapping[int, _Taken]) -> list[int]:
+        """Which of them came too late, and not before."""
+        late = {index: one.receipt for index, one in taken.items() if one.overdue}
+        known = self._store.get_many(list(late.values())) if late else {}
+        return [index for index, receipt in late.items() if receipt not in known]
 
     def _plan(self, taken: _Taken, *, kept: bool, again: bool = False) -> None:
         """What is to be executed, and the message as an entity here, to be written with its receipt; none if it is not
@@ -171,6 +221,10 @@ class InboxService:
         entity = self._entity(taken)
         kept = kept and entity.attributes.get(cmbs.STORABLE) != "false"
         present = self._placed(taken, entity) if kept and again else None
+        if present is not None and present.body["private"].get(TAKEN, 0) > taken.round:
+            taken.superseded = present.body["private"][TAKEN]
+            taken.execution = None
+            return
         taken.execution = self._execution.planned(entity, taken.origin)
         if not kept:
             return
@@ -181,7 +235,7 @@ class InboxService:
         taken.writes.append(entity_write(entity, revision=present.revision if present else None))
 
     def _placed(self, taken: _Taken, entity: Entity) -> Document | None:
-        """Give it a path; what is there already, from an earlier round."""
+        """Give it a path; what is there already, from another round."""
         present = self._store.get(document_id(entity.path))
         if present is not None and present.body["attributes"].get(cmbs.ORIGIN) != taken.origin:
             # Ids are chosen by clients of either broker: another's message must not overwrite this one's.
@@ -203,33 +257,44 @@ class InboxService:
         history = attributes.get(cmbs.PATH_HISTORY) or []
         attributes[cmbs.PATH_HISTORY] = [*history, *map(cmbs.urn, taken.path)]
         attributes |= {cmbs.ORIGIN: taken.origin, cmbs.STATE: "received"}
+        if taken.size > self._most and len(codec.dumps(attributes.get(cmbs.CONTENT))) > self._most:
+            raise TooLarge(
+                f"{cmbs.CONTENT} is larger than {self._most} bytes of JSON",
+                hint="The setting max_content of the receiver says how large it may be.",
+                attribute=cmbs.CONTENT,
+            )
         entity = Entity(taken.id, cmbs.MESSAGE, cmbs.MESSAGE_LOCATION + taken.id, mixins, attributes)
+        entity.private[TAKEN] = taken.round
         entity.title, entity.summary = described.title or "", described.summary or ""
         return entity
 
     def _store_all(self, taken: Sequence[_Taken]) -> list[str]:
         # A store that is not atomic would have the message for a moment before it finds the receipt.
         known = {} if self._store.atomic else self._store.get_many([one.receipt for one in taken])
-        fresh = [one for one in taken if one.receipt not in known]
+        fresh = [one for one in taken if one.receipt not in known and not one.superseded]
         # The receipt is last: a store that is not atomic has the message by then.
         batches = [[*one.writes, one.receipt_write()] for one in fresh]
         results = iter(self._store.write_batches(batches) if batches else [])
         for one in taken:
             if one.receipt in known:
                 one.execution = execution_from(known[one.receipt])
-        return [DUPLICATE if one.receipt in known else self._status(one, next(results)) for one in taken]
+        return [
+            DUPLICATE if one.superseded or one.receipt in known else self._status(one, next(results)) for one in taken
+        ]
 
     def _status(self, one: _Taken, result: list[Document] | RevisionConflict) -> str:
-        if not isinstance(result, RevisionConflict):
-            return DELIVERED
-        receipt = self._store.get(one.receipt)
-        if receipt is not None:  # it came twice in one turn, or through two processes
-            one.execution = execution_from(receipt)
-            return DUPLICATE
-        # Its place is taken: by an earlier round, or another member's message. Once more, alone.
-        one.writes.clear()
-        self._plan(one, kept=True, again=True)  # what is not kept cannot conflict
-        self._store.write([*one.writes, one.receipt_write()])
+        if isinstance(result, RevisionConflict):
+            receipt = self._store.get(one.receipt)
+            if receipt is not None:  # it came twice in one turn, or through two processes
+                one.execution = execution_from(receipt)
+                return DUPLICATE
+            # Its place is taken: by another round, or another member's message. Once more, alone.
+            one.writes.clear()
+            self._plan(one, kept=True, again=True)  # what is not kept cannot conflict
+            if one.superseded:
+                return DUPLICATE
+            self._store.write([*one.writes, one.receipt_write()])
+        self._rounds.note(one.origin, one.id, one.round)
         return DELIVERED
 
     def forget_receipts(self, most: int = 500) -> int:

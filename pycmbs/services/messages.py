@@ -8,6 +8,7 @@ from typing import Any
 from pycmbs import codec
 from pycmbs.backends.base import Report
 from pycmbs.errors import (
+    BeingSent,
     CmbsError,
     InvalidRequest,
     NotExecutable,
@@ -19,6 +20,7 @@ from pycmbs.occi.naming import LAYERS
 from pycmbs.services import deliveries
 from pycmbs.services.entities import EntityService
 from pycmbs.services.execution import is_operation, record_result
+from pycmbs.services.letter import differ
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService
 from pycmbs.services.operations import OperationService
@@ -83,6 +85,17 @@ class MessageService:
         deadline = attributes.get(cmbs.DEADLINE)
         if deadline is not None and not 0 < deadline <= 366 * 86400:
             raise InvalidRequest(f"{cmbs.DEADLINE} must be between 0 and 366 days, in seconds", attribute=cmbs.DEADLINE)
+
+    def check_change(self, old: Entity, new: Entity) -> None:
+        """See :class:`~pycmbs.backends.base.Messages`. Raises BeingSent."""
+        if old.attributes.get(cmbs.STATE) != deliveries.SENDING:
+            return
+        if differ(old, new) and any(row.open for row in deliveries.of_sent(self._store, old)):
+            raise BeingSent(
+                f"{old.path} is being sent, and what was accepted is what arrives",
+                hint="Change it when its state is not sending any more (a send with wait tells), or make another message.",
+                location=old.path,
+            )
 
     def _check_size(self, content: Any) -> None:
         if len(codec.dumps(content)) > self._max_content:

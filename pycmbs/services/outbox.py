@@ -20,6 +20,7 @@ from pycmbs.services.deliveries import SENDING, Delivery
 from pycmbs.services.documents import ENTITY, entity_write, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.federation import FederationService
+from pycmbs.services.letter import travelling
 from pycmbs.services.members import MemberService
 from pycmbs.services.roster import socket_of
 from pycmbs.store.base import Query, Store, Write
@@ -29,8 +30,6 @@ log = logging.getLogger(__name__)
 _TRIES = 5
 _REMEMBERED = 64
 """Messages that are under way to one recipient and need not be read again when that has answered."""
-_OWN_AFFAIRS = frozenset({cmbs.STATE, cmbs.RESULT, cmbs.DELIVERIES, cmbs.RECEIVER, cmbs.DEADLINE})
-"""What of a message concerns only the broker that sends it."""
 
 
 class OutboxService:
@@ -63,7 +62,7 @@ class OutboxService:
         shared = message.copy()
         history = message.attributes.get(cmbs.PATH_HISTORY) or []
         shared.attributes = {
-            **{name: value for name, value in message.attributes.items() if name not in _OWN_AFFAIRS},
+            **travelling(message),
             cmbs.ORIGIN: own.id,
             cmbs.PATH_HISTORY: [*history, cmbs.urn(own.id)],
         }

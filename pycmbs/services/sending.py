@@ -83,6 +83,8 @@ class SendingService:
         self._engine = engine
         self._bound = bound
         self._deadline = deadline
+        self._round = 0
+        """The last one that was given: the clock may be set back."""
         self._peers: tuple[Roster | None, dict[str, list[routing.Peer]]] = (None, {})
 
     def send(
@@ -176,7 +178,8 @@ class SendingService:
             return _Sending(message, current)
         sent = message.copy()
         # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
-        sent.private["round"] = max(message.private.get("round", 0) + 1, int(time.time() * 1e6))
+        self._round = max(message.private.get("round", 0) + 1, self._round + 1, int(time.time() * 1e6))
+        sent.private["round"] = self._round
         rows = self._rows(sent, layer)
         settle(sent, deliveries.settled_at(rows))
         sent.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(rows), cmbs.LAYER: layer}

@@ -10,24 +10,27 @@ The contract below is checked for every implementation by ``tests/transport/cont
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
 from typing import ClassVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 
 class Arrival(Struct, frozen=True):
     """One datagram that came in.
 
     ``address`` is the listening URL it came in at, or, for an answer to something that was sent, the link it came over:
-    the URL that was sent to, and never one that was not; ``answer`` tells which. ``peer`` is what :meth:`Transport.reply` needs to answer it; opaque.
+    the URL that was sent to, and never one that was not; ``answer`` tells which. ``peer`` is what :meth:`Transport.reply`
+    needs to answer it; opaque. ``at``: when, by the monotonic clock.
     """
 
     address: str
     data: bytes
     peer: Hashable
     answer: bool = False
+    at: float = field(default_factory=time.monotonic)
 
 
 Receiver = Callable[[list[Arrival]], None]

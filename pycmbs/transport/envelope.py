@@ -26,7 +26,8 @@ message                        ``layer``: ``l1``, ``l2``, ``l31``, ``l32`` or ``
                                ``deadline``: seconds that are left for the delivery (a duration: clocks differ)
 ack          message, leave    ``status``: ``delivered`` or ``duplicate``, said after the receiver's durable write;
                                ``reply``: object, what the layer returns to the sender; ``executing``: true when an
-                               ``outcome`` will follow, or ``outcome`` if there is one already
+                               ``outcome`` will follow, or ``outcome`` if there is one already; ``superseded``: the
+                               newer round of a duplicate that was sent before what is there
 inquiry                        ``message``: the id of one that is executed; ``round``
 outcome      message, inquiry  ``outcome``: ``result`` or ``error``; the second answer to a message, or the answer to an
                                inquiry; without it, the answer to one says that it is still executed

@@ -121,6 +121,6 @@ def _tagging(name: str, receiver: Receiver) -> Receiver:
     """A receiver that notes in each arrival's peer which implementation it came from."""
 
     def receive(arrivals: list[Arrival]) -> None:
-        receiver([Arrival(one.address, one.data, _Routed(name, one.peer), one.answer) for one in arrivals])
+        receiver([Arrival(one.address, one.data, _Routed(name, one.peer), one.answer, one.at) for one in arrivals])
 
     return receive

@@ -240,3 +240,77 @@ def test_receipts_are_forgotten_in_time(broker, store, monkeypatch):
     monkeypatch.setattr("pycmbs.services.inbox.time.time", lambda: later)
     assert broker.inbox.forget_receipts() == 1
     assert receipts(store) == 0
+
+
+def test_an_older_round_is_a_duplicate_of_the_past(broker):
+    """What was held up on its way does not overwrite what was sent after it, and its sender is told what is here."""
+    broker.inbox.receive([incoming(round=2, message_content="new")])
+    (answer,) = broker.inbox.receive([incoming(round=1, message_content="old")])
+    assert (answer.body["status"], answer.body["superseded"]) == ("duplicate", 2)
+    assert broker.entities.get(PATH).attributes[cmbs.CONTENT] == "new"
+
+
+def test_a_received_message_says_its_round_itself(broker, store):
+    """So that is known after a restart, too; one of an earlier version, which does not, is replaced."""
+    broker.inbox.receive([incoming(round=2, message_content="new")])
+    again = make_broker(store)
+    assert statuses(again.inbox.receive([incoming(round=1, message_content="old")])) == ["duplicate"]
+    again.entities.modify(PATH, lambda message: message.private.pop("taken") == 2)
+    assert statuses(make_broker(store).inbox.receive([incoming(round=1)])) == ["delivered"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_older_round_of_what_is_not_kept_has_no_effect(broker, kept):
+    """Not of a message that is not storable, and not of one that was deleted here."""
+    broker.inbox.receive([incoming(round=2, storable=str(kept))])
+    if kept:
+        broker.entities.delete(PATH)
+    assert statuses(broker.inbox.receive([incoming(round=1, storable=str(kept))])) == ["duplicate"]
+    assert broker.entities.find(cmbs.MESSAGE_LOCATION) == []
+
+
+def test_two_rounds_in_one_turn_leave_the_newer(broker):
+    """In whichever order they come."""
+    for rounds in ([2, 1], [3, 4]):
+        broker.inbox.receive([incoming(round=one, message_content=f"round {one}") for one in rounds])
+        assert broker.entities.get(PATH).attributes[cmbs.CONTENT] == f"round {max(rounds)}"
+
+
+def test_what_is_overdue_is_refused_for_good(broker):
+    """Its sender says, or has said, that it did not arrive: nobody may find it here. Time that it waited here counts."""
+    late, waited = incoming(), dataclasses.replace(incoming(id="m2"), waited=3601.0)
+    late.body["deadline"] = -0.001
+    answers = broker.inbox.receive([late, waited, incoming(id="m3")])
+    assert statuses(answers) == ["overdue", "overdue", "delivered"]
+    assert [answer.final for answer in answers] == [True, True, False]
+    assert broker.entities.find(cmbs.MESSAGE_LOCATION) == [cmbs.MESSAGE_LOCATION + "m3"]
+
+
+def test_what_was_taken_in_in_time_is_acknowledged_after_it(broker):
+    """A second arrival says that it is here, however late it is."""
+    broker.inbox.receive([incoming()])
+    late = incoming()
+    late.body["deadline"] = -1
+    assert statuses(broker.inbox.receive([late])) == ["duplicate"]
+
+
+@pytest.mark.parametrize("deadline", [10**400, 1e300, "soon", None, True, [1]])
+def test_any_deadline_can_be_reckoned_with(broker, deadline):
+    """Numbers of others are checked where they come in."""
+    message = incoming()
+    message.body["deadline"] = deadline
+    assert statuses(broker.inbox.receive([message])) == ["delivered"]
+
+
+def test_content_is_bounded_at_the_receiver(store):
+    """Both ends hold the bound: what is larger is refused for good, and what is as large is taken."""
+    broker = make_broker(store, max_content=1000)
+    add_own(broker)
+    sizes = [len("x" * length) + 2 for length in (998, 999)]
+    messages = [
+        dataclasses.replace(incoming(id=f"m{size}", message_content="x" * (size - 2)), size=size + 500)
+        for size in sizes
+    ]
+    answers = broker.inbox.receive(messages)
+    assert statuses(answers) == ["delivered", "too-large"]
+    assert answers[1].final

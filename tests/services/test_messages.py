@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from pycmbs.errors import (
+    BeingSent,
     EngineUnavailable,
     ImmutableAttribute,
     InvalidAddress,
@@ -20,6 +21,7 @@ from pycmbs.errors import (
     UnknownEntity,
 )
 from pycmbs.occi import cmbs
+from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.services import sending
 from pycmbs.services.deliveries import (
@@ -477,10 +479,10 @@ def test_settling_respects_a_change_made_meanwhile(broker, store):
     add_message(broker, "l1", l1_socket_receiver_member="memory:l1-1")
     send(broker, "l1")
     rows = broker.outbox.pending(after=0, limit=10)
-    store.before_write = lambda: broker.entities.update(PATH, Draft(title="changed"))
+    store.before_write = lambda: broker.entities.update(PATH, Draft(attributes={cmbs.DEADLINE: 7}))
     stored, concluded = settle(broker, DELIVERED, rows=rows)
     assert (stored[0].state, _states(concluded)) == (DELIVERED, {PATH: [DELIVERED]})
-    assert (broker.entities.get(PATH).title, attributes(broker)[cmbs.STATE]) == ("changed", "delivered")
+    assert (attributes(broker)[cmbs.DEADLINE], attributes(broker)[cmbs.STATE]) == (7, "delivered")
 
 
 def _states(settled):
@@ -505,9 +507,9 @@ def test_a_change_since_it_went_out_is_kept(broker):
     send(broker, "l1")
     rows = broker.outbox.pending(after=0, limit=10)
     broker.outbox.outgoing(rows[0])
-    broker.entities.update(PATH, Draft(title="changed"))
+    broker.entities.update(PATH, Draft(attributes={cmbs.DEADLINE: 7}))
     settle(broker, DELIVERED, rows=rows)
-    assert (broker.entities.get(PATH).title, attributes(broker)[cmbs.STATE]) == ("changed", "delivered")
+    assert (attributes(broker)[cmbs.DEADLINE], attributes(broker)[cmbs.STATE]) == (7, "delivered")
 
 
 def test_the_report_of_a_wait_is_what_the_engine_tells(broker, store, engine):
@@ -691,3 +693,54 @@ def test_attempts_never_become_fewer(broker):
     broker.outbox.settle([row.settled(DELIVERED, time.time(), attempts=1)])
     (stored,) = of_message(broker.store, PATH)
     assert (stored.state, stored.attempts) == (DELIVERED, 3)
+
+
+CHANGES = {
+    "put": lambda broker: broker.entities.put(PATH, Draft(cmbs.MESSAGE, attributes={cmbs.CONTENT: "other"})),
+    "post": lambda broker: broker.entities.update(PATH, Draft(attributes={cmbs.CONTENT: "other"})),
+    "title": lambda broker: broker.entities.update(PATH, Draft(title="other")),
+    "mixin": lambda broker: broker.entities.memberships.associate(cmbs.mixin("l4"), [PATH]),
+    "mixins": lambda broker: broker.entities.memberships.assign(cmbs.mixin("l2"), []),
+    "category": lambda broker: broker.categories.remove([NOTE.identifier]),
+}
+NOTE = Mixin("http://example.org/x#", "note", location="/note/")
+
+
+@pytest.mark.parametrize("door", CHANGES)
+def test_what_was_accepted_is_what_arrives(broker, door):
+    """While a recipient is still to get it, no door leads to a change of what it gets; afterwards every one does."""
+    broker.categories.register([NOTE])
+    add_message(broker, "l2")
+    broker.entities.memberships.associate(NOTE.identifier, [PATH])
+    send(broker, "l2")
+    rows = broker.outbox.pending(after=0, limit=10)
+    first = broker.outbox.outgoing(rows[0])["message"]
+    settle(broker, DELIVERED, rows=rows[:1])
+    with pytest.raises(BeingSent, match="is being sent"):
+        CHANGES[door](broker)
+    assert broker.outbox.outgoing(rows[1])["message"] == first
+    settle(broker, DELIVERED, rows=rows[1:])
+    CHANGES[door](broker)
+
+
+def test_what_stays_with_the_sender_may_change_while_it_is_sent(broker):
+    """The same once more is no change; and what no recipient gets is the sender's own affair."""
+    draft = Draft(cmbs.MESSAGE, mixins=(cmbs.mixin("l2"),), attributes={cmbs.CONTENT: "one"})
+    broker.entities.put(PATH, draft)
+    send(broker, "l2")
+    broker.entities.put(PATH, draft)
+    broker.entities.update(PATH, Draft(attributes={cmbs.DEADLINE: 7}))
+    assert attributes(broker)[cmbs.STATE] == "sending"
+
+
+def test_a_round_is_never_lower_than_the_last(broker, monkeypatch):
+    """Also for a message that is made anew under its id after the clock was set back."""
+    add_message(broker, "l2")
+    send(broker, "l2")
+    before = broker.outbox.pending(after=0, limit=1)[0].round
+    broker.entities.delete(PATH)
+    now = time.time()
+    monkeypatch.setattr(sending.time, "time", lambda: now - 86400)
+    add_message(broker, "l2")
+    send(broker, "l2")
+    assert broker.outbox.pending(after=0, limit=1)[0].round > before
