@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pycmbs.ids import canonical_id
@@ -12,12 +13,14 @@ from pycmbs.store.base import Document, Write
 ENTITY = "entity"
 SETTLED, KEPT = "@settled", "@kept"
 """Keys of a message of which nothing more is to come: since when, and that it is one of them. No attribute has such a name."""
+BEYOND = "@beyond"
+"""Key of an entity with arrays of which not all items are keys: which arrays those are."""
 _OWN = frozenset({"kind", "id", "mixin", "folder"})
 """Keys that say what an entity is and where: an attribute may be called so, and its key is another then."""
 _LONGEST = 512
 """Characters of a text that is indexed."""
 _MOST_ITEMS = 256
-"""How many items of an array attribute are indexed."""
+"""How many items of an array attribute are keys; who looks for others reads the entities that have more."""
 
 
 def document_id(path: str) -> str:
@@ -42,6 +45,23 @@ def attribute_key(name: str) -> str:
     return f"={name}" if name in _OWN else name
 
 
+def _attribute_keys(attributes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    keys: dict[str, tuple[str, ...]] = {}
+    beyond: list[str] = []
+    for name, value in attributes.items():
+        if isinstance(value, list):
+            texts = tuple(dict.fromkeys(text for item in value if (text := key_value(item))))
+            if texts:
+                keys[attribute_key(name)] = texts[:_MOST_ITEMS]
+            if len(texts) > _MOST_ITEMS:
+                beyond.append(attribute_key(name))
+        elif text := key_value(value):
+            keys[attribute_key(name)] = (text,)
+    if beyond:
+        keys[BEYOND] = tuple(beyond)
+    return keys
+
+
 def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
     """What the entity can be found by."""
     keys: dict[str, tuple[str, ...]] = {"kind": (entity.kind,), "id": (entity.id,)}
@@ -49,13 +69,7 @@ def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
         keys["folder"] = tuple(entity.private["folders"])
     if entity.mixins:
         keys["mixin"] = tuple(entity.mixins)
-    for name, value in entity.attributes.items():
-        if isinstance(value, list):
-            texts = tuple(dict.fromkeys(text for item in value[:_MOST_ITEMS] if (text := key_value(item))))
-            if texts:
-                keys[attribute_key(name)] = texts
-        elif text := key_value(value):
-            keys[attribute_key(name)] = (text,)
+    keys |= _attribute_keys(entity.attributes)
     if title := key_value(entity.title):
         keys["occi.core.title"] = (title,)
     if (since := entity.private.get("settled")) is not None:

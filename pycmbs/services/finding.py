@@ -13,11 +13,12 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import spellings
 from pycmbs.occi.registry import Registry
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import ENTITY, entity_from
+from pycmbs.services.documents import BEYOND, ENTITY, entity_from
 from pycmbs.services.paging import Bookmarks, Window
 from pycmbs.services.selection import ENDS, Plan, Selection, collections_hint, plans, unknown_location
 from pycmbs.store.base import Query, Store
 
+_OF_NO_ARRAY = frozenset({"kind", "mixin", "id", "folder", "occi.core.title", *ENDS})
 _FIRST_PAGE, _PAGE = 100, 1000
 """A first page is small, and read at once; more is read in pages that the store may read in the background."""
 
@@ -62,10 +63,15 @@ class Finder:
         yield from self._merged(location, self._plans(location, selection), after)
 
     def _plans(self, location: str, selection: Selection) -> list[Plan]:
-        """The alternatives, those included in which a UUID is in upper case, as versions up to 0.3 may have kept it."""
+        """The alternatives, those included in which a UUID is in upper case, as versions up to 0.3 may have kept it, and those
+        of arrays that are too long for all of their items to be keys."""
         found: list[Plan] = []
         for plan in plans(self._categories.registry(), location, selection):
-            found += [plan, *filter(None, (self._older(plan, name) for name in ("id", *ENDS)))]
+            some = [plan, *filter(None, (self._older(plan, name) for name in ("id", *ENDS)))]
+            for key in plan.query.equals.keys() - _OF_NO_ARRAY:
+                if self._store.find(Query(ENTITY, {BEYOND: key}, limit=1)):
+                    some += [one.beyond(key) for one in some]
+            found += some
         return found
 
     def _older(self, plan: Plan, name: str) -> Plan | None:

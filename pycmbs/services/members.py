@@ -13,6 +13,7 @@ from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.topics import check_subscription
 from pycmbs.services.deliveries import moment
 from pycmbs.services.entities import EntityService
 from pycmbs.services.health import HealthService
@@ -132,8 +133,7 @@ class MemberService:
         for url in member.attributes.get(cmbs.NEIGHBORS) or []:
             self._check(url, cmbs.NEIGHBORS)
         for topic in member.attributes.get(cmbs.MEMBER_TOPICS) or []:
-            if not isinstance(topic, str) or not topic or any(char.isspace() for char in topic):
-                raise InvalidRequest(f"{topic!r} is not a topic", attribute=cmbs.MEMBER_TOPICS)
+            check_subscription(topic, cmbs.MEMBER_TOPICS)
 
     def _check(self, url: Any, attribute: str) -> None:
         if not isinstance(url, str):

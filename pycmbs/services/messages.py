@@ -17,6 +17,7 @@ from pycmbs.errors import (
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.topics import check_topic
 from pycmbs.services import deliveries
 from pycmbs.services.entities import EntityService
 from pycmbs.services.execution import is_operation, record_result
@@ -78,10 +79,11 @@ class MessageService:
             except CmbsError as exc:
                 exc.data["attribute"] = cmbs.RECEIVER
                 raise
-        for name in (cmbs.PROVIDERS, cmbs.TOPICS):
-            for item in attributes.get(name) or []:
-                if not isinstance(item, str) or not item:
-                    raise InvalidRequest(f"{name} must hold names, not {item!r:.80}", attribute=name)
+        for item in attributes.get(cmbs.PROVIDERS) or []:
+            if not isinstance(item, str) or not item:
+                raise InvalidRequest(f"{cmbs.PROVIDERS} must hold names, not {item!r:.80}", attribute=cmbs.PROVIDERS)
+        for item in attributes.get(cmbs.TOPICS) or []:
+            check_topic(item, cmbs.TOPICS)
         deadline = attributes.get(cmbs.DEADLINE)
         if deadline is not None and not 0 < deadline <= 366 * 86400:
             raise InvalidRequest(f"{cmbs.DEADLINE} must be between 0 and 366 days, in seconds", attribute=cmbs.DEADLINE)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pycmbs.occi import naming
+from pycmbs.occi.topics import matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +96,3 @@ def _interest(topics: Sequence[str], subscriptions: Sequence[str]) -> str:
                 how = "" if subscription == topic else f" by {subscription}"
                 return f"it is interested in {topic}{how}"
     return ""
-
-
-def matches(subscription: str, topic: str) -> bool:
-    """Whether a topic of dotted words is what was subscribed to: ``*`` stands for one word, a last ``>`` for the rest, of
-    at least one word, as in NATS."""
-    wanted, words = subscription.split("."), topic.split(".")
-    if wanted[-1] == ">":
-        wanted.pop()
-        if len(words) <= len(wanted):
-            return False
-        words = words[: len(wanted)]
-    return len(wanted) == len(words) and all(w in ("*", word) for w, word in zip(wanted, words, strict=True))

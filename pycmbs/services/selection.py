@@ -14,7 +14,7 @@ from pycmbs.occi.category import RESOURCE, Kind, Mixin
 from pycmbs.occi.entity import Draft, Entity
 from pycmbs.occi.naming import canonical_path, plain_id
 from pycmbs.occi.registry import Registry
-from pycmbs.services.documents import ENTITY, attribute_key, key_value
+from pycmbs.services.documents import BEYOND, ENTITY, attribute_key, key_value
 from pycmbs.services.making import SOURCE, TARGET
 from pycmbs.store.base import Query
 
@@ -50,8 +50,22 @@ class Plan(Struct, frozen=True):
     def holds(self, entity: Entity) -> bool:
         """Whether a candidate is one of the selected."""
         return self.mixins <= set(entity.mixins) and all(
-            _value(entity, name) == value for name, value in self.attributes.items()
+            _has(_value(entity, name), value) for name, value in self.attributes.items()
         )
+
+    def beyond(self, key: str) -> Plan:
+        """The same among entities that have more items in the array of this key than are keys."""
+        equals = {name: text for name, text in self.query.equals.items() if name != key}
+        query = replace(self.query, equals={BEYOND: key, **equals})
+        return replace(self, query=query, attributes={**self.attributes, key.lstrip("="): self.query.equals[key]})
+
+
+def _has(stored: Any, wanted: Any) -> bool:
+    """Whether a value is the one asked for, or an array that has it."""
+    if isinstance(stored, list) and not isinstance(wanted, list):
+        text = key_value(wanted)
+        return any(item == wanted or (text is not None and key_value(item) == text) for item in stored)
+    return bool(stored == wanted)
 
 
 def _value(entity: Entity, name: str) -> Any:

@@ -138,3 +138,28 @@ def test_what_has_lost_its_kind_can_be_read_and_deleted(broker, store):
     broker.entities.delete("/plain/1")
     with pytest.raises(UnknownEntity):
         broker.entities.get("/plain/1")
+
+
+@pytest.mark.parametrize("number", [0, 255, 256, 257, 999])
+def test_every_item_of_an_array_is_found(broker, number):
+    """Items beyond those that are keys, in a filter alone, together with others, and in a second array that is too long."""
+    broker.categories.register(
+        [odd("kind", "shelf", attributes={name: {"type": "array"} for name in ("s.a", "s.b")} | {"s.c": {}})]
+    )
+    many = [f"w{n}" for n in range(1000)]
+    given = {"s.a": many, "s.b": [*many, 5, True, "x" * 600], "s.c": "here"}
+    broker.entities.create("/shelf/", [Draft(id="1", attributes=given), Draft(id="2", attributes={"s.a": ["w1"]})])
+    for attributes in (
+        {"s.a": f"w{number}"},
+        {"s.b": f"w{number}"},
+        {"s.a": f"w{number}", "s.b": "w998", "s.c": "here"},
+        {"s.b": "x" * 600},
+        {"s.b": "5"},
+        {"s.b": "true"},
+    ):
+        assert "/shelf/1" in broker.entities.find("/shelf/", Selection(attributes=attributes))
+    assert broker.entities.find("/shelf/", Selection(attributes={"s.a": "w1000"})) == []
+    assert broker.entities.find("/shelf/", Selection(attributes={"s.a": "w1"})) == ["/shelf/1", "/shelf/2"]
+    assert broker.entities.find("/shelf/", Selection(attributes={"s.a": "w999", "s.c": "there"})) == []
+    broker.entities.delete_all("/shelf/", Selection(attributes={"s.a": f"w{number}", "s.b": "w0"}))
+    assert broker.entities.find("/shelf/") == ["/shelf/2"]

@@ -110,7 +110,8 @@ def test_sockets_are_checked_when_they_change(broker):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("topics", [5]), ("topics", [""]), ("topics", ["a b"]), ("neighbors_socket", [5])]
+    ("name", "value"),
+    [("topics", [5]), ("topics", [""]), ("topics", ["a b"]), ("topics", ["li*"]), ("neighbors_socket", [5])],
 )
 def test_topics_and_neighbors_are_texts(broker, name, value):
     """Lists are checked item by item."""
@@ -288,6 +289,13 @@ def test_a_wrong_description_is_refused(broker, description):
     with pytest.raises(InvalidRequest):
         broker.federation.learn(told(description))
     assert broker.members.all() == []
+
+
+def test_topics_that_are_none_keep_no_member_out(broker):
+    """A broker of another version may have another rule: what can never match is left out, and the member is known."""
+    learned, new = broker.federation.learn(told(described("a", 1, topics=["net.#", "net.link", "a b"])))
+    assert (learned.attributes["cmbs.member.topics"], new) == (["net.link"], True)
+    assert not broker.federation.learn(told(described("a", 1, topics=["net.#", "net.link", "a b"])))[1]
 
 
 def test_a_state_is_one_of_four(broker):

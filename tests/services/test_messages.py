@@ -396,6 +396,7 @@ def test_an_engine_that_is_away_does_not_undo_the_acceptance(broker, engine):
         ("l1", {"l1_socket_receiver_member": "nonsense"}, InvalidAddress),
         ("l31", {"providers": [5]}, InvalidRequest),
         ("l32", {"topics": [""]}, InvalidRequest),
+        ("l32", {"topics": ["net.link", "net.>"]}, InvalidRequest),
         ("l2", {"deadline": 0}, InvalidRequest),
         ("l2", {"deadline": 10**9}, InvalidRequest),
         ("l2", {"sendable": "maybe"}, InvalidAttribute),
