@@ -41,7 +41,8 @@ class Draft:
 
     ``attributes`` is as sent, nested or flat: which it is can only be told with the entity's definitions at hand. Those of OCCI
     Core are flat always. ``adds_mixins``: a partial change gives the entity ``mixins`` besides those it has, and not in their
-    place. ``links`` are the inline links (GFD.226 4.2), whose source is this entity.
+    place. ``links`` are the inline links (GFD.226 4.2), whose source is this entity. ``location`` is the path where it is,
+    or is to be.
     """
 
     kind: str | None = None
@@ -51,6 +52,7 @@ class Draft:
     title: str | None = None
     summary: str | None = None
     links: list[Draft] | None = None
+    location: str | None = None
     adds_mixins: bool = field(default=False, compare=False)
 
 

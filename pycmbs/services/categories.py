@@ -295,13 +295,19 @@ def _references(category: Category) -> set[str]:
     return found | ({category.parent} if isinstance(category, Kind) else set())
 
 
+def _needs(category: Category) -> set[str]:
+    """What must be there for the category to mean anything: a kind's parent, and actions. What a mixin depends on or applies to
+    may come later, or never (GFD.185 3.4.1 refers to what no server has): it brings nothing until then."""
+    return {*getattr(category, "actions", ()), *([category.parent] if isinstance(category, Kind) else [])}
+
+
 def _check_references(registry: Registry, categories: list[Category]) -> None:
-    """Everything that the new definitions refer to is there, and no two share a location."""
+    """Everything that the new definitions need is there, and no two share a location."""
     after = Registry(
         [*(one for one in registry if one.identifier not in {c.identifier for c in categories}), *categories]
     )
     for category in categories:
-        for name in _references(category):
+        for name in _needs(category):
             if after.get(name) is None:
                 raise InvalidCategory(
                     f"{category.identifier} refers to {name}, which is not there",

@@ -90,12 +90,12 @@ class EntityService:
         found = (self._store.get(document_id(one)) for one in naming.spellings(path))
         return next((document for document in found if document is not None), None)
 
-    def is_link(self, path: str) -> bool:
-        """Whether a link is at a path, or would be if it were made there without saying its kind."""
+    def is_resource(self, path: str) -> bool:
+        """Whether a resource is at a path, or would be if it were made there without saying its kind."""
         registry = self._categories.registry()
         stored = self.at(path)
         kind = registry.get(stored.kind) if stored else registry.at(path[: path.rfind("/") + 1])
-        return isinstance(kind, Kind) and is_link(registry, kind)
+        return isinstance(kind, Kind) and not is_link(registry, kind)
 
     def stored_many(self, paths: Iterable[str]) -> dict[str, Entity]:
         """Those of the entities at these paths that exist, as stored, by path."""

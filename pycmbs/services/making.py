@@ -36,6 +36,7 @@ def made(registry: Registry, draft: Draft, kind: Kind | None, path: str | None =
         )
     mixins = draft.mixins or ()
     registry.check_applies(own, mixins)
+    path = _place(draft, path)
     id = draft.id if draft.id is not None else path.rpartition("/")[2] if path else naming.new_id()
     entity = Entity(
         id=id,
@@ -50,6 +51,18 @@ def made(registry: Registry, draft: Draft, kind: Kind | None, path: str | None =
     if folder != own.location:
         entity.private["folders"] = _folders(folder)
     return entity
+
+
+def _place(draft: Draft, path: str | None) -> str | None:
+    """Where an entity is to be, by its URL and by what it says itself. Raises InvalidRequest when those differ."""
+    if draft.location is None:
+        return path
+    if path not in (None, draft.location):
+        raise InvalidRequest(f"the URL says {path}, the body that it is at {draft.location[:300]}", field="location")
+    id = naming.check_path(draft.location)
+    if draft.id not in (None, id):
+        raise InvalidRequest(f"the location says the id is {id!r}, the body {draft.id!r}", field="id")
+    return draft.location
 
 
 def _folders(folder: str) -> list[str]:
@@ -76,6 +89,8 @@ def changed(registry: Registry, current: Entity, draft: Draft, *, whole: bool, s
         raise InvalidRequest(f"{current.path} is a {current.kind}: its kind cannot change", field="kind")
     if draft.id not in (None, current.id):
         raise InvalidRequest(f"the id of {current.path} is {current.id!r} and cannot change", field="id")
+    if draft.location not in (None, naming.canonical_path(current.path)):
+        raise InvalidRequest(f"{current.path} cannot move: the body says that it is elsewhere", field="location")
     kind = registry.kind(current.kind)
     entity = current.copy()
     if draft.mixins is not None or whole:

@@ -49,7 +49,7 @@ class Entities:
         return exchange.answer(b"")
 
     def _draft(self, exchange: Exchange) -> Draft:
-        inline = b'"links"' in exchange.body and not self._entities.is_link(exchange.path)
+        inline = b'"links"' in exchange.body and self._entities.is_resource(exchange.path)
         drafts = exchange.drafts(inline=inline)
         if len(drafts) > 1:
             raise MalformedBody(f"the body describes {len(drafts)} entities, and {exchange.path} is one")

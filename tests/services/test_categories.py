@@ -89,6 +89,35 @@ def test_categories_of_one_batch_may_refer_to_each_other(categories):
     assert set(categories.registry().actions(categories.registry().kind(S + "crate"), ())) == {"go"}
 
 
+@pytest.mark.parametrize("relation", ["depends", "related"])
+def test_a_mixin_may_depend_on_what_is_not_there(broker, categories, relation):
+    """GFD.185 3.4.1 shows it so: it brings nothing, until somebody defines it; even what depends on it in turn."""
+    categories.register([kind(), mixin(**{relation: [S + "wax"]})])
+    assert categories.registry().mixin(S + "paint").depends == (S + "wax",)
+    box = broker.entities.create("/box/", [Draft(mixins=(S + "paint",))])[0]
+    wax = parse_category(
+        "mixin",
+        {"term": "wax", "scheme": S, "depends": [S + "paint"], "attributes": {"w.x": {"default": "y"}}},
+    )
+    categories.register([wax])
+    assert "w.x" in broker.entities.schema(broker.entities.get(box.path)).definitions
+
+
+def test_a_mixin_that_applies_to_what_is_not_there_applies_to_nothing(broker, categories):
+    """It is kept, and given to no entity of another kind."""
+    categories.register([kind(), mixin(applies=[S + "chest"])])
+    with pytest.raises(InvalidRequest):
+        broker.entities.create("/box/", [Draft(mixins=(S + "paint",))])
+
+
+@pytest.mark.parametrize("needs", [{"parent": S + "chest"}, {"actions": [S + "go"]}])
+def test_a_kind_needs_its_parent_and_its_actions(categories, needs):
+    """Without them it would not mean what its author thinks; the error names what is missing."""
+    with pytest.raises(InvalidCategory) as caught:
+        categories.register([kind(**needs)])
+    assert caught.value.data["refers_to"] in (S + "chest", S + "go")
+
+
 def test_a_category_described_twice_is_refused(categories):
     """One body cannot say two things of one category."""
     with pytest.raises(CategoryConflict):

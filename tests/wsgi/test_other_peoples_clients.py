@@ -10,6 +10,7 @@ import pytest
 from tests.wsgi.conftest import INFRA, JSON, V12, text, urls
 
 CORE = "http://schemas.ogf.org/occi/core#"
+HERE = "http://localhost"
 FIELD = re.compile(r"(Category|X-OCCI-Attribute|Link|X-OCCI-Location): (.*)")
 
 
@@ -147,3 +148,129 @@ def test_what_has_no_value_is_left_out(cloud):
         said = described.get(name, {}).get("type")
         assert isinstance(value, types.get(said, object)), name
     assert cloud.request("PUT", path, shown, Accept=V12).json == shown
+
+
+# GFD.185's own examples, which it prints with lines that are folded
+
+
+def test_a_mixin_as_the_standard_registers_it(cloud):
+    """GFD.185 3.4.1: the example refers to a mixin that no server has."""
+    lines = [
+        "Category: my_stuff;",
+        '  scheme="http://example.com/occi/my_stuff#";',
+        '  class="mixin";',
+        '  rel="http:/example.com/occi/something_else#mixin";',
+        '\tlocation="/my_stuff/"',
+    ]
+    for end in ("\n", "\r\n"):
+        assert text(cloud, "POST", "/-/", end.join(lines) + end).status_code == 200
+    shown = parameters(text(cloud, "GET", "/-/?category=my_stuff").text)
+    assert (shown["rel"], shown["location"]) == ("http:/example.com/occi/something_else#mixin", "/my_stuff/")
+    assert text(cloud, "POST", "/my_stuff/", f"X-OCCI-Location: {HERE}/compute/compute-1\n").status_code == 200
+    assert urls(text(cloud, "GET", "/my_stuff/")) == ["/compute/compute-1"]
+    assert text(cloud, "DELETE", "/-/", "\n".join(lines[:3])).status_code == 200
+
+
+def test_an_entity_in_folded_lines(cloud):
+    """GFD.185 3.4.2, 3.5.4: a line that begins with a blank goes on with the one before, in whatever field that is."""
+    body = "\n".join(
+        [
+            "Category: compute;",
+            f'    scheme="{INFRA}";',
+            '    class="kind";',
+            'X-OCCI-Attribute: occi.compute.hostname="foldedhost",',
+            "    occi.compute.cores=2",
+            "",
+            "Link: </network/network-1>;",
+            f'\trel="{INFRA}network";',
+            f'\tcategory="{INFRA}networkinterface";',
+            '\tocci.networkinterface.interface="eth0"',
+            'X-OCCI-Attribute: occi.core.title="a long',
+            '  title"',
+            "",
+        ]
+    )
+    path = text(cloud, "POST", "/compute/", body).headers["Location"].removeprefix(HERE)
+    shown = cloud.request("GET", path, Accept=V12).json
+    assert shown["attributes"]["occi.compute.hostname"] == "foldedhost"
+    assert (shown["attributes"]["occi.compute.cores"], shown["title"]) == (2, "a long title")
+    assert shown["links"][0]["attributes"]["occi.networkinterface.interface"] == "eth0"
+
+
+def test_fields_may_all_be_indented(cloud):
+    """An indented line that is a field is one: bodies are pasted from documents as they stand there."""
+    body = f'  Category: compute; scheme="{INFRA}"; class="kind"\n  X-OCCI-Attribute: occi.compute.cores=3\n'
+    made = text(cloud, "POST", "/compute/", body)
+    shown = cloud.request("GET", made.headers["Location"].removeprefix(HERE), Accept=V12).json
+    assert shown["attributes"]["occi.compute.cores"] == 3
+
+
+def test_a_fold_is_no_field(cloud):
+    """What goes on belongs to the field before: a mistake in it is still one, and names the line on which that begins."""
+    body = f'Category: compute; scheme="{INFRA}"; class="kind"\nX-OCCI-Attribute: occi.compute.cores=1\n  and more\n'
+    answer = text(cloud, "POST", "/compute/", body, Accept=JSON)
+    assert answer.status_code == 400
+    first = text(cloud, "POST", "/compute/", "\nnonsense\n", Accept=JSON).json["error"]
+    assert first["line"] == 2
+
+
+# Clients of 1.2: collections of links alone, and locations, which other servers show and read
+
+
+LINK = {"kind": INFRA + "storagelink", "source": {"location": "/compute/compute-1"}, "target": {"location": "/x"}}
+
+
+@pytest.mark.parametrize("path", ["/storagelink/l1", "/my/own/l1", "/os_tpl/l1"])
+def test_a_link_alone_can_be_made_anywhere(cloud, path):
+    """GFD.226 4.2: a collection that has one link is that link, at whatever path no resource would be."""
+    for status in (201, 200):
+        assert cloud.request("PUT", path, {"links": [LINK]}).status_code == status
+        assert cloud.request("GET", path, Accept=V12).json["kind"] == INFRA + "storagelink"
+    assert cloud.request("POST", path, {"links": [{"title": "changed"}]}).json["title"] == "changed"
+
+
+def test_links_alone_at_a_resource_are_its_links(cloud):
+    """A part of a resource that has only links is that."""
+    link = {"kind": INFRA + "storagelink", "target": {"location": "/x"}}
+    assert cloud.request("PUT", "/compute/with", {"links": [link]}).status_code == 201
+    assert cloud.request("GET", "/compute/with", Accept=V12).json["links"][0]["target"] == {"location": "/x"}
+
+
+@pytest.mark.parametrize("location", ["/compute/here", f"{HERE}/compute/here", "/my/own/here"])
+@pytest.mark.parametrize("id", [{}, {"id": "here"}])
+def test_an_entity_is_made_where_it_says_that_it_is(cloud, location, id):
+    """The location of a new entity is heeded, as URL or path, with and without an id; and so it is of an inline link."""
+    link = {"kind": INFRA + "storagelink", "target": "/x", "location": "/storagelink/near"}
+    entity = {"kind": INFRA + "compute", "location": location, "links": [link], **id}
+    made = cloud.request("POST", "/compute/", {"resources": [entity]})
+    path = location.removeprefix(HERE)
+    assert (made.status_code, made.json["Location"]) == (201, [HERE + path])
+    assert cloud.request("GET", path).json["id"] == "here"
+    assert cloud.request("GET", "/storagelink/near").status_code == 200
+    assert cloud.request("POST", "/compute/", {"resources": [entity]}).status_code == 409
+    for method in ("PUT", "POST"):
+        assert cloud.request(method, path, {"location": location, "title": "t"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"location": "/compute/a", "id": "b"}, {"location": "/compute/"}, {"location": "/-/x"}, {"location": 5},
+     {"location": "compute"}, {"location": "/a//b"}],
+)  # fmt: skip
+def test_an_entity_that_says_two_places_is_refused(cloud, given):
+    """A location that contradicts the id or the URL, or where nothing can be, is a 400 that says so."""
+    answer = cloud.request("POST", "/compute/", {"kind": INFRA + "compute", **given})
+    assert (answer.status_code, answer.json["error"]["field"]) in ((400, "location"), (400, "id"))
+    for method, path in (("PUT", "/compute/new"), ("PUT", "/compute/compute-1"), ("POST", "/compute/compute-1")):
+        body = {"kind": INFRA + "compute", "location": "/compute/elsewhere"}
+        assert cloud.request(method, path, body).json["error"]["field"] == "location"
+
+
+def test_a_link_keeps_its_ends(cloud):
+    """GFD.226 4.2: source and target are immutable; the same again is no change, in any form."""
+    path = "/storagelink/storagelink-1"
+    shown = cloud.request("GET", path, Accept=V12).json
+    assert cloud.request("POST", path, {"target": shown["target"]}).status_code == 200
+    for body in ({"target": "/storage/other"}, {"source": {"location": "/compute/other"}}):
+        answer = cloud.request("POST", path, body)
+        assert (answer.status_code, answer.json["error"]["code"]) == (403, "immutable-attribute")

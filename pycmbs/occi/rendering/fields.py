@@ -37,11 +37,9 @@ def decode(body: bytes) -> str:
 
 def fields(body: bytes) -> Iterator[tuple[str, str]]:
     """Name and value of each field of a body, several on a line apart. Raises MalformedBody."""
-    for number, line in enumerate(re.split(r"[\r\n]+", decode(body)), 1):
-        if not line.strip():
-            continue
+    for number, line in _unfolded(decode(body)):
         name, colon, rest = line.partition(":")
-        known = _BY_LOWER.get(name.strip().lower())
+        known = _name(name)
         if not colon or known is None:
             raise MalformedBody(
                 f"line {number} is none of the fields there are: {line[:60]!r}",
@@ -50,6 +48,28 @@ def fields(body: bytes) -> Iterator[tuple[str, str]]:
             )
         for value in split(rest, ","):
             yield known, value
+
+
+def _name(text: str) -> str | None:
+    return _BY_LOWER.get(text.strip().lower())
+
+
+def _unfolded(text: str) -> Iterator[tuple[int, str]]:
+    """The lines that say something, with the number of each. One that begins with a blank goes on with the one before, as
+    GFD.185 prints its examples, unless it begins a field itself."""
+    begun: list[str] = []
+    first = 0
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), 1):
+        if not line.strip():
+            continue
+        if begun and line[0] in " \t" and _name(line.partition(":")[0]) is None:
+            begun.append(line.strip())
+            continue
+        if begun:
+            yield first, " ".join(begun)
+        begun, first = [line], number
+    if begun:
+        yield first, " ".join(begun)
 
 
 def lines(values: Iterable[tuple[str, str]]) -> bytes:

@@ -231,7 +231,19 @@ def draft(item: dict[str, Any]) -> Draft:
         links=[draft(link) for link in _objects(item, "links")] if "links" in item else None,
         title=texts["title"],
         summary=texts["summary"],
+        location=_location(item),
     )
+
+
+def _location(item: dict[str, Any]) -> str | None:
+    """Where the entity is, as a path: no form of the standard has it, and other servers show it."""
+    value = item.get("location")
+    if value in (None, ""):
+        return None
+    path = naming.local_path(value) if isinstance(value, str) else ""
+    if not path.startswith("/"):
+        raise MalformedBody("'location' must be a URL or a path", field="location")
+    return naming.canonical_path(path)
 
 
 def _lifted(attributes: dict[str, Any]) -> dict[str, Any]:
