@@ -99,6 +99,8 @@ class Backend(ABC):
     name: ClassVar[str]
     attributes: ClassVar[Mapping[str, AttributeDefinition]] = {}
     """Attributes it knows of, whether the kind declares them or not."""
+    owned: ClassVar[frozenset[str]] = frozenset()
+    """Immutable attributes that only its actions set: a client cannot begin with another value than the default."""
     actions: ClassVar[Mapping[str, Action]] = {}
     """Actions it knows of by term, whether the kind declares them or not."""
 

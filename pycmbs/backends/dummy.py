@@ -15,6 +15,7 @@ class DummyBackend(Backend):
     """For kinds whose entities are only described: the default of every kind that is registered at run time."""
 
     name: ClassVar[str] = "dummy"
+    owned: ClassVar[frozenset[str]] = infrastructure.STATES
 
     def applies(self, entity: Entity, action: Action) -> bool:
         """By the state, for what has one in the standard."""

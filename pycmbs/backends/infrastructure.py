@@ -56,6 +56,13 @@ def _transitions() -> dict[str, Transition]:
 TRANSITIONS = _transitions()
 """By the action's identifier."""
 
+STATES = frozenset(
+    f"occi.{kind}.{name}"
+    for kind in ("compute", "storage", "network", "networkinterface", "storagelink")
+    for name in ("state", "state.message")
+)
+"""Attributes that say how an instance is, which is not for clients to say."""
+
 
 def applies(entity: Entity, action: Action) -> bool:
     """Whether the action applies in the entity's state. On what has no state any does, and so does one of other standards."""

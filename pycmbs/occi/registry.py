@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from pycmbs.errors import InvalidCategory, InvalidRequest, UnknownCategory
@@ -19,14 +20,18 @@ MOST_GENERATIONS = 32
 C = TypeVar("C", bound=Category)
 Extras = Callable[[Kind], Mapping[str, AttributeDefinition]]
 """What a kind's backend knows of, whether the kind declares it or not."""
+Owned = Callable[[Kind], Collection[str]]
+"""Which immutable attributes a kind's backend alone sets."""
 
 
 class Registry:
     """All categories at one moment. A change of the categories makes a new one."""
 
-    def __init__(self, categories: Iterable[Category], extras: Extras = lambda _kind: {}) -> None:
+    def __init__(
+        self, categories: Iterable[Category], extras: Extras = lambda _kind: {}, owned: Owned = lambda _kind: ()
+    ) -> None:
         self._by_identifier = {category.identifier: category for category in categories}
-        self._extras = extras
+        self._extras, self._owned = extras, owned
         self._by_location = {
             category.location: category
             for category in self._by_identifier.values()
@@ -104,7 +109,10 @@ class Registry:
             layers.append(self._extras(kind))
             if len(self._schemas) > 1000:  # clients choose the combinations: don't keep them all
                 self._schemas.clear()
-            schema = self._schemas[key] = Schema(merged(layers), self._mixins_with)
+            table = merged(layers)
+            states = {one: table[one] for one in self._owned(kind) if one in table and not table[one].mutable}
+            table |= {name: replace(one, internal=True) for name, one in states.items()}
+            schema = self._schemas[key] = Schema(table, self._mixins_with)
         return schema
 
     def described(self, kind: str, mixins: Iterable[str]) -> Schema:

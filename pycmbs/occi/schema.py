@@ -30,9 +30,7 @@ class Schema:
         }
         self._required = [name for name, one in self.definitions.items() if one.required and not one.internal]
         self._defaults = {
-            name: initial
-            for name, one in self.definitions.items()
-            if not one.internal and (initial := one.initial()) is not None
+            name: initial for name, one in self.definitions.items() if (initial := one.initial()) is not None
         }
 
     def flatten(self, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,7 +71,7 @@ class Schema:
         for name, value in self.flatten(given).items():
             definition = self.definitions[name]
             if definition.internal:
-                self._refuse_change(definition, None, value)
+                self._refuse_change(definition, attributes.get(name), value)
             else:
                 attributes[name] = definition.check(value)
         self._check_required(attributes)

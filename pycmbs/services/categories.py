@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from pycmbs.backends.base import Backend
@@ -39,12 +39,16 @@ class CategoryService:
         self._store = store
         self._backends = backends
         self._head: str | None = None
-        self._registry = Registry(CORE_KINDS, self._extras)
+        self._registry = Registry(CORE_KINDS, self._extras, self._owned)
         self._stored: dict[str, Document] = {}
 
     def _extras(self, kind: Kind) -> Mapping[str, AttributeDefinition]:
         backend = self._backends.get(kind.provider)
         return backend.attributes if backend else {}
+
+    def _owned(self, kind: Kind) -> Collection[str]:
+        backend = self._backends.get(kind.provider)
+        return backend.owned if backend else ()
 
     def registry(self) -> Registry:
         """The categories as they are now. One point read of the store when nothing changed."""
@@ -52,7 +56,7 @@ class CategoryService:
         if head != self._head:
             documents = self._store.find(Query(CATEGORY))
             self._stored = {document.body["identifier"]: document for document in documents}
-            self._registry = Registry([*CORE_KINDS, *(_category(one) for one in documents)], self._extras)
+            self._registry = Registry([*CORE_KINDS, *(_category(one) for one in documents)], self._extras, self._owned)
             self._head = head
         return self._registry
 

@@ -360,3 +360,47 @@ def test_one_of_two_conditional_actions_wins(cloud):
     assert cloud.request("POST", "/compute/compute-1?action=start", {}, If_Match=tag).status_code == 200
     assert cloud.request("POST", "/compute/compute-1?action=stop", {}, If_Match=tag).status_code == 412
     assert state(cloud, "/compute/compute-1")[0] == "active"
+
+
+STATES = {"compute": "active", "storage": "online", "network": "active", "networkinterface": "active"}
+
+
+@pytest.mark.parametrize(("kind", "state"), STATES.items())
+def test_a_state_is_reached_by_actions_alone(cloud, kind, state):
+    """GFD.184 3: the state is immutable, and says how an instance is: nobody begins in another than the first, in any form."""
+    ends = {"source": "/compute/compute-1", "target": "/x"} if kind == "networkinterface" else {}
+    first = {"storage": "offline"}.get(kind, "inactive")
+    name = f"occi.{kind}.state"
+    for given, status in ((state, 403), (first, 201)):
+        size = {"occi.storage.size": 1} if kind == "storage" else {}
+        body = {"kind": INFRA + kind, "attributes": {name: given, **size}, **ends}
+        answer = cloud.request("POST", f"/{kind}/", body)
+        assert answer.status_code == status
+        if status == 403:
+            assert (answer.json["error"]["code"], answer.json["error"]["attribute"]) == ("immutable-attribute", name)
+        assert cloud.request("PUT", f"/{kind}/put-{given}", body).status_code == status
+        said = f'Category: {kind}; scheme="{INFRA}"; class="kind"\nX-OCCI-Attribute: {name}="{given}"\n'
+        if not ends and not size:
+            assert text(cloud, "POST", f"/{kind}/", said).status_code == status
+    path = answer.json["Location"][0].removeprefix("http://localhost")
+    assert cloud.request("PUT", path, cloud.request("GET", path, Accept=V12).json).status_code == 200
+
+
+def test_an_entity_in_another_state_can_be_put_back(cloud):
+    """What an action did is sent back by who read it, and is no change."""
+    cloud.request("POST", "/compute/compute-1?action=start", {})
+    shown = cloud.request("GET", "/compute/compute-1", Accept=V12).json
+    assert cloud.request("PUT", "/compute/compute-1", shown).status_code == 200
+    assert state(cloud, "/compute/compute-1")[0] == "active"
+    shown["attributes"]["occi.compute.state"] = "inactive"
+    assert cloud.request("PUT", "/compute/compute-1", shown).status_code == 403
+
+
+def test_other_immutable_attributes_are_given_once(cloud):
+    """A client gives them when it makes the entity, as the ends of a link, and cannot change them then."""
+    serial = {"type": "string", "mutable": False, "default": "none"}
+    kind = {"term": "disk", "scheme": "http://example.org/x#", "attributes": {"x.serial": serial}}
+    cloud.request("POST", "/-/", {"kinds": [kind]})
+    assert cloud.request("PUT", "/disk/1", {"attributes": {"x.serial": "a1"}}).status_code == 201
+    assert cloud.request("POST", "/disk/1", {"attributes": {"x.serial": "a2"}}).status_code == 403
+    assert cloud.request("GET", "/disk/1", Accept=V12).json["attributes"] == {"x.serial": "a1"}
