@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pycmbs.backends.base import Backend
@@ -200,33 +200,38 @@ class CategoryService:
             raise InvalidRequest("the body names no category to delete", hint='Send {"mixins": [{"term", "scheme"}]}.')
 
         def plan(registry: Registry) -> list[Write]:
-            for identifier in wanted:
-                self._check_removable(registry, identifier, set(wanted))
+            self._check_removable(registry, wanted)
             return [
                 Write(_document_id(one), CATEGORY, revision=self._stored[one].revision, delete=True) for one in wanted
             ]
 
-        for identifier in wanted:  # first, so that a refusal leaves the entities alone
-            self._check_removable(self.registry(), identifier, set(wanted))
+        self._check_removable(self.registry(), wanted)  # first, so that a refusal leaves the entities alone
         for identifier in wanted:
             if isinstance(self._registry.get(identifier), Mixin):
                 self._dissociate(identifier)
         self._change(plan)
 
-    def _check_removable(self, registry: Registry, identifier: str, going: set[str]) -> None:
-        category = registry.category(identifier)
-        _refuse_core(identifier)
-        if self._stored[identifier].body["shipped"]:
-            raise Forbidden(
-                f"{identifier} is the broker's own definition",
-                hint="PUT replaces it; a broker started with preload = none does not have it.",
-                category=identifier,
-            )
-        users = [one.identifier for one in registry if one.identifier not in going and identifier in _references(one)]
-        if users:
-            raise CategoryConflict(f"{identifier} is used by {', '.join(users)}", category=identifier, used_by=users)
-        if isinstance(category, Kind):
-            self._refuse_used(category)
+    def _check_removable(self, registry: Registry, identifiers: Sequence[str]) -> None:
+        going = set(identifiers)
+        users: dict[str, list[str]] = {}
+        for one in registry:
+            for name in _references(one) & going if one.identifier not in going else ():
+                users.setdefault(name, []).append(one.identifier)
+        for identifier in identifiers:
+            category = registry.category(identifier)
+            _refuse_core(identifier)
+            if self._stored[identifier].body["shipped"]:
+                raise Forbidden(
+                    f"{identifier} is the broker's own definition",
+                    hint="PUT replaces it; a broker started with preload = none does not have it.",
+                    category=identifier,
+                )
+            if used_by := users.get(identifier):
+                raise CategoryConflict(
+                    f"{identifier} is used by {', '.join(used_by)}", category=identifier, used_by=used_by
+                )
+            if isinstance(category, Kind):
+                self._refuse_used(category)
 
     def _refuse_used(self, kind: Kind) -> None:
         number = self._store.count(Query(ENTITY, {"kind": kind.identifier}))
@@ -307,9 +312,11 @@ def _needs(category: Category) -> set[str]:
 
 def _check_references(registry: Registry, categories: list[Category]) -> None:
     """Everything that the new definitions need is there, and no two share a location."""
-    after = Registry(
-        [*(one for one in registry if one.identifier not in {c.identifier for c in categories}), *categories]
-    )
+    new = {one.identifier for one in categories}
+    after = Registry([*(one for one in registry if one.identifier not in new), *categories])
+    holders: dict[str, list[str]] = {}
+    for one in after:
+        holders.setdefault(getattr(one, "location", ""), []).append(one.identifier)
     for category in categories:
         for name in _needs(category):
             if after.get(name) is None:
@@ -321,10 +328,10 @@ def _check_references(registry: Registry, categories: list[Category]) -> None:
                 )
         _check_core_attributes(after, category)
         location = getattr(category, "location", "")
-        holders = [one.identifier for one in after if location and getattr(one, "location", "") == location]
-        if len(holders) > 1:
+        others = [one for one in holders[location] if one != category.identifier] if location else []
+        if others:
             raise CategoryConflict(
-                f"the location {location} belongs to {next(one for one in holders if one != category.identifier)}",
+                f"the location {location} belongs to {others[0]}",
                 category=category.identifier,
                 location=location,
             )

@@ -11,6 +11,7 @@ from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.occi.naming import canonical
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.occi.rendering.json_reader import draft
+from pycmbs.occi.steps import bounded
 from pycmbs.services import allow
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.entities import EntityService
@@ -50,7 +51,8 @@ class OperationService:
             raise InvalidRequest(f"there is no operation {verb[:40]!r}", hint=f"There is {', '.join(self._verbs)}.")
         if not isinstance(target, str) or not target.startswith("/"):
             raise InvalidRequest("an operation needs a target: a path that starts with '/'", field="target")
-        return self._verbs[verb](target, operation)
+        with bounded():
+            return self._verbs[verb](target, operation)
 
     def knows(self, verb: str) -> bool:
         """Whether this is one of the operations here, and not a handler's name."""

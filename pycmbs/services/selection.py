@@ -19,6 +19,8 @@ from pycmbs.services.making import SOURCE, TARGET
 from pycmbs.store.base import Query
 
 ENDS = (SOURCE, TARGET)
+_MOST_ALTERNATIVES = 100
+"""Entities that a body describes in part: each is asked for by itself."""
 _ID, _TITLE, _SUMMARY = "occi.core.id", "occi.core.title", "occi.core.summary"
 
 
@@ -80,6 +82,11 @@ def plans(registry: Registry, location: str, selection: Selection) -> list[Plan]
     """
     scopes = _scopes(registry, location)
     alternatives = selection.drafts or (Draft(),)
+    if len(alternatives) > _MOST_ALTERNATIVES:
+        raise InvalidRequest(
+            f"a filter has at most {_MOST_ALTERNATIVES} alternatives, not {len(alternatives)}",
+            hint="Ask several times.",
+        )
     found = [_plan(registry, scope, selection, draft) for scope in scopes for draft in alternatives]
     if not _is_bound(registry, location):
         apart = [_plan(registry, None, selection, draft) for draft in alternatives]

@@ -10,6 +10,7 @@ from webob import Request, Response
 
 from pycmbs.errors import CmbsError, MethodNotAllowed, NotAcceptable, Unavailable, UnsupportedMediaType
 from pycmbs.occi.rendering.text import error_header
+from pycmbs.occi.steps import bounded
 from pycmbs.runtime import asked
 from pycmbs.wsgi.errors import FAILED, SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
@@ -63,7 +64,8 @@ class Application:
         exchange.rendition = rendition(environ.get("HTTP_ACCEPT"), environ.get("HTTP_USER_AGENT", ""), exchange.sent)
         check_version(environ.get("HTTP_USER_AGENT", ""))
         exchange.place = self._guard.admit(environ)
-        return self._routes.find(exchange.request.method, exchange.path)(exchange)
+        with bounded():
+            return self._routes.find(exchange.request.method, exchange.path)(exchange)
 
     def _refused(self, exchange: Exchange, error: CmbsError) -> Response:
         status = status_of(error)
