@@ -1,4 +1,4 @@
-"""What IP address a host name means, asked where the answer may take its time.
+"""What IP addresses a host name means, asked where the answer may take its time.
 
 libzmq asks on its own I/O thread, where one dead name server holds up the traffic with *everybody*. So nothing but IP
 addresses is given to libzmq: :func:`resolve` for who can wait, :class:`Resolver` for who cannot.
@@ -10,25 +10,25 @@ import logging
 import queue
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 log = logging.getLogger(__name__)
 
-Answer = Callable[[str | None], None]
-"""Gets the IP address, or None when there is none. Called on a resolver's thread."""
+Answer = Callable[[Sequence[str]], None]
+"""Gets the IP addresses, the one to use first; none when there is none. Called on a resolver's thread."""
 
 
-def resolve(host: str) -> str | None:
-    """The IP address of ``host``, None when it has none. Blocks as long as the system's resolver does.
+def resolve(host: str) -> list[str]:
+    """The IP addresses of ``host``, the one to use first. Blocks as long as the system's resolver does.
 
     IPv4 goes first whatever the system prefers, so that who binds a name and who connects to it mean the same address.
     """
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return None
+        return []
     found.sort(key=lambda entry: entry[0] != socket.AF_INET)
-    return str(found[0][4][0]) if found else None
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Resolver:
@@ -43,7 +43,7 @@ class Resolver:
         self._threads: list[threading.Thread] = []
 
     def ask(self, host: str, answer: Answer) -> None:
-        """Have ``answer`` called with the address of ``host``, later. Call from one thread only."""
+        """Have ``answer`` called with the addresses of ``host``, later. Call from one thread only."""
         self._questions.put((host, answer))
         if len(self._threads) < self._most:
             thread = threading.Thread(target=self._work, name="resolver", daemon=True)
@@ -61,4 +61,4 @@ class Resolver:
             try:
                 answer(resolve(host))
             except Exception:
-                log.exception("could not deal with the address of %s", host)
+                log.exception("could not deal with the addresses of %s", host)

@@ -12,11 +12,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import random
 import socket as sockets
 import stat
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import ClassVar
 
@@ -38,6 +40,9 @@ CALL_SECONDS = 2.0
 
 CLOSE_SECONDS = 5.0
 """Longest wait of ``close``."""
+
+RESOLVE_SECONDS = (30.0, 60.0)
+"""After how long a name is resolved again that is connected to: at random between these."""
 
 _REASONS = {
     errno.EADDRINUSE: "address already in use",
@@ -173,15 +178,15 @@ class ZeroMQTransport(Transport):
         """The address as libzmq can bind it. Raises :class:`~pycmbs.errors.SocketUnavailable` for an unknown host."""
         if address.literal:
             return address.url
-        answer: Future[str | None] = Future()
+        answer: Future[Sequence[str]] = Future()
         self._running().post(lambda: self._resolver.ask(address.host, answer.set_result))
         try:
-            ip = answer.result(CALL_SECONDS)
+            found = answer.result(CALL_SECONDS)
         except TimeoutError:
             raise _unavailable(address.url, "the name server does not answer") from None
-        if ip is None:
+        if not found:
             raise _unavailable(address.url, "the host's name is not known")
-        return _tcp_endpoint(ip, address.port)
+        return _tcp_endpoint(found[0], address.port)
 
     def _drop(self, url: str) -> None:
         """Give a link up; the caller holds the lock."""
@@ -217,19 +222,29 @@ class ZeroMQTransport(Transport):
             self._connect(link, link.address.url)
             return
         link.opening = True
+        self._resolve(link, self._resolved)
+
+    def _resolve(self, link: Link, then: Callable[[Link, Sequence[str]], None]) -> None:
+        """Have ``then`` called with the IP addresses of a link's host, on the loop's thread."""
         loop = self._running()
+        link.resolve_at = time.monotonic() + random.uniform(*RESOLVE_SECONDS)  # noqa: S311 - spreads the load, no secret
+        self._resolver.ask(link.address.host, lambda found: loop.post(lambda: then(link, found)))
 
-        def answered(ip: str | None) -> None:  # on a resolver's thread
-            loop.post(lambda: self._resolved(link, ip))
-
-        self._resolver.ask(link.address.host, answered)
-
-    def _resolved(self, link: Link, ip: str | None) -> None:
+    def _resolved(self, link: Link, found: Sequence[str]) -> None:
         link.opening = False
-        if ip is None:
-            log.info("the host of %s is not known; asked again when there is something to send", link.address.url)
+        if found:
+            self._connect(link, _tcp_endpoint(found[0], link.address.port))
         else:
-            self._connect(link, _tcp_endpoint(ip, link.address.port))
+            log.info("the host of %s is not known; asked again when there is something to send", link.address.url)
+
+    def _resolved_again(self, link: Link, found: Sequence[str]) -> None:
+        """A name that means other addresses now leads elsewhere, though somebody still answers where it led; one that means
+        none just now stays where it is."""
+        endpoints = [_tcp_endpoint(ip, link.address.port) for ip in found]
+        if endpoints and link.endpoint and link.endpoint not in endpoints:
+            log.info("%s is at %s now, no more at %s", link.address.url, endpoints[0], link.endpoint)
+            link.close()
+            self._connect(link, endpoints[0])
 
     def _connect(self, link: Link, endpoint: str) -> None:
         if self._context is not None and not self._closed:
@@ -241,8 +256,11 @@ class ZeroMQTransport(Transport):
             for url in [url for url, link in self._links.items() if link.idle > self._limits.idle]:
                 self._drop(url)
             links = list(self._links.values())
+        now = time.monotonic()
         for link in links:
             self._open(link)
+            if not link.address.literal and not link.opening and now >= link.resolve_at:
+                self._resolve(link, self._resolved_again)
             link.look_again()
 
     def _finish(self) -> None:

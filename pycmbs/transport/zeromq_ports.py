@@ -188,7 +188,10 @@ class Link(_SharedPort):
         self.used = time.monotonic()
         self._limits = limits
         self._context: Context | None = None
-        self._endpoint = ""
+        self.endpoint = ""
+        """What it connects to, with an IP address in place of a name; empty before that is known. The loop's thread only."""
+        self.resolve_at = 0.0
+        """When its name is to be resolved again, by the forward clock. The loop's thread only."""
         self._born = 0
         self._dropped = False
         self.opening = False
@@ -244,7 +247,7 @@ class Link(_SharedPort):
         """Connect; libzmq keeps trying. Does nothing when the link was dropped meanwhile."""
         if self._dropped:
             return
-        self._context, self._endpoint = context, endpoint
+        self._context, self.endpoint = context, endpoint
         self._born = CONTEXT.ended[endpoint]
         socket = new_socket(context, zmq.DEALER, endpoint, self._limits)
         try:
@@ -284,7 +287,7 @@ class Link(_SharedPort):
     @property
     def _stale(self) -> bool:
         """Whether the listener that it was connected to within this process has ended."""
-        return self._inside and self._born != CONTEXT.ended[self._endpoint]
+        return self._inside and self._born != CONTEXT.ended[self.endpoint]
 
     def close(self) -> None:
         """Disconnect; what libzmq has not sent is lost."""
@@ -295,7 +298,7 @@ class Link(_SharedPort):
     def _reconnect(self) -> None:
         self.close()
         if self._context is not None:
-            self.open(self._context, self._endpoint)
+            self.open(self._context, self.endpoint)
 
     def _flush(self, socket: Socket) -> None:
         try:

@@ -165,7 +165,7 @@ class TestAddresses:
 
     def test_a_name_that_becomes_known_is_reached(self, make, monkeypatch):
         """A host that is unknown at first is asked for again while something waits for it."""
-        answers = iter([None, None, "127.0.0.1"])
+        answers = iter([[], [], ["127.0.0.1"]])
         here, there = make(), make()
         port = free_port()
         there.transport.listen(f"tcp://127.0.0.1:{port}")
@@ -173,9 +173,33 @@ class TestAddresses:
         here.transport.send(f"tcp://late.example:{port}", b"x")
         there.inbox.wait(1)
 
+    def test_a_name_that_moves_is_followed(self, make, monkeypatch):
+        """A name is resolved again by and by, also while somebody answers where it led: it may be another's address now. One
+        that still means that address among others, or none just now, is left in peace."""
+        monkeypatch.setattr("pycmbs.transport.zeromq.RESOLVE_SECONDS", (0.0, 0.0))
+        found, asked = ["127.0.0.1"], []
+        monkeypatch.setattr("pycmbs.transport.resolver.resolve", lambda host: asked.append(host) or list(found))
+        here, old, new = make(), make(echo=True), make(echo=True)
+        port = free_port()
+        old.transport.listen(f"tcp://127.0.0.1:{port}")
+        new.transport.listen(f"tcp://127.0.0.2:{port}")
+        url = f"tcp://moves.example:{port}"
+        for answer in (["127.0.0.1"], ["127.0.0.3", "127.0.0.1"], []):
+            found[:] = answer
+            here.transport.send(url, b"stays")
+            asked.clear()
+            until(lambda: len(asked) > 1)
+        old.inbox.wait(3)
+        found[:] = ["127.0.0.2"]
+
+        asked.clear()
+        until(lambda: len(asked) > 1)
+        here.transport.send(url, b"moved")
+        new.inbox.wait(1)
+
     def test_ipv6(self, make):
         """An IPv6 address works where the machine has it."""
-        if not socket.has_ipv6 or resolve("::1") is None:
+        if not socket.has_ipv6 or not resolve("::1"):
             pytest.skip("no IPv6 here")
         try:
             with socket.create_server(("::1", 0), family=socket.AF_INET6) as probe:
