@@ -73,8 +73,12 @@ class Broker:
         self.categories = CategoryService(store, load_backends(self))
         self.entities = EntityService(store, self.categories)
         self.health = HealthService(store)
-        self._members = MemberService(store, self.entities, self.health, engine, check_address)
-        self.federation = FederationService(store, self.categories, self._members, self.health)
+        self._members = MemberService(
+            store, self.entities, self.health, engine, check_address, most=settings.most_members
+        )
+        self.federation = FederationService(
+            store, self.categories, self._members, self.health, most=settings.most_members
+        )
         self.operations = OperationService(self.entities, self.categories)
         self.bound = OutboxBound(store, settings.outbox_bound)
         self._messages = MessageService(

@@ -124,6 +124,12 @@ class Settings:
         "0: it passes nothing on.",
         "members",
     )  # fmt: skip
+    most_members: int = _setting(
+        _MEMBER, "1000", whole(1, 100000),
+        "How many other members may be known; a further one is refused. As many entries are looked at of each list in what "
+        "another member tells of others.",
+        "members",
+    )  # fmt: skip
     listen_at: str = _setting(
         _MEMBER, "", LISTEN_AT,
         "Where to bind a socket of the own member whose address others reach through NAT, a mapped port or a proxy: the "

@@ -17,6 +17,10 @@ class Bodies:
         self._outbox = outbox
         self._made: dict[tuple[str, int], dict[str, Any]] = {}
 
+    def forget(self, row: Delivery) -> None:
+        """What was made for a row's message says something that is not so any more."""
+        self._made.pop((row.message, row.round), None)
+
     def of(self, row: Delivery) -> dict[str, Any] | None:
         """The body for a row; None when the row does not count. Raises as :meth:`OutboxService.outgoing`."""
         key = (row.message, row.round)

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.probes import Probes
-from pycmbs.errors import CmbsError, Conflict
+from pycmbs.errors import CmbsError, Conflict, Departed
 from pycmbs.occi import cmbs
 from pycmbs.runtime import drain
 from pycmbs.services.federation import FederationService
@@ -38,12 +38,6 @@ class _Met(NamedTuple):
 
     member: str
     answer: Mapping[str, Any]
-
-    @property
-    def sockets(self) -> list[Any]:
-        """Where those listen that it knows, as it says."""
-        sockets = self.answer.get("sockets_l1")
-        return sockets if isinstance(sockets, list) else []
 
 
 class Discovery:
@@ -145,7 +139,7 @@ class Discovery:
 
         def visit(urls: Iterable[str]) -> None:
             for url in urls:
-                if isinstance(url, str) and url not in seen and len(seen) < _MOST_SOCKETS:
+                if url not in seen and len(seen) < _MOST_SOCKETS:
                     seen.add(url)
                     running[self._pool.submit(self._introduce, url)] = url
 
@@ -159,20 +153,28 @@ class Discovery:
                 except CmbsError as exc:
                     unreachable[url] = exc.message
                 else:
-                    visit(found[url].sockets if follow else ())
+                    visit(self._federation.sockets(found[url].answer) if follow else ())
         return found, unreachable
 
     def _introduce(self, url: str) -> _Met:
         """One introduction: returns who is there and what it said. Raises CmbsError."""
-        greeting = self._federation.greeting()
-        own = greeting["description"]
-        hello = Envelope(HELLO, "", own["id"] if own else "", greeting)
-        answer = self._inquiries.ask(url, hello, self._seconds).body
+        try:
+            answer = self._greet(url)
+        except Departed as exc:
+            if not self._federation.outlive(exc):
+                raise
+            answer = self._greet(url)  # it remembers a later life of the own member: the one of now is newer than that
         member, new = self._federation.learn(answer)
         told = self._federation.hear(answer)
         if new or told:
             self._probes.told(told, member.id)
         return _Met(member.id, answer)
+
+    def _greet(self, url: str) -> dict[str, Any]:
+        greeting = self._federation.greeting()
+        own = greeting["description"]
+        hello = Envelope(HELLO, "", own["id"] if own else "", greeting)
+        return self._inquiries.ask(url, hello, self._seconds).body
 
     def leave(self, member: str, version: int, instance: str) -> dict[str, Any]:
         """Tell all known members that the own one, which was deleted, is no more. Returns how many took note."""

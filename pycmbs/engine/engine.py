@@ -190,8 +190,7 @@ class Engine:
 
     def _introduced(self, hello: Envelope) -> None:
         """A member introduced itself: look after it, and after those that it knows of."""
-        sockets = hello.body.get("sockets_l1")
-        self._discovery.hint([url for url in sockets if isinstance(url, str)] if isinstance(sockets, list) else [])
+        self._discovery.hint(self._federation.sockets(hello.body))
         self._probes.told(self._federation.hear(hello.body), hello.sender)
         self._probes.look(hello.sender)
         if self._federation.lacks(hello.body):

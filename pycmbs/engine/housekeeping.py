@@ -57,7 +57,7 @@ class Housekeeping:
 
     def _work(self) -> None:
         self._outbox.reconcile()
-        while self._inbox.forget_receipts() or self._federation.forget_left():
+        while self._inbox.forget_receipts() or self._federation.departures.forget():
             if self._closing.is_set():
                 return
         gone = self._retention.expire(self._closing.wait)

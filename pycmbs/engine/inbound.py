@@ -17,6 +17,7 @@ from pycmbs.occi import naming
 from pycmbs.queues import BoundedQueue
 from pycmbs.runtime import in_turn
 from pycmbs.seldom import Seldom
+from pycmbs.services import numbers
 from pycmbs.services.deliveries import DELIVERED
 from pycmbs.services.execution import DONE, ExecutionService
 from pycmbs.services.inbox import InboxService, Incoming
@@ -142,8 +143,7 @@ class Inbound:
     def _inform(self, arrival: Arrival, envelope: Envelope) -> None:
         """The sender of a message asks what came of it. Raises NotFound, InvalidRequest."""
         message, round_ = naming.bare_id(envelope.body.get("message")), envelope.body.get("round")
-        if type(round_) is not int:
-            raise InvalidRequest("an inquiry says which round it is about", field="round")
+        round_ = numbers.whole(round_, "round")
         sender = naming.bare_id(envelope.sender)
         execution = self._execution.outcome(sender, message, round_)
         if execution.state == DONE:

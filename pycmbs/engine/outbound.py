@@ -185,7 +185,7 @@ class Outbound:
             self._strayed(route, asked, envelope)
             return None
         if envelope.type == REFUSAL and not envelope.body.get("final"):
-            self._fail(route, from_dict(envelope.body.get("error")).message, alive=True)
+            self._refused(route, envelope)
             return None
         del self._flights[envelope.id]
         if route.failures:
@@ -213,6 +213,13 @@ class Outbound:
             there = replace(there, awaits=True)
             self._awaiting.add(there, time.monotonic(), envelope.id, flight.asked)
         return there
+
+    def _refused(self, route: Route, envelope: Envelope) -> None:
+        """The recipient refuses for now: perhaps for what was said of the own member, so that is said anew."""
+        error = from_dict(envelope.body.get("error"))
+        self._outbox.refused(error)
+        self._bodies.forget(route.flights[envelope.id].row)
+        self._fail(route, error.message, alive=True)
 
     def _strayed(self, route: Route, asked: Asked, envelope: Envelope) -> None:
         """Somebody answered who is not meant: the one that was to pass it on, which cannot, or whoever has the address now."""

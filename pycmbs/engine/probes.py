@@ -325,10 +325,11 @@ class Probes:
             vitals.due = vitals.heard = 0.0
 
     def _note(self, members: list[str], by: str) -> None:
-        for member in members:
-            self._tellers.setdefault(member, {})[by] = None
         if any(member not in self._vitals for member in members if member != self._own[0]):
             self._load()
+        for member in members:
+            if member in self._vitals and by in self._vitals:  # who is not known is kept nowhere
+                self._tellers.setdefault(member, {})[by] = None
 
     def _note_change(self, vitals: Vitals, health: Health | None) -> None:
         if health is not None:

@@ -19,19 +19,23 @@ from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.entity import Draft, Entity
 from pycmbs.occi.topics import is_subscription
+from pycmbs.services import versions
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.deliveries import moment
-from pycmbs.services.documents import entity_delete, entity_write
+from pycmbs.services.departures import Departures
+from pycmbs.services.documents import entity_write
 from pycmbs.services.health import ALIVE, HealthService
-from pycmbs.services.members import LEFT, MemberService, left_document, left_write
+from pycmbs.services.members import MemberService
 from pycmbs.services.retrying import retried
-from pycmbs.services.roster import INSTANCE, VERSION, Roster, introduce, is_local, socket_of, version_of
-from pycmbs.store.base import Document, Query, Store, Write
+from pycmbs.services.roster import INSTANCE, VERSION, Roster, introduce, socket_of, version_of
+from pycmbs.store.base import Store, Write
 
 log = logging.getLogger(__name__)
 
-_MOST_TOLD = 1000
-"""Members that one welcome describes; the next one has the rest."""
+_MOST_INSTANCE = 200
+"""Characters of an instance that are looked at."""
+
+_RAISE_SECONDS = 1.0
+"""How seldom the own version follows what others say of it, at most: each time all of them hear of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +55,18 @@ class FederationService:
     """What members tell each other of members."""
 
     def __init__(
-        self, store: Store, categories: CategoryService, members: MemberService, health: HealthService
+        self, store: Store, categories: CategoryService, members: MemberService, health: HealthService, *, most: int
     ) -> None:
+        """``most``: members that are known here, and entries that are looked at of each list in what another one tells."""
         self._store = store
         self._categories = categories
         self._members = members
         self._health = health
+        self._most = most
+        self.departures = Departures(store, members.now, health, most=most)
+        self._raised = -_RAISE_SECONDS
         # What was said last by or of a member that is stored in this revision, and changed nothing: every message says it.
         self._heard: dict[str, tuple[_Told, bool, str]] = {}
-        self._left: tuple[str | None, Mapping[str, Document]] = None, {}
 
     # What is told
 
@@ -68,18 +75,24 @@ class FederationService:
         return self._greeting(self._members.now())
 
     def _greeting(self, roster: Roster) -> dict[str, Any]:
-        left = {id: one.body["version"] for id, one in self._departed().items() if not one.body["local"]}
-        return {**roster.introduction, "sockets_l1": roster.sockets_l1, "known": roster.versions, "left": left}
+        shared = {"sockets_l1": roster.sockets_l1, "known": roster.versions}
+        return {**roster.introduction, **shared, **self.departures.told()}
 
     def welcome(self, greeting: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a greeting: one of the own, and descriptions of the members that the other lacks."""
         roster = self._members.now()
-        missing = _missing(greeting, roster)
-        return {**self._greeting(roster), "members": [introduce(one) for one in missing[:_MOST_TOLD]]}
+        missing = self._missing(greeting, roster)
+        return {**self._greeting(roster), "members": [introduce(one) for one in missing[: self._most]]}
+
+    def sockets(self, greeting: Mapping[str, Any]) -> list[str]:
+        """Where those listen that another member knows, as it says: of what it tells, the addresses of other machines."""
+        told = greeting.get("sockets_l1")
+        urls = (url for url in told[: self._most] if isinstance(url, str)) if isinstance(told, list) else ()
+        return [url for url in urls if self._members.is_networked(url)]
 
     def can_tell(self, greeting: Mapping[str, Any]) -> bool:
         """Whether members, or versions of them, are known here that the other lacks."""
-        return bool(_missing(greeting, self._members.now()))
+        return bool(self._missing(greeting, self._members.now()))
 
     # What is heard
 
@@ -88,15 +101,21 @@ class FederationService:
 
         What is wrong, contradicts or is old news is left out: it is hearsay.
         """
-        self._hear_of_departures(greeting)
+        self.departures.hear(self._versions(greeting.get("left")), greeting.get("left_instances"))
         told = greeting.get("members")
         roster = self._members.now()
-        heard = list(_versions(greeting.get("known")))
+        known = self._versions(greeting.get("known"))
+        if roster.own is not None:
+            self._catch_up(roster.own, known.get(roster.own.id, 0))
+        heard = list(known)
+        room = self._most - len(roster.others)
         news: dict[str, tuple[Any, list[Write]]] = {}
         singly = []
-        for introduction in told if isinstance(told, list) else []:
+        for introduction in told[: self._most] if isinstance(told, list) else []:
             try:
                 one = _told(introduction)
+                if one.id not in roster.by_id and sum(id not in roster.by_id for id in news) >= room:
+                    self._members.check_room(self._most)
                 writes = self._news(one, roster, direct=False)[1]
             except CmbsError as exc:
                 log.debug("hearsay is left out: %s", exc)
@@ -113,27 +132,22 @@ class FederationService:
                 self.learn(introduction, direct=False)
         return heard
 
-    def _hear_of_departures(self, greeting: Mapping[str, Any]) -> None:
-        known, gone = self._members.now().by_id, self._departed()
-        for id, version in _versions(greeting.get("left")).items():
-            if id in known or id not in gone or gone[id].body["version"] < version:
-                with contextlib.suppress(Conflict):  # the next greeting says it again
-                    self.depart(id, version)
-
     def lacks(self, greeting: Mapping[str, Any]) -> bool:
         """Whether the other knows members, or versions of them, that are not known here."""
         roster = self._members.now()
-        gone = {id: one.body["version"] for id, one in self._departed().items()}
-        mine = {**gone, **roster.versions}
-        theirs = _versions(greeting.get("known"))
+        mine = {**self.departures.versions(), **roster.versions}
+        theirs = self._versions(greeting.get("known"))
         return any(
-            version > mine.get(id, -1) for id, version in theirs.items() if roster.own is None or id != roster.own.id
+            versions.newer(version, mine.get(id, -1))
+            for id, version in theirs.items()
+            if roster.own is None or id != roster.own.id
         )
 
     def learn(self, introduction: Any, *, direct: bool = True) -> tuple[Entity, bool]:
         """Take in a member as it is described; returns it, and whether it was unknown. ``direct``: by itself.
 
-        Raises InvalidRequest for a description that is none, ClaimedId when another member has this id, Departed, Conflict.
+        Raises InvalidRequest for a description that is none, ClaimedId when another member has this id, Departed, Conflict
+        also when there are too many members.
         """
         told = _told(introduction)
 
@@ -145,6 +159,18 @@ class FederationService:
             return member, bool(writes) and told.id not in roster.by_id
 
         return retried(cmbs.MEMBER_LOCATION + told.id, attempt)
+
+    def meet(self, introduction: Mapping[str, Any]) -> None:
+        """Take in the description that comes with a message. Raises ClaimedId, Departed. What else is wrong with it is no
+        reason to refuse the message."""
+        if not isinstance(introduction.get("description"), dict):
+            return
+        try:
+            self.learn(introduction)
+        except (ClaimedId, Departed):
+            raise
+        except (InvalidRequest, Conflict) as exc:
+            log.debug("a description that came with a message is left out: %s", exc)
 
     def _news(self, told: _Told, roster: Roster, *, direct: bool) -> tuple[Entity, list[Write]]:
         """The member that is described, and what is to be written of it, which is nothing when that is known or out of date.
@@ -162,9 +188,13 @@ class FederationService:
         member = Entity(told.id, cmbs.MEMBER, path, (), attributes)
         member.title, member.summary = told.draft.title or "", told.draft.summary or ""
         member.private = {VERSION: told.version, INSTANCE: told.instance}
-        self._members.check_sockets(member)
+        self._members.check_sockets(member, told=True)
         if known is None:
-            return member, [*self._return(told, direct=direct), entity_write(member, revision=None)]
+            self._members.check_room(len(roster.others))
+            return member, [
+                *self.departures.undone(told.id, told.version, direct=direct),
+                entity_write(member, revision=None),
+            ]
         if self._replaces(known, member, direct=direct):
             return member, [entity_write(member, revision=known.revision)]
         self._heard[told.id] = (told, direct, known.revision)
@@ -176,17 +206,25 @@ class FederationService:
         same = told.instance == own.private.get(INSTANCE) if told.instance else theirs == socket_of(own, "l1")
         if not same:
             raise ClaimedId(f"two members claim the id {own.id}", hint="Give one of them another id.", id=own.id)
-        if told.version > version_of(own):  # somebody remembers a newer one: this store is an older copy
-            self._members.renew(told.version)
+        self._catch_up(own, told.version)
 
-    def _return(self, told: _Told, *, direct: bool) -> list[Write]:
-        """The write that lets a member come back that had left or was forgotten. Raises Departed for old news of it."""
-        left = self._departed().get(told.id)
-        if left is None:
-            return []
-        if told.version <= left.body["version"] and not (direct and left.body["local"]):
-            raise Departed(f"the member {told.id} has left", hint="Create it anew to have it back.", id=told.id)
-        return [Write(left.id, LEFT, revision=left.revision, delete=True)]
+    def _catch_up(self, own: Entity, version: int) -> None:
+        """Others remember the own member in this version: the own one becomes newer. A clock went back, or this store is an
+        older copy."""
+        if versions.newer(version, version_of(own)) and time.monotonic() >= self._raised + _RAISE_SECONDS:
+            self._raised = time.monotonic()
+            self._members.renew(version)
+
+    def outlive(self, refused: Departed) -> bool:
+        """Others refuse the own member since it left in a newer version than its own; tells whether its own is newer now."""
+        own, version = self._members.local(), refused.data.get("version")
+        if own is None or refused.data.get("id") != own.id or not isinstance(version, int):
+            return False
+        if not versions.credible(version):
+            return False
+        self._catch_up(own, version)
+        own = self._members.local()
+        return own is not None and versions.newer(version_of(own), version)
 
     def _replaces(self, known: Entity, told: Entity, *, direct: bool) -> bool:
         """Whether what is told of a known member is news. Raises ClaimedId when it is of another one that is alive."""
@@ -200,45 +238,25 @@ class FederationService:
                     hint="Give one of them another id, or stop the other.",
                     id=known.id,
                 )
-            return direct or version_of(told) > version_of(known)
+            return direct or versions.newer(version_of(told), version_of(known))
         if version_of(told) != version_of(known):
-            return version_of(told) > version_of(known)
+            return versions.newer(version_of(told), version_of(known))
         contents = [(one.attributes, one.title, one.summary) for one in (known, told)]
         return direct and contents[0] != contents[1]
 
-    def depart(self, id: str, version: int) -> bool:
-        """A member has left, as it was in this version; tells whether it was known here. Newer ones stay. Raises Conflict."""
+    def _missing(self, greeting: Mapping[str, Any], roster: Roster) -> list[Entity]:
+        """The members that another one lacks, or has in an older version, in order of creation."""
+        theirs = self._versions(greeting.get("known"))
+        return [one for one in roster.others if versions.newer(version_of(one), theirs.get(one.id, -1))]
 
-        def attempt() -> bool:
-            member, left = self._members.by_id(id), self._store.get(left_document(id))
-            if member is not None and (is_local(member) or version_of(member) > version):
-                return False
-            if member is None and left is not None and left.body["version"] >= version:
-                return False
-            writes = [left_write(id, version, left, local=False)]
-            self._store.write([*writes, *([entity_delete(member)] if member is not None else [])])
-            self._health.forget(id)
-            return member is not None
-
-        return retried(cmbs.MEMBER_LOCATION + id, attempt)
-
-    def has_left(self, id: str) -> bool:
-        """Whether a member is known to have left."""
-        return self._store.get(left_document(id)) is not None
-
-    def forget_left(self) -> int:
-        """Delete what is remembered of those that left long ago; returns of how many."""
-        gone = self._store.lowest(LEFT, "expires", moment(time.time()), 500)
-        if gone:
-            self._store.write_batches([[Write(one.id, LEFT, revision=one.revision, delete=True)] for one in gone])
-        return len(gone)
-
-    def _departed(self) -> Mapping[str, Document]:
-        """The records of those that left, or were only forgotten here (``local``), by id: read anew when one changed."""
-        head = self._store.head(LEFT)  # before they are read: what changes meanwhile counts as newer
-        if self._left[0] != head:
-            self._left = head, {one.id.removeprefix(f"{LEFT}:"): one for one in self._store.find(Query(LEFT))}
-        return self._left[1]
+    def _versions(self, told: Any) -> dict[str, int]:
+        """Versions by id, as another member tells them; what is none is left out, and what is too many."""
+        pairs = told.items() if isinstance(told, dict) else ()
+        return {
+            canonical_id(id): version
+            for id, version in itertools.islice(pairs, self._most)
+            if isinstance(id, str) and versions.credible(version)
+        }
 
     def _attributes(self, draft: Draft) -> dict[str, Any]:
         """What of a description the member kind here has; a newer broker may send more."""
@@ -268,23 +286,5 @@ def _told(introduction: Any) -> _Told:
         raise InvalidRequest("this is no description of a member")
     title, summary = (str(description.get(name) or "") for name in ("title", "summary"))
     draft = Draft(cmbs.MEMBER, naming.bare_id(description.get("id")), (), attributes, title, summary)
-    known = type(version) is int and version >= 0
-    return _Told(
-        draft, version if known and isinstance(version, int) else 0, instance if isinstance(instance, str) else ""
-    )
-
-
-def _missing(greeting: Mapping[str, Any], roster: Roster) -> list[Entity]:
-    """The members that another one lacks, or has in an older version, in order of creation."""
-    theirs = _versions(greeting.get("known"))
-    return [one for one in roster.others if version_of(one) > theirs.get(one.id, -1)]
-
-
-def _versions(told: Any) -> dict[str, int]:
-    """Versions by id, as another member tells them; what is none is left out."""
-    pairs = told.items() if isinstance(told, dict) else ()
-    return {
-        canonical_id(id): version
-        for id, version in pairs
-        if isinstance(id, str) and type(version) is int and 0 <= version < 2**63
-    }
+    as_of = versions.checked(0 if version is None else version, "this description")
+    return _Told(draft, as_of, instance[:_MOST_INSTANCE] if isinstance(instance, str) else "")

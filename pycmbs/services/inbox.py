@@ -11,6 +11,7 @@ from pycmbs import codec
 from pycmbs.errors import (
     ClaimedId,
     CmbsError,
+    Departed,
     InvalidRequest,
     NoLocalMember,
     NotFound,
@@ -23,6 +24,7 @@ from pycmbs.occi import cmbs, naming
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_reader import draft
+from pycmbs.services import numbers
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.deliveries import DELIVERED, moment
 from pycmbs.services.documents import document_id, entity_write, settle
@@ -35,10 +37,9 @@ from pycmbs.store.base import Document, Store, Write
 
 DUPLICATE = "duplicate"
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary")
-_PASSING = (NoLocalMember, NotFound, ClaimedId)
-"""What somebody could still put right (no member, no such kind yet, two members of one id) is worth another try."""
-_LONGEST = 366 * 86400
-"""Seconds that a deadline may be away."""
+_PASSING = (NoLocalMember, NotFound, ClaimedId, Departed)
+"""What somebody could still put right (no member, no such kind yet, two members of one id, one that left and is back) is worth
+another try."""
 _OVERDUE = Overdue("the deadline of the message has passed")
 _KEEP_RECEIPTS = 86400.0
 """Seconds beyond a message's deadline that its receipt is kept: clocks differ, and networks hold things back."""
@@ -105,11 +106,6 @@ class _Taken:
         return Write(self.receipt, RECEIPT, body, keys)
 
 
-def _seconds(value: Any) -> float | None:
-    """A duration that another member says, as one that can be reckoned with; None for what is none."""
-    return float(min(max(value, -_LONGEST), _LONGEST)) if type(value) in {int, float} else None
-
-
 class InboxService:
     """The receiver's side of delivery."""
 
@@ -144,11 +140,9 @@ class InboxService:
         return self._federation.welcome(body)
 
     def leave(self, sender: str, body: dict[str, Any]) -> None:
-        """Another member is no more. Raises InvalidRequest for what says that of nobody, Conflict."""
-        version = body.get("version")
-        if type(version) is not int or not 0 <= version < 2**63:
-            raise InvalidRequest("a member that leaves says its version", field="version")
-        self._federation.depart(naming.bare_id(sender), version)
+        """Another member is no more. Raises InvalidRequest for what says that of nobody, ClaimedId when another one is
+        known, Conflict."""
+        self._federation.departures.leave(naming.bare_id(sender), body.get("version"), str(body.get("instance") or ""))
 
     def _handshake(self) -> dict[str, Any]:
         """What L1 answers, since 2012."""
@@ -194,11 +188,11 @@ class InboxService:
             raise NoLocalMember("this broker has no member of its own yet")
         if layer not in one.layers:
             raise NotFound(f"nobody listens on {layer!r:.20} here")
-        if not isinstance(document, dict) or type(round_) is not int or not 0 <= round_ < 2**63:
+        if not isinstance(document, dict):
             raise InvalidRequest("the envelope holds no message")
-        if isinstance(one.body.get("description"), dict):
-            self._federation.learn(one.body)
-        left = _seconds(one.body.get("deadline"))
+        round_ = numbers.whole(round_, "round")
+        self._federation.meet(one.body)
+        left = numbers.seconds(one.body.get("deadline"))
         origin, id = naming.bare_id(one.sender), naming.bare_id(document.get("id"))
         left = None if left is None else left - one.waited
         taken = _Taken(origin, id, round_, str(layer), document, left, one.path, one.size)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import check_subscription
-from pycmbs.services.deliveries import moment
+from pycmbs.services.departures import LEFT, left_document, left_write
 from pycmbs.services.entities import EntityService
 from pycmbs.services.health import HealthService
 from pycmbs.services.link import EngineLink
@@ -30,16 +29,14 @@ from pycmbs.services.roster import (
     socket_of,
     version_of,
 )
-from pycmbs.store.base import Document, Store, Write
+from pycmbs.services.versions import credible, following, newer
+from pycmbs.store.base import Store, Write
+from pycmbs.transport.address import check_networked
 
 log = logging.getLogger(__name__)
 
 _WANTED = "wanted"
 """The member's private record of the layers it was told to listen on; ``listening`` says on which it does."""
-LEFT = "left"
-"""The type of the documents that remember who left."""
-_KEEP_LEFT = 7 * 86400.0
-"""Seconds that it is remembered who left: longer than anybody is away who might still know the member."""
 _BIND_SECONDS = 5.0
 _LEAVE_SECONDS = 5.0
 _DISCOVERY_SECONDS = 60.0
@@ -55,7 +52,11 @@ class MemberService:
         health: HealthService,
         engine: EngineLink,
         check_address: Callable[[str], None],
+        *,
+        most: int,
     ) -> None:
+        """``check_address`` raises for a socket URL that is none here. ``most``: other members that may be known."""
+        self._most = most
         self._store = store
         self._rosters = Rosters(store)
         self._health = health
@@ -91,12 +92,15 @@ class MemberService:
         """See :class:`~pycmbs.backends.base.Members`. Raises SecondLocalMember, InvalidAddress, InvalidRequest."""
         member.attributes.setdefault(cmbs.LOCAL, "true")  # the kind may not declare it
         self.check_sockets(member)
+        if not is_local(member):
+            self.check_room(len(self.now().others))
         left = self._store.get(left_document(member.id))
         back = [Write(left.id, LEFT, revision=left.revision, delete=True)] if left else []
         if not is_local(member):
             return back  # where others listen is theirs to know
         member.attributes[cmbs.LISTENING] = []
-        member.private |= {VERSION: _now(), INSTANCE: uuid.uuid4().hex}
+        # Others may remember it from an earlier life, in which this clock was ahead.
+        member.private |= {VERSION: following(left.body["version"] if left else 0), INSTANCE: uuid.uuid4().hex}
         own = self.local()
         if own is not None and own.path != member.path:
             raise SecondLocalMember(
@@ -122,14 +126,25 @@ class MemberService:
         if moved:
             self._engine.call("try", {"sockets": list(moved.values())}, seconds=_BIND_SECONDS)
         if is_local(new) and describe(new) != describe(old):
-            new.private[VERSION] = max(version_of(old) + 1, _now())
+            new.private[VERSION] = following(version_of(old))
 
-    def check_sockets(self, member: Entity) -> None:
-        """Raise for a socket URL or a topic that is none: InvalidAddress, InvalidRequest."""
+    def check_room(self, others: int) -> None:
+        """Raises Conflict when no more members may be known than so many others."""
+        if others >= self._most:
+            raise Conflict(
+                f"{others} other members are known here, and no more are taken in",
+                hint="The setting most_members says how many may be.",
+            )
+
+    def check_sockets(self, member: Entity, *, told: bool = False) -> None:
+        """Raise for a socket URL or a topic that is none: InvalidAddress, InvalidRequest. ``told``: the member is described by
+        others, who have no say in what this machine does within itself."""
         for layer in LAYERS:
             name = cmbs.socket_attribute(layer)
             if url := member.attributes.get(name):
                 self._check(url, name)
+                if told:
+                    check_networked(url)
         for url in member.attributes.get(cmbs.NEIGHBORS) or []:
             self._check(url, cmbs.NEIGHBORS)
         for topic in member.attributes.get(cmbs.MEMBER_TOPICS) or []:
@@ -144,6 +159,15 @@ class MemberService:
             exc.data["attribute"] = attribute
             raise
 
+    def is_networked(self, url: str) -> bool:
+        """Whether others may be found at an address of which somebody tells."""
+        try:
+            self._check_address(url)
+            check_networked(url)
+        except CmbsError:
+            return False
+        return True
+
     def settle(self, member: Entity) -> None:
         """See :class:`~pycmbs.backends.base.Members`."""
         if is_local(member) and member.private.get(_WANTED):
@@ -155,7 +179,8 @@ class MemberService:
     def release(self, member: Entity) -> Sequence[Write]:
         """See :class:`~pycmbs.backends.base.Members`."""
         left = self._store.get(left_document(member.id))
-        gone = left_write(member.id, version_of(member), left, local=not is_local(member))
+        instance = str(member.private.get(INSTANCE, ""))
+        gone = left_write(member.id, version_of(member), instance, left, local=not is_local(member))
         if not is_local(member):
             return [gone]
         for layer in list(member.private.get(_WANTED, [])):
@@ -227,12 +252,15 @@ class MemberService:
         self._entities.modify(own.path, change)
 
     def renew(self, version: int) -> None:
-        """Have the own member's description count as newer than ``version``; one of before there were any gets its own."""
+        """Have the own member's description count as newer than ``version``; one of before there were any gets its own, and so
+        does one that was made while the clock was ahead, which nobody believes."""
         own = self.local()
-        if own is not None and (version_of(own) <= version or not own.private.get(INSTANCE)):
+        if own is not None and (
+            not newer(version_of(own), version) or not credible(version_of(own)) or not own.private.get(INSTANCE)
+        ):
 
             def change(member: Entity) -> bool:
-                member.private[VERSION] = max(version + 1, _now())
+                member.private[VERSION] = following(version, version_of(member))
                 member.private.setdefault(INSTANCE, uuid.uuid4().hex)
                 return True
 
@@ -248,20 +276,3 @@ class MemberService:
                 return True
 
             self._entities.modify(own.path, change)
-
-
-def left_document(id: str) -> str:
-    """The document that remembers that a member left."""
-    return f"{LEFT}:{id}"
-
-
-def left_write(id: str, version: int, before: Document | None, *, local: bool) -> Write:
-    """The write that remembers that a member left, or with ``local`` that it was only forgotten here."""
-    body = {"version": version, "local": local}
-    expires = moment(time.time() + _KEEP_LEFT)
-    return Write(left_document(id), LEFT, body, {"expires": (expires,)}, before.revision if before else None)
-
-
-def _now() -> int:
-    """Microseconds since the epoch: a version that grows from one life of a member to the next."""
-    return time.time_ns() // 1000

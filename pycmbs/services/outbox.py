@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pycmbs.errors import Departed, NoLocalMember, RevisionConflict, StoreUnavailable, UnknownEntity
+from pycmbs.errors import CmbsError, Departed, NoLocalMember, RevisionConflict, StoreUnavailable, UnknownEntity
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import entity_document
@@ -201,9 +201,15 @@ class OutboxService:
         """Where the recipient listens now: it may have moved since the message was accepted. Raises Departed when it left
         the federation."""
         member = self._members.by_id(row.member) if row.member else None
-        if member is None and row.member and self._federation.has_left(row.member):
+        if member is None and row.member and self._federation.departures.has_left(row.member):
             raise Departed(f"the member {row.member} has left the federation", id=row.member)
         return (socket_of(member, row.layer) if member is not None else "") or row.socket
+
+    def refused(self, error: CmbsError) -> None:
+        """A recipient refuses what is sent, for now: if it remembers a later life of the own member, the one of now becomes
+        newer than that."""
+        if isinstance(error, Departed):
+            self._federation.outlive(error)
 
     def sender(self) -> str:
         """The id of the own member, empty while there is none."""

@@ -6,7 +6,8 @@ scheme        form                        rule
 ``tcp``       ``tcp://host:port``         host is a name, an IPv4 or an [IPv6] address that others can reach; port
                                           1 to 65535
 ``ipc``       ``ipc:///absolute/path``    at most 107 bytes, the kernel's bound for a local socket's path
-``inproc``    ``inproc://name``           letters, digits and ``. _ ~ : / + -``, at most 128
+``inproc``    ``inproc://name``           letters, digits and ``. _ ~ : / + -``, at most 128; ``zeromq.`` at its beginning is
+                                          the library's own
 ``memory``    ``memory:name``             the same; ``memory://name`` is the same address
 ============  ==========================  ===========================================================================
 
@@ -28,6 +29,9 @@ MAX_URL = 512
 
 MAX_IPC_PATH = 107
 """Longest path of a local socket, in bytes: ``sun_path`` holds 108, with the closing NUL."""
+
+NETWORKED = frozenset({"tcp", "memory"})
+"""The schemes of addresses that lead from one broker to another; the others lead nowhere but within a machine."""
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
@@ -56,6 +60,13 @@ class Address:
 def check_address(url: str) -> None:
     """Raises :class:`~pycmbs.errors.InvalidAddress`, with a sentence, unless ``url`` is an address of a known scheme."""
     parse_address(url)
+
+
+def check_networked(url: str) -> None:
+    """Raises :class:`~pycmbs.errors.InvalidAddress` for an address that leads nowhere but within this machine: another one's
+    member cannot be there, and whoever says so would have this one talk to sockets of its own."""
+    if parse_address(url).scheme not in NETWORKED:
+        raise _invalid(url, "an address of another broker's member must lead to another machine")
 
 
 def scheme_of(url: str, known: Iterable[str]) -> str:
@@ -158,8 +169,10 @@ def _ipc(url: str, rest: str) -> Address:
     return Address(url, "ipc", rest)
 
 
-def _named(scheme: str) -> Callable[[str, str], Address]:
+def _named(scheme: str, reserved: str = "") -> Callable[[str, str], Address]:
     def rule(url: str, rest: str) -> Address:
+        if reserved and rest.lower().startswith(reserved):
+            raise _invalid(url, f"names that begin with {reserved} are the transport's own")
         if not _NAME.fullmatch(rest):
             raise _invalid(url, f"an address of {scheme}: is a name of at most 128 letters, digits and . _ ~ : / + -")
         return Address(url, scheme, rest)
@@ -170,7 +183,7 @@ def _named(scheme: str) -> Callable[[str, str], Address]:
 _RULES: dict[str, Callable[[str, str], Address]] = {
     "tcp": _tcp,
     "ipc": _ipc,
-    "inproc": _named("inproc"),
+    "inproc": _named("inproc", reserved="zeromq."),
     "memory": _named("memory"),
 }
 

@@ -14,7 +14,8 @@ type         in answer to      body
 ===========  ================  ==========================================================================================
 hello                          ``description``: the sender's member entity, or null when it has none; ``version`` and
                                ``instance`` of that; ``sockets_l1``: list of URLs of the members that it knows;
-                               ``known``: their ids, with the versions it has; ``left``: those that left, likewise
+                               ``known``: their ids, with the versions it has; ``left``: those that left, likewise;
+                               ``left_instances``: which instances these were
 welcome      hello             the same of the answering member; ``members``: of those that the other lacks or has in an
                                older version, ``description``, ``version`` and ``instance``
 probe                          empty

@@ -41,8 +41,8 @@ CALL_SECONDS = 2.0
 CLOSE_SECONDS = 5.0
 """Longest wait of ``close``."""
 
-RESOLVE_SECONDS = (30.0, 60.0)
-"""After how long a name is resolved again that is connected to: at random between these."""
+RESOLVE_SECONDS = 30.0
+"""After how long a name is resolved again that is connected to, at least; twice that at most, at random."""
 
 _REASONS = {
     errno.EADDRINUSE: "address already in use",
@@ -227,7 +227,7 @@ class ZeroMQTransport(Transport):
     def _resolve(self, link: Link, then: Callable[[Link, Sequence[str]], None]) -> None:
         """Have ``then`` called with the IP addresses of a link's host, on the loop's thread."""
         loop = self._running()
-        link.resolve_at = time.monotonic() + random.uniform(*RESOLVE_SECONDS)  # noqa: S311 - spreads the load, no secret
+        link.resolve_at = time.monotonic() + RESOLVE_SECONDS * random.uniform(1, 2)  # noqa: S311 - spreads the load, no secret
         self._resolver.ask(link.address.host, lambda found: loop.post(lambda: then(link, found)))
 
     def _resolved(self, link: Link, found: Sequence[str]) -> None:

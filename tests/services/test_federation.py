@@ -2,9 +2,10 @@
 
 import pytest
 
-from pycmbs.errors import ClaimedId, Departed
+from pycmbs.errors import ClaimedId, Conflict, Departed, InvalidRequest, from_dict
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.services import versions
 from pycmbs.services.documents import document_id
 from pycmbs.services.health import ALIVE, DEAD, Health
 from pycmbs.services.members import version_of
@@ -124,8 +125,8 @@ def test_the_own_id_is_not_for_others(broker):
 def test_an_older_copy_of_a_store_catches_up(broker):
     """When others remember a newer description of the own member, the own one becomes newer than that."""
     echo = broker.members.now().introduction
-    broker.federation.learn({**echo, "version": echo["version"] + 10**15})
-    assert version_of(broker.members.local()) > echo["version"] + 10**15
+    broker.federation.learn({**echo, "version": echo["version"] + 10**9})
+    assert version_of(broker.members.local()) > echo["version"] + 10**9
 
 
 def test_a_welcome_describes_whom_the_other_lacks(broker):
@@ -164,20 +165,20 @@ def test_nonsense_is_left_out(broker, greeting):
 def test_who_left_stays_away(broker):
     """A member that left is gone, and nobody's old news of it brings it back; made anew, it comes back."""
     broker.federation.learn(told(described("a", 1), 5, "x"))
-    assert broker.federation.depart("a", 5)
-    assert broker.federation.depart("a", 5) is False
-    assert (socket(broker), broker.federation.has_left("a")) == (None, True)
+    assert broker.federation.departures.leave("a", 5, "x")
+    assert broker.federation.departures.leave("a", 5, "x") is False
+    assert (socket(broker), broker.federation.departures.has_left("a")) == (None, True)
     for direct in (True, False):
         with pytest.raises(Departed):
             broker.federation.learn(told(described("a", 1), 5, "x"), direct=direct)
     broker.federation.learn(told(described("a", 1), 6, "y"))
-    assert (socket(broker), broker.federation.has_left("a")) == ("memory:l1-1", False)
+    assert (socket(broker), broker.federation.departures.has_left("a")) == ("memory:l1-1", False)
 
 
 def test_that_somebody_left_is_passed_on(broker):
     """Who was away when a member left hears it from the others."""
     there = far("b", 2, told(described("a", 1), 5, "x"))
-    there.federation.depart("a", 5)
+    there.federation.departures.leave("a", 5, "x")
     broker.federation.learn(told(described("a", 1), 5, "x"))
     broker.federation.hear(there.federation.greeting())
     assert socket(broker) is None
@@ -186,9 +187,9 @@ def test_that_somebody_left_is_passed_on(broker):
 def test_a_newer_life_does_not_end_with_an_older_one(broker):
     """Old news of a departure does not remove the member that came back since."""
     broker.federation.learn(told(described("a", 1), 7, "y"))
-    assert broker.federation.depart("a", 5) is False
+    assert broker.federation.departures.leave("a", 5, "x") is False
     assert socket(broker) == "memory:l1-1"
-    assert broker.federation.depart(OWN, 2**62) is False
+    assert broker.federation.departures.leave(OWN, 5, "x") is False
     assert broker.members.local() is not None
 
 
@@ -207,18 +208,151 @@ def test_a_member_that_a_client_deletes_is_forgotten_here(broker):
 def test_a_client_may_bring_a_member_back(broker):
     """POSTing a member that was forgotten, or that left, is a new beginning."""
     broker.federation.learn(told(described("a", 1), 5, "x"))
-    broker.federation.depart("a", 5)
+    broker.federation.departures.leave("a", 5, "x")
     add_member(broker, "a", 2)
-    assert (socket(broker), broker.federation.has_left("a")) == ("memory:l1-2", False)
+    assert (socket(broker), broker.federation.departures.has_left("a")) == ("memory:l1-2", False)
+
+
+@pytest.mark.parametrize("version", [2**63 - 1, 10**30, -1, 1.5, "7", None, True])
+def test_a_version_that_is_none_removes_nobody(broker, version):
+    """Only a version that can be one counts for a departure: a whole number, and not over an hour ahead of the clock here."""
+    broker.federation.learn(told(described("a", 1), 5, "x"))
+    with pytest.raises(InvalidRequest, match="version"):
+        broker.federation.departures.leave("a", version, "x")
+    broker.federation.hear({"left": {"a": version}, "left_instances": {"a": "x"}})
+    assert socket(broker) == "memory:l1-1"
+
+
+def test_only_the_member_itself_leaves(broker):
+    """A departure of another instance than the one that is known is refused, and told by others it is left out. One that
+    does not say which instance left, as those of version 0.3 tell it, counts only of who does not answer any more."""
+    broker.federation.learn(told(described("a", 1), 5, "x"))
+    for instance in ("y", ""):
+        with pytest.raises(ClaimedId):
+            broker.federation.departures.leave("a", 5, instance)
+    broker.federation.hear({"left": {"a": 5}, "left_instances": {"a": "y"}})
+    broker.health.record({"a": Health(ALIVE, 1.0)})
+    broker.federation.hear({"left": {"a": 5}})
+    assert socket(broker) == "memory:l1-1"
+    broker.health.record({"a": Health(DEAD, 1.0)})
+    broker.federation.hear({"left": {"a": 5}})
+    assert socket(broker) is None
+
+
+def test_who_was_never_known_is_not_remembered(broker):
+    """Of departures only those of known members are kept: nobody fills this broker with strangers."""
+    broker.federation.hear({"left": {f"s{number}": 5 for number in range(100)}})
+    assert broker.federation.departures.leave("stranger", 5, "x") is False
+    assert broker.federation.departures.known() == {}
+
+
+def test_departures_are_heard_with_one_commit(broker, store, monkeypatch):
+    """However many members are said to have left, they go together."""
+    for number in range(20):
+        broker.federation.learn(told(described(f"m{number}", number + 1), 5, "x"))
+    commits = []
+    write = store.write_batches
+    monkeypatch.setattr(store, "write_batches", lambda batches: commits.append(len(batches)) or write(batches))
+    left = {f"m{number}": 5 for number in range(20)}
+    broker.federation.hear({"left": left, "left_instances": dict.fromkeys(left, "x")})
+    assert commits[0] == 20
+    assert [one.id for one in broker.members.all()] == [OWN]
+
+
+@pytest.mark.parametrize("version", [2**63, 10**30, 10**400])
+def test_nobody_pushes_the_own_version_away(broker, version):
+    """What others say of the own version is believed up to an hour ahead, and no further, however they say it."""
+    echo, before = broker.members.now().introduction, version_of(broker.members.local())
+    with pytest.raises(InvalidRequest, match="version"):
+        broker.federation.learn({**echo, "version": version})
+    broker.federation.hear({"known": {OWN: version}, "members": [{**echo, "version": version}]})
+    assert version_of(broker.members.local()) == before
+
+
+def test_a_version_of_a_clock_that_was_ahead_yields(broker, monkeypatch):
+    """A description that was taken in while this clock was days ahead is replaced by any that is credible now; the own one
+    gets a version that others believe."""
+    days = 3 * 86400 * 10**9
+    now = versions.time.time_ns
+    monkeypatch.setattr(versions.time, "time_ns", lambda: now() + days)
+    broker.federation.learn(told(described("a", 1), versions.following(), "x"))
+    broker.members.renew(version_of(broker.members.local()))
+    ahead = version_of(broker.members.local())
+    monkeypatch.setattr(versions.time, "time_ns", now)
+    broker.federation.learn(told(described("a", 2), versions.following(), "x"))
+    assert socket(broker) == "memory:l1-2"
+    broker.members.renew(0)
+    assert version_of(broker.members.local()) < ahead
+    assert versions.credible(version_of(broker.members.local()))
+
+
+def test_a_member_made_anew_is_newer_than_the_one_that_left(broker, monkeypatch):
+    """A member that is deleted and made again is newer than before, whatever the clock says, and others believe it."""
+    there = far("a", 1)
+    broker.federation.learn(there.members.now().introduction)
+    before = version_of(there.members.local())
+    there.entities.delete(PATH_A)
+    left = there.federation.greeting()
+    broker.federation.hear(left)
+    assert socket(broker) is None
+    now = versions.time.time_ns
+    monkeypatch.setattr(versions.time, "time_ns", lambda: now() - 3 * 10**9)
+    add_member(there, "a", 2, local="true")
+    assert version_of(there.members.local()) > before
+    broker.federation.learn(there.members.now().introduction)
+    assert socket(broker) == "memory:l1-2"
+
+
+def test_a_member_outlives_what_others_remember(broker):
+    """Who is refused since it left in a newer version becomes newer than that, and is taken in; within an hour of the clock."""
+    there = far("a", 1)
+    broker.federation.learn(told(described("a", 1), version_of(there.members.local()) + 10**8, "lost"))
+    broker.federation.departures.leave("a", version_of(there.members.local()) + 10**8, "lost")
+    with pytest.raises(Departed) as refused:
+        broker.federation.learn(there.members.now().introduction)
+    assert there.federation.outlive(from_dict(refused.value.to_dict()))
+    broker.federation.learn(there.members.now().introduction)
+    assert socket(broker) == "memory:l1-1"
+    for version in (10**30, "x", None):
+        assert not there.federation.outlive(Departed("gone", id="a", version=version))
+
+
+def test_so_many_members_and_no_more(store):
+    """Over most_members a further member is refused, whoever describes it; those that are known may change."""
+    broker = make_broker(store, most_members=3)
+    add_own(broker)
+    broker.federation.hear({"members": [told(described(f"m{n}", n + 1), 5, "x") for n in range(50)]})
+    assert len(broker.members.now().others) == 3
+    with pytest.raises(Conflict, match="no more are taken in"):
+        broker.federation.learn(told(described("late", 9), 5, "x"))
+    with pytest.raises(Conflict, match="no more are taken in"):
+        add_member(broker, "later", 8)
+    broker.federation.learn(told(described("m0", 7), 6, "x"))
+    assert socket(broker, "m0") == "memory:l1-7"
+    broker.federation.meet(told(described("late", 9), 5, "x"))  # its message is taken in all the same
+    assert len(broker.federation.sockets({"sockets_l1": [f"memory:{n}" for n in range(50)]})) == 3
+
+
+@pytest.mark.parametrize(
+    "url", ["ipc:///run/x.sock", "inproc://x", "inproc://zeromq.zap.01", "tcp://*:1", 5, None, "nats:x"]
+)
+def test_others_have_no_say_in_sockets_of_this_machine(broker, url):
+    """What others describe holds addresses of other machines only; what leads nowhere else is neither stored nor visited."""
+    assert broker.federation.sockets({"sockets_l1": [url, "memory:fine"]}) == ["memory:fine"]
+    if url is not None:
+        with pytest.raises(InvalidRequest):
+            broker.federation.learn(told(described("a", 1, l4_socket=url), 5, "x"))
+        assert socket(broker) is None
 
 
 def test_departures_are_remembered_for_a_while(broker, monkeypatch):
     """What is remembered of those that left is deleted when nobody can know them any more."""
-    broker.federation.depart("a", 5)
-    assert broker.federation.forget_left() == 0
-    monkeypatch.setattr("pycmbs.services.federation.time.time", lambda: 9e9)
-    assert broker.federation.forget_left() == 1
-    assert broker.federation.has_left("a") is False
+    broker.federation.learn(told(described("a", 1), 5, "x"))
+    broker.federation.departures.leave("a", 5, "x")
+    assert broker.federation.departures.forget() == 0
+    monkeypatch.setattr("pycmbs.services.departures.time.time", lambda: 9e9)
+    assert broker.federation.departures.forget() == 1
+    assert broker.federation.departures.has_left("a") is False
 
 
 def test_news_is_noticed(broker):
@@ -248,7 +382,7 @@ def test_health_is_shown_with_the_member(broker):
         "round_trip_ms": 1.5, "via": "b",
     }  # fmt: skip
     assert cmbs.HEALTH not in broker.entities.get(cmbs.MEMBER_LOCATION + OWN).attributes
-    broker.federation.depart("a", 5)
+    broker.federation.departures.leave("a", 5, "x")
     assert broker.health.of("a") is None
 
 

@@ -176,7 +176,7 @@ class TestAddresses:
     def test_a_name_that_moves_is_followed(self, make, monkeypatch):
         """A name is resolved again by and by, also while somebody answers where it led: it may be another's address now. One
         that still means that address among others, or none just now, is left in peace."""
-        monkeypatch.setattr("pycmbs.transport.zeromq.RESOLVE_SECONDS", (0.0, 0.0))
+        monkeypatch.setattr("pycmbs.transport.zeromq.RESOLVE_SECONDS", 0.0)
         found, asked = ["127.0.0.1"], []
         monkeypatch.setattr("pycmbs.transport.resolver.resolve", lambda host: asked.append(host) or list(found))
         here, old, new = make(), make(echo=True), make(echo=True)

@@ -1,0 +1,135 @@
+"""Who left the federation, and who was only forgotten here: remembered for a week, so that no old news brings them back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pycmbs.errors import ClaimedId, Departed, RevisionConflict
+from pycmbs.ids import canonical_id
+from pycmbs.occi import cmbs
+from pycmbs.services import versions
+from pycmbs.services.deliveries import moment
+from pycmbs.services.documents import entity_delete
+from pycmbs.services.health import ALIVE, HealthService
+from pycmbs.services.retrying import retried
+from pycmbs.services.roster import INSTANCE, VERSION, Roster, is_local, version_of
+from pycmbs.store.base import Document, Query, Store, Write
+
+LEFT = "left"
+"""The type of the documents that remember who left."""
+_KEEP_LEFT = 7 * 86400.0
+"""Seconds that it is remembered who left: longer than anybody is away who might still know the member."""
+_LOCAL = "local"
+
+
+def left_document(id: str) -> str:
+    """The document that remembers that a member left."""
+    return f"{LEFT}:{id}"
+
+
+def left_write(id: str, version: int, instance: str, before: Document | None, *, local: bool) -> Write:
+    """The write that remembers that a member left, or with ``local`` that it was only forgotten here."""
+    body = {VERSION: version, INSTANCE: instance, _LOCAL: local}
+    expires = moment(time.time() + _KEEP_LEFT)
+    return Write(left_document(id), LEFT, body, {"expires": (expires,)}, before.revision if before else None)
+
+
+class Departures:
+    """What is known of those that left, and whose word counts for it."""
+
+    def __init__(self, store: Store, roster: Callable[[], Roster], health: HealthService, *, most: int) -> None:
+        """``roster``: who there is now. ``most``: how many departures are told."""
+        self._store = store
+        self._roster = roster
+        self._health = health
+        self._most = most
+        self._known: tuple[str | None, Mapping[str, Document]] = None, {}
+
+    def known(self) -> Mapping[str, Document]:
+        """The records of those that left, or were only forgotten here, by id: read anew when one changed."""
+        head = self._store.head(LEFT)  # before they are read: what changes meanwhile counts as newer
+        if self._known[0] != head:
+            self._known = head, {one.id.removeprefix(f"{LEFT}:"): one for one in self._store.find(Query(LEFT))}
+        return self._known[1]
+
+    def versions(self) -> dict[str, int]:
+        """In which version each of them left, or was forgotten, by id."""
+        return {id: one.body[VERSION] for id, one in self.known().items()}
+
+    def told(self) -> dict[str, dict[str, Any]]:
+        """What others are told of those that left, the last ones first: their versions, and which instances they were."""
+        gone = [(id, one.body) for id, one in self.known().items() if not one.body[_LOCAL]]
+        gone = sorted(gone, key=lambda one: -one[1][VERSION])[: self._most]
+        return {
+            "left": {id: body[VERSION] for id, body in gone},
+            "left_instances": {id: body.get(INSTANCE, "") for id, body in gone},
+        }
+
+    def hear(self, left: Mapping[str, int], instances: Any) -> None:
+        """Others say who left, in which version and instance: of a conflict they say it again with the next greeting."""
+        known = self._roster().by_id
+        said = {canonical_id(id): one for id, one in instances.items()} if isinstance(instances, dict) else {}
+        batches = {}
+        for id in left.keys() & known.keys():
+            instance = said.get(id)
+            writes = self._writes(id, left[id], instance if isinstance(instance, str) else "", direct=False)
+            if writes:
+                batches[id] = writes
+        results = self._store.write_batches(list(batches.values())) if batches else []
+        for id, result in zip(batches, results, strict=True):
+            if not isinstance(result, RevisionConflict):
+                self._health.forget(id)
+
+    def leave(self, id: str, version: Any, instance: str) -> bool:
+        """A member says that it has left, as it was in this version of this instance; tells whether it was known here. A newer
+        one stays. Raises InvalidRequest for no version, ClaimedId when another instance is known, Conflict."""
+        as_of = versions.checked(version, "a member that leaves")
+
+        def attempt() -> bool:
+            writes = self._writes(id, as_of, instance, direct=True)
+            if writes:
+                self._store.write(writes)
+                self._health.forget(id)
+            return bool(writes)
+
+        return retried(cmbs.MEMBER_LOCATION + id, attempt)
+
+    def _writes(self, id: str, version: int, instance: str, *, direct: bool) -> list[Write]:
+        """What is to be written of a member's departure: nothing unless it is known here, and no newer. ``direct``: it says so
+        itself. Raises ClaimedId when it does, and is not the one that is known."""
+        member = self._roster().by_id.get(id)
+        if member is None or is_local(member) or versions.newer(version_of(member), version):
+            return []
+        known = str(member.private.get(INSTANCE, ""))
+        if known and instance != known:
+            if direct:
+                raise ClaimedId(f"another member with the id {id} is known here", id=id)
+            health = self._health.of(id)
+            if instance or (health is not None and health.state == ALIVE):
+                return []  # hearsay of an earlier release does not say which one left: not one that answers
+        left = self._store.get(left_document(id))
+        return [left_write(id, version, known, left, local=False), entity_delete(member)]
+
+    def undone(self, id: str, version: int, *, direct: bool) -> list[Write]:
+        """The write that lets a member come back that had left or was forgotten, if it had; ``direct``: it speaks itself.
+        Raises Departed for old news of it."""
+        left = self.known().get(id)
+        if left is None:
+            return []
+        gone = left.body[VERSION]
+        if not versions.newer(version, gone) and not (direct and left.body[_LOCAL]):
+            raise Departed(f"the member {id} has left", hint="Create it anew to have it back.", id=id, version=gone)
+        return [Write(left.id, LEFT, revision=left.revision, delete=True)]
+
+    def has_left(self, id: str) -> bool:
+        """Whether a member is known to have left."""
+        return self._store.get(left_document(id)) is not None
+
+    def forget(self) -> int:
+        """Delete what is remembered of those that left long ago; returns of how many."""
+        gone = self._store.lowest(LEFT, "expires", moment(time.time()), 500)
+        if gone:
+            self._store.write_batches([[Write(one.id, LEFT, revision=one.revision, delete=True)] for one in gone])
+        return len(gone)
