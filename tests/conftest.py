@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.couchdb_server import CouchServer, running_server
-from tests.harness import Broker
+from tests.harness import COUCHDB_VARIABLE, Broker, databases
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -27,6 +27,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if isinstance(item, pytest.Function) and _shares(item):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+@pytest.hookimpl
+def pytest_sessionfinish() -> None:
+    """Delete the databases that brokers were given on the server of PYCMBS_TEST_COUCHDB_URL."""
+    if databases:
+        server = CouchServer(os.environ[COUCHDB_VARIABLE])
+        for name in databases:
+            server.request("DELETE", f"/{name}")
+        server.session.close()
 
 
 def _shares(item: pytest.Function) -> bool:

@@ -15,9 +15,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from tests.harness import ROOT, free_port, wait_until
+from tests.harness import COUCHDB_VARIABLE, ROOT, couchdb_url, free_port, wait_until
 
-VARIABLE = "PYCMBS_TEST_COUCHDB_URL"
 _PROGRAM = ROOT / ".venv" / "couchdb-server" / "node_modules" / "pouchdb-server" / "bin" / "pouchdb-server"
 
 
@@ -69,8 +68,7 @@ class CouchServer:
 
     def store_url(self, database: str, timeout: float | None = 10) -> str:
         """What the broker calls a database here; ``timeout``: seconds for one call, since the machine may be busy."""
-        limit = f"?timeout={timeout}" if timeout else ""
-        return f"{self.url.replace('https://', 'couchdb+https://').replace('http://', 'couchdb://')}/{database}{limit}"
+        return couchdb_url(self.url, database, timeout)
 
     @contextlib.contextmanager
     def database(self) -> Iterator[str]:
@@ -93,8 +91,8 @@ def stand_in(folder: Path) -> CouchServer:
 @contextlib.contextmanager
 def running_server(folder: Path) -> Iterator[CouchServer]:
     """The server of the environment variable, or a stand-in."""
-    if os.environ.get(VARIABLE):
-        yield CouchServer(os.environ[VARIABLE])
+    if os.environ.get(COUCHDB_VARIABLE):
+        yield CouchServer(os.environ[COUCHDB_VARIABLE])
         return
     server = stand_in(folder)
     server.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -22,6 +23,11 @@ import requests
 T = TypeVar("T")
 
 ROOT = Path(__file__).parent.parent
+COUCHDB_VARIABLE = "PYCMBS_TEST_COUCHDB_URL"
+"""Where it names a CouchDB server, every broker of the tests that is given no other store has a database there."""
+_SESSION = uuid.uuid4().hex[:12]
+databases: set[str] = set()
+"""Those that brokers were given, to be deleted in the end."""
 EXAMPLES = ROOT / "json_examples"
 JSON = {"Content-Type": "application/occi+json", "Accept": "application/occi+json"}
 LAYERS = ("l1", "l2", "l31", "l32", "l4")
@@ -37,6 +43,22 @@ def wait_until(condition: Callable[[], T], seconds: float = 10.0, what: str = "t
         if time.monotonic() > deadline:
             raise AssertionError(f"{what} did not come true within {seconds} s (last: {value!r})")
         time.sleep(0.01)  # the pause of a poll with a deadline
+
+
+def couchdb_url(server: str, database: str, timeout: float | None = 10) -> str:
+    """What the broker calls a database on a server; ``timeout``: seconds for one call, since the machine may be busy."""
+    limit = f"?timeout={timeout}" if timeout else ""
+    return f"{server.replace('https://', 'couchdb+https://').replace('http://', 'couchdb://')}/{database}{limit}"
+
+
+def _store_of(home: Path) -> tuple[str, ...]:
+    """The flags for the store of a home, when tests run on a CouchDB server."""
+    server = os.environ.get(COUCHDB_VARIABLE, "").rstrip("/")
+    if not server:
+        return ()
+    name = f"pycmbs-test-{_SESSION}-{hashlib.sha256(str(home).encode()).hexdigest()[:16]}"
+    databases.add(name)
+    return ("--store", couchdb_url(server, name))
 
 
 _reserved: list[socket.socket] = []
@@ -72,7 +94,8 @@ class Broker:
         self.home = home
         self._program = program
         self.port = port
-        self._flags = flags
+        given = "--store" in flags or "PYCMBS_STORE" in (environ or {})
+        self._flags = flags if given else (*_store_of(home), *flags)
         self._environ = {**os.environ, **(environ or {})}
         self._log = home.with_suffix(".log")
         self.process: subprocess.Popen[str] | None = None

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
+from pycmbs.engine.accepted import AcceptedRows
 from pycmbs.engine.asked import Asked, new_id
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.bodies import Bodies
 from pycmbs.engine.events import Events
 from pycmbs.engine.inquiry import Sender
-from pycmbs.engine.late import LateRows
 from pycmbs.engine.orphans import Orphans
 from pycmbs.engine.outcomes import Outcomes
 from pycmbs.engine.probes import Probes
@@ -77,8 +77,7 @@ class Outbound:
         self._closing = False
         self._routes: dict[str, Route] = {}
         self._flights: dict[str, Route] = {}
-        self._cursor = 0
-        self._late = LateRows(outbox)
+        self._accepted = AcceptedRows(outbox)
         self._orphans = Orphans(outbox)
         self._swept = 0.0
         self._awaiting = Awaiting()
@@ -262,8 +261,6 @@ class Outbound:
             settled, concluded = self._outbox.settle([self._expired(row, now) for row in overdue])
             self._waiters.release(concluded)
             self._set_aside(row for row in settled if row is not None)
-        for row in self._late.read(self._cursor):
-            self._admit(row, late=True)
         for name in [name for name, route in self._routes.items() if route.idle]:
             del self._routes[name]
 
@@ -289,12 +286,11 @@ class Outbound:
         tries = f"{attempts} attempt{'s' * (attempts != 1)}"
         return row.settled(EXPIRED, now, f"{reason}: gave up after {tries}", attempts=attempts)
 
-    def _admit(self, row: Delivery, *, late: bool = False) -> None:
+    def _admit(self, row: Delivery) -> None:
         if row.awaits:
             self._awaiting.add(row, time.monotonic())
             return
-        route = self._routes.setdefault(row.route, self._make_route(row.member))
-        (route.admit_late if late else route.admit)(row)
+        self._routes.setdefault(row.route, self._make_route(row.member)).admit_late(row)
 
     def _load(self) -> None:
         """Read the rows accepted since the last turn, and refill routes that have room again."""
@@ -304,7 +300,7 @@ class Outbound:
                 self._load_new()
                 for row in self._orphans.look(time.monotonic()):
                     if row.unsettled:
-                        self._admit(row, late=True)
+                        self._admit(row)
             except BaseException:
                 self._events.woken = True
                 raise
@@ -312,14 +308,10 @@ class Outbound:
 
     def _load_new(self) -> None:
         loaded: set[str] = set()
-        while rows := self._outbox.pending(after=self._cursor, limit=_PAGE):
+        for rows in self._accepted.pages():
             for row in rows:
                 self._admit(row)
             loaded.update(row.message for row in rows)
-            self._late.note(rows)
-            self._cursor = rows[-1].number
-            if len(rows) < _PAGE:
-                break
         for path in self._waiters.new():
             # Who began to wait when all was settled is told by nothing else.
             if path not in loaded and not self._outbox.unsettled(path):
@@ -331,7 +323,6 @@ class Outbound:
             if route.more and route.room:
                 room = route.room
                 rows = self._outbox.pending(after=route.cursor, limit=room, route=name)
-                self._late.note(rows)
                 route.more = False
                 for row in rows:
                     route.admit(row)

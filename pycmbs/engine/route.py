@@ -53,7 +53,9 @@ class Route:
         self.queue: deque[Delivery] = deque()
         self.flights: dict[str, Flight] = {}
         self.cursor = 0
-        """The ``number`` of the last row that was taken into memory."""
+        """The ``number`` of the last row that was taken into memory, or from which on they are to be read again."""
+        self._highest = 0
+        """Rows with higher numbers were never in memory."""
         self.more = False
         """Whether the store holds rows beyond the cursor that did not fit."""
         self.url = ""
@@ -83,18 +85,26 @@ class Route:
         """Take a row in, or remember that the store has it. Rows come in the order of their numbers."""
         if row.number <= self.cursor:
             return
-        if self.more or not self.room:
+        if row.number <= self._highest and self._holds(row.id):
+            self.cursor = row.number
+        elif self.more or not self.room:
             self.more = True
         else:
             self.queue.append(row)
             self.cursor = row.number
+            self._highest = max(self._highest, row.number)
 
     def admit_late(self, row: Delivery) -> None:
-        """Take in a row that was written after others with higher numbers: last, as it was accepted last."""
+        """Take in a row that was written after others with higher numbers: last, as it was accepted last. Where there is no
+        room the store has it, and all from there on is read again."""
         if row.number > self.cursor:
             self.admit(row)
-        elif not self._holds(row.id):
+        elif self._holds(row.id):
+            pass
+        elif self.room:
             self.queue.append(row)
+        else:
+            self.cursor, self.more = row.number - 1, True
 
     def _holds(self, id: str) -> bool:
         return any(row.id == id for row in self.queue) or any(one.row.id == id for one in self.flights.values())

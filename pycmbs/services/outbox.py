@@ -188,9 +188,17 @@ class OutboxService:
         found = self._store.find(Query(deliveries.DELIVERY, equals, after=after, limit=limit))
         return [deliveries.delivery_from(one) for one in found]
 
-    def settled_before(self) -> int | None:
-        """See :meth:`pycmbs.store.base.Store.settled_before`."""
-        return self._store.settled_before()
+    def latest(self) -> str:
+        """Where in the change feed all is that :meth:`pending` finds; empty in a store that numbers documents as it writes
+        them: what is new has the highest number there."""
+        return "" if self._store.ordered else self._store.latest()
+
+    def changed(self, since: str, limit: int) -> tuple[list[Delivery], str, bool]:
+        """Of at most so many rows that were written or changed, in the order of that, the unsettled ones; where to go on; and
+        whether more may have changed."""
+        changes, cursor = self._store.changes(since, types=[deliveries.DELIVERY], limit=limit)
+        rows = [deliveries.delivery_from(one.document) for one in changes if one.document is not None]
+        return [row for row in rows if row.unsettled], cursor, len(changes) == limit
 
     def overdue(self, now: float, limit: int) -> list[Delivery]:
         """Unsettled rows whose deadline has passed."""

@@ -127,6 +127,10 @@ class Store(ABC):
     writes the batch in the given order, so that the *last* write is the point of acceptance: callers put the document
     that makes the others valid last, and ignore others without it."""
 
+    ordered: ClassVar[bool] = True
+    """Whether documents appear in the order of their numbers. Where they do not, a number is its writer's clock: who reads on
+    from the last number seen misses documents, and must follow the feed."""
+
     lanes: ClassVar[int] = 1
     """How many calls of :meth:`write_batches` at a time are worthwhile: one where commits take turns, more where each waits
     for a server."""
@@ -182,6 +186,10 @@ class Store(ABC):
         list means that nothing is left. Cursors are opaque and stay valid through a restart."""
 
     @abstractmethod
+    def latest(self) -> str:
+        """The cursor from which on :meth:`changes` tells what is written after this call."""
+
+    @abstractmethod
     def head(self, type: str) -> str:
         """A token that changes whenever a document of this type is written or deleted. Cheap enough for every request."""
 
@@ -189,13 +197,6 @@ class Store(ABC):
         """A token that differs whenever :meth:`find` would find other documents, or the same ones changed: whoever keeps what
         it found asks whether that is still true. A store that can tell without reading the documents does."""
         return " ".join(f"{one.number} {one.revision}" for one in self.find(query))
-
-    def settled_before(self) -> int | None:
-        """A number below which no document will appear any more; None where documents appear in the order of their numbers.
-
-        Who reads on from the last number seen misses, in a store with the former, what was numbered earlier and written
-        later: it must look again behind this number."""
-        return None
 
     @abstractmethod
     def compact(self, keep: int = 10_000) -> int:
@@ -228,6 +229,7 @@ class Wrapper(Store):
     def __init__(self, store: Store) -> None:
         self._store = store
         self.durable, self.shared, self.atomic = store.durable, store.shared, store.atomic  # type: ignore[misc]
+        self.ordered = store.ordered  # type: ignore[misc]
         self.lanes = store.lanes  # type: ignore[misc]
 
     @property
@@ -275,9 +277,9 @@ class Wrapper(Store):
         """See :class:`Store`."""
         return self._store.version(query)
 
-    def settled_before(self) -> int | None:
+    def latest(self) -> str:
         """See :class:`Store`."""
-        return self._store.settled_before()
+        return self._store.latest()
 
     def compact(self, keep: int = 10_000) -> int:
         """See :class:`Store`."""

@@ -6,7 +6,6 @@ of a millisecond where a write takes four or more.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -34,6 +33,7 @@ class CouchStore(Store):
     durable = True
     shared = True
     atomic = False
+    ordered = False
     lanes = 4
     scheme: ClassVar[str] = "http"
 
@@ -94,8 +94,8 @@ class CouchStore(Store):
         return found
 
     def _get_many(self, ids: Sequence[str]) -> dict[str, Document]:
-        rows = self._writer.current(ids) if ids else {}
-        return {id: layout.document_from(row["doc"]) for id, row in rows.items() if layout.is_document(row["doc"])}
+        found = self._client.documents(ids)
+        return {id: layout.document_from(one) for id, one in found.items() if layout.is_document(one)}
 
     def find(self, query: Query) -> list[Document]:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -189,6 +189,11 @@ class CouchStore(Store):
         found: tuple[list[Change], str] = self._do(self._feed.changes, since, types, limit)
         return found
 
+    def latest(self) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        cursor: str = self._do(self._feed.end)
+        return cursor
+
     def head(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
         if self._database.is_to_be_checked():
@@ -202,11 +207,6 @@ class CouchStore(Store):
         if self._database.is_to_be_checked():
             self._do(lambda: None)
         return self._heads.version(query, lambda: self.find(query)) or super().version(query)
-
-    def settled_before(self) -> int:
-        """See :class:`~pycmbs.store.base.Store`. A number is made before its document is
-        written, and that is over after as many calls as a batch takes."""
-        return layout.number_at(time.time() - self._client.timeout * 3 - 2)
 
     def shrink(self) -> None:
         """See :class:`~pycmbs.store.base.Store`. CouchDB does it in the background."""

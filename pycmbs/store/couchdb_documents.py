@@ -68,11 +68,6 @@ class Clock:
             return (self._last << _NODE_BITS) | self._node
 
 
-def number_at(seconds: float) -> int:
-    """A number that is lower than all made since that time, in seconds since the epoch."""
-    return int(seconds * 1e6) << _NODE_BITS
-
-
 def number_text(number: int) -> str:
     """A number as it is stored."""
     return f"{number:0{_WIDTH}d}"

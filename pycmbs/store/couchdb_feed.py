@@ -55,20 +55,44 @@ class Feed:
         """See :meth:`~pycmbs.store.base.Store.changes`."""
         found: list[Change] = []
         while len(found) < limit:
-            rows, cursor = self.page(since, limit - len(found), documents=True)
-            for row in rows:
-                change = _change(row)
-                if change is not None and (not types or change.type in types):
-                    found.append(change)
-            if not rows:
-                break
+            room = limit - len(found)
+            most = _PAGE if types else min(_PAGE, room)
+            rows, cursor = self.page(since, most, documents=not types)
+            last = len(rows) < most
+            if types:  # bodies of others may be large
+                rows = [row for row in rows if _type_in(row["id"]) in {"", *types}]
+                if len(rows) > room:
+                    del rows[room:]
+                    cursor, last = str(rows[-1]["seq"]), False
+                self._add_documents(rows)
+            changes = [change for row in rows if (change := _change(row)) is not None]
+            found += [one for one in changes if not types or one.type in types]
             since = cursor
+            if last:
+                break
         return found, since
+
+    def _add_documents(self, rows: list[dict[str, Any]]) -> None:
+        there = self._client.documents([row["id"] for row in rows if not row.get("deleted")])
+        for row in rows:
+            id = row["id"]
+            if id in there:
+                row["doc"] = there[id]
+            elif type := _type_in(id):
+                row["doc"] = {"type": type}
+            else:
+                # A mark still has its type, and only this way to it.
+                _, row["doc"] = self._client.call("GET", id, rev=row["changes"][0]["rev"])
 
     def end(self) -> str:
         """The sequence of the latest change."""
         _, answer = self._client.call("GET", "_changes", since="now", limit=1)
         return str(answer["last_seq"])
+
+
+def _type_in(id: str) -> str:
+    """The type that an id begins with (see couchdb_documents), empty if it does not."""
+    return id.partition(":")[0] if ":" in id else ""
 
 
 def _change(row: dict[str, Any]) -> Change | None:
@@ -196,9 +220,7 @@ class Heads:
         """See what these changes are to the questions that are watched."""
         watches = list(self._watches.values())
         types = {watch.query.type for watch in watches}
-        concerned = (
-            [row for row in rows if ":" not in row["id"] or row["id"].partition(":")[0] in types] if types else []
-        )
+        concerned = [row for row in rows if _type_in(row["id"]) in {"", *types}] if types else []
         found: dict[str, Document | None] = {}
         for row in concerned:
             rev, document = self._written.pop(row["id"], ("", None))
@@ -215,26 +237,20 @@ class Heads:
 
     def _documents(self, ids: list[str]) -> dict[str, Document | None]:
         """These documents as they are now, None for those that are gone."""
-        rows = self._rows(ids) if ids else []
-        there = {row["id"]: document_from(row["doc"]) for row in rows if is_document(row.get("doc"))}
-        return {id: there.get(id) for id in ids}
-
-    def _rows(self, ids: list[str]) -> list[dict[str, Any]]:
-        _, answer = self._client.call("POST", "_all_docs", body={"keys": ids}, include_docs=True)
-        rows: list[dict[str, Any]] = answer["rows"]
-        return rows
+        there = self._client.documents(ids)
+        return {id: document_from(there[id]) if is_document(there.get(id)) else None for id in ids}
 
     def _types(self, rows: list[dict[str, Any]]) -> list[str]:
-        """Of which type each changed document is. An id that has a colon begins with it (see couchdb_documents)."""
-        types = [row["id"].partition(":")[0] for row in rows if ":" in row["id"]]
-        unknown = [row["id"] for row in rows if ":" not in row["id"]]
+        """Of which type each changed document is."""
+        types = [type for row in rows if (type := _type_in(row["id"]))]
+        unknown = [row["id"] for row in rows if not _type_in(row["id"])]
         return types + (list(self._asked_types(unknown)) if unknown else [])
 
     def _asked_types(self, ids: list[str]) -> Iterator[str]:
-        for row in self._rows(ids):
+        _, answer = self._client.call("POST", "_all_docs", body={"keys": ids}, include_docs=True)
+        for row in answer["rows"]:
             document = row.get("doc")
             if document is None and row.get("value", {}).get("deleted"):
-                # A mark still has its type, and only this way to it.
                 _, document = self._client.call("GET", row["id"], rev=row["value"]["rev"])
             if document is not None and "type" in document:
                 yield document["type"]

@@ -88,24 +88,15 @@ class Writer:
     def _check(self, plans: list[_Plan]) -> None:
         """Refuse the batches with a condition that does not hold now."""
         ids = [document["_id"] for plan in plans for document in plan.documents]
-        found = self.current(ids)
+        found = self._client.documents(ids)
         for plan in plans:
             for write in plan.writes:
-                row = found.get(write.id)
-                if row is not None and "doc" in row:
-                    plan.before[write.id] = row["doc"]
-                rev = row["doc"]["_rev"] if row is not None else None
+                document = found.get(write.id)
+                if document is not None:
+                    plan.before[write.id] = document
+                rev = document["_rev"] if document is not None else None
                 if rev != (rev_of(write.revision) if write.revision is not None else None):
                     plan.refuse(write.id)
-
-    def current(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The rows of those that exist, with their documents, by id."""
-        found: dict[str, dict[str, Any]] = {}
-        for start in range(0, len(ids), _MOST_DOCUMENTS):
-            keys = {"keys": list(ids[start : start + _MOST_DOCUMENTS])}
-            _, answer = self._client.call("POST", "_all_docs", body=keys, include_docs=True)
-            found |= {row["id"]: row for row in answer["rows"] if row.get("doc")}
-        return found
 
     def _step(self, parts: list[tuple[_Plan, list[dict[str, Any]]]]) -> None:
         results = self._bulk(document for _, documents in parts for document in documents)
@@ -123,8 +114,8 @@ class Writer:
             back = [_as_before(plan, document) for document in plan.documents if document["_id"] in plan.revs]
             lost = [id for id, result in self._bulk(back).items() if not isinstance(result, str)]
             if lost:
-                there = self.current(lost)
-                lost = [id for id in lost if (there[id]["doc"]["_rev"] if id in there else None) == plan.revs[id]]
+                there = self._client.documents(lost)
+                lost = [id for id in lost if there.get(id, {}).get("_rev") == plan.revs[id]]
             for id in lost:
                 log.error("%s is not as it was before a write that was refused", id)
 

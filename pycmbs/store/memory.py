@@ -110,6 +110,11 @@ class MemoryStore(Store):
                         break
         return found, str(cursor)
 
+    def latest(self) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        with self._lock:
+            return str(max((sequence for sequence, _ in self._log.values()), default=0))
+
     def head(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
         return str(self._heads.get(type, 0))

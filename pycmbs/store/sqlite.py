@@ -151,6 +151,12 @@ class SqliteStore(Store):
         seen = max(since, rows[-1][3] if rows else 0)
         return found, str(seen if len(rows) == limit else max(seen, last or 0))
 
+    def latest(self) -> str:
+        """See :class:`~pycmbs.store.base.Store`."""
+        with _translated():
+            ((last,),) = self._file.rows(sql.LAST)
+        return str(last or 0)
+
     def head(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
         with _translated():

@@ -232,6 +232,17 @@ class StoreContract:
         store.write([create("new", type="z")])
         assert [one.id for one in store.changes(cursor, types=["x", "z"])[0]] == ["new"]
 
+    def test_the_latest_cursor_is_where_to_go_on(self, store: Store) -> None:
+        """From there the feed tells what is written later, and of what was before it the last change at most."""
+        for cursor in (store.latest(), ""):
+            store.write([create(f"{cursor}-a", type="other"), create(f"{cursor}-b")])
+            assert f"{cursor}-b" in [one.id for one in store.changes(cursor, types=["thing"])[0]]
+        (first,) = store.write([create("a")])
+        cursor = store.latest()
+        store.write([Write("a", "thing", {"n": 2}, revision=first.revision)])
+        store.write([create("b")])
+        assert [one.id for one in store.changes(cursor)[0]] == ["a", "b"]
+
     def test_a_head_changes_with_its_type_only(self, store: Store) -> None:
         """Every creation, update and deletion gives a new token, which others' writes leave alone."""
         heads = [store.head("thing")]

@@ -15,7 +15,7 @@ T = TypeVar("T")
 Outcome = list[list[Document] | RevisionConflict]
 
 WRITE = "write"
-READS = frozenset({"get", "get_many", "find", "lowest", "count", "seek", "changes", "head", "version"})
+READS = frozenset({"get", "get_many", "find", "lowest", "count", "seek", "changes", "latest", "head", "version"})
 WRITES = frozenset({WRITE, "compact"})
 
 
@@ -150,6 +150,9 @@ class FaultyStore(Wrapper):
 
     def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
         return self._through("changes", lambda: self._store.changes(since, types=types, limit=limit))
+
+    def latest(self) -> str:
+        return self._through("latest", self._store.latest)
 
     def head(self, type: str) -> str:
         return self._through("head", lambda: self._store.head(type))
