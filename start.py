@@ -6,16 +6,16 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ARGUMENTS = sys.argv[1:]
 OWN_PYTHON = HERE / ".venv" / "bin" / "python"
 
 
 def run() -> int:
     """The exit code of ``pycmbs serve``."""
-    from pycmbs import surroundings
     from pycmbs.cli import main
 
-    surroundings.settle()
-    return main(["serve", *sys.argv[1:]])
+    sys.argv[1:] = ["serve", *ARGUMENTS]
+    return main()
 
 
 if __name__ == "__main__":
@@ -24,5 +24,5 @@ if __name__ == "__main__":
         sys.exit(run())
     except ModuleNotFoundError as missing:
         if OWN_PYTHON.exists() and Path(sys.prefix) != HERE / ".venv":
-            os.execv(OWN_PYTHON, [str(OWN_PYTHON), *sys.argv])  # noqa: S606 - the same program, with what it needs
+            os.execv(OWN_PYTHON, [str(OWN_PYTHON), sys.argv[0], *ARGUMENTS])  # noqa: S606 - the same program, with what it needs
         sys.exit(f"pycmbs: this Python has no {missing.name}; `make run` makes a .venv that has, and start.py uses it")

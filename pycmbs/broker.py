@@ -38,7 +38,7 @@ from pycmbs.services.rekeying import rekey
 from pycmbs.services.retention import RetentionService
 from pycmbs.services.sending import SendingService
 from pycmbs.store import open_store
-from pycmbs.store.base import Store
+from pycmbs.store.base import Store, StoreDamaged
 from pycmbs.transport.address import check_address, parse_listen_at
 from pycmbs.transport.envelope import most_datagram
 from pycmbs.transport.router import Transports
@@ -159,7 +159,7 @@ def prepare(settings: Settings) -> str:
     try:
         if not (store.shared and store.durable):
             raise ConfigurationError(
-                f"a broker cannot be served from the store {settings.store!r}: it forgets everything when its process ends",
+                f"a broker cannot be served from the store {store.url!r}: it forgets everything when its process ends",
                 hint="use --store sqlite:",
             )
         broker = Broker(settings, store, _NoEngine())
@@ -169,6 +169,8 @@ def prepare(settings: Settings) -> str:
         own = broker.members.local()
         member = f"member {own.id}" if own else f"no member yet: POST one to {cmbs.MEMBER_LOCATION}"
         return f"store {store.url}, {member}"
+    except StoreDamaged as exc:
+        raise ConfigurationError(exc.message, hint=exc.hint) from exc
     finally:
         store.close()
 

@@ -73,7 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pycmbs",
         description="pyCMBS: a federated message broker for management traffic, driven with plain curl.",
-        epilog="`pycmbs serve` starts a broker; `pycmbs serve --help` lists its flags. `pycmbs store` looks after its store.",
+        epilog="`pycmbs serve` starts a broker; `pycmbs serve --help` lists its flags. `pycmbs backup` and `pycmbs restore` "
+        "keep what it holds safe, `pycmbs store` looks after its store.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pyCMBS {__version__}")
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(run=_serve)
     cli_store.add_parser(commands, _add_flags)
+    cli_store.add_backup(commands, _add_flags)
     demo = commands.add_parser(
         "demo",
         usage="pycmbs demo",

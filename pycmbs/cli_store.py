@@ -1,4 +1,4 @@
-"""The command ``pycmbs store``: looks after a store while no broker serves it."""
+"""The commands ``pycmbs store``, ``pycmbs backup`` and ``pycmbs restore``: look after a store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "check": "read everything, and say what is not as it must be",
     "copy": "copy everything to another store; what was interrupted goes on",
-    "backup": "copy everything to a new SQLite file",
+    "backup": "copy everything to a new SQLite file, also while the broker runs",
     "compact": "forget deleted documents, and give their space back",
     "stats": "say how much there is of what",
 }
@@ -30,15 +30,25 @@ _EXAMPLE = """\
 example: from the embedded store to CouchDB
   pycmbs store copy sqlite: couchdb://user:password@127.0.0.1:5984/pycmbs
   pycmbs serve --store couchdb://user:password@127.0.0.1:5984/pycmbs
+
+A relative path in a store's URL is in the home, as with serve; a FILE is relative to the working directory.
 """
 
+_DRILL = """\
+example: a backup while the broker runs, and back
+  pycmbs backup /var/backups/pycmbs.db
+  pycmbs restore /var/backups/pycmbs.db      (when the broker is stopped)
+"""
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], add_flags: Callable[..., None]) -> None:
+AddFlags = Callable[..., None]
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], add_flags: AddFlags) -> None:
     """Add ``store`` and its commands. ``add_flags(parser, names)`` adds the flags of settings."""
     store = commands.add_parser(
         "store",
         help="check, copy, back up or compact a store",
-        description="Look after a store. Its broker must be stopped, except for stats and check.",
+        description="Look after a store. Its broker must be stopped, except for stats, check and backup.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -54,13 +64,41 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], ad
                 "target", metavar="TO", help="URL of an empty store, or of one that a copy was begun to"
             )
         if name == "backup":
-            parser.add_argument("file", metavar="FILE", type=Path, help="the file, which must not be there yet")
+            _add_file(parser, "the file, which must not be there yet")
+
+
+def add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser], add_flags: AddFlags) -> None:
+    """Add ``backup`` and ``restore``."""
+    for name, help, file in (
+        (
+            "backup",
+            "copy the store to a new SQLite file; the broker may go on",
+            "the file, which must not be there yet",
+        ),
+        ("restore", "put a backup in the place of the store, which is kept beside it", "what pycmbs backup made"),
+    ):
+        parser = commands.add_parser(
+            name,
+            help=help,
+            description=f"{help[0].upper()}{help[1:]}.",
+            epilog=_DRILL,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        parser.set_defaults(run=_run, verb=name)
+        add_flags(parser, ("home", "store"))
+        _add_file(parser, file)
+
+
+def _add_file(parser: argparse.ArgumentParser, help: str) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help=f"{help}; relative to the working directory")
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> int:
-    return {"check": _check, "copy": _copy, "backup": _backup, "compact": _compact, "stats": _stats}[options.verb](
-        settings, options
-    )
+    verbs = {
+        "check": _check, "copy": _copy, "backup": _backup, "restore": _restore, "compact": _compact, "stats": _stats,
+    }  # fmt: skip
+    return verbs[options.verb](settings, options)
 
 
 def _check(settings: Settings, options: argparse.Namespace) -> int:
@@ -76,7 +114,11 @@ def _check(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _copy(settings: Settings, options: argparse.Namespace) -> int:
-    with _stopped(settings), _opened(settings, options.source) as source, _opened(settings, options.target) as target:
+    with (
+        _opened(settings, options.source) as source,
+        _stopped(settings),
+        _opened(settings, options.target, create=True) as target,
+    ):
         return _copied(source, target)
 
 
@@ -84,8 +126,23 @@ def _backup(settings: Settings, options: argparse.Namespace) -> int:
     path = options.file.absolute()
     if path.exists():
         raise ConfigurationError(f"{path} is there already", hint="Name a file that is not.")
-    with _stopped(settings), _opened(settings, settings.store) as source, _opened(settings, f"sqlite:{path}") as target:
-        return _copied(source, target)
+    with _opened(settings, settings.store) as source:
+        with _progress("copying", 0) as bar:
+            documents = tools.back_up(source, path, lambda done, of: _advance(bar, done, of))
+        print(f"{documents} documents copied from {source.url} to {path}, and checked")
+    return 0
+
+
+def _restore(settings: Settings, options: argparse.Namespace) -> int:
+    path = options.file.absolute()
+    if not path.is_file():
+        raise ConfigurationError(f"there is no backup {path}", hint="Name a file that pycmbs backup made.")
+    with _stopped(settings, make_home=True), _progress("copying", 0) as bar:
+        restored = tools.restore(path, settings.store, home=settings.home, advance=bar.update)
+    print(f"{restored.documents} documents restored from {path} to {restored.url}, and checked")
+    if restored.kept is not None:
+        print(f"what was there is kept as {restored.kept}")
+    return 0
 
 
 def _copied(source: Store, target: Store) -> int:
@@ -132,8 +189,11 @@ def _stats(settings: Settings, options: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _stopped(settings: Settings) -> Iterator[None]:
+def _stopped(settings: Settings, *, make_home: bool = False) -> Iterator[None]:
     """While no broker of this home runs. Raises ConfigurationError if one does."""
+    if not (make_home or settings.home.exists()):
+        yield  # nobody can be there
+        return
     lock = claim_home(settings)
     try:
         yield
@@ -142,12 +202,12 @@ def _stopped(settings: Settings) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(settings: Settings, url: str) -> Iterator[Store]:
-    store = open_store(url, home=settings.home, runtime=ThreadRuntime())
+def _opened(settings: Settings, url: str, *, create: bool = False) -> Iterator[Store]:
+    store = open_store(url, home=settings.home, runtime=ThreadRuntime(), create=create)
     try:
         if not store.durable:
             raise ConfigurationError(
-                f"the store {url!r} is empty when it is opened", hint="Name a sqlite: or couchdb: one."
+                f"the store {store.url!r} is empty when it is opened", hint="Name a sqlite: or couchdb: one."
             )
         yield store
     finally:
@@ -158,6 +218,11 @@ def _progress(what: str, documents: int) -> tqdm[None]:
     from tqdm import tqdm  # large, and a broker that serves has no use for it
 
     return tqdm(total=documents, desc=what, unit=" documents", disable=None, leave=False)  # only where a person looks
+
+
+def _advance(bar: tqdm[None], done: int, of: int) -> None:
+    bar.total = of
+    bar.update(done - bar.n)
 
 
 def _bytes(number: int) -> str:

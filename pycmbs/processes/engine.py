@@ -29,6 +29,7 @@ def main(me: child.Child) -> None:
         me.announce_ready()
     signal.sigwait({signal.SIGTERM})
     engine.close()
+    engine.close_store()  # the last of the broker's processes to do so: SQLite puts its log into the file
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ on a database server, :mod:`group` the group commit in front of any. May import 
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pycmbs.errors import ConfigurationError
 from pycmbs.runtime import Runtime
@@ -23,16 +24,30 @@ STORES = {
 }
 """The implementations, by the scheme of the store's URL."""
 
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,15}", re.IGNORECASE)
 
-def open_store(url: str, *, home: Path, runtime: Runtime) -> Store:
-    """Open the store that ``url`` names; a relative path in it is relative to ``home``.
+
+def open_store(url: str, *, home: Path, runtime: Runtime, create: bool = True) -> Store:
+    """Open the store that ``url`` names; a relative path in it is relative to ``home``. Without ``create`` nothing is made.
 
     Raises ConfigurationError with a sentence when the scheme is unknown or the store cannot be opened.
     """
+    implementation, rest = find_store(url)
+    return cast(Store, implementation.open(rest, home=home, runtime=runtime, create=create))
+
+
+def find_store(url: str) -> tuple[Any, str]:
+    """The class of the store that ``url`` names, and the rest of it. Raises as :func:`open_store`."""
+    scheme, rest = parse(url)
+    module, _, name = STORES[scheme].partition(":")
+    return getattr(importlib.import_module(module), name), rest
+
+
+def parse(url: str) -> tuple[str, str]:
+    """The scheme of a store's URL, and the rest. Raises ConfigurationError, which does not say what may be a password."""
     scheme, colon, rest = url.partition(":")
-    target = STORES.get(scheme)
-    if not colon or target is None:
+    if not colon or scheme.lower() not in STORES:
         known = ", ".join(f"{name}:" for name in sorted(STORES))
-        raise ConfigurationError(f"there is no store of the kind {scheme!r}; a store's URL starts with one of {known}")
-    module, _, name = target.partition(":")
-    return cast(Store, getattr(importlib.import_module(module), name).open(rest, home=home, runtime=runtime))
+        kind = f"of the kind {scheme!r}" if _SCHEME.fullmatch(scheme) else "with that URL"
+        raise ConfigurationError(f"there is no store {kind}; a store's URL starts with one of {known}")
+    return scheme.lower(), rest

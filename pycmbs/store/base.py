@@ -12,7 +12,8 @@ The contract below is checked for every implementation by ``tests/store/contract
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from msgspec import Struct, field
@@ -22,6 +23,17 @@ from pycmbs.errors import CmbsError, RevisionConflict, StoreUnavailable
 
 Keys = Mapping[str, tuple[str, ...]]
 """Index entries: name to values. A name with no values is the same as no name."""
+
+
+class StoreDamaged(StoreUnavailable):
+    """The store answers, and not with what was put there: a broker does not start on it."""
+
+
+Advance = Callable[[int, int], Any]
+"""Is told how much of how much is done."""
+
+OF_A_PROCESS = frozenset({"node"})
+"""Types of documents, without keys, that say who uses a store just now: no part of what is copied."""
 
 
 class Document(Struct, frozen=True):
@@ -207,6 +219,20 @@ class Store(ABC):
     def shrink(self) -> None:
         """Give all space of what is gone back to the file system. May take long, and hold up writers meanwhile."""
 
+    def snapshot(self, path: Path, advance: Advance) -> int | None:
+        """Copy everything, as it is at one moment and whoever writes meanwhile, to a new SQLite file; returns how many
+        documents that holds, or None where it cannot be done. Raises ConfigurationError for a file that cannot be made."""
+        del path, advance
+        return None
+
+    @classmethod
+    def replace(cls, rest: str, *, home: Path, source: Path) -> tuple[str, int, Path | None] | None:
+        """Have the store that :meth:`open` would open, and which no process may have open, hold what the SQLite file ``source``
+        does. Returns its URL, how many documents that is, and where what was there is kept; None where it cannot be done.
+        Raises ConfigurationError for what is no whole store, and changes nothing then."""
+        del rest, home, source
+        return None
+
     def size(self) -> int | None:
         """Bytes on the disk; None if the store cannot tell."""
         return None
@@ -288,6 +314,10 @@ class Wrapper(Store):
     def shrink(self) -> None:
         """See :class:`Store`."""
         self._store.shrink()
+
+    def snapshot(self, path: Path, advance: Advance) -> int | None:
+        """See :class:`Store`."""
+        return self._store.snapshot(path, advance)
 
     def size(self) -> int | None:
         """See :class:`Store`."""

@@ -37,22 +37,23 @@ class CouchStore(Store):
     lanes = 4
     scheme: ClassVar[str] = "http"
 
-    def __init__(self, address: Address, runtime: Runtime) -> None:
+    def __init__(self, address: Address, runtime: Runtime, *, create: bool = True) -> None:
         self._client = CouchClient(address)
         self._runtime = runtime
         self._writer = Writer(self._client)
         self._feed = Feed(self._client)
         self._heads = Heads(self._client, runtime)
         self._marks = Marks(self._client)
-        self._database = Database(self._client, self.url)
+        self._database = Database(self._client, self.url, create=create)
 
     @classmethod
-    def open(cls, rest: str, *, home: Path, runtime: Runtime) -> Self:
-        """The store at ``//user:password@host:port/database``. The first call that reaches the server makes what is missing.
+    def open(cls, rest: str, *, home: Path, runtime: Runtime, create: bool = True) -> Self:
+        """The store at ``//user:password@host:port/database``. The first call that reaches the server makes what is missing,
+        with ``create``.
 
         Raises ConfigurationError for a URL that is none."""
         del home
-        return cls(Address.parse(cls.scheme, rest), runtime)
+        return cls(Address.parse(cls.scheme, rest), runtime, create=create)
 
     @property
     def url(self) -> str:

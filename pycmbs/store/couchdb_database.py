@@ -20,8 +20,9 @@ _LOOK_SECONDS = 1.0
 class Database:
     """Everything but the documents. Every call to the store begins with :meth:`check`."""
 
-    def __init__(self, client: CouchClient, url: str) -> None:
-        """``url``: what people call it."""
+    def __init__(self, client: CouchClient, url: str, *, create: bool = True) -> None:
+        """``url``: what people call it. ``create``: whether one that is not there is made."""
+        self._create = create
         self._client = client
         self._url = url
         self._lock = threading.Lock()
@@ -89,6 +90,10 @@ class Database:
         """Make what is missing; returns the instance."""
         information = self._client.information()
         if information is None:
+            if not self._create:
+                raise ConfigurationError(
+                    f"there is no store {self._url}", hint="A broker that is served from it makes it."
+                )
             self._make()
             information = self._client.information() or {}
         self._copies = _copies(information)

@@ -31,9 +31,9 @@ class MemoryStore(Store):
         self._numbers = itertools.count(1)
 
     @classmethod
-    def open(cls, rest: str, *, home: Path, runtime: Runtime) -> MemoryStore:
+    def open(cls, rest: str, *, home: Path, runtime: Runtime, create: bool = True) -> MemoryStore:
         """A new, empty store."""
-        del rest, home, runtime
+        del rest, home, runtime, create
         return cls()
 
     @property

@@ -15,8 +15,9 @@ from typing import Any
 from pycmbs import codec
 from pycmbs.errors import CmbsError, ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime
+from pycmbs.store import sqlite_copy
 from pycmbs.store import sqlite_sql as sql
-from pycmbs.store.base import Batch, Change, Document, Query, Store
+from pycmbs.store.base import Advance, Batch, Change, Document, Query, Store, StoreDamaged
 from pycmbs.store.sqlite_commit import Commit, ready
 from pycmbs.store.sqlite_file import SqliteFile
 from pycmbs.store.sqlite_ranks import Ranks
@@ -38,23 +39,24 @@ class SqliteStore(Store):
     shared = True
     atomic = True
 
-    def __init__(self, path: Path, runtime: Runtime) -> None:
+    def __init__(self, path: Path, runtime: Runtime, *, create: bool = True) -> None:
         self._path = path
         self._runtime = runtime
-        self._file = SqliteFile(path, runtime)
+        self._file = SqliteFile(path, runtime, create=create)
         self._ranks = Ranks(self._file.rows)
 
     @classmethod
-    def open(cls, rest: str, *, home: Path, runtime: Runtime) -> SqliteStore:
-        """Open the file ``rest`` (default ``pycmbs.db``), relative to ``home``; it is made if it is not there.
+    def open(cls, rest: str, *, home: Path, runtime: Runtime, create: bool = True) -> SqliteStore:
+        """Open the file ``rest`` (default ``pycmbs.db``), relative to ``home``; with ``create`` it is made if it is not there.
 
         Raises ConfigurationError for one that cannot be opened, is no store, or is of a newer pyCMBS.
         """
-        path = home / (rest or "pycmbs.db")
+        path = path_of(rest, home)
         try:
-            return cls(path, runtime)
+            return cls(path, runtime, create=create)
         except (sqlite3.Error, OSError, CmbsError) as exc:
-            raise ConfigurationError(f"the store {path} cannot be opened: {exc}", path=str(path)) from exc
+            hint = exc.hint if isinstance(exc, CmbsError) else ""
+            raise ConfigurationError(f"the store {path} cannot be opened: {exc}", hint=hint, path=str(path)) from exc
 
     @property
     def url(self) -> str:
@@ -191,6 +193,23 @@ class SqliteStore(Store):
             self._runtime.sleep(time.monotonic() - begin if more else 0)
         return total
 
+    def snapshot(self, path: Path, advance: Advance) -> int:
+        """See :class:`~pycmbs.store.base.Store`."""
+        try:
+            return sqlite_copy.snapshot(self._path, path, advance)
+        except (OSError, sqlite3.Error) as exc:
+            raise ConfigurationError(f"{path} cannot be made: {exc}", path=str(path)) from exc
+
+    @classmethod
+    def replace(cls, rest: str, *, home: Path, source: Path) -> tuple[str, int, Path | None]:
+        """See :class:`~pycmbs.store.base.Store`."""
+        target = path_of(rest, home)
+        try:
+            documents, kept = sqlite_copy.replace(source, target)
+        except (OSError, sqlite3.Error) as exc:
+            raise ConfigurationError(f"{source} cannot be restored: {exc}", path=str(source)) from exc
+        return f"sqlite:{target}", documents, kept
+
     def shrink(self) -> None:
         """See :class:`~pycmbs.store.base.Store`. Writes the whole file anew."""
         with _translated():
@@ -210,6 +229,16 @@ class SqliteStore(Store):
             return [_document(row) for row in self._file.rows(statement, parameters)]
 
 
+def path_of(rest: str, home: Path) -> Path:
+    """The file of the store ``sqlite:`` and ``rest``. Raises ConfigurationError for what may mean something else."""
+    if rest.startswith("//") and not rest.startswith("///"):
+        raise ConfigurationError(
+            "a store's URL with // has three of them: sqlite:///absolute/path, which is sqlite:/absolute/path",
+            hint="A path without / at its beginning, as in sqlite:other.db, is in the home.",
+        )
+    return home / (f"/{rest.lstrip('/')}" if rest.startswith("/") else Path(rest or "pycmbs.db").expanduser())
+
+
 def _document(row: tuple[Any, ...]) -> Document:
     number, id, type, sequence, _, keys, body = row
     return Document(id, type, codec.loads(body), StoredKeys(keys), str(sequence), number)
@@ -223,4 +252,6 @@ def _translated() -> Iterator[None]:
     except (sqlite3.ProgrammingError, sqlite3.DataError):
         raise
     except (sqlite3.DatabaseError, OSError, codec.DecodeError) as exc:
+        if getattr(exc, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise StoreDamaged(f"the store does not work: {exc}", hint="Restore a backup: pycmbs restore.") from exc
         raise StoreUnavailable(f"the store does not work: {exc}", hint="See the broker's log, and its disk.") from exc

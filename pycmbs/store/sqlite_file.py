@@ -17,7 +17,10 @@ from typing import Any
 
 from pycmbs.errors import StoreUnavailable
 from pycmbs.runtime import Runtime
+from pycmbs.store import sqlite_copy
 from pycmbs.store import sqlite_sql as sql
+from pycmbs.store.sqlite_log import HEAD as LOG_HEAD
+from pycmbs.store.sqlite_log import belongs, in_use, mark, salt_of
 
 _PATIENCE = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.001
@@ -37,7 +40,8 @@ Inode = tuple[int, int] | None
 class SqliteFile:
     """The open file. Raises what SQLite and the file system raise, and StoreUnavailable."""
 
-    def __init__(self, path: Path, runtime: Runtime) -> None:
+    def __init__(self, path: Path, runtime: Runtime, *, create: bool = True) -> None:
+        """``create``: whether a file that is not there is made."""
         self._path = str(path)
         self._log = f"{path}-wal"
         self._uri = path.absolute().as_uri()
@@ -46,10 +50,17 @@ class SqliteFile:
         self._idle: list[tuple[int, sqlite3.Connection]] = []
         self._generation = 0
         self._closed = False
-        if not os.path.exists(path) and os.path.exists(self._log):  # noqa: PTH110
-            # SQLite would make an empty file, and throw the log of the lost one away.
-            raise StoreUnavailable(f"it is not there, but its log {self._log} is")
-        self._writer: sqlite3.Connection | None = self._open_writer("rwc")
+        self._users = contextlib.ExitStack()
+        self._log_fd = -1
+        self._log_salt = b""
+        if not path.exists():
+            if os.path.exists(self._log):  # noqa: PTH110
+                # SQLite would make an empty file, and throw the log of the lost one away.
+                raise StoreUnavailable(f"it is not there, but its log {self._log} is")
+            if not create:
+                raise StoreUnavailable("it is not there")
+            sqlite_copy.make(path)
+        self._writer: sqlite3.Connection | None = self._open_writer()
         self._inodes = self._identity()
 
     # Writing
@@ -69,6 +80,14 @@ class SqliteFile:
                 raise
             if self._identity() != self._inodes:
                 raise StoreUnavailable(f"{self._path} was moved while it was written")
+            self._mark_log(connection)
+
+    def _mark_log(self, connection: sqlite3.Connection) -> None:
+        """Have a log that has just begun say what it belongs to: see :mod:`pycmbs.store.sqlite_log`. It can be done later."""
+        if salt_of(os.pread(self._log_fd, LOG_HEAD, 0)) == self._log_salt:
+            return
+        with contextlib.suppress(sqlite3.Error):
+            self._log_salt = mark(connection, self._log_fd)
 
     def trim(self) -> bool:
         """Give some free pages back to the file system, in one short transaction; tells whether there are more to give. Some
@@ -123,7 +142,7 @@ class SqliteFile:
                 )
             self._forget_writer()
         if self._writer is None:
-            self._writer = self._open_writer("rw")
+            self._writer = self._open_writer()
             self._inodes = self._identity()
             self._generation += 1
         return self._writer
@@ -139,13 +158,29 @@ class SqliteFile:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        if self._log_fd >= 0:
+            os.close(self._log_fd)
+            self._log_fd = -1
+        self._users.close()
 
-    def _open_writer(self, mode: str) -> sqlite3.Connection:
-        """``mode``: ``rwc`` makes the file if it is not there; ``rw`` takes only a store."""
-        connection = self._connect(mode)
+    def _check_files(self) -> None:
+        """Raise StoreUnavailable for what SQLite would take for a store, or make one of."""
+        if os.stat(self._path).st_size == 0:  # noqa: PTH116
+            raise StoreUnavailable(
+                "it is empty, and not a store of pyCMBS",
+                hint="Restore a backup (pycmbs restore), or remove it to begin with a new one.",
+            )
+        if not belongs(Path(self._path)):
+            raise StoreUnavailable(
+                f"its log {self._log} was not begun on it, but on another file, or on a later state of it",
+                hint="Restore a backup with pycmbs restore, put back the file that was there, or remove the log: "
+                "what only that has is lost then.",
+            )
+
+    def _open_writer(self) -> sqlite3.Connection:
+        self._check_files()
+        connection = self._connect()
         try:
-            # Counts only before anything is in the file.
-            self._patiently(connection, f"PRAGMA auto_vacuum = {_INCREMENTAL}")
             if self._patiently(connection, "PRAGMA journal_mode = WAL") != [("wal",)]:
                 raise StoreUnavailable("its file system cannot share it between processes (no WAL)")
             connection.execute("PRAGMA synchronous = FULL")
@@ -154,11 +189,14 @@ class SqliteFile:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > sql.VERSION:
                 raise StoreUnavailable(f"it was written by a newer pyCMBS (schema {version})")
-            if version == 0 and (mode == "rw" or connection.execute("SELECT 1 FROM sqlite_master").fetchone()):
+            if version == 0:
                 raise StoreUnavailable("it is not a store of pyCMBS")
             for statement in sql.TAKE_OVER.get(version, "").split(";"):
                 connection.execute(statement)
             connection.execute("COMMIT")
+            self._log_fd = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
+            self._log_salt = b""
+            self._users.enter_context(in_use(Path(self._path)))
         except BaseException:
             connection.close()
             raise
@@ -193,7 +231,7 @@ class SqliteFile:
             if generation == self._generation:
                 return generation, connection
             connection.close()
-        generation, connection = self._generation, self._connect("rw")
+        generation, connection = self._generation, self._connect()
         connection.execute("PRAGMA query_only = 1")
         return generation, connection
 
@@ -205,12 +243,17 @@ class SqliteFile:
     # Both
 
     def close(self) -> None:
-        """Close every connection; those in use, when their users are done."""
+        """Close every connection; those in use, when their users are done. What is in the log goes into the file, unless others
+        still use it."""
         self._closed = True
         while not self._writing.acquire(blocking=False):  # whoever has it gives up within a second
             self._runtime.sleep(_LONGEST_PAUSE)
         try:
             self._close_idle()
+            if self._writer is not None:
+                with contextlib.suppress(sqlite3.Error, OSError):
+                    if self._identity() == self._inodes:
+                        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._forget_writer()
         finally:
             self._writing.release()
@@ -227,10 +270,10 @@ class SqliteFile:
             log = None
         return _inode(self._path), log
 
-    def _connect(self, mode: str) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         # Used by several threads, but by one at a time.
         return sqlite3.connect(
-            f"{self._uri}?mode={mode}", uri=True, timeout=0, isolation_level=None, check_same_thread=False
+            f"{self._uri}?mode=rw", uri=True, timeout=0, isolation_level=None, check_same_thread=False
         )
 
     def _patiently(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from pycmbs import codec
-from pycmbs.errors import Conflict, RevisionConflict
-from pycmbs.store.base import Document, Query, Store, Write
+from pycmbs.errors import ConfigurationError, Conflict, RevisionConflict
+from pycmbs.runtime import ThreadRuntime
+from pycmbs.store import find_store, open_store
+from pycmbs.store.base import OF_A_PROCESS, Change, Document, Query, Store, Write
+from pycmbs.store.base import Advance as Progress
+from pycmbs.store.files import name_it, under_way
 
 _PAGE = 200
 _PROGRESS = "copy:progress"
@@ -47,7 +52,8 @@ def survey(store: Store) -> Survey:
     while True:
         changes, cursor = store.changes(cursor, limit=_PAGE)
         if not changes:
-            found.ids.pop(_COPY, None)
+            for type in (_COPY, *OF_A_PROCESS):
+                found.ids.pop(type, None)
             return found
         for change in changes:
             if change.document is None:
@@ -135,3 +141,102 @@ def finish_copy(target: Store) -> None:
     progress = target.get(_PROGRESS)
     if progress is not None:
         target.write([Write(_PROGRESS, _COPY, revision=progress.revision, delete=True)])
+
+
+class Restored(NamedTuple):
+    """What :func:`restore` did. ``kept``: where the file is that was there before, if one was."""
+
+    url: str
+    documents: int
+    kept: Path | None
+
+
+def back_up(source: Store, path: Path, advance: Progress) -> int:
+    """Back a store up to a new SQLite file, whoever writes to it meanwhile; returns how many documents that holds.
+
+    It is what the store was at one moment. Of one that cannot tell (CouchDB), all is in it that was written before this was
+    called; what is written meanwhile is in it as far as it came in order. Raises ConfigurationError for a file that cannot be
+    made.
+    """
+    documents = source.snapshot(path, advance)
+    return _follow(source, path, advance) if documents is None else documents
+
+
+def _follow(source: Store, path: Path, advance: Progress) -> int:
+    """Copy all, and then what changed meanwhile, until nothing did."""
+    try:
+        with under_way(path) as new:
+            new.unlink()
+            target = open_store(f"sqlite:{new}", home=new.parent, runtime=ThreadRuntime())
+            try:
+                cursor = _end(source)
+                found, done = survey(source), 0
+
+                def count(more: int) -> None:
+                    nonlocal done
+                    done += more
+                    advance(done, found.documents)
+
+                copy(source, target, found, count)
+                finish_copy(target)
+                more = True
+                while more:  # whoever has read less than a page has caught up
+                    changes, cursor = source.changes(cursor, limit=_PAGE)
+                    _apply(changes, target)
+                    more = len(changes) == _PAGE
+                target.compact(keep=0)
+                documents = survey(target).documents
+            finally:
+                target.close()
+            name_it(new, path)
+    except OSError as exc:
+        raise ConfigurationError(f"{path} cannot be made: {exc}", path=str(path)) from exc
+    return documents
+
+
+def _end(store: Store) -> str:
+    """The cursor behind all that there is now."""
+    cursor = ""
+    while True:
+        changes, cursor = store.changes(cursor, limit=_PAGE)
+        if not changes:
+            return cursor
+
+
+def _apply(changes: Sequence[Change], target: Store) -> None:
+    """Have a copy hold what these changes came to."""
+    there = target.get_many([one.id for one in changes])
+    writes = []
+    for one in changes:
+        before = there.get(one.id)
+        if one.type in OF_A_PROCESS or (one.document is None and before is None):
+            continue
+        revision = None if before is None else before.revision
+        if one.document is None:
+            writes.append(Write(one.id, one.type, revision=revision, delete=True))
+        else:
+            writes.append(Write(one.id, one.type, one.document.body, one.document.keys, revision))
+    target.write(writes)
+
+
+def restore(path: Path, url: str, *, home: Path, advance: Advance) -> Restored:
+    """Have the store ``url``, which no broker may use, hold what a backup holds. What was in a SQLite file is kept beside it; a
+    database on a server must be empty.
+
+    Raises ConfigurationError for what is no backup, Conflict for a database that is not empty."""
+    implementation, rest = find_store(url)
+    done = implementation.replace(rest, home=home, source=path)
+    if done is not None:
+        return Restored(*done)
+    source = open_store(f"sqlite:{path}", home=home, runtime=ThreadRuntime(), create=False)
+    target = open_store(url, home=home, runtime=ThreadRuntime())
+    try:
+        if not target.durable:
+            raise ConfigurationError(f"the store {target.url!r} forgets everything", hint="Name another with --store.")
+        found = survey(source)
+        copy(source, target, found, advance)
+        finish_copy(target)
+        return Restored(target.url, found.documents, None)
+    finally:
+        source.close()
+        target.close()

@@ -172,6 +172,7 @@ def test_what_was_acknowledged_survives_a_kill(seed: int, home: Path, open_one: 
 def test_one_sync_per_call(store: SqliteStore) -> None:
     """However many batches a call has, one COMMIT makes them durable, with synchronous = FULL."""
     seen: list[str] = []
+    store.write([create("first")])  # with the first transaction of a log, a second one says what that belongs to
     writer = store._file._writer
     assert writer is not None
     writer.set_trace_callback(seen.append)

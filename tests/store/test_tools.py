@@ -149,9 +149,9 @@ def test_a_lost_key_is_found(run: Run, filled: int, tmp_path: Path) -> None:
 
 
 def test_a_running_broker_is_left_alone(run: Run, filled: int, tmp_path: Path) -> None:
-    """Copy, backup and compact refuse while a broker has the home."""
+    """Copy and compact refuse while a broker has the home."""
     lock = claim_home(Settings(home=tmp_path / "home"))
-    for arguments in (("copy", "sqlite:", "sqlite:x.db"), ("backup", str(tmp_path / "b.db")), ("compact",)):
+    for arguments in (("copy", "sqlite:", "sqlite:x.db"), ("compact",)):
         code, _, said = run(*arguments)
         assert (code, "another broker" in said) == (2, True)
     release_home(lock)
