@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pycmbs.backends.base import Backend
@@ -70,6 +70,23 @@ class Acting:
         if invocation.identifier not in ("", action.identifier) or not self.backend(entity).applies(entity, action):
             raise self._refusal(entity, invocation, known=True)
         return replace(invocation, identifier=action.identifier, attributes=options.created(invocation.attributes))
+
+    def checked_for(self, kinds: Sequence[Kind], invocation: Invocation) -> str:
+        """The identifier of the action that an invocation means where there is no entity: one that an entity of these kinds
+        could have, with mixins that apply to it. Raises InvalidRequest, InvalidAttribute."""
+        registry = self._categories.snapshot
+        mixins = [one for one in registry if isinstance(one, Mixin)]
+        for kind in kinds:
+            possible = [one.identifier for one in mixins if not one.applies or registry.family(kind) & set(one.applies)]
+            action = self._categories.actions(kind, possible).get(invocation.term)
+            if action is not None and invocation.identifier in ("", action.identifier):
+                options = self._categories.backend(kind).options(action)
+                Schema({**options, **action.attributes}).created(invocation.attributes)
+                return action.identifier
+        raise InvalidRequest(
+            f"no entity here can have the action {(invocation.identifier or invocation.term)[:200]!r}",
+            action=invocation.term[:200],
+        )
 
     def _refusal(self, entity: Entity, invocation: Invocation, *, known: bool) -> InvalidRequest:
         actions = sorted(self.applicable(entity))

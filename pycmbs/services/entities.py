@@ -34,6 +34,7 @@ from pycmbs.services.selection import (
     EVERYTHING,
     Selection,
     collection,
+    kinds_at,
 )
 from pycmbs.store.base import Document, Store, Write
 
@@ -105,6 +106,16 @@ class EntityService:
     def actions(self, entity: Entity) -> dict[str, Action]:
         """The actions that apply to the entity as it is now, by term."""
         return self._acting.applicable(entity)
+
+    def check_location(self, location: str) -> None:
+        """Raises UnknownLocation unless a kind or mixin is there or below, or an entity is."""
+        self._finder.check_location(location)
+
+    def check_path(self, path: str, *, makes: bool) -> None:
+        """Raises UnknownEntity unless an entity is there, or, if ``makes``, a kind's location is right above."""
+        registry = self._categories.registry()
+        if not (makes and isinstance(registry.at(path[: path.rfind("/") + 1]), Kind)):
+            self.stored(path)
 
     def find(self, location: str, selection: Selection = EVERYTHING) -> list[str]:
         """The paths of the entities of a collection, in order of creation.
@@ -340,21 +351,23 @@ class EntityService:
     def act_all(
         self, location: str, invocation: Invocation, selection: Selection = EVERYTHING
     ) -> tuple[str, dict[str, Report]]:
-        """Perform an action on every entity of a collection; it must apply to all of them. What it changes of them is written
-        together. Returns the action's identifier (its term, when there is nobody to tell what it means) and the reports by
-        path."""
+        """Perform an action on every entity of a collection; it must apply to all of them, or to one that could be there. What
+        it changes of them is written together. Returns the action's identifier and the reports by path."""
 
         def attempt() -> Performance:
             return self._begun(list(self._finder.iterate(location, selection)), invocation)
 
         begun = retried(location, attempt)
+        if not begun:
+            kinds = kinds_at(self._categories.snapshot, location)
+            return self._acting.checked_for(kinds, invocation), {}
         reports: dict[str, Report] = {}
         for one, some in itertools.groupby(begun, key=itemgetter(1)):
             for backend, alike in itertools.groupby((entity for entity, _ in some), key=self._backend):
                 entities = list(alike)
                 together = backend.act_all(entities, one)
                 reports |= {entity.path: report for entity, report in zip(entities, together, strict=True)}
-        return begun[0][1].identifier if begun else invocation.identifier or invocation.term, reports
+        return begun[0][1].identifier, reports
 
     def _backend(self, entity: Entity) -> Backend:
         return self._acting.backend(entity)

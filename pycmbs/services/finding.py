@@ -15,7 +15,7 @@ from pycmbs.occi.registry import Registry
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import BEYOND, ENTITY, entity_from
 from pycmbs.services.paging import Bookmarks, Window
-from pycmbs.services.selection import ENDS, Plan, Selection, collections_hint, plans, unknown_location
+from pycmbs.services.selection import ENDS, EVERYTHING, Plan, Selection, collections_hint, plans, unknown_location
 from pycmbs.store.base import Query, Store
 
 _OF_NO_ARRAY = frozenset({"kind", "mixin", "id", "folder", "occi.core.title", *ENDS})
@@ -57,6 +57,12 @@ class Finder:
                     return found
                 page, found = page + 1, []
         return found if page == window.page else []
+
+    def check_location(self, location: str) -> None:
+        """Raises UnknownLocation unless a kind or mixin is there or below, or an entity is."""
+        alternatives = plans(self._categories.registry(), location, EVERYTHING)
+        if all(plan.unbound for plan in alternatives):
+            next(self._merged(location, alternatives, 0), None)
 
     def iterate(self, location: str, selection: Selection, after: int = 0) -> Iterator[Entity]:
         """The entities one by one, those made before the entity with the number ``after`` left out."""

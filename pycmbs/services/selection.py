@@ -109,6 +109,19 @@ def _scopes(registry: Registry, location: str) -> list[Kind | Mixin | None]:
     return [one for one in registry if isinstance(one, Kind | Mixin) and one.location.startswith(location)]
 
 
+def kinds_at(registry: Registry, location: str) -> list[Kind]:
+    """The kinds of which a collection can have entities."""
+    kinds = [one for one in registry if isinstance(one, Kind)]
+    found: dict[str, Kind] = {}
+    for scope in _scopes(registry, location):
+        if isinstance(scope, Kind):
+            found[scope.identifier] = scope
+        else:
+            applies = set(scope.applies) if scope is not None else set()
+            found |= {one.identifier: one for one in kinds if not applies or registry.family(one) & applies}
+    return list(found.values())
+
+
 def collection(registry: Registry, location: str) -> Kind | Mixin | None:
     """The kind or mixin at a location; None for '/', which holds every entity. Raises UnknownLocation."""
     if location == "/":

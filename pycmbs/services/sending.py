@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pycmbs.backends.base import Report
 from pycmbs.errors import (
+    CmbsError,
     EngineUnavailable,
     InvalidRequest,
     NoLocalMember,
@@ -95,6 +96,8 @@ class SendingService:
         ``attributes`` may hold ``dry_run`` (tell who would get it, send nothing) and ``wait`` (seconds to wait until all
         recipients are settled). A message that is being sent is not sent twice. ``pinned``: send them as they are given only.
         Raises NotSendable, NoLocalMember, InvalidRequest for one of them, QueueFull: then none is sent; PreconditionFailed.
+        Beyond :data:`_TOGETHER` documents they are accepted in steps, in order; an error of a later one has, as ``accepted``,
+        how many are sent.
         """
         end = time.monotonic() + float(attributes.get("wait", 0))
         for message in messages:
@@ -155,12 +158,23 @@ class SendingService:
 
     def _accept(self, messages: Sequence[Entity], layer: str, own: Entity, *, pinned: bool) -> list[_Sending]:
         """A row per recipient, and the message that makes them valid. Changes made meanwhile are respected, or, if the messages
-        are ``pinned``, forbid it."""
+        are ``pinned``, forbid it. An error after some were accepted says how many."""
         accepted: dict[str, _Sending] = {}
+        try:
+            return self._accepted(messages, layer, own, accepted, pinned=pinned)
+        except CmbsError as exc:
+            if accepted:
+                exc.data["accepted"] = len(accepted)
+                self._engine.wake()
+            raise
+
+    def _accepted(
+        self, messages: Sequence[Entity], layer: str, own: Entity, accepted: dict[str, _Sending], *, pinned: bool
+    ) -> list[_Sending]:
         left = messages
         for _ in range(_TRIES):
             begun = [self._begun(message, layer, own) for message in left]
-            refused = self._write([one for one in begun if one.writes])
+            refused = self._write([one for one in begun if one.writes], accepted)
             accepted |= {one.message.path: one for one in begun if one not in refused}
             if not refused:
                 return [accepted[message.path] for message in messages]
@@ -192,9 +206,9 @@ class SendingService:
     def _rows_of(self, message: Entity) -> list[Delivery]:
         return deliveries.of_sent(self._store, message)
 
-    def _write(self, sendings: Sequence[_Sending]) -> list[_Sending]:
-        """Write them; returns those that were refused, since the message is not any more as it was read. Raises QueueFull,
-        having written none."""
+    def _write(self, sendings: Sequence[_Sending], accepted: dict[str, _Sending]) -> list[_Sending]:
+        """Write them in steps, noting in ``accepted`` what is written; returns those that were refused, since the message is
+        not any more as it was read. Raises QueueFull, having written none."""
         refused, left = [], list(sendings)
         self._take(left)
         try:
@@ -203,7 +217,9 @@ class SendingService:
                 del left[: len(some)]
                 conflicts = [isinstance(result, RevisionConflict) for result in results]
                 refused += [one for one, conflict in zip(some, conflicts, strict=True) if conflict]
-                self._clear([one for one, conflict in zip(some, conflicts, strict=True) if not conflict])
+                written = [one for one, conflict in zip(some, conflicts, strict=True) if not conflict]
+                accepted |= {one.message.path: one for one in written}
+                self._clear(written)
         finally:
             self._bound.give_back(sum(one.waiting for one in [*refused, *left]))
         return refused

@@ -8,7 +8,16 @@ from typing import Any
 
 from webob import Request, Response
 
-from pycmbs.errors import CmbsError, MethodNotAllowed, NotAcceptable, Unavailable, UnsupportedMediaType
+from pycmbs.errors import (
+    CmbsError,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotAcceptable,
+    PreconditionFailed,
+    TooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+)
 from pycmbs.occi.rendering.text import error_header
 from pycmbs.occi.steps import bounded
 from pycmbs.runtime import asked
@@ -20,6 +29,9 @@ from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, re
 from pycmbs.wsgi.routes import Routes
 
 log = logging.getLogger(__name__)
+
+_OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, TooLarge, PreconditionFailed)
+"""Errors about what else a request says than its path: where nothing is at the path, that is what is wrong."""
 
 
 class Application:
@@ -65,7 +77,11 @@ class Application:
         check_version(environ.get("HTTP_USER_AGENT", ""))
         exchange.place = self._guard.admit(environ)
         with bounded():
-            return self._routes.find(exchange.request.method, exchange.path)(exchange)
+            try:
+                return self._routes.find(exchange.request.method, exchange.path)(exchange)
+            except _OF_THE_REST:
+                self._routes.check_there(exchange.request.method, exchange.path)
+                raise
 
     def _refused(self, exchange: Exchange, error: CmbsError) -> Response:
         status = status_of(error)

@@ -52,6 +52,10 @@ class Collections:
         mixin = isinstance(self._categories.registry().at(path), Mixin)
         return {"DELETE", "GET", "HEAD", "OPTIONS", "POST"} | ({"PUT"} if mixin else set())
 
+    def check_there(self, path: str) -> None:
+        """Raises UnknownLocation unless there is such a collection."""
+        self._entities.check_location(path)
+
     def put(self, exchange: Exchange) -> Response:
         """At a mixin's location: have exactly the named entities have the mixin (GFD.223 5.5.4)."""
         exchange.refuse_parameters()

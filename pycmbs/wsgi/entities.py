@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from webob import Response
 
-from pycmbs.errors import CmbsError, MalformedBody
+from pycmbs.errors import MalformedBody
 from pycmbs.occi.entity import Draft
 from pycmbs.services.entities import EntityService
 from pycmbs.wsgi.exchange import Exchange
@@ -35,11 +35,7 @@ class Entities:
             exchange.refuse_parameters()
             entity = self._entities.update(exchange.path, self._draft(exchange), exchange.precondition)
             return self._shown.one(exchange, entity)
-        try:
-            invocation = exchange.reader.invocation(exchange.body, exchange.query.action)
-        except CmbsError:
-            self._entities.stored(exchange.path)  # what is not there is a 404, whatever the body says
-            raise
+        invocation = exchange.reader.invocation(exchange.body, exchange.query.action)
         return exchange.report(*self._entities.acted(exchange.path, invocation, exchange.precondition))
 
     def delete(self, exchange: Exchange) -> Response:
@@ -47,6 +43,10 @@ class Entities:
         exchange.refuse_parameters()
         self._entities.delete(exchange.path, exchange.precondition)
         return exchange.answer(b"")
+
+    def check_there(self, path: str, *, makes: bool) -> None:
+        """Raises UnknownEntity unless there is one, or, if ``makes``, a kind's location where it could be made."""
+        self._entities.check_path(path, makes=makes)
 
     def _draft(self, exchange: Exchange) -> Draft:
         inline = b'"links"' in exchange.body and self._entities.is_resource(exchange.path)

@@ -20,12 +20,16 @@ from pycmbs.services.paging import Window
 from pycmbs.services.preconditions import ALWAYS, Precondition
 from pycmbs.wsgi.guard import Place
 from pycmbs.wsgi.head import RAW_PATH
-from pycmbs.wsgi.negotiation import HEADERS, JSON_TYPES, TEXT, URI_LIST, Rendition, media_type, reader
+from pycmbs.wsgi.negotiation import DEFAULT, HEADERS, JSON_TYPES, TEXT, URI_LIST, Rendition, media_type, reader
 from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, entity_tag, tags
 
 _SAFE = "/~!$&'()*+,;=:@-._"
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]*")
 """Paths in which there is nothing to quote, which most are."""
+MOST_HEADERS = 8192
+"""Bytes of fields in the headers of an answer (text/occi): with more, curl, Python or a proxy between refuses it."""
+MOST_CATEGORIES = 61_440
+"""The same for the categories, which have no pages, and which every client of text/occi begins with: Python takes 64 KiB."""
 _LINES = {one.value: f"{one.value} {one.phrase}" for one in HTTPStatus}
 _READING = ("GET", "HEAD")
 _ENDS = ("occi.core.source", "occi.core.target")
@@ -173,7 +177,7 @@ class Exchange:
     @_once
     def sent(self) -> str:
         """The media type that the client says its body has; empty when it says none."""
-        return media_type(self.request.environ.get("CONTENT_TYPE"))
+        return media_type(self.request.environ.get("CONTENT_TYPE") or "")
 
     @_once
     def _raw_body(self) -> bytes:
@@ -258,11 +262,27 @@ class Exchange:
         """The URL of a path."""
         return self.place.base + (path if _PLAIN.fullmatch(path) else quote(path, safe=_SAFE))
 
-    def answer(self, body: bytes, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
-        """An answer in the rendition that was negotiated."""
+    def answer(
+        self,
+        body: bytes,
+        status: int = 200,
+        headers: Sequence[tuple[str, str]] = (),
+        *,
+        most: int = MOST_HEADERS,
+    ) -> Response:
+        """An answer in the rendition that was negotiated; ``most``: bytes of what is answered in headers. More is a change's
+        answer in text/plain, and for a reading raises TooLarge."""
         if self.rendition.in_headers and status < 400:
-            headers = [*headers, *f.as_headers(body)]
-            body = b"OK\n"  # GFD.185 3.6.6.2
+            shown = f.as_headers(body)
+            if sum(len(name) + len(value) for name, value in shown) <= most:
+                headers, body = [*headers, *shown], b"OK\n"  # GFD.185 3.6.6.2
+            elif self.request.method in _READING:
+                raise TooLarge(
+                    f"the answer does not fit into headers: it has more than {most} bytes, which clients and proxies refuse",
+                    hint="Ask for a page with ?page=1&number=20, or Accept text/plain.",
+                )
+            else:
+                self.rendition = DEFAULT
         fields = [("Content-Type", self._type_of(body, status)), ("Content-Length", str(len(body))), *headers]
         return Response(app_iter=[body], status=_LINES[status], headerlist=fields)
 
@@ -273,7 +293,7 @@ class Exchange:
             type = TEXT  # an error is no list of URLs
         return type if type in JSON_TYPES or body.isascii() else f"{type}; charset=utf-8"
 
-    def fresh(self, body: bytes, revision: str = "") -> Response:
+    def fresh(self, body: bytes, revision: str = "", *, most: int = MOST_HEADERS) -> Response:
         """The answer to a GET, or 304 without a body when the client has it (RFC 9110 13.1.2). Raises PreconditionFailed for
         another than it wanted (13.1.1)."""
         tag = entity_tag(revision, body)
@@ -285,7 +305,7 @@ class Exchange:
             response.headers["ETag"] = tag
             response.headers.pop("Content-Type", None)
             return response
-        return self.answer(body, headers=[("ETag", tag)])
+        return self.answer(body, headers=[("ETag", tag)], most=most)
 
     def entity(self, view: EntityView) -> Response:
         """One entity; in text/uri-list, which cannot read one, where it is that was changed."""

@@ -60,9 +60,11 @@ DEFAULT = Rendition(WRITERS[TEXT], TEXT, pretty=True)
 _JSON_DEFAULT = Rendition(WRITERS[JSON], JSON, pretty=True)
 
 
-def media_type(content_type: str | None) -> str:
-    """The type alone, in lower case."""
-    return (content_type or "").partition(";")[0].strip().lower()
+@functools.lru_cache(maxsize=256)
+def media_type(content_type: str) -> str:
+    """The type alone, in lower case; of several (rOCCI lists two) the first that is read here, or else the first."""
+    types = [one.partition(";")[0].strip().lower() for one in content_type.split(",")]
+    return next((one for one in types if one in READERS), types[0])
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,7 +7,7 @@ from webob import Response
 from pycmbs.errors import UnknownCategory
 from pycmbs.occi.category import Category
 from pycmbs.services.categories import CategoryService
-from pycmbs.wsgi.exchange import Exchange
+from pycmbs.wsgi.exchange import MOST_CATEGORIES, Exchange
 
 
 class QueryInterface:
@@ -26,7 +26,7 @@ class QueryInterface:
             if missing:
                 raise UnknownCategory(f"there is no category {missing[0][:300]!r}", category=missing[0][:300])
         writer = exchange.rendition.writer
-        return exchange.fresh(writer.categories(found, pretty=exchange.rendition.pretty))
+        return exchange.fresh(writer.categories(found, pretty=exchange.rendition.pretty), most=MOST_CATEGORIES)
 
     def post(self, exchange: Exchange) -> Response:
         """Register categories."""

@@ -22,6 +22,7 @@ class Routes:
 
     def __init__(self, query: QueryInterface, collections: Collections, entities: Entities) -> None:
         self._methods = collections.methods
+        self._check_collection, self._check_entity = collections.check_there, entities.check_there
         self.query: dict[str, Handler] = {
             "GET": query.get,
             "POST": query.post,
@@ -52,3 +53,12 @@ class Routes:
                 return lambda exchange: exchange.answer(b"", headers=[("Allow", allowed)])
             raise MethodNotAllowed(f"{path[:300]} has no {method[:20]}", hint=f"It has {allowed}.", allow=allowed)
         return handler
+
+    def check_there(self, method: str, path: str) -> None:
+        """Raises UnknownLocation or UnknownEntity where nothing is at a path; a PUT makes the entity there."""
+        if path in QUERY_PATHS or method == "OPTIONS":
+            return
+        if path.endswith("/"):
+            self._check_collection(path)
+        elif method != "PUT":
+            self._check_entity(path, makes=method not in self.entity and method != "HEAD")

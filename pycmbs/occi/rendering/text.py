@@ -20,6 +20,10 @@ from pycmbs.occi.rendering import fields as f
 
 _PARAMETERS = {"scheme", "class", "title", "rel", "location", "attributes", "actions"}
 _CLASSES = ("kind", "mixin", "action")
+_MOST_HEADER = 4096
+"""Bytes of an error in a header."""
+_MOST_MESSAGE = 500
+"""Characters of its sentence there."""
 _ATTRIBUTE = re.compile(r"([^\s{}]+)(?:\{([^{}]*)\})?")
 _LINK_OWN = ("rel", "self", "category")
 _BELOW = frozenset({"occi.core.source.kind", "occi.core.target.kind"})
@@ -271,10 +275,17 @@ class TextWriter:
 
 
 def error_header(document: Mapping[str, Any]) -> str:
-    """An error as the value of the header ``X-OCCI-Error``: the fields of the other renderings as parameters."""
+    """An error as the value of the header ``X-OCCI-Error``: the fields of the other renderings as parameters, but for those
+    that would make it too long for a header."""
     first = {"message": document["message"], "code": document["code"], "status": document["status"]}
-    text = "; ".join(f"{name}={f.written(one)}" for name, one in {**first, **document}.items())
-    return text.encode("utf-8", "replace").decode("latin-1")
+    first["message"] = first["message"][:_MOST_MESSAGE]
+    parts, left = [], _MOST_HEADER
+    for name, one in {**first, **{name: one for name, one in document.items() if name not in first}}.items():
+        part = f"{name}={f.written(one)}".encode("utf-8", "replace").decode("latin-1")
+        left -= len(part)
+        if left >= 0:
+            parts.append(part)
+    return "; ".join(parts)
 
 
 def category_line(category: Category) -> str:
