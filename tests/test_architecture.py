@@ -73,7 +73,7 @@ def importers(library):
         ("pycmbs.backends", ["pycmbs.errors", "pycmbs.occi", "pycmbs.store.base"]),
         (
             "pycmbs.services",
-            ["pycmbs.errors", "pycmbs.ids", "pycmbs.occi", "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base",
+            ["pycmbs.errors", "pycmbs.seldom", "pycmbs.ids", "pycmbs.occi", "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base",
              "pycmbs.codec", "pycmbs.depth", "pycmbs.transport.address", "pycmbs.transport.envelope",
              "pycmbs.transport.base"],
         ),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.probes import Probes
-from pycmbs.errors import CmbsError, Conflict, Departed
+from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed
 from pycmbs.occi import cmbs
 from pycmbs.runtime import drain
 from pycmbs.services.federation import FederationService
@@ -174,7 +174,11 @@ class Discovery:
         greeting = self._federation.greeting()
         own = greeting["description"]
         hello = Envelope(HELLO, "", own["id"] if own else "", greeting)
-        return self._inquiries.ask(url, hello, self._seconds).body
+        try:
+            return self._inquiries.ask(url, hello, self._seconds).body
+        except ClaimedId as exc:
+            self._federation.lives.refused(hello.sender, exc)
+            raise
 
     def leave(self, member: str, version: int, instance: str) -> dict[str, Any]:
         """Tell all known members that the own one, which was deleted, is no more. Returns how many took note."""

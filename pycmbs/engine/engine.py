@@ -93,6 +93,7 @@ class Engine:
             services.members,
             services.health,
             self._inquiries,
+            services.federation.lives,
             seconds=settings.neighbor_timeout,
             interval=settings.probe_interval,
         )
@@ -122,6 +123,7 @@ class Engine:
             relay,
             services.execution,
             self._executor,
+            services.federation.lives,
         )
         self._inbound.identity = self._identity
         self._housekeeping = Housekeeping(

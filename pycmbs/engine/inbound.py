@@ -12,7 +12,16 @@ from msgspec.structs import replace
 
 from pycmbs.engine.executor import Executor
 from pycmbs.engine.relay import Relay
-from pycmbs.errors import BadEnvelope, CmbsError, InvalidRequest, NotFound, RemoteError, RevisionConflict, Unavailable
+from pycmbs.errors import (
+    BadEnvelope,
+    ClaimedId,
+    CmbsError,
+    InvalidRequest,
+    NotFound,
+    RemoteError,
+    RevisionConflict,
+    Unavailable,
+)
 from pycmbs.occi import naming
 from pycmbs.queues import BoundedQueue
 from pycmbs.runtime import in_turn
@@ -21,6 +30,7 @@ from pycmbs.services import numbers
 from pycmbs.services.deliveries import DELIVERED
 from pycmbs.services.execution import DONE, ExecutionService
 from pycmbs.services.inbox import InboxService, Incoming
+from pycmbs.services.lives import LIFE, Lives
 from pycmbs.services.receipts import receipt_id
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import (
@@ -61,6 +71,7 @@ class Inbound:
         relay: Relay,
         execution: ExecutionService,
         executor: Executor,
+        lives: Lives,
     ) -> None:
         """``layers_at``: the layers that listen at a URL. ``introduced``: told of every hello that was taken in. ``alive``:
         what a probe by this member is answered with."""
@@ -72,6 +83,7 @@ class Inbound:
         self._relay = relay
         self._execution = execution
         self._executor = executor
+        self._lives = lives
         self._queue: BoundedQueue[Arrival | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
         self._full, self._bad = Seldom(log), Seldom(log)
         self._thread = threading.Thread(target=self._run, name="inbound", daemon=True)
@@ -113,12 +125,26 @@ class Inbound:
             own = self.identity()
             if envelope.to and own and envelope.to != own:
                 self._pass_on(own, arrival, envelope)
+            elif self._twice(arrival, envelope):
+                continue
             elif envelope.type == MESSAGE:
                 messages.append((arrival, envelope))
             else:
                 self._reply_to(arrival, envelope)
         if messages:
             self._receive(messages)
+
+    def _twice(self, arrival: Arrival, envelope: Envelope) -> bool:
+        """Whether it is of a member of which there are two, which is told so."""
+        if LIFE in envelope.body:
+            self._lives.heard(envelope.sender, envelope.body[LIFE])
+        if not self._lives.claimed(envelope.sender):
+            return False
+        try:
+            self._lives.check(envelope.sender)
+        except ClaimedId as exc:
+            self._refuse(arrival, envelope, exc, final=False)
+        return True
 
     def _reply_to(self, arrival: Arrival, envelope: Envelope) -> None:
         """Answer what is no message. An exception here must not reach the others of this turn."""

@@ -27,6 +27,7 @@ from pycmbs.engine.settling import Settling
 from pycmbs.engine.waiters import Waiter, Waiters
 from pycmbs.errors import (
     BadEnvelope,
+    ClaimedId,
     CmbsError,
     Departed,
     InvalidAddress,
@@ -218,12 +219,12 @@ class Outbound:
         error = from_dict(envelope.body.get("error"))
         self._outbox.refused(error)
         self._bodies.forget(route.flights[envelope.id].row)
-        self._fail(route, error.message, alive=True)
+        self._fail(route, error.line, alive=True)
 
     def _strayed(self, route: Route, asked: Asked, envelope: Envelope) -> None:
         """Somebody answered who is not meant: the one that was to pass it on, which cannot, or whoever has the address now."""
         if asked.relayed and envelope.type == REFUSAL:
-            self._fail(route, from_dict(envelope.body.get("error")).message, alive=True)
+            self._fail(route, from_dict(envelope.body.get("error")).line, alive=True)
         else:
             self._fail(route, asked.stranger(envelope.sender))
 
@@ -235,8 +236,8 @@ class Outbound:
                 through = f" through {route.via}" if route.via else ""
                 self._fail(route, f"no answer from {route.url}{through}; does its member listen on {oldest.row.layer}?")
 
-    def _fail(self, route: Route, reason: str, *, alive: bool = False) -> None:
-        """Everything under way on the route goes back, and the ledger says so."""
+    def _fail(self, route: Route, reason: str, *, alive: bool = False, waiting: Delivery | None = None) -> None:
+        """Everything under way on the route goes back, and the ledger says so; of the one that is ``waiting``, too."""
         for id in route.flights:
             self._flights.pop(id, None)
         back = route.failed(time.monotonic(), reason)
@@ -247,6 +248,8 @@ class Outbound:
             if route.url and not route.via:  # another layer may share the connection of one that answers
                 self._transports.forget(route.url)
         route.url = ""
+        if waiting is not None and waiting.reason != reason:
+            back.append(replace(waiting, reason=reason))
         rows = [replace(row, updated=time.time()) for row in back]
         stored, _ = self._outbox.settle(rows)
         # Somebody else may know more of a row, and that there is nothing to be sent.
@@ -339,10 +342,13 @@ class Outbound:
         row = route.queue[0]  # it stays there until all is read: the store may fail
         try:
             body = self._bodies.of(row)
-            if not route.url:
+            if not route.url or self._outbox.claimed(row):
                 self._find_way(route, row)
         except NoLocalMember as exc:
             self._fail(route, exc.message)
+            return False
+        except ClaimedId as exc:
+            self._fail(route, exc.line, waiting=row)
             return False
         except Departed as exc:  # trying again cannot help
             route.queue.popleft()

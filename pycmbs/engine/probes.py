@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.vitals import HURRY, Vitals
-from pycmbs.errors import CmbsError, Unavailable
+from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.runtime import drain
 from pycmbs.services.health import DEAD, Health, HealthService
+from pycmbs.services.lives import LIFE, Lives
 from pycmbs.services.members import MemberService
 from pycmbs.services.roster import Roster, socket_of, version_of
 from pycmbs.transport.envelope import ALIVE as ALIVE_ANSWER
@@ -39,6 +40,9 @@ _BURST = 20.0
 """How many members may be probed at once, when that many are new or looked after; more follow twice as fast as usually."""
 _NEWS_A_SECOND = 50.0
 """Of so many members, one is asked each second for what it knows of others."""
+_PATIENCE = 12
+"""Intervals after which a member that was not heard is not there: longer than from one probe of a dead member to the next."""
+_LEAST_PATIENCE = 10.0
 _EVENTS = 1000
 """Most answers, and other news, taken up before it is looked again whom to probe."""
 
@@ -70,6 +74,7 @@ class Probes:
         members: MemberService,
         health: HealthService,
         inquiries: Inquiries,
+        lives: Lives,
         *,
         seconds: float,
         interval: float,
@@ -78,6 +83,7 @@ class Probes:
         self._members = members
         self._health = health
         self._inquiries = inquiries
+        self._lives = lives
         self._seconds = seconds
         self._interval = interval
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -113,7 +119,8 @@ class Probes:
     def answer(self, asking: str) -> dict[str, Any]:
         """What a probe of the member ``asking`` is answered with. Reads no store: whoever answers must not wait."""
         vitals = self._vitals.get(asking)
-        return {"version": self._own[1], "knows": vitals.version if vitals else 0, "digest": self._own[2]}
+        knows = vitals.version if vitals else 0
+        return {"version": self._own[1], "knows": knows, "digest": self._own[2], LIFE: self._lives.own}
 
     def heard(self, member: str) -> None:
         """A member acknowledged a message that was sent to it directly."""
@@ -205,6 +212,8 @@ class Probes:
             self._health.forget(id)
         for id, member in others.items():
             self._update(id, member)
+        self._lives.keep(set(others))
+        self._lives.patience = max(_LEAST_PATIENCE, _PATIENCE * self._pace)
         own = roster.own
         self._own = (own.id, version_of(own), roster.digest) if own is not None else ("", 0, "")
         self._roster = roster
@@ -253,11 +262,14 @@ class Probes:
 
         def done(answer: Envelope | CmbsError) -> None:
             at = time.monotonic()
-            reason = "" if isinstance(answer, Envelope) else answer.message
+            reason = ""
+            if not isinstance(answer, Envelope):
+                reason = answer.line if isinstance(answer, ClaimedId) else answer.message
+                self._lives.refused(self._own[0], answer)
             result = _Result(vitals.id, via, sent, at, answer if isinstance(answer, Envelope) else None, reason)
             self._events.put(lambda: self._take(result))
 
-        question = Envelope(PROBE, "", self._own[0], {}, to=vitals.id)
+        question = Envelope(PROBE, "", self._own[0], {LIFE: self._lives.own}, to=vitals.id)
         self._inquiries.begin(url, question, self._seconds, done, direct=not via)
 
     def _take(self, result: _Result) -> None:
@@ -268,6 +280,12 @@ class Probes:
         answer, reason = result.answer, result.reason
         if answer is not None and (answer.type != ALIVE_ANSWER or answer.sender != vitals.id):
             reason, answer = f"the member {answer.sender or 'of nobody'} answers there", None
+        if answer is not None:
+            self._lives.heard(vitals.id, answer.body.get(LIFE))
+            try:
+                self._lives.check(vitals.id)
+            except ClaimedId as exc:
+                reason, answer = exc.line, None
         if answer is None:
             if not vitals.open and not vitals.reached:
                 self._ended(vitals, reason)

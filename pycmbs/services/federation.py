@@ -24,6 +24,7 @@ from pycmbs.services.categories import CategoryService
 from pycmbs.services.departures import Departures
 from pycmbs.services.documents import entity_write
 from pycmbs.services.health import ALIVE, HealthService
+from pycmbs.services.lives import LIFE, Lives
 from pycmbs.services.members import MemberService
 from pycmbs.services.retrying import retried
 from pycmbs.services.roster import INSTANCE, VERSION, Roster, introduce, socket_of, version_of
@@ -63,6 +64,7 @@ class FederationService:
         self._members = members
         self._health = health
         self._most = most
+        self.lives = Lives()
         self.departures = Departures(store, members.now, health, most=most)
         self._raised = -_RAISE_SECONDS
         # What was said last by or of a member that is stored in this revision, and changed nothing: every message says it.
@@ -75,7 +77,7 @@ class FederationService:
         return self._greeting(self._members.now())
 
     def _greeting(self, roster: Roster) -> dict[str, Any]:
-        shared = {"sockets_l1": roster.sockets_l1, "known": roster.versions}
+        shared = {LIFE: self.lives.own, "sockets_l1": roster.sockets_l1, "known": roster.versions}
         return {**roster.introduction, **shared, **self.departures.told()}
 
     def welcome(self, greeting: Mapping[str, Any]) -> dict[str, Any]:
@@ -150,6 +152,9 @@ class FederationService:
         also when there are too many members.
         """
         told = _told(introduction)
+        own = self._members.local()
+        if direct and own is not None and told.id == own.id and told.instance == own.private.get(INSTANCE):
+            self.lives.check_own(own.id, introduction.get(LIFE))
 
         def attempt() -> tuple[Entity, bool]:
             roster = self._members.now()

@@ -207,11 +207,16 @@ class OutboxService:
 
     def address(self, row: Delivery) -> str:
         """Where the recipient listens now: it may have moved since the message was accepted. Raises Departed when it left
-        the federation."""
+        the federation, ClaimedId when it is there twice."""
+        self._federation.lives.check(row.member)
         member = self._members.by_id(row.member) if row.member else None
         if member is None and row.member and self._federation.departures.has_left(row.member):
             raise Departed(f"the member {row.member} has left the federation", id=row.member)
         return (socket_of(member, row.layer) if member is not None else "") or row.socket
+
+    def claimed(self, row: Delivery) -> bool:
+        """Whether the recipient is there twice, now."""
+        return self._federation.lives.claimed(row.member)
 
     def refused(self, error: CmbsError) -> None:
         """A recipient refuses what is sent, for now: if it remembers a later life of the own member, the one of now becomes

@@ -13,14 +13,14 @@ minor change needs no new version; types that are not known pass here and are re
 type         in answer to      body
 ===========  ================  ==========================================================================================
 hello                          ``description``: the sender's member entity, or null when it has none; ``version`` and
-                               ``instance`` of that; ``sockets_l1``: list of URLs of the members that it knows;
-                               ``known``: their ids, with the versions it has; ``left``: those that left, likewise;
-                               ``left_instances``: which instances these were
+                               ``instance`` of that; ``life``: of its process, drawn at each start; ``sockets_l1``: list
+                               of URLs of the members that it knows; ``known``: their ids, with the versions it has;
+                               ``left``: those that left, likewise; ``left_instances``: which instances these were
 welcome      hello             the same of the answering member; ``members``: of those that the other lacks or has in an
                                older version, ``description``, ``version`` and ``instance``
-probe                          empty
-alive        probe             ``version`` of the answering member; ``knows``: the version it has of the asking one;
-                               ``digest``: of the members it knows
+probe                          ``life``: of the asking process
+alive        probe             ``life``: of the answering process; ``version`` of the answering member; ``knows``: the
+                               version it has of the asking one; ``digest``: of the members it knows
 leave                          ``version``, ``instance``: of the member that speaks, which is no more
 message                        ``layer``: ``l1``, ``l2``, ``l31``, ``l32`` or ``l4``; ``round``: attempt, from 1;
                                ``message``: the message entity; ``description``, ``version``, ``instance``: of the sender;

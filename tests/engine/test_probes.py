@@ -9,6 +9,7 @@ from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.vitals import Vitals
 from pycmbs.services.health import HealthService
+from pycmbs.services.lives import Lives
 from pycmbs.services.members import MemberService
 
 
@@ -18,7 +19,7 @@ def test_many_who_are_due_at_once_are_probed_by_and_by() -> None:
     begun: list[str] = []
     inquiries = SimpleNamespace(begin=lambda url, *_, **__: begun.append(url))
     probes = Probes(
-        cast(MemberService, None), cast(HealthService, None), cast(Inquiries, inquiries), seconds=1, interval=5
+        cast(MemberService, None), cast(HealthService, None), cast(Inquiries, inquiries), Lives(), seconds=1, interval=5
     )
     probes._own = ("me", 1, "")
     for number in range(100):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -224,3 +225,38 @@ def test_a_relay_that_is_killed_loses_nothing(web: Callable[..., Web]) -> None:
     held = [url.removeprefix(c.url) for url in c.get("/cmbs/message/")["X-OCCI-Location"]]
     assert sorted(held) == sorted(paths)
     assert {there.way("c", path) for path in paths} == {"ab"}
+
+
+def test_a_copied_home_is_noticed(start_broker: Start) -> None:
+    """A second process from a copy of a member's home: others send to neither, the rows and both say `claimed-id`, the log says
+    it once a minute; when one of them is stopped the other is the member again, and what waited is delivered."""
+    one, two = met(start_broker, "one", "two")
+    two.stop()
+    twin = Broker(two.home.with_name("twin"), *FAST)
+    shutil.copytree(two.home, twin.home, ignore=shutil.ignore_patterns("run", "lock"))
+    twin.member = two.member
+    two.port = 0
+    two.start()
+    becomes(one, two.member, "alive")
+    twin.start()
+    try:
+        moved = {f"cmbs.member.{layer}_socket": free_socket() for layer in ("l1", "l2")}
+        where = f"/cmbs/member/{two.member}"
+        wait_until(lambda: twin.request("POST", where, {"attributes": moved}).status_code == 200, what="it moves")
+        wait_until(lambda: "claimed-id" in health(one, two.member).get("reason", ""), 30, "one notices")
+        path = one.message("l2", "waits")
+        one.ok("POST", f"{path}?action=send_l2", {})
+        row = lambda: one.attributes(path, "message")["deliveries"][0]  # noqa: E731 - short
+        wait_until(lambda: str(row().get("reason", "")).startswith("claimed-id"), what="the row says so")
+        for copy in (two, twin):
+            wait_until(lambda c=copy: "claimed-id" in health(c, one.member).get("reason", ""), 15, "both are told")
+            report = copy.ok("POST", f"{where}?action=check_neighbors", {})
+            assert any("two processes claim" in found["reason"] for found in report["unreachable"])
+        assert row()["state"] in ("pending", "sent")
+        assert not any(path in url for copy in (two, twin) for url in copy.get("/cmbs/message/")["X-OCCI-Location"])
+        assert one.log().count("nothing is sent to either") == 1
+        assert max(broker.log().count("claim") for broker in (one, two, twin)) < 20
+    finally:
+        twin.stop()
+    wait_until(lambda: row()["state"] == "delivered", 60, "it is delivered to the one that is left")
+    assert two.attributes(path, "message")["message_content"] == "waits"
