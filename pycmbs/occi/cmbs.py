@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pycmbs.occi import naming
 from pycmbs.occi.attribute import AttributeDefinition
 
 SCHEME = "http://houssem.org/cmbs#"
@@ -13,6 +14,7 @@ MEMBER_ACTIONS = "http://houssem.org/cmbs/member/action#"
 
 LOCAL = "cmbs.member.local"
 LISTENING = "cmbs.member.listening"
+MEMBER_STATE = "cmbs.member.state"
 HEALTH = "cmbs.member.health"
 NEIGHBORS = "cmbs.member.neighbors_socket"
 MEMBER_TOPICS = "cmbs.member.topics"
@@ -45,7 +47,7 @@ def mixin(layer: str) -> str:
 
 def urn(id: str) -> str:
     """A member as ``path_history`` names it."""
-    return f"urn:uuid:{id}"
+    return naming.uri(MEMBER_LOCATION + id, id)
 
 
 def internal(name: str, type: str = "string", description: str = "") -> AttributeDefinition:

@@ -247,9 +247,19 @@ class MemberService:
         def change(member: Entity) -> bool:
             before = list(member.private.get(_WANTED, []))
             member.private[_WANTED] = [one for one in LAYERS if (listen if one == layer else one in before)]
-            return bool(member.private[_WANTED] != before)
+            return self._says_state(member) or bool(member.private[_WANTED] != before)
 
         self._entities.modify(own.path, change)
+
+    def _says_state(self, member: Entity) -> bool:
+        """Have the own member say that it is ``active`` while it listens, and ``inactive`` when it does not, unless a client
+        said that it is something else. Tells whether that is news."""
+        before, after = ("inactive", "active") if member.private[_WANTED] else ("active", "inactive")
+        if member.attributes.get(cmbs.MEMBER_STATE) != before:
+            return False
+        member.attributes[cmbs.MEMBER_STATE] = after
+        member.private[VERSION] = max(version_of(member) + 1, _now())
+        return True
 
     def renew(self, version: int) -> None:
         """Have the own member's description count as newer than ``version``; one of before there were any gets its own, and so

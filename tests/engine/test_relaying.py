@@ -131,7 +131,7 @@ def test_everybody_gets_it_once(node, names, links, sender, ways):  # noqa: F811
     nodes[sender].act(path, "send_l2")
     assert nodes[sender].settled(path) == "delivered"
     for name, way in ways.items():
-        assert nodes[name].attribute(path, cmbs.PATH_HISTORY) in ([f"urn:uuid:{x}" for x in one] for one in way)
+        assert nodes[name].attribute(path, cmbs.PATH_HISTORY) in ([*map(cmbs.urn, one)] for one in way)
         assert nodes[name].broker.entities.find(cmbs.MESSAGE_LOCATION) == [path]
 
 
@@ -144,7 +144,7 @@ def test_the_dead_relay_is_got_around(node):  # noqa: F811
     nodes["a"].act(path, "send_l31")
     assert nodes["a"].settled(path) == "delivered"
     other = ({"b", "c"} - {first}).pop()
-    assert nodes["d"].attribute(path, cmbs.PATH_HISTORY) == ["urn:uuid:a", f"urn:uuid:{other}"]
+    assert nodes["d"].attribute(path, cmbs.PATH_HISTORY) == [cmbs.urn("a"), cmbs.urn(other)]
 
 
 def test_the_direct_way_is_taken_again(node):  # noqa: F811
@@ -156,7 +156,7 @@ def test_the_direct_way_is_taken_again(node):  # noqa: F811
     path = nodes["a"].message("l31", providers=["c"])
     nodes["a"].act(path, "send_l31")
     assert nodes["a"].settled(path) == "delivered"
-    assert nodes["c"].attribute(path, cmbs.PATH_HISTORY) == ["urn:uuid:a"]
+    assert nodes["c"].attribute(path, cmbs.PATH_HISTORY) == [cmbs.urn("a")]
 
 
 def test_check_neighbors_says_who_is_reached_through_whom(node):  # noqa: F811

@@ -50,7 +50,7 @@ def test_a_message_is_taken_in(broker):
     assert statuses(broker.inbox.receive([incoming()])) == ["delivered"]
     taken = broker.entities.get(PATH)
     assert (taken.attributes[cmbs.ORIGIN], taken.attributes[cmbs.STATE]) == ("a", "received")
-    assert (taken.attributes[cmbs.CONTENT], taken.attributes[cmbs.PATH_HISTORY]) == ("hello", ["urn:uuid:a"])
+    assert (taken.attributes[cmbs.CONTENT], taken.attributes[cmbs.PATH_HISTORY]) == ("hello", [cmbs.urn("a")])
     assert taken.mixins == (cmbs.mixin("l2"),)
 
 
@@ -58,7 +58,7 @@ def test_the_way_it_took_is_kept(broker):
     """DESIGN 4: path_history grows by one member per hop, those that passed the message on included."""
     message = dataclasses.replace(incoming(), path=("b", "c"))
     assert statuses(broker.inbox.receive([message])) == ["delivered"]
-    assert broker.entities.get(PATH).attributes[cmbs.PATH_HISTORY] == ["urn:uuid:a", "urn:uuid:b", "urn:uuid:c"]
+    assert broker.entities.get(PATH).attributes[cmbs.PATH_HISTORY] == [*map(cmbs.urn, "abc")]
 
 
 def test_a_turn_is_one_commit(broker, store):

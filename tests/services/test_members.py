@@ -14,6 +14,7 @@ from pycmbs.errors import (
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.services.members import version_of
 from tests.services.world import OWN, add_member, add_own, make_broker, member
 
 PATH = cmbs.MEMBER_LOCATION + OWN
@@ -167,6 +168,27 @@ def test_what_listens_is_kept(broker):
     assert list(broker.members.wanted().items()) == [("l1", "memory:l1-0"), ("l2", "memory:l2-0")]
     broker.members.want("l2", listen=False)
     assert list(broker.members.wanted()) == ["l1"]
+
+
+def test_a_member_that_listens_is_active(broker):
+    """Its state says so, to others too, from the first layer that it starts to the last that it stops."""
+    add_own(broker)
+    seen = []
+    for layer, listen in (("l1", True), ("l2", True), ("l1", False), ("l2", False)):
+        version = version_of(broker.members.local())
+        broker.members.want(layer, listen=listen)
+        own = broker.members.local()
+        seen.append((own.attributes["cmbs.member.state"], version_of(own) > version))
+    assert seen == [("active", True), ("active", False), ("active", False), ("inactive", True)]
+
+
+@pytest.mark.parametrize("state", ["suspended", "failed"])
+def test_what_a_client_says_of_a_member_stays(broker, state):
+    """A member that is suspended, or has failed, is that until the client says otherwise."""
+    add_own(broker, state=state)
+    for listen in (True, False):
+        broker.members.want("l1", listen=listen)
+        assert broker.members.local().attributes["cmbs.member.state"] == state
 
 
 def test_what_listens_is_shown(broker):
