@@ -5,6 +5,7 @@ What only one kind of process needs is imported where that is built: the others 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -46,6 +47,8 @@ from pycmbs.transport.router import Transports
 if TYPE_CHECKING:
     from pycmbs.engine.engine import Engine
     from pycmbs.wsgi.app import Application
+
+log = logging.getLogger(__name__)
 
 TRANSPORTS = ("zeromq",)
 """What ``serve`` moves messages with."""
@@ -165,7 +168,10 @@ def prepare(settings: Settings) -> str:
         broker = Broker(settings, store, _NoEngine())
         if settings.preload == "cmbs":
             broker.categories.ship(shipped_definitions())
-        rekey(store, broker.categories.registry())
+        registry = broker.categories.registry()
+        rekey(store, registry)
+        for warning in allow.dormant(allow.parse(settings.allow), registry):
+            log.warning("%s", warning)
         own = broker.members.local()
         member = f"member {own.id}" if own else f"no member yet: POST one to {cmbs.MEMBER_LOCATION}"
         return f"store {store.url}, {member}"

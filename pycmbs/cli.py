@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from pycmbs import __version__, cli_store, surroundings
 from pycmbs.config import FILES, SETTINGS, Settings, load_settings
@@ -58,6 +61,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that asks back when a command or a flag is misspelled."""
+
+    def error(self, message: str) -> NoReturn:
+        """See :meth:`argparse.ArgumentParser.error`."""
+        wrong = re.search(r"invalid choice: '([^']*)'|unrecognized arguments: (--[^\s=]*)", message)
+        word = (wrong[1] or wrong[2]) if wrong else ""
+        close = difflib.get_close_matches(word, sorted(_words(self)), 1, 0.6) if word else []
+        super().error(f"{message} (did you mean {close[0]}?)" if close else message)
+
+
+def _words(parser: argparse.ArgumentParser) -> set[str]:
+    """The commands and the long flags of a parser and of the commands below it."""
+    found: set[str] = set()
+    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask it
+        found |= {one for one in action.option_strings if one.startswith("--")}
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            found |= set(action.choices)
+            for inner in action.choices.values():
+                found |= _words(inner)
+    return found
+
+
 def _serve(settings: Settings, options: argparse.Namespace) -> int:
     from pycmbs.processes.supervisor import serve  # not needed to print help
 
@@ -70,7 +96,7 @@ def _sentence(error: CmbsError) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = _Parser(
         prog="pycmbs",
         description="pyCMBS: a federated message broker for management traffic, driven with plain curl.",
         epilog="`pycmbs serve` starts a broker; `pycmbs serve --help` lists its flags. `pycmbs backup` and `pycmbs restore` "
@@ -96,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="pycmbs demo",
         help="show three brokers at work for some seconds",
         description="Start three brokers on loopback, let them find each other, send on every layer, kill one and start it "
-        "again. Takes some 10 seconds and leaves nothing behind.",
+        "again. Takes a few seconds and leaves nothing behind.",
         allow_abbrev=False,
     )
     demo.set_defaults(demo=True)

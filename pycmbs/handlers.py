@@ -21,6 +21,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, TypeVar
 
 from pycmbs.errors import ConfigurationError
@@ -91,16 +92,31 @@ def _add(known: dict[str, Handler], made: Handler) -> None:
     known[made.name] = made
 
 
+def _has_handler(module: ModuleType) -> bool:
+    """Whether a module that was imported earlier declared a handler, or has one of another."""
+    declared = {(one.module, one.function) for one in _declared.values()}
+    there = {(getattr(one, "__module__", ""), getattr(one, "__qualname__", "")) for one in vars(module).values()}
+    below = f"{module.__name__}."
+    return bool(declared & there) or any(f"{name}.".startswith(below) for name, _ in declared)
+
+
 def load(modules: Iterable[str], reserved: Collection[str] = ()) -> dict[str, Handler]:
     """All handlers, by name. ``reserved``: names that no handler may have.
 
-    Raises ConfigurationError for a module or an entry point that cannot be imported, and for a name that cannot be had.
+    Raises ConfigurationError for a module or an entry point that cannot be imported, for a module without a handler, and for a
+    name that cannot be had.
     """
     for name in modules:
+        before = len(_declared)
         try:
-            importlib.import_module(name)
+            imported = importlib.import_module(name)
         except Exception as exc:
             raise ConfigurationError(f"the handlers in {name} cannot be loaded: {exc}") from exc
+        if len(_declared) == before and not _has_handler(imported):
+            raise ConfigurationError(
+                f"the handlers in {name} cannot be loaded: {getattr(imported, '__file__', None) or 'that module'} has none",
+                hint="a handler is decorated with @handler; is another module of this name meant?",
+            )
     found = dict(_declared)
     for entry in entry_points(group=GROUP):
         try:

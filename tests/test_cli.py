@@ -34,6 +34,33 @@ def test_flags_become_settings(served, tmp_path):
     assert (settings.log_level, settings.store, settings.host) == ("debug", "memory:", "127.0.0.1")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["srve"], "did you mean serve?"),
+        (["stroe", "check"], "did you mean store?"),
+        (["store", "bakup", "f.db"], "did you mean backup?"),
+        (["serve", "--prot", "8091"], "did you mean --port?"),
+        (["serve", "--log_level=debug"], "did you mean --log-level?"),
+    ],
+)
+def test_a_misspelled_word_is_asked_back(capsys, arguments, meant):
+    """A command or a flag that comes close to one there is, as somebody types it the first time."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert meant in capsys.readouterr().err
+
+
+def test_what_comes_close_to_nothing_is_not_guessed(capsys):
+    """Then the commands there are say more than a guess."""
+    with pytest.raises(SystemExit):
+        cli.main(["xyzzy"])
+    said = capsys.readouterr().err
+    assert "serve" in said
+    assert "did you mean" not in said
+
+
 def test_the_environment_counts(served, monkeypatch):
     """PYCMBS_PORT is what --port is."""
     monkeypatch.setenv("PYCMBS_PORT", "77")

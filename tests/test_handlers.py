@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from importlib.metadata import EntryPoint
+from types import ModuleType
 
 import pytest
 
@@ -49,6 +52,23 @@ def test_a_module_that_is_not_there(entries: list[EntryPoint], module: str) -> N
     """What cannot be imported is a sentence at the start, and names the module."""
     with pytest.raises(ConfigurationError, match=module):
         load([module])
+
+
+@pytest.mark.parametrize("module", ["site", "json.decoder", "tests.documents"])
+def test_a_module_without_handlers(entries: list[EntryPoint], module: str) -> None:
+    """Most likely another module of the same name was meant: the sentence says which file it was."""
+    with pytest.raises(ConfigurationError, match=f"the handlers in {module} cannot be loaded") as caught:
+        load([module])
+    assert ".py" in caught.value.message
+
+
+def test_a_module_that_only_gathers_handlers(entries: list[EntryPoint], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One may import the handlers of others, be named twice, and be loaded again."""
+    gathering = ModuleType("tests.gathering")
+    gathering.echo = importlib.import_module(MODULE).echo
+    monkeypatch.setitem(sys.modules, "tests.gathering", gathering)
+    for _ in range(2):
+        assert "echo" in load(["tests.gathering", MODULE, MODULE])
 
 
 def test_an_entry_point_that_leads_nowhere(entries: list[EntryPoint]) -> None:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from pycmbs.errors import ConfigurationError
+from pycmbs.errors import ConfigurationError, InvalidRequest
 from pycmbs.occi import naming
+from pycmbs.occi.category import Action, Kind
+from pycmbs.occi.registry import Registry
 
 ANY = "*"
 OPERATIONS = ("create", "list", "read", "replace", "update", "delete", "act")
@@ -47,6 +49,14 @@ def _rule(line: str) -> Rule:
             hint="A rule is SENDER OPERATION KIND, such as: * read member; 996ad860-2a9a-504f-8861-aeafd0b2ae29 reboot",
         )
     sender, operation, kind = (*words, "")[:3]
+    if sender != ANY:
+        try:
+            sender = naming.bare_id(sender)
+        except InvalidRequest as exc:
+            raise ConfigurationError(
+                f"the setting allow has {line!r}, which nothing matches: {sender!r} is no member's id",
+                hint=f"{exc.hint} {ANY} stands for every member.",
+            ) from exc
     if not kind and _is_operation(operation):
         raise ConfigurationError(
             f"the setting allow has {line!r}, which is no rule: it does not say the kind",
@@ -57,18 +67,39 @@ def _rule(line: str) -> Rule:
             f"the setting allow has {line!r}, which is no rule: it does not say the action",
             hint=f"An action is act: and its term, such as: {sender} act:start_l1 {kind}",
         )
-    return Rule(naming.plain_id(sender), operation, kind)
+    return Rule(sender, operation, kind)
 
 
 def check(rules: Collection[Rule], handlers: Collection[str]) -> None:
     """Raises ConfigurationError for a rule about something that nobody can do here: mostly it is misspelled."""
     for rule in rules:
+        if rule.kind and not _is_operation(rule.operation) and rule.operation in handlers:
+            raise ConfigurationError(
+                f"the setting allow has {f'{rule.sender} {rule.operation} {rule.kind}'!r}, which nothing matches: "
+                f"{rule.operation!r} is a handler, and those have no kind",
+                hint=f"{rule.sender} {rule.operation} allows it.",
+            )
         if rule.operation != ANY and not _is_operation(rule.operation) and rule.operation not in handlers:
             raise ConfigurationError(
                 f"the setting allow has {f'{rule.sender} {rule.operation} {rule.kind}'.strip()!r}, "
                 f"but {rule.operation!r} is neither an operation nor a handler that is loaded",
                 hint=f"There is {', '.join((*OPERATIONS[:-1], _ACTION + 'TERM', *sorted(handlers)))}.",
             )
+
+
+def dormant(rules: Collection[Rule], registry: Registry) -> list[str]:
+    """What to say of rules that match nothing while no such kind or action is registered, which clients may change."""
+    kinds = {word for one in registry if isinstance(one, Kind) for word in (one.identifier, one.term)}
+    actions = {one.term for one in registry if isinstance(one, Action)}
+    found = []
+    for rule in rules:
+        term = rule.operation.removeprefix(_ACTION) if rule.operation.startswith(_ACTION) else ""
+        missing = [f"no kind {rule.kind!r}"] if rule.kind not in ("", ANY) and rule.kind not in kinds else []
+        missing += [f"no action {term!r}"] if term and term not in actions else []
+        if missing:
+            text = f"{rule.sender} {rule.operation} {rule.kind}"
+            found.append(f"the setting allow has {text!r}, but {' and '.join(missing)} is registered yet")
+    return found
 
 
 def _is_operation(name: str) -> bool:

@@ -258,7 +258,7 @@ class MemberService:
         if member.attributes.get(cmbs.MEMBER_STATE) != before:
             return False
         member.attributes[cmbs.MEMBER_STATE] = after
-        member.private[VERSION] = max(version_of(member) + 1, _now())
+        member.private[VERSION] = following(version_of(member))
         return True
 
     def renew(self, version: int) -> None:

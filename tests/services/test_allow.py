@@ -5,7 +5,7 @@ import pytest
 from pycmbs.config import load_settings
 from pycmbs.errors import ConfigurationError
 from pycmbs.occi import cmbs
-from pycmbs.services.allow import check, parse, permits
+from pycmbs.services.allow import check, dormant, parse, permits
 from tests.services.world import OWN, add_own, make_broker
 
 MEMBER = [cmbs.MEMBER, "member", "http://schemas.ogf.org/occi/core#resource", "resource"]
@@ -75,3 +75,35 @@ def test_what_an_operation_is_about(operation, name, kind):
     add_own(broker)
     found, kinds = broker.operations.subject(operation)
     assert (found, kind in kinds) == (name, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("paris reboot web", "'reboot' is a handler"),
+        ("http://h/cmbs/member/paris read member", "is no member's id"),
+        ("a/b read member", "is no member's id"),
+    ],
+)
+def test_a_rule_that_nothing_matches_stops_the_start(text, said):
+    """A handler has no kind, and a sender is an id: such a rule would never allow anything."""
+    with pytest.raises(ConfigurationError, match=said):
+        check(parse(text), ["reboot"])
+
+
+def test_a_rule_about_what_is_not_registered_is_said():
+    """A kind or an action may come later, so the broker starts; whoever misspelled it reads so."""
+    registry = make_broker().categories.registry()
+    fine = "* read member; * act:start_l1 *; * * http://houssem.org/cmbs#message; * * *; * reboot"
+    assert dormant(parse(fine), registry) == []
+    assert dormant(parse("* read membre; * act:strat_l1 member"), registry) == [
+        "the setting allow has '* read membre', but no kind 'membre' is registered yet",
+        "the setting allow has '* act:strat_l1 member', but no action 'strat_l1' is registered yet",
+    ]
+
+
+def test_a_sender_is_known_in_any_case():
+    """RFC 9562 4: a UUID is the same in any case."""
+    id = "996ad860-2a9a-504f-8861-aeafd0b2ae29"
+    for spelling in (id.upper(), f"urn:uuid:{id.upper()}"):
+        assert permits(parse(f"{spelling} read member"), id, "read", MEMBER)
