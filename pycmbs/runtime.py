@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import queue
 import socket
 import threading
@@ -16,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _thread = threading.local()
@@ -71,7 +74,7 @@ class ThreadRuntime:
 
     def spawn(self, work: Callable[[], None]) -> None:
         """Run ``work`` in a new daemon thread."""
-        threading.Thread(target=work, daemon=True).start()
+        start_thread("spawned", work)
 
     def signal(self) -> Signal:
         """A :class:`threading.Event`."""
@@ -88,6 +91,43 @@ class ThreadRuntime:
     def connect_unix(self, path: str) -> socket.socket:
         """A plain blocking socket."""
         return connected(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
+
+
+class Keeper:
+    """Starts the threads of a process. One that ends by an error is logged; when it is *vital*, :attr:`ending` is called too:
+    a process that lacks it is worse than none, which is replaced."""
+
+    def __init__(self) -> None:
+        self.ending: Callable[[], None] = lambda: None
+
+    def thread(self, name: str, work: Callable[[], object], *, vital: bool = False) -> threading.Thread:
+        """A new thread, a daemon, which will do ``work``."""
+        return threading.Thread(target=self._guarded, args=(name, work, vital), name=name, daemon=True)
+
+    def _guarded(self, name: str, work: Callable[[], object], vital: bool) -> None:
+        try:
+            work()
+        except Exception:
+            log.critical("the thread %s ended by an error", name, exc_info=True)
+            if vital:
+                self.ending()
+
+    def later(self, seconds: float, work: Callable[[], object]) -> None:
+        """Do ``work`` after so many seconds, in a thread of its own."""
+        timer = threading.Timer(seconds, self._guarded, ("timer", work, False))
+        timer.daemon = True
+        timer.start()
+
+
+KEEPER = Keeper()
+"""Of this process."""
+new_thread = KEEPER.thread
+later = KEEPER.later
+
+
+def start_thread(name: str, work: Callable[[], object]) -> None:
+    """Do ``work`` in a thread of its own. Raises RuntimeError when there are too many."""
+    new_thread(name, work).start()
 
 
 @contextlib.contextmanager

@@ -120,6 +120,18 @@ def test_sql_stays_in_its_store():
     assert {name for name in importers("sqlite3") if not name.startswith("pycmbs.store.sqlite")} == set()
 
 
+def test_threads_have_one_keeper():
+    """A thread that dies is noticed: whoever needs one has it from the runtime. Pools keep what comes of their work."""
+    makers = {
+        name
+        for name, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("threading.Thread", "Thread", "threading.Timer", "Timer")
+    }
+    assert makers == {"pycmbs.runtime"}
+
+
 @pytest.mark.parametrize(
     ("seam", "implementations"),
     [("store", ("memory", "sqlite", "couchdb")), ("transport", ("memory", "zeromq")), ("gateways", ("memory",)),

@@ -14,8 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pycmbs.engine.frames import Frames, encode, short_path
+from pycmbs.engine.frames import BEAT, ONCE, WAKE, Frames, short_path
+from pycmbs.engine.fronts import Front
+from pycmbs.engine.once import Once
 from pycmbs.errors import CmbsError, EngineUnavailable
+from pycmbs.runtime import new_thread, start_thread
+from pycmbs.seldom import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +27,8 @@ Operation = Callable[[dict[str, Any]], "dict[str, Any] | Future[dict[str, Any]]"
 """What the engine does for a call. One that has to wait for something returns a future."""
 
 _WORKERS = 8
-_ANSWER_SECONDS = 5
-"""For a front to take an answer; one that does not has stopped, and is not waited for again."""
-
+_MOST_CALLS = 1000
+"""Calls that are performed, or wait for that; one more is refused."""
 
 IMMEDIATE = frozenset({"wait"})
 """Operations that only begin something: they need no thread of their own, which would cost as much as they do."""
@@ -40,8 +43,11 @@ class ControlServer:
         self._operations = operations
         self._wake = wake
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._connections: set[socket.socket] = set()
+        self._connections: set[Front] = set()
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="control")
+        self._room = threading.Semaphore(_MOST_CALLS)
+        self._once = Once()
+        self._refused = Seldom(log)
         self._closed = False
 
     def start(self) -> None:
@@ -50,7 +56,7 @@ class ControlServer:
         with short_path(self._path) as name:
             self._listener.bind(name)
         self._listener.listen(128)
-        threading.Thread(target=self._accept, name="control-accept", daemon=True).start()
+        new_thread("control-accept", self._accept, vital=True).start()
 
     def close(self) -> None:
         """Answer nothing any more."""
@@ -58,9 +64,8 @@ class ControlServer:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for connection in list(self._connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        for front in list(self._connections):
+            front.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._path.unlink(missing_ok=True)
 
@@ -70,45 +75,50 @@ class ControlServer:
                 connection, _ = self._listener.accept()
             except OSError as exc:  # closed; or no descriptor is free just now
                 if not self._closed:
-                    log.warning("a control connection cannot be accepted: %s", exc)
+                    self._refused("a control connection cannot be accepted: %s", exc)
                     time.sleep(0.1)
                 continue
             if not _is_ours(connection):
                 connection.close()
                 continue
-            limit = struct.pack("ll", _ANSWER_SECONDS, 0)
-            connection.setsockopt(
-                socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit
-            )  # of one direction: settimeout is of both
-            self._connections.add(connection)
-            threading.Thread(target=self._serve, args=(connection,), name="control", daemon=True).start()
+            front = Front(connection)
+            self._connections.add(front)
+            start_thread("control", lambda front=front: self._serve(front))  # type: ignore[misc]
 
-    def _serve(self, connection: socket.socket) -> None:
-        lock, frames = threading.Lock(), Frames(connection)
+    def _serve(self, front: Front) -> None:
+        frames = Frames(front.connection)
         try:
             while True:
                 frame = frames.next()
-                if frame.get("operation") == "wake":
+                operation = frame.get("operation")
+                if operation == WAKE:
                     self._wake()
-                elif frame.get("operation") in IMMEDIATE:
-                    self._perform(connection, lock, frame)
+                elif operation == BEAT:
+                    front.answer({})
+                elif operation in IMMEDIATE:
+                    self._perform(front, frame)
                 else:
-                    self._pool.submit(self._perform, connection, lock, frame)
+                    self._begin(front, frame)
         except (OSError, ValueError, RuntimeError) as exc:  # RuntimeError: the pool is shut down
             if not isinstance(exc, ConnectionError) and not self._closed:
                 log.warning("a control connection ends: %s", exc)
         finally:
-            self._connections.discard(connection)
-            connection.close()
+            self._connections.discard(front)
+            front.connection.close()
 
-    def _perform(self, connection: socket.socket, lock: threading.Lock, frame: dict[str, Any]) -> None:
+    def _begin(self, front: Front, frame: dict[str, Any]) -> None:
+        """Perform it on a thread of the pool, if not too many wait for that."""
+        if not self._room.acquire(blocking=False):
+            error = EngineUnavailable(
+                f"the engine has {_MOST_CALLS} calls to answer already", hint="Try again in a second."
+            )
+            front.answer({"id": frame.get("id"), "error": error.to_dict()})
+            return
+        self._pool.submit(self._perform, front, frame, self._room.release)
+
+    def _perform(self, front: Front, frame: dict[str, Any], over: Callable[[], None] = lambda: None) -> None:
+        """Answer a call; ``over`` is called once that is done."""
         name = str(frame.get("operation"))
-
-        def call() -> Any:
-            operation = self._operations.get(name)
-            if operation is None:
-                raise EngineUnavailable(f"the engine knows no operation {name!r}")
-            return operation(frame.get("parameters") or {})
 
         def finish(outcome: Callable[[], Any]) -> None:
             try:
@@ -120,21 +130,28 @@ class ControlServer:
                 document = {"answer": answer}
             except CmbsError as exc:
                 document = {"error": exc.to_dict()}
-            except Exception:
+            except BaseException:  # whatever it is, somebody waits for an answer
                 log.exception("the operation %s failed", name)
                 document = {"error": {"code": "error", "message": "the engine failed"}}
-            self._answer(connection, lock, {"id": frame.get("id"), **document})
+            over()
+            front.answer({"id": frame.get("id"), **document})
 
-        finish(call)
+        finish(lambda: self._operate(name, frame))
 
-    def _answer(self, connection: socket.socket, lock: threading.Lock, document: dict[str, Any]) -> None:
-        try:
-            with lock:
-                connection.sendall(encode(document))
-        except OSError as exc:
-            log.info("an answer had nobody to go to: %s", exc)
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)  # a part of the answer may have gone out
+    def _operate(self, name: str, frame: dict[str, Any]) -> dict[str, Any] | Future[dict[str, Any]]:
+        operation = self._operations.get(name)
+        if operation is None:
+            raise EngineUnavailable(f"the engine knows no operation {name!r}")
+        parameters = frame.get("parameters") or {}
+        if name not in ONCE:
+            return operation(parameters)
+
+        def begin() -> Future[dict[str, Any]]:
+            begun = operation(parameters)
+            assert isinstance(begun, Future)  # one that takes its time: what is done at once need not be remembered
+            return begun
+
+        return self._once.perform(str(frame.get("key")), begin, again=bool(frame.get("again")))
 
 
 def _is_ours(connection: socket.socket) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -17,7 +16,7 @@ from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.probes import Probes
 from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed
 from pycmbs.occi import cmbs
-from pycmbs.runtime import drain
+from pycmbs.runtime import drain, new_thread
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
 from pycmbs.services.roster import socket_of
@@ -61,7 +60,7 @@ class Discovery:
         self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="discovery")
         self._closing = False
         self._hints: queue.Queue[tuple[str, bool] | None] = queue.Queue(10_000)
-        self._joiner = threading.Thread(target=self._join, name="joiner", daemon=True)
+        self._joiner = new_thread("joiner", self._join, vital=True)
 
     def start(self) -> None:
         """Begin to join: introduce the own member to neighbours that are not known yet, until they answer."""

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,9 +20,10 @@ from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.outbound import Outbound
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.relay import Relay
-from pycmbs.errors import CmbsError, Conflict, InvalidRequest, SocketUnavailable, Unavailable
+from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest, SocketUnavailable, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.naming import LAYERS
+from pycmbs.runtime import new_thread
 from pycmbs.services.execution import ExecutionService
 from pycmbs.services.federation import FederationService
 from pycmbs.services.health import HealthService
@@ -140,7 +142,10 @@ class Engine:
     def call(self, operation: str, parameters: dict[str, Any], *, seconds: float) -> dict[str, Any]:
         """See :class:`~pycmbs.services.link.EngineLink`. Runs in the caller's thread."""
         answer = self._operations[operation](parameters)
-        result: dict[str, Any] = answer.result(seconds) if isinstance(answer, Future) else answer
+        try:
+            result: dict[str, Any] = answer.result(seconds) if isinstance(answer, Future) else answer
+        except FutureTimeoutError:
+            raise EngineUnavailable(f"{operation} is not done within {seconds:g} s") from None
         return result
 
     # Life
@@ -167,7 +172,7 @@ class Engine:
         self._discovery.announce()
         self._control.start()
         self._housekeeping.start()
-        threading.Thread(target=self._keep_bound, name="binding", daemon=True).start()
+        new_thread("binding", self._keep_bound, vital=True).start()
 
     def close(self) -> None:
         """Stop taking calls and arrivals, finish what was taken, close the sockets. What is unsettled stays stored."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from pycmbs.engine.handling import PROCESSES
 from pycmbs.errors import Unavailable
+from pycmbs.runtime import later
 from pycmbs.services.execution import DONE, Execution, ExecutionService, Lane, execution_from
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,9 @@ class Executor:
             except Unavailable as exc:
                 log.warning("what is to be executed cannot be read: %s", exc)
                 self._later(self._load)
+            except Exception:
+                log.exception("what is to be executed cannot be read; it is tried again")
+                self._later(self._load)
 
     def _load_page(self, after: int) -> int | None:
         """The number to go on from; None when nothing is left, or no room."""
@@ -117,9 +121,7 @@ class Executor:
 
     def _later(self, work: Callable[[], None]) -> None:
         if not self._closing.is_set():
-            timer = threading.Timer(_RETRY_SECONDS, work)
-            timer.daemon = True
-            timer.start()
+            later(_RETRY_SECONDS, work)
 
     def _run(self, lane: Lane) -> None:
         receipt = self._lanes[lane][0]

@@ -1,8 +1,10 @@
 """What goes over the local socket between the fronts and the engine.
 
 A frame is its length (four bytes, big-endian) and a JSON object. A call is ``{"id", "operation", "parameters"}`` and is
-answered by ``{"id", "answer"}`` or ``{"id", "error"}``, in any order; a wake-up is ``{"operation": "wake"}`` and is not
-answered. The socket lies in the home, which only its owner can enter.
+answered by ``{"id", "answer"}`` or ``{"id", "error"}``, in any order. A call of an operation in :data:`ONCE` has a ``key``, and
+``again`` when it is made a second time, since its connection broke: then what came of the first is the answer. A wake-up is
+``{"operation": "wake"}`` and is not answered; ``{"operation": "beat"}`` is answered at once by ``{}``. The socket lies in the
+home, which only its owner can enter.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ from typing import Any
 
 from pycmbs import codec
 
+WAKE = "wake"
+BEAT = "beat"
+ONCE = frozenset({"handle"})
+"""Operations that must not be done twice for one call."""
 _MOST_FRAME = 64 * 1024 * 1024
 _LENGTH = 4
 _PIECE = 65_536

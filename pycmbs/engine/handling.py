@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pycmbs import codec, handlers
 from pycmbs.errors import HandlerFailed
 from pycmbs.handlers import Call, Handler
+from pycmbs.runtime import start_thread
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -90,7 +91,7 @@ def _enter(parent: int) -> None:
             time.sleep(_LOOK_SECONDS)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    start_thread("parent", watch)
 
 
 def _called(handler: Handler, call: Call) -> bytes:

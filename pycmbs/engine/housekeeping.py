@@ -6,6 +6,7 @@ import logging
 import threading
 
 from pycmbs.errors import Unavailable
+from pycmbs.runtime import new_thread
 from pycmbs.services.federation import FederationService
 from pycmbs.services.inbox import InboxService
 from pycmbs.services.outbox import OutboxService
@@ -38,7 +39,7 @@ class Housekeeping:
 
     def start(self) -> None:
         """Begin to work, after a second."""
-        threading.Thread(target=self._run, name="housekeeping", daemon=True).start()
+        new_thread("housekeeping", self._run, vital=True).start()
 
     def close(self) -> None:
         """Stop after the commit under way."""

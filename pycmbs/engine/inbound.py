@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Hashable
 from typing import Any
@@ -24,7 +23,7 @@ from pycmbs.errors import (
 )
 from pycmbs.occi import naming
 from pycmbs.queues import BoundedQueue
-from pycmbs.runtime import in_turn
+from pycmbs.runtime import in_turn, new_thread
 from pycmbs.seldom import Seldom
 from pycmbs.services import numbers
 from pycmbs.services.deliveries import DELIVERED
@@ -86,7 +85,7 @@ class Inbound:
         self._lives = lives
         self._queue: BoundedQueue[Arrival | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
         self._full, self._bad = Seldom(log), Seldom(log)
-        self._thread = threading.Thread(target=self._run, name="inbound", daemon=True)
+        self._thread = new_thread("inbound", self._run, vital=True)
         self.identity: Callable[[], str] = lambda: ""
 
     def start(self) -> None:
@@ -188,6 +187,8 @@ class Inbound:
             self._relay.forward(own, arrival, envelope)
         except CmbsError as exc:
             self._refuse(arrival, envelope, exc, final=False)
+        except Exception:
+            log.exception("a %s from %s cannot be passed on", envelope.type, envelope.sender)
 
     def _receive(self, messages: list[tuple[Arrival, Envelope]]) -> None:
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -15,7 +16,10 @@ from msgspec.structs import replace
 
 from pycmbs.engine.asked import Asked, new_id
 from pycmbs.errors import CmbsError, RemoteError, from_dict
+from pycmbs.runtime import new_thread
 from pycmbs.transport.envelope import REFUSAL, Envelope, encode
+
+log = logging.getLogger(__name__)
 
 _TICK = 0.1
 """Seconds between two looks for questions that were not answered in time, at least."""
@@ -52,7 +56,7 @@ class Inquiries:
         """When the next of the open questions is overdue, as far as the thread was told."""
         self._sooner = threading.Event()
         self._closing = False
-        self._thread = threading.Thread(target=self._time_out, name="inquiries", daemon=True)
+        self._thread = new_thread("inquiries", self._time_out, vital=True)
 
     def start(self) -> None:
         """Begin to notice what is not answered."""
@@ -127,18 +131,29 @@ class Inquiries:
 
     def _time_out(self) -> None:
         while not self._closing:
-            pause = self._next - time.monotonic()
-            self._sooner.wait(max(_TICK, pause) if pause < math.inf else None)
-            self._sooner.clear()
-            now = time.monotonic()
-            with self._lock:
-                late = [id for id, one in self._open.items() if one.until <= now]
-                overdue = [(self._open.pop(id)) for id in late]
-                self._next = min((one.until for one in self._open.values()), default=math.inf)
-            for one in overdue:
+            try:
+                self._turn()
+            except Exception:
+                log.exception("looking for what is not answered failed; it goes on")
+                time.sleep(_TICK)
+
+    def _turn(self) -> None:
+        """Wait until the next question is overdue, or one is asked that will be sooner; then end those that are."""
+        pause = self._next - time.monotonic()
+        self._sooner.wait(max(_TICK, pause) if pause < math.inf else None)
+        self._sooner.clear()
+        now = time.monotonic()
+        with self._lock:
+            late = [id for id, one in self._open.items() if one.until <= now]
+            overdue = [(self._open.pop(id)) for id in late]
+            self._next = min((one.until for one in self._open.values()), default=math.inf)
+        for one in overdue:
+            try:
                 if not one.asked.relayed:
                     self._transports.forget(one.asked.url)  # a half-open connection would stay silent for ever
                 one.done(_silence(one.asked.url, one.seconds))
+            except Exception:
+                log.exception("whoever asked at %s cannot be told of the silence", one.asked.url)
 
 
 def _silence(url: str, seconds: float) -> RemoteError:

@@ -7,7 +7,6 @@ new, stores what was settled with one commit, and sends what may be sent.
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 
@@ -36,7 +35,7 @@ from pycmbs.errors import (
     Unavailable,
     from_dict,
 )
-from pycmbs.runtime import in_turn
+from pycmbs.runtime import in_turn, new_thread
 from pycmbs.seldom import Seldom
 from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, Delivery
 from pycmbs.services.outbox import OutboxService
@@ -74,7 +73,7 @@ class Outbound:
         self._poll = poll
         self._events = Events()
         self._bad = Seldom(log)
-        self._thread = threading.Thread(target=self._run, name="outbound", daemon=True)
+        self._thread = new_thread("outbound", self._run, vital=True)
         self._closing = False
         self._routes: dict[str, Route] = {}
         self._flights: dict[str, Route] = {}
@@ -143,7 +142,7 @@ class Outbound:
 
     def _turn(self, answers: list[Arrival]) -> None:
         for arrival in answers:
-            row = self._answered(arrival)
+            row = self._safely_answered(arrival)
             if row is not None:
                 self._settling.put(row)
         self._settling.store()
@@ -154,6 +153,16 @@ class Outbound:
             self._send()
             self._outcomes.ask(time.monotonic())
         self._waiters.release_late()
+
+    def _safely_answered(self, arrival: Arrival) -> Delivery | None:
+        """As :meth:`_answered`; None also for an answer that breaks something, so that the others of its turn count."""
+        try:
+            return self._answered(arrival)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("an answer from %s cannot be taken in", arrival.address)
+            return None
 
     def _answered(self, arrival: Arrival) -> Delivery | None:
         """The row that an answer changes, as it is then; None for an answer that changes none."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from pycmbs.engine.vitals import HURRY, Vitals
 from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
-from pycmbs.runtime import drain
+from pycmbs.runtime import drain, new_thread
 from pycmbs.services.health import DEAD, Health, HealthService
 from pycmbs.services.lives import LIFE, Lives
 from pycmbs.services.members import MemberService
@@ -87,7 +86,7 @@ class Probes:
         self._seconds = seconds
         self._interval = interval
         self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="probes", daemon=True)
+        self._thread = new_thread("probes", self._run, vital=True)
         self._closing = False
         self._vitals: dict[str, Vitals] = {}
         self._tellers: dict[str, dict[str, None]] = {}
@@ -186,7 +185,16 @@ class Probes:
             return
         for event in drain(self._events, first, _EVENTS):
             if event is not None:
-                event()
+                self._take_up(event)
+
+    def _take_up(self, event: Callable[[], None]) -> None:
+        """One event; whatever comes of it, the others are taken up, too."""
+        try:
+            event()
+        except Unavailable as exc:
+            log.warning("probing waits: %s", exc)
+        except Exception:
+            log.exception("an answer to a probe, or other news, cannot be taken up")
 
     def _begin_due(self, now: float) -> None:
         """Probe who is due, those that wait for longest first, as many as are allowed."""

@@ -13,6 +13,9 @@ from pycmbs.services.deliveries import Delivery
 Waiter = Future[dict[str, Any]]
 """``{"rows": […]}``, the rows as they were settled, if it is known; an empty object otherwise."""
 
+_MOST = 10_000
+"""Waiters; one more is told at once that nothing is known."""
+
 
 class Waiters:
     """Futures by the path of the message they wait for. Every method may be called from any thread."""
@@ -20,12 +23,17 @@ class Waiters:
     def __init__(self) -> None:
         self._waiting: dict[str, list[tuple[float, Waiter]]] = {}
         self._new: dict[str, None] = {}
+        self._number = 0
         self._lock = threading.Lock()
 
     def add(self, path: str, seconds: float) -> Waiter:
         """A future that is done when the message is released, or, by :meth:`release_late`, when the seconds are over."""
         future: Waiter = Future()
         with self._lock:
+            if self._number >= _MOST:
+                future.set_result({})
+                return future
+            self._number += 1
             self._waiting.setdefault(path, []).append((time.monotonic() + seconds, future))
             self._new[path] = None
         return future
@@ -44,6 +52,7 @@ class Waiters:
         """These messages have no unsettled recipient: their rows, if they are at hand."""
         with self._lock:
             done = [(future, rows) for path, rows in settled.items() for _, future in self._waiting.pop(path, [])]
+            self._number -= len(done)
         for future, rows in done:
             future.set_result({"rows": [row.body() for row in rows]} if rows else {})
 
@@ -56,6 +65,7 @@ class Waiters:
                 self._waiting[path].remove(one)
                 if not self._waiting[path]:
                     del self._waiting[path]
+            self._number -= len(late)
         for _, (_, future) in late:
             future.set_result({})
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import signal
 import sys
@@ -27,8 +28,11 @@ from typing import NoReturn
 from pycmbs import logs
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError
+from pycmbs.runtime import KEEPER, new_thread
 
 VARIABLE = "PYCMBS_CHILD"
+log = logging.getLogger(__name__)
+
 READY = b"1"
 BEAT = b"."
 BEAT_SECONDS = 1.0
@@ -126,7 +130,7 @@ class Child:
 
     def watch_lifeline(self) -> None:
         """Exit at once when the supervisor is gone, even by SIGKILL: watched by an operating-system thread."""
-        threading.Thread(target=self._await_end, name="lifeline", daemon=True).start()
+        new_thread("lifeline", self._await_end, vital=True).start()
 
     def _await_end(self) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's
@@ -158,8 +162,23 @@ def enter() -> Child:
         os.set_inheritable(descriptor, False)
     ignore_interrupt()
     child.watch_lifeline()
+    KEEPER.ending = _end_process
+    threading.excepthook = _log_thread
     logs.configure(child.settings, child.name)
     return child
+
+
+def _end_process() -> None:
+    """End at once, to be started again. Nothing is tidied up: what was accepted is on disk."""
+    log.critical("a thread that this process needs is gone: ending it, to be started again")
+    os._exit(1)
+
+
+def _log_thread(failed: threading.ExceptHookArgs) -> None:
+    """Log what ended a thread that others started, such as a library."""
+    name = failed.thread.name if failed.thread is not None else "unknown"
+    error = failed.exc_value or failed.exc_type()
+    log.critical("the thread %s ended by an error", name, exc_info=error)
 
 
 def run(main: Callable[[Child], None]) -> NoReturn:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-import threading
 
 from pycmbs import broker
 from pycmbs.processes import child
+from pycmbs.runtime import new_thread
 
 _PAUSE = 1.0
 """Seconds between looks at a store that does not answer."""
@@ -17,7 +17,7 @@ def main(me: child.Child) -> None:
     # Blocked in every thread, to be waited for in this one: a handler would interrupt whatever runs.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     engine = broker.build_engine(me.settings)
-    threading.Thread(target=me.beat_for_ever, name="heartbeat", daemon=True).start()
+    new_thread("heartbeat", me.beat_for_ever, vital=True).start()
     waits = not engine.store_answers()
     if waits:
         me.announce_ready()  # the fronts answer 503 meanwhile, and that is better than nothing

@@ -130,8 +130,9 @@ def _logged(work: Callable[[], None]) -> None:
 def main(me: child.Child) -> None:
     """Serve HTTP until SIGTERM."""
     eventlet.hubs.use_hub(_Hub)
-    application = broker.build_application(me.settings, GreenRuntime())
-    eventlet.spawn(me.beat_for_ever, eventlet.sleep)
+    runtime = GreenRuntime()
+    application = broker.build_application(me.settings, runtime)
+    runtime.spawn(lambda: me.beat_for_ever(eventlet.sleep))
     listener = server.listen(me.settings.host, me.settings.port)
     server.serve(listener, application, started=me.announce_ready, drain_seconds=_DRAIN_SECONDS)
 

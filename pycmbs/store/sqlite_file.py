@@ -22,7 +22,11 @@ from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.sqlite_log import HEAD as LOG_HEAD
 from pycmbs.store.sqlite_log import belongs, in_use, mark, salt_of
 
-_PATIENCE = 1.0
+_PATIENCE = 0.8
+"""Seconds that whoever writes or reads waits for those who do, the queue of its own process included: it is told within a
+second, on the whole, that the store is busy."""
+_SHORT_PATIENCE = 0.05
+"""The same for who writes while another process keeps the file from being written: that one waited is enough."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.001
 _WAIT = "Try again in a second."
 _INCREMENTAL = 2
@@ -50,6 +54,7 @@ class SqliteFile:
         self._idle: list[tuple[int, sqlite3.Connection]] = []
         self._generation = 0
         self._closed = False
+        self._kept_busy = False
         self._users = contextlib.ExitStack()
         self._log_fd = -1
         self._log_salt = b""
@@ -69,9 +74,15 @@ class SqliteFile:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """A connection in a write transaction, which is on disk when this is left without an exception. Nothing may wait in
         it: all green threads of a process would share it."""
-        with self._turn():
+        end = time.monotonic() + (_SHORT_PATIENCE if self._kept_busy else _PATIENCE)
+        with self._turn(end):
             connection = self._checked_writer()
-            self._patiently(connection, "BEGIN IMMEDIATE")
+            try:
+                self._patiently(connection, "BEGIN IMMEDIATE", end=end)
+            except StoreUnavailable:
+                self._kept_busy = True
+                raise
+            self._kept_busy = False
             try:
                 yield connection
                 connection.execute("COMMIT")
@@ -118,9 +129,9 @@ class SqliteFile:
             self._patiently(connection, "PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
-        """For one writer at a time in this process."""
-        for pause in self._pauses("other writers of this process"):
+    def _turn(self, end: float | None = None) -> Iterator[None]:
+        """For one writer at a time in this process; it has to come before ``end``."""
+        for pause in self._pauses("other writers of this process", end):
             if self._writing.acquire(blocking=False):
                 break
             self._runtime.sleep(pause)
@@ -277,9 +288,14 @@ class SqliteFile:
         )
 
     def _patiently(
-        self, connection: sqlite3.Connection, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+        self,
+        connection: sqlite3.Connection,
+        statement: str,
+        parameters: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        end: float | None = None,
     ) -> list[tuple[Any, ...]]:
-        """The rows of a statement that may find the file locked."""
+        """The rows of a statement that may find the file locked, as soon as it is not, but before ``end``."""
         pauses: Iterator[float] | None = None
         while True:
             try:
@@ -288,12 +304,13 @@ class SqliteFile:
                 if getattr(exc, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
                     raise
             # Made only now: the file is seldom locked, and this is on the way of every read.
-            pauses = pauses or self._pauses("another process")
+            pauses = pauses or self._pauses("another process", end)
             self._runtime.sleep(next(pauses))
 
-    def _pauses(self, holder: str) -> Iterator[float]:
-        """Growing pauses until the patience is over. Raises StoreUnavailable then."""
-        pause, end = _FIRST_PAUSE, time.monotonic() + _PATIENCE
+    def _pauses(self, holder: str, end: float | None) -> Iterator[float]:
+        """Growing pauses until the ``end``, or until the patience is over. Raises StoreUnavailable then."""
+        pause = _FIRST_PAUSE
+        end = end or time.monotonic() + _PATIENCE
         while time.monotonic() < end:
             yield pause
             pause = min(pause * 1.5, _LONGEST_PAUSE)

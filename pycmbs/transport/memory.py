@@ -13,6 +13,7 @@ from collections.abc import Hashable
 from typing import ClassVar, NamedTuple
 
 from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable
+from pycmbs.runtime import new_thread
 from pycmbs.transport.address import parse_address
 from pycmbs.transport.base import Arrival, Receiver, Transport
 
@@ -78,7 +79,7 @@ class MemoryTransport(Transport):
 
     def start(self, receiver: Receiver) -> None:
         """Start the dispatcher thread."""
-        self._thread = threading.Thread(target=self._dispatch, args=(receiver,), name="memory-transport", daemon=True)
+        self._thread = new_thread("memory-transport", lambda: self._dispatch(receiver), vital=True)
         self._thread.start()
 
     def listen(self, url: str) -> None:

@@ -12,6 +12,8 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
+from pycmbs.runtime import new_thread
+
 log = logging.getLogger(__name__)
 
 Answer = Callable[[Sequence[str]], None]
@@ -46,7 +48,7 @@ class Resolver:
         """Have ``answer`` called with the addresses of ``host``, later. Call from one thread only."""
         self._questions.put((host, answer))
         if len(self._threads) < self._most:
-            thread = threading.Thread(target=self._work, name="resolver", daemon=True)
+            thread = new_thread("resolver", self._work)
             self._threads.append(thread)
             thread.start()
 

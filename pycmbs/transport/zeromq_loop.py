@@ -25,6 +25,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
+from pycmbs.runtime import new_thread
 from pycmbs.transport.base import Arrival, Receiver
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class Loop:
         self._ready: dict[Port, None] = {}  # a set that keeps its order: first come, first served
         self._next_tick = 0.0
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="zeromq-transport", daemon=True)
+        self._thread = new_thread("zeromq-transport", self._run, vital=True)
 
     def start(self) -> None:
         """Begin to turn."""

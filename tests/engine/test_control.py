@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from pycmbs.engine import calls, control
+from pycmbs.engine import calls, fronts, once
 from pycmbs.engine.calls import ControlClient
 from pycmbs.engine.control import ControlServer
 from pycmbs.engine.frames import Frames, encode, short_path
@@ -276,7 +276,7 @@ def test_calls_under_way_when_an_engine_ends_are_made_of_the_next(serve, client)
 
 def test_a_front_that_takes_no_answers_is_let_go(serve, path, monkeypatch):
     """One that has stopped holds up nobody for longer than an answer may take, and not again."""
-    monkeypatch.setattr(control, "_ANSWER_SECONDS", 1)
+    monkeypatch.setattr(fronts, "_ANSWER_SECONDS", 1)
     large = "x" * 1_000_000
     server = serve({"echo": lambda _: {"large": large}, "small": lambda _: {}})
     with ThreadRuntime().connect_unix(str(path)) as stopped:
@@ -297,3 +297,129 @@ def test_what_nobody_takes_is_bounded(path):
             line.send(b"")
         with pytest.raises(EngineUnavailable, match="does not take"):
             client.call("x", {}, seconds=5)
+
+
+def test_who_has_an_answer_waits_for_no_front(serve, path, monkeypatch):
+    """Delivering an answer to a front that has stopped takes no time; beyond a bound of bytes it is let go at once."""
+    monkeypatch.setattr(fronts, "_ANSWER_SECONDS", 600)
+    waiting = [Future() for _ in range(40)]
+    asked = iter(waiting)
+    server = serve({"wait": lambda _: next(asked)})
+    with ThreadRuntime().connect_unix(str(path)) as stopped:
+        stopped.sendall(encode({"id": 1, "operation": "wait"}) * len(waiting))
+        wait_until(lambda: next(asked, None) is None, what="all calls to be taken")
+        delivering = threading.Thread(target=lambda: [one.set_result({"large": "x" * 1_000_000}) for one in waiting])
+        delivering.start()
+        delivering.join(60)
+        assert not delivering.is_alive()
+        wait_until(lambda: not server._connections, what="the connection to be ended")
+
+
+def test_a_handler_is_called_once_when_the_connection_breaks(serve, client):
+    """A call that must not be done twice is asked after on the next connection, and not made again."""
+    handled, outcome = [], Future()
+    server = serve({"handle": lambda parameters: handled.append(parameters) or outcome})
+    answers = []
+    calling = threading.Thread(target=lambda: answers.append(client.call("handle", {"message": "m"}, seconds=30)))
+    calling.start()
+    wait_until(lambda: handled, what="the call to arrive")
+    first = client._line
+    for front in list(server._connections):
+        front.close()
+    wait_until(lambda: client._line is not first and server._connections, what="the next connection")
+    outcome.set_result({"result": 42})
+    calling.join(30)
+    assert answers == [{"result": 42}]
+    assert handled == [{"message": "m"}]
+    assert client.call("handle", {"message": "m"}, seconds=30) == {"result": 42}
+    assert len(handled) == 2  # another call is another call
+
+
+def test_a_handler_is_not_called_again_by_the_next_engine(serve, client):
+    """When the engine that was asked is gone, it is not known whether it was done, and so it is not done again."""
+    handled = []
+    server = serve({"handle": lambda parameters: handled.append(parameters) or Future()})
+    failures = []
+
+    def call():
+        try:
+            client.call("handle", {}, seconds=30)
+        except EngineUnavailable as exc:
+            failures.append(str(exc))
+
+    calling = threading.Thread(target=call)
+    calling.start()
+    wait_until(lambda: handled, what="the call to arrive")
+    server.close()
+    serve({"handle": lambda parameters: handled.append(parameters) or Future()})
+    calling.join(30)
+    assert len(failures) == 1
+    assert len(handled) == 1
+
+
+def test_calls_that_are_over_are_forgotten_first(monkeypatch):
+    """What is remembered of calls is bounded, and never those that are still under way."""
+    monkeypatch.setattr(once, "_MOST", 2)
+    calls_made = once.Once()
+    open_, over = Future(), Future()
+    over.set_result({})
+    assert calls_made.perform("open", lambda: open_, again=False) is open_
+    for key in ("a", "b", "c"):
+        calls_made.perform(key, lambda: over, again=False)
+    assert calls_made.perform("open", Future, again=True) is open_
+    assert calls_made.perform("c", Future, again=True) is over
+    with pytest.raises(EngineUnavailable, match="not known"):
+        calls_made.perform("a", Future, again=True)
+
+
+def test_too_many_calls_are_refused(serve, client, monkeypatch):
+    """Calls that wait for a thread of the engine are bounded; one more is refused at once."""
+    monkeypatch.setattr("pycmbs.engine.control._MOST_CALLS", 2)
+    release = threading.Event()
+    serve({"slow": lambda _: {"waited": release.wait(30)}})
+    slow = [threading.Thread(target=lambda: client.call("slow", {}, seconds=30)) for _ in range(2)]
+    for one in slow:
+        one.start()
+
+    def refused():
+        try:
+            client.call("slow", {}, seconds=0.2)
+        except EngineUnavailable as exc:
+            return "already" in str(exc)
+
+    wait_until(refused, what="a refusal")
+    release.set()
+    for one in slow:
+        one.join(30)
+
+
+def test_an_engine_that_is_frozen_is_unavailable_at_once(path, client):
+    """An engine that has the connection and gives no sign of life is noticed long before the call's own deadline; then calls
+    fail at once, until it is heard again."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        with pytest.raises(EngineUnavailable, match="no sign of life"):
+            client.call("x", {}, seconds=600)
+        assert client._line.frozen
+        with pytest.raises(EngineUnavailable, match="no sign of life"):
+            client.call("x", {}, seconds=600)
+        engine, _ = listener.accept()
+        with engine:
+            frames = Frames(engine)
+            assert [frames.next()["operation"] for _ in range(2)] == ["x", "beat"]
+            engine.sendall(encode({}))
+            wait_until(lambda: not client._line.frozen, what="the engine to be heard")
+            calling = threading.Thread(target=lambda: client.call("x", {}, seconds=30))
+            calling.start()
+            engine.sendall(encode({"id": frames.next()["id"], "answer": {}}))
+            calling.join(30)
+            assert not calling.is_alive()
+
+
+def test_an_engine_that_takes_its_time_is_not_frozen(serve, client):
+    """A call may take long: the engine says meanwhile that it is there."""
+    future = Future()
+    serve({"wait": lambda _: future})
+    threading.Timer(2 * calls._MOST_MISSED * calls._LOOK_SECONDS, lambda: future.set_result({"done": True})).start()
+    assert client.call("wait", {}, seconds=60) == {"done": True}

@@ -1,12 +1,14 @@
 """Two engines in one process, joined by the memory transport: what is accepted is delivered, in spite of everything."""
 
+from concurrent.futures import Future
+
 import pytest
 
 from pycmbs.broker import Broker, shipped_definitions
 from pycmbs.config import Settings
 from pycmbs.engine import route as route_module
 from pycmbs.engine.engine import Engine
-from pycmbs.errors import QueueFull, SocketUnavailable, StoreUnavailable
+from pycmbs.errors import EngineUnavailable, QueueFull, SocketUnavailable, StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.store.base import Query
@@ -356,3 +358,11 @@ def test_the_faulty_store_is_faulty():
     store.arm(Fault.UNAVAILABLE, "get")
     with pytest.raises(StoreUnavailable):
         store.get("x")
+
+
+def test_what_takes_too_long_is_unavailable(node):
+    """A call of the engine by the services of its own process fails as one of a front does, when it is not done in time."""
+    one = node("a")
+    one.engine._operations["never"] = lambda _parameters: Future()
+    with pytest.raises(EngineUnavailable, match="never is not done within"):
+        one.engine.call("never", {}, seconds=0.01)

@@ -97,3 +97,33 @@ def test_ids_cannot_be_guessed(inquiries, wire):
         inquiries.begin(f"memory:{number}", QUESTION, 10, lambda _answer: None)
     ids = [one.id for one in wire.sent]
     assert len({one[:8] for one in ids}) == len({one[-8:] for one in ids}) == 50
+
+
+def test_whoever_breaks_at_an_answer_harms_no_other(inquiries, caplog):
+    """When one who asked fails at being told, the others are told all the same, now and later."""
+    told = []
+
+    def fail(_answer):
+        raise ValueError("it broke")
+
+    inquiries.begin("memory:a", QUESTION, 0.05, fail)
+    inquiries.begin("memory:b", QUESTION, 0.05, told.append)
+    wait_until(lambda: told, what="the other to be told")
+    with pytest.raises(RemoteError, match="no answer"):
+        inquiries.ask("memory:c", QUESTION, 0.05)
+    assert "it broke" in caplog.text
+
+
+def test_looking_for_silence_goes_on_after_an_error(inquiries, monkeypatch, caplog):
+    """When one look fails, whatever the reason, the next one is made."""
+    real, failures = inquiries._turn, iter([ValueError("it broke")])
+
+    def turn():
+        for failure in failures:
+            raise failure
+        real()
+
+    monkeypatch.setattr(inquiries, "_turn", turn)
+    with pytest.raises(RemoteError, match="no answer"):
+        inquiries.ask("memory:a", QUESTION, 0.05)
+    wait_until(lambda: "it broke" in caplog.text, what="the log line")
