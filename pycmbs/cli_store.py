@@ -204,6 +204,7 @@ def _stopped(settings: Settings, *, make_home: bool = False) -> Iterator[None]:
 @contextlib.contextmanager
 def _opened(settings: Settings, url: str, *, create: bool = False) -> Iterator[Store]:
     store = open_store(url, home=settings.home, runtime=ThreadRuntime(), create=create)
+    store.take_time()
     try:
         if not store.durable:
             raise ConfigurationError(

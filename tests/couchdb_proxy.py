@@ -239,3 +239,30 @@ def with_users(lock: threading.Event) -> Rule:
         return error(401, "unauthorized", "Name or password is incorrect.")
 
     return rule
+
+
+def with_slow_views(built: threading.Event) -> Rule:
+    """Answers no view until its index is ``built``, and does nothing for those who do not wait for that."""
+
+    def rule(ask: Ask, on: Callable[[], Said]) -> Said | None:
+        if "/_view/" in ask.path:
+            built.wait(60)
+            return on()
+        return None
+
+    return rule
+
+
+def compacting(running: Callable[[str], bool]) -> Rule:
+    """A server with compactions: ``running`` tells of ``database`` and of ``view`` whether one is."""
+
+    def rule(ask: Ask, on: Callable[[], Said]) -> Said | None:
+        if (ask.method, ask.path) == ("GET", ""):
+            return say(200, {**on().json(), "compact_running": running("database")})
+        if ask.path.endswith("/_info"):
+            return say(200, {"name": "pycmbs", "view_index": {"compact_running": running("view")}})
+        if ask.path.startswith(("_compact", "_view_cleanup")):
+            return say(202, {"ok": True})
+        return None
+
+    return rule

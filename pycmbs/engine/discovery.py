@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.probes import Probes
-from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed
+from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.runtime import drain, new_thread
 from pycmbs.services.federation import FederationService
@@ -208,6 +208,8 @@ class Discovery:
             new, again = ({url for url, known in hints if url and known is flag} for flag in (False, True))
             try:
                 pending = self._join_once(pending | new, again)
+            except Unavailable as exc:
+                log.warning("joining waits: %s", exc)
             except Exception:
                 log.exception("joining failed; it is tried again")
 

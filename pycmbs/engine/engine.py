@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -150,22 +151,25 @@ class Engine:
 
     # Life
 
-    def store_answers(self) -> bool:
-        """Whether the store can be used now."""
+    def prepare(self) -> bool:
+        """Do what must be done in the store before the engine starts; False while the store does not answer in time."""
         try:
-            self._store.head("")
-        except Unavailable:
+            self._store.ready()
+            self._members.renew(0)
+        except Unavailable as exc:
+            log.info("the engine waits for its store: %s", exc)
             return False
         return True
 
     def start(self) -> None:
-        """Listen, take up the outbox, answer the fronts. Sockets that cannot be bound are tried again every second."""
-        self._members.renew(0)
+        """Listen, take up the outbox, answer the fronts, once all is prepared. Sockets that cannot be bound now are tried again
+        every second."""
         self._transports.start(self._receive)
         self._inquiries.start()
         self._inbound.start()
         self._executor.start()  # before anything new comes in: what waits from before is first
-        self._bind_wanted()
+        with contextlib.suppress(Unavailable):
+            self._bind_wanted()
         self._outbound.start()
         self._discovery.start()
         self._probes.start()

@@ -18,10 +18,10 @@ def main(me: child.Child) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     engine = broker.build_engine(me.settings)
     new_thread("heartbeat", me.beat_for_ever, vital=True).start()
-    waits = not engine.store_answers()
+    waits = not engine.prepare()
     if waits:
         me.announce_ready()  # the fronts answer 503 meanwhile, and that is better than nothing
-    while not engine.store_answers():
+    while waits and not engine.prepare():
         if signal.sigtimedwait({signal.SIGTERM}, _PAUSE):
             return
     engine.start()

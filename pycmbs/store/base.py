@@ -147,6 +147,15 @@ class Store(ABC):
     """How many calls of :meth:`write_batches` at a time are worthwhile: one where commits take turns, more where each waits
     for a server."""
 
+    def ready(self) -> None:
+        """Raises StoreUnavailable while the store cannot answer every kind of question within its time: one on a server may
+        have to build an index first, and works on that meanwhile."""
+        self.head("")
+
+    def take_time(self) -> None:
+        """From now on nobody waits for an answer within a second, but for an answer: a command for people, not a broker."""
+        return
+
     @property
     @abstractmethod
     def url(self) -> str:
@@ -217,7 +226,8 @@ class Store(ABC):
         that can be done in small steps, which hold nobody up."""
 
     def shrink(self) -> None:
-        """Give all space of what is gone back to the file system. May take long, and hold up writers meanwhile."""
+        """Give all space of what is gone back to the file system. May take long, and hold up writers meanwhile; it is done when
+        this returns."""
 
     def snapshot(self, path: Path, advance: Advance) -> int | None:
         """Copy everything, as it is at one moment and whoever writes meanwhile, to a new SQLite file; returns how many
@@ -262,6 +272,14 @@ class Wrapper(Store):
     def url(self) -> str:
         """See :class:`Store`."""
         return self._store.url
+
+    def ready(self) -> None:
+        """See :class:`Store`."""
+        self._store.ready()
+
+    def take_time(self) -> None:
+        """See :class:`Store`."""
+        self._store.take_time()
 
     def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         """See :class:`Store`."""

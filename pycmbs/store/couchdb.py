@@ -6,6 +6,8 @@ of a millisecond where a write takes four or more.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -18,11 +20,19 @@ from pycmbs.store import couchdb_documents as layout
 from pycmbs.store.base import Batch, Change, Document, Query, Store
 from pycmbs.store.couchdb_client import Address, CouchClient
 from pycmbs.store.couchdb_database import Database
-from pycmbs.store.couchdb_errors import NotThere
+from pycmbs.store.couchdb_errors import NotThere, Refused, TimedOut
 from pycmbs.store.couchdb_feed import Feed, Heads, Marks
 from pycmbs.store.couchdb_writer import Writer
 
+log = logging.getLogger(__name__)
+
 _PAGE = 200
+_LONG = 120.0
+"""Seconds for a call of a command for people."""
+_LOOK_SECONDS = 0.2
+"""Between looks whether a compaction is over."""
+_NO_COMPACTION = frozenset({400, 404, 405, 501})
+"""What a server answers that cannot."""
 _FEW = 65
 """Fewer rows than this are read at once, to find out how many there are."""
 
@@ -40,6 +50,7 @@ class CouchStore(Store):
     def __init__(self, address: Address, runtime: Runtime, *, create: bool = True) -> None:
         self._client = CouchClient(address)
         self._runtime = runtime
+        self._waits = False
         self._writer = Writer(self._client)
         self._feed = Feed(self._client)
         self._heads = Heads(self._client, runtime)
@@ -68,6 +79,16 @@ class CouchStore(Store):
             return work(*arguments)
 
         return self._runtime.offload(ready_work)
+
+    def ready(self) -> None:
+        """See :class:`~pycmbs.store.base.Store`. A server that was not asked for long, or holds what was copied into it, builds
+        the view's index; it goes on with that when the question is not waited for."""
+        self._do(lambda: self._view(reduce=False, limit=0))
+
+    def take_time(self) -> None:
+        """See :class:`~pycmbs.store.base.Store`. Calls have minutes, and the view as long as it takes."""
+        self._client.timeout = max(self._client.timeout, _LONG)
+        self._waits = True
 
     # Writing
 
@@ -156,13 +177,21 @@ class CouchStore(Store):
         return int(rows[0]["value"]) if rows else 0
 
     def _view(self, **query: Any) -> list[dict[str, Any]]:
-        try:
-            _, answer = self._client.call("GET", "_design", layout.DESIGN, "_view", layout.VIEW, patient=True, **query)
-        except NotThere as exc:
-            self._database.forget_view()
-            raise StoreUnavailable(f"{self.url} has lost its view", hint="It is made anew.") from exc
-        rows: list[dict[str, Any]] = answer["rows"]
-        return rows
+        while True:
+            try:
+                _, answer = self._client.call(
+                    "GET", "_design", layout.DESIGN, "_view", layout.VIEW, patient=True, **query
+                )
+            except NotThere as exc:
+                self._database.forget_view()
+                raise StoreUnavailable(f"{self.url} has lost its view", hint="It is made anew.") from exc
+            except TimedOut:
+                if not self._waits:
+                    raise
+                log.warning("%s: the server builds its index; waiting for it", self.url)
+            else:
+                rows: list[dict[str, Any]] = answer["rows"]
+                return rows
 
     def seek(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -210,9 +239,23 @@ class CouchStore(Store):
         return self._heads.version(query, lambda: self.find(query)) or super().version(query)
 
     def shrink(self) -> None:
-        """See :class:`~pycmbs.store.base.Store`. CouchDB does it in the background."""
-        self._do(lambda: self._client.call("POST", "_compact", body={}))
+        """See :class:`~pycmbs.store.base.Store`. The database, and the view's index."""
         self._do(lambda: self._client.call("POST", "_view_cleanup", body={}))
+        for what in ((), (layout.DESIGN,)):
+            # A server that has no compaction of indexes says so.
+            with contextlib.suppress(Refused):
+                self._do(
+                    lambda what=what: self._client.call("POST", "_compact", *what, body={}, expected=_NO_COMPACTION)
+                )
+        while self._do(self._compacts):
+            self._runtime.sleep(_LOOK_SECONDS)
+
+    def _compacts(self) -> bool:
+        _, database = self._client.call("GET")
+        with contextlib.suppress(Refused):
+            _, view = self._client.call("GET", "_design", layout.DESIGN, "_info", expected=_NO_COMPACTION)
+            return bool(database.get("compact_running") or view["view_index"].get("compact_running"))
+        return bool(database.get("compact_running"))
 
     def size(self) -> int | None:
         """See :class:`~pycmbs.store.base.Store`. None where the server does not tell."""

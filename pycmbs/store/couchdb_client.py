@@ -29,7 +29,7 @@ import couchdb.http
 
 from pycmbs import codec
 from pycmbs.errors import CmbsError, ConfigurationError, StoreUnavailable
-from pycmbs.store.couchdb_errors import BadCredentials, Locked, NoDatabase, NotThere, Refused, meaning, said
+from pycmbs.store.couchdb_errors import BadCredentials, Locked, NoDatabase, NotThere, Refused, TimedOut, meaning, said
 from pycmbs.store.couchdb_login import Login
 from pycmbs.store.couchdb_pool import ErrorAnswer, Pool
 
@@ -112,7 +112,12 @@ class CouchClient:
     @property
     def timeout(self) -> float:
         """Seconds that a call may take."""
-        return self._address.timeout
+        return self._pool.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        """For calls from now on."""
+        self._pool.timeout = seconds
 
     def call(
         self,
@@ -221,7 +226,7 @@ class CouchClient:
         where = f"CouchDB at {self._root}"
         match exc:
             case TimeoutError():
-                return StoreUnavailable(f"{where} did not answer within {self._address.timeout:g} s")
+                return TimedOut(f"{where} did not answer within {self.timeout:g} s")
             # The last three are what the library makes of an answer that is none.
             case OSError() | HTTPException() | codec.DecodeError() | AttributeError() | TypeError() | UnicodeError():
                 return StoreUnavailable(f"{where} does not answer: {exc or type(exc).__name__}")

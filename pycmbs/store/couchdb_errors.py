@@ -31,6 +31,10 @@ class Failed(StoreUnavailable):
     """The server answers, and fails at this request: at what is in it, or at any (its disk may be full, and readable)."""
 
 
+class TimedOut(StoreUnavailable):
+    """The server did not answer in time."""
+
+
 class NoDatabase(StoreUnavailable):
     """The server works, and the database is not there."""
 

@@ -77,6 +77,7 @@ class Pool(couchdb.http.ConnectionPool):  # type: ignore[misc]
 
     def __init__(self, timeout: float) -> None:
         super().__init__(timeout)
+        self.timeout: float
         self._using = threading.local()
 
     def begin(self) -> None:

@@ -12,10 +12,23 @@ import pytest
 
 from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import ThreadRuntime
+from pycmbs.store import couchdb
 from pycmbs.store.base import Query, SomeUnwritten, Write
 from pycmbs.store.couchdb import CouchStore
 from pycmbs.store.group import GroupCommit
-from tests.couchdb_proxy import Ask, Said, UnkindServer, answering, clustered, error, failing_at, say, with_users
+from tests.couchdb_proxy import (
+    Ask,
+    Said,
+    UnkindServer,
+    answering,
+    clustered,
+    compacting,
+    error,
+    failing_at,
+    say,
+    with_slow_views,
+    with_users,
+)
 from tests.couchdb_server import CouchServer
 from tests.store.contract import create
 from tests.store.test_couchdb import open_one
@@ -236,3 +249,51 @@ def test_wrong_credentials_are_told_in_the_servers_words(server: UnkindServer, u
     with pytest.raises(ConfigurationError, match="refuses the user or the password: Name or password is incorrect"):
         store.get("a")
     store.close()
+
+
+def test_a_store_that_builds_its_index_is_not_ready(server: UnkindServer, url: str) -> None:
+    """Questions are not answered in time until the index is built, and those for documents are; then all are."""
+    built = threading.Event()
+    server.rules.append(with_slow_views(built))
+    store = open_one(url.replace("timeout=10", "timeout=0.4"))
+    for call in (store.ready, lambda: store.find(Query("thing"))):
+        with pytest.raises(StoreUnavailable, match="did not answer within"):
+            call()
+    assert store.write([create("a")])
+    assert store.get("a") is not None
+    built.set()
+    store.ready()
+    assert [one.id for one in store.find(Query("thing"))] == ["a"]
+    store.close()
+
+
+def test_a_command_for_people_waits_for_the_index(
+    server: UnkindServer, url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However long the server takes for it; now and then it says so."""
+    built = threading.Event()
+    server.rules.append(with_slow_views(built))
+    monkeypatch.setattr(couchdb, "_LONG", 0.2)
+    store = open_one(url.replace("timeout=10", "timeout=0.2"))
+    store.take_time()
+    store.write([create("a")])
+    threading.Timer(0.7, built.set).start()
+    with caplog.at_level(logging.WARNING):
+        assert [one.id for one in store.find(Query("thing"))] == ["a"]
+    assert "builds its index" in caplog.text
+    store.close()
+
+
+def test_shrinking_is_over_when_the_server_has_compacted(store: CouchStore, server: UnkindServer) -> None:
+    """The database and the view's index; what is asked for and not done yet is waited for."""
+    asked: list[str] = []
+
+    def running(what: str) -> bool:
+        asked.append(what)
+        return asked.count(what) < 3
+
+    server.rules.append(compacting(running))
+    store.shrink()
+    compacted = [one.path for one in server.asked if one.path.startswith("_compact")]
+    assert compacted == ["_compact", "_compact/pycmbs"]
+    assert (asked.count("database"), asked.count("view")) >= (3, 3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections import Counter
@@ -16,6 +17,7 @@ import pytest
 import requests
 
 from tests.conftest import brokers
+from tests.couchdb_proxy import UnkindServer, with_slow_views
 from tests.couchdb_server import CouchServer, stand_in
 from tests.harness import JSON, ROOT, Broker, refusal, wait_until
 from tests.system.test_durability import (  # noqa: F401 - they run here, too
@@ -122,6 +124,34 @@ def test_a_server_that_hangs(server: CouchServer, start_on: Callable[..., Broker
         assert time.monotonic() - begin < 6
     server.pause(paused=False)
     wait_until(lambda: works(broker), 20, "the broker serves")
+
+
+def test_a_server_that_builds_its_index(couchdb_server: CouchServer, tmp_path: Path) -> None:
+    """While that takes longer than a question may, the broker runs and answers 503; nothing of it ends. Afterwards it serves by
+    itself, and does what waited."""
+    built = threading.Event()
+    with UnkindServer(couchdb_server).running() as server, server.database() as url:
+        starting = brokers(tmp_path, lambda: ("--store", url.partition("?")[0], "--workers", "1"))
+        start = next(starting)
+        broker = start()
+        broker.become("l1")
+        path = broker.message("l1", "kept", l1_socket_receiver_member=broker.socket("l1"))
+        broker.stop()
+        server.rules.append(with_slow_views(built))
+        broker.start()
+        assert "without its store" in broker.line
+        refused_soon(broker, "GET", "/cmbs/message/")
+        engine = broker.state()["children"]
+        refused_soon(broker, "GET", "/-/")
+        assert broker.state()["children"] == engine
+        built.set()
+        wait_until(lambda: works(broker), 20, "the broker serves")
+        wait_until(lambda: broker.request("GET", path).status_code == 200, 10, "all of it")
+        report = wait_until(lambda: broker.request("POST", f"{path}?action=send_l1", {"attributes": {"wait": 10}}), 20)
+        assert report.json()["state"] == "delivered"
+        assert "code 1" not in broker.log()
+        with pytest.raises(StopIteration):
+            next(starting)
 
 
 def test_a_deleted_database_is_not_made_anew(server: CouchServer, start_on: Callable[..., Broker]) -> None:
