@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from pycmbs.services.deliveries import Delivery
@@ -21,6 +22,8 @@ class AcceptedRows:
     def __init__(self, outbox: OutboxService) -> None:
         self._outbox = outbox
         self._number = 0
+        self.inherited = math.inf
+        """The number of the last row that was there at first: up to it, an earlier engine may have sent any."""
         self._since = ""
         """Where in the feed to go on, once what was there at first is read."""
 
@@ -35,6 +38,7 @@ class AcceptedRows:
             self._number = rows[-1].number
             if len(rows) < _PAGE:
                 break
+        self.inherited = min(self.inherited, self._number)
         self._since = since
 
     def _from_feed(self) -> Iterator[list[Delivery]]:

@@ -72,11 +72,11 @@ class Awaiting:
         if row.id in self._rows:
             self._rows[row.id].row = row
 
-    def drop(self, row: str) -> None:
-        """Await a row's outcome no more."""
+    def drop(self, row: str) -> dict[str, Asked]:
+        """Await a row's outcome no more; returns what was asked for it, by envelope."""
         awaited = self._rows.pop(row, None)
-        for id in awaited.ids if awaited is not None else ():
-            self._by_envelope.pop(id, None)
+        ids = awaited.ids if awaited is not None else ()
+        return {id: self._by_envelope.pop(id)[1] for id in ids if id in self._by_envelope}
 
     def due(self, now: float) -> list[Delivery]:
         """Rows whose outcome is to be asked for now; later again, after a longer pause."""

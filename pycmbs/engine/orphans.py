@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pycmbs.services.deliveries import Delivery
@@ -34,6 +35,13 @@ class Orphans:
     def note(self, row: Delivery, now: float) -> None:
         """Set a row aside. ``now`` is monotonic."""
         self._orphans.setdefault(row.id, _Orphan(row, now, now))
+
+    def note_among(self, rows: Sequence[Delivery], now: float) -> None:
+        """Set aside those of the rows whose message is not there."""
+        known = {row.id for row in self._outbox.counting(rows)}
+        for row in rows:
+            if row.id not in known:
+                self.note(row, now)
 
     def look(self, now: float) -> list[Delivery]:
         """The rows whose message is there by now; they are set aside no more. Those that waited for long enough are removed."""

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
 from pycmbs.engine.accepted import AcceptedRows
+from pycmbs.engine.answers import acknowledged, gone, refused
 from pycmbs.engine.asked import Asked, new_id
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.bodies import Bodies
 from pycmbs.engine.events import Events
 from pycmbs.engine.inquiry import Sender
+from pycmbs.engine.lapsed import Lapsed
 from pycmbs.engine.orphans import Orphans
 from pycmbs.engine.outcomes import Outcomes
 from pycmbs.engine.probes import Probes
@@ -37,7 +39,7 @@ from pycmbs.errors import (
 )
 from pycmbs.runtime import in_turn, new_thread
 from pycmbs.seldom import Seldom
-from pycmbs.services.deliveries import DELIVERED, EXPIRED, FAILED, Delivery
+from pycmbs.services.deliveries import FAILED, Delivery
 from pycmbs.services.outbox import OutboxService
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import ACK, MESSAGE, OUTCOME, REFUSAL, Envelope, decode, encode
@@ -45,7 +47,6 @@ from pycmbs.transport.envelope import ACK, MESSAGE, OUTCOME, REFUSAL, Envelope, 
 log = logging.getLogger(__name__)
 
 _PAGE = 500
-_SUPERSEDED = "the recipient has it as it was sent later: the clock here was set back; send it under another id"
 
 
 class Outbound:
@@ -81,6 +82,7 @@ class Outbound:
         self._orphans = Orphans(outbox)
         self._swept = 0.0
         self._awaiting = Awaiting()
+        self._lapsed = Lapsed(outbox, self._awaiting)
         self._outcomes = Outcomes(self._awaiting, outbox, transports, probes)
         self._bodies = Bodies(outbox)
         self._waiters = Waiters()
@@ -145,8 +147,8 @@ class Outbound:
             row = self._safely_answered(arrival)
             if row is not None:
                 self._settling.put(row)
-        self._settling.store()
         self._time_out()
+        self._store()
         self._sweep()
         self._load()
         with in_turn():  # not before: what was loaded just now was accepted by what was true then
@@ -155,14 +157,23 @@ class Outbound:
         self._waiters.release_late()
 
     def _safely_answered(self, arrival: Arrival) -> Delivery | None:
-        """As :meth:`_answered`; None also for an answer that breaks something, so that the others of its turn count."""
+        """As :meth:`_answered`; None also for an answer that breaks something, so that the others of its turn count. One
+        that needs a store that is away is taken once more."""
         try:
             return self._answered(arrival)
         except Unavailable:
-            raise
+            self._events.answer(arrival)
         except Exception:
             log.exception("an answer from %s cannot be taken in", arrival.address)
-            return None
+        return None
+
+    def _store(self) -> None:
+        """Have the ledger say what is known. What is to be sent again is not sent before that."""
+        for row, stored in self._settling.store():
+            route = self._routes.get(row.route)
+            if row.open and route is not None:
+                # Somebody else may know more of a row, and that there is nothing to be sent.
+                route.refresh([stored if stored is not None and stored.open else None], {row.id})
 
     def _answered(self, arrival: Arrival) -> Delivery | None:
         """The row that an answer changes, as it is then; None for an answer that changes none."""
@@ -176,10 +187,23 @@ class Outbound:
             return self._landed(route, arrival.address, envelope) if envelope.type in (ACK, OUTCOME, REFUSAL) else None
         if self._awaiting.expects(envelope.id):
             return self._awaiting.answered(arrival.address, envelope, time.time())
+        if self._lapsed.expects(envelope.id):
+            if (corrected := self._lapsed.answered(arrival.address, envelope)) is not None:
+                self._drop(corrected)
+            return None
         for answered in self._askers:
             if answered(arrival.address, envelope):
                 break
         return None  # it changes no row: if nobody asked for it, it is a second one, or for an earlier engine
+
+    def _drop(self, row: Delivery) -> Flight | None:
+        """Send a row no more; returns its flight if it was under way, whose answer will be a late one."""
+        route = self._routes.get(row.route)
+        flight = route.drop(row.id) if route is not None else None
+        if flight is not None:
+            del self._flights[flight.id]
+            self._lapsed.add(flight.id, row.id, flight.asked)
+        return flight
 
     def _landed(self, route: Route, link: str, envelope: Envelope) -> Delivery | None:
         """The row that was under way on a route and is answered over a link; None for a refusal that another try may help, and
@@ -205,35 +229,26 @@ class Outbound:
         if flight.row.member and not route.via:
             self._probes.heard(flight.row.member)
         if envelope.type == REFUSAL:
-            error = from_dict(envelope.body.get("error"))
-            return flight.settled(FAILED, time.time(), error.line)
+            return refused(flight.tried, envelope.body, time.time())
         return self._acknowledged(flight, envelope)
 
     def _acknowledged(self, flight: Flight, envelope: Envelope) -> Delivery:
-        """The row of a recipient that has the message, and may be executing it; or has a later one of its name."""
-        newer = envelope.body.get("superseded")
-        if type(newer) is int and newer > flight.row.round:
-            return flight.settled(FAILED, time.time(), _SUPERSEDED)
-        there = flight.settled(DELIVERED, time.time(), "", envelope.body.get("reply") or None)
-        outcome = envelope.body.get("outcome")
-        if isinstance(outcome, dict):
-            return there.with_outcome(time.time(), outcome)
-        if envelope.body.get("executing") is True:
-            there = replace(there, awaits=True)
-            self._awaiting.add(there, time.monotonic(), envelope.id, flight.asked)
-        return there
+        row = acknowledged(flight.tried, envelope.body, time.time())
+        if row.awaits:
+            self._awaiting.add(row, time.monotonic(), envelope.id, flight.asked)
+        return row
 
     def _refused(self, route: Route, envelope: Envelope) -> None:
         """The recipient refuses for now: perhaps for what was said of the own member, so that is said anew."""
         error = from_dict(envelope.body.get("error"))
         self._outbox.refused(error)
         self._bodies.forget(route.flights[envelope.id].row)
-        self._fail(route, error.line, alive=True)
+        self._fail(route, error.line, alive=True, vain=envelope.id)
 
     def _strayed(self, route: Route, asked: Asked, envelope: Envelope) -> None:
         """Somebody answered who is not meant: the one that was to pass it on, which cannot, or whoever has the address now."""
         if asked.relayed and envelope.type == REFUSAL:
-            self._fail(route, from_dict(envelope.body.get("error")).line, alive=True)
+            self._fail(route, from_dict(envelope.body.get("error")).line, alive=True, vain=envelope.id)
         else:
             self._fail(route, asked.stranger(envelope.sender))
 
@@ -245,10 +260,15 @@ class Outbound:
                 through = f" through {route.via}" if route.via else ""
                 self._fail(route, f"no answer from {route.url}{through}; does its member listen on {oldest.row.layer}?")
 
-    def _fail(self, route: Route, reason: str, *, alive: bool = False, waiting: Delivery | None = None) -> None:
-        """Everything under way on the route goes back, and the ledger says so; of the one that is ``waiting``, too."""
-        for id in route.flights:
+    def _fail(
+        self, route: Route, reason: str, *, alive: bool = False, vain: str = "", waiting: Delivery | None = None
+    ) -> None:
+        """Everything under way on the route goes back, and the ledger says so; of the one that is ``waiting``, too. ``vain``:
+        the envelope that is known to have come to nothing."""
+        of_no_use = route.flights[vain].row.id if vain in route.flights else ""
+        for id, flight in route.flights.items():
             self._flights.pop(id, None)
+            self._lapsed.add(id, flight.row.id, flight.asked)
         back = route.failed(time.monotonic(), reason)
         if route.failures == 1:
             log.info("what is for %s waits: %s", route.url, reason)
@@ -259,10 +279,10 @@ class Outbound:
         route.url = ""
         if waiting is not None and waiting.reason != reason:
             back.append(replace(waiting, reason=reason))
-        rows = [replace(row, updated=time.time()) for row in back]
-        stored, _ = self._outbox.settle(rows)
-        # Somebody else may know more of a row, and that there is nothing to be sent.
-        route.refresh([row if row is not None and row.open else None for row in stored], {row.id for row in rows})
+        for row in back:
+            known = replace(row, updated=time.time(), vain=row.vain + (row.id == of_no_use))
+            route.refresh([known], {row.id})
+            self._settle_later(known)
 
     def _sweep(self) -> None:
         """Settle what is overdue, in memory or not. Once a poll: deadlines are kept to about a second."""
@@ -272,31 +292,19 @@ class Outbound:
         while overdue := self._outbox.overdue(now, _PAGE):
             settled, concluded = self._outbox.settle([self._expired(row, now) for row in overdue])
             self._waiters.release(concluded)
-            self._set_aside(row for row in settled if row is not None)
+            self._orphans.note_among([row for row in settled if row is not None], time.monotonic())
         for name in [name for name, route in self._routes.items() if route.idle]:
             del self._routes[name]
-
-    def _set_aside(self, rows: Iterable[Delivery]) -> None:
-        """Those of the rows that do not count."""
-        every = list(rows)
-        counting = {row.id for row in self._outbox.counting(every)}
-        for row in every:
-            if row.id not in counting:
-                self._orphans.note(row, time.monotonic())
 
     def _expired(self, row: Delivery, now: float) -> Delivery:
         """An overdue row in its final state, with what was tried so far; it is not sent any more."""
         if row.awaits:
-            self._awaiting.drop(row.id)
+            for id, asked in self._awaiting.drop(row.id).items():
+                self._lapsed.add(id, row.id, asked)
             return replace(row, awaits=False, updated=now, reason="no outcome came before the deadline")
-        route = self._routes.get(row.route)
-        flight = route.drop(row.id) if route is not None else None
-        if flight is not None:
-            self._flights.pop(flight.id, None)
-        attempts = flight.attempts if flight is not None else row.attempts
-        reason = row.reason or (f"no answer from {row.socket}" if attempts else "not sent yet")
-        tries = f"{attempts} attempt{'s' * (attempts != 1)}"
-        return row.settled(EXPIRED, now, f"{reason}: gave up after {tries}", attempts=attempts)
+        flight = self._drop(row)
+        row = row if flight is None else flight.tried
+        return row.given_up(now, inherited=row.number <= self._accepted.inherited)
 
     def _admit(self, row: Delivery) -> None:
         if row.awaits:
@@ -324,21 +332,12 @@ class Outbound:
             for row in rows:
                 self._admit(row)
             loaded.update(row.message for row in rows)
-        for path in self._waiters.new():
-            # Who began to wait when all was settled is told by nothing else.
-            if path not in loaded and not self._outbox.unsettled(path):
-                self._waiters.release({path: ()})
-            self._waiters.known(path)
+        self._waiters.begin(loaded, self._outbox.unsettled)
 
     def _refill(self) -> None:
         for name, route in self._routes.items():
             if route.more and route.room:
-                room = route.room
-                rows = self._outbox.pending(after=route.cursor, limit=room, route=name)
-                route.more = False
-                for row in rows:
-                    route.admit(row)
-                route.more = len(rows) == room
+                route.refill(self._outbox.pending(after=route.cursor, limit=route.room, route=name))
 
     def _send(self) -> None:
         for route in list(self._routes.values()):
@@ -349,19 +348,19 @@ class Outbound:
     def _send_one(self, route: Route) -> bool:
         """Send the row that is first; False when the route has to pause."""
         row = route.queue[0]  # it stays there until all is read: the store may fail
+        if row.deadline <= time.time():
+            self._settle_later(self._expired(row, time.time()))
+            return True
         try:
             body = self._bodies.of(row)
             if not route.url or self._outbox.claimed(row):
                 self._find_way(route, row)
-        except NoLocalMember as exc:
-            self._fail(route, exc.message)
-            return False
-        except ClaimedId as exc:
+        except (NoLocalMember, ClaimedId) as exc:
             self._fail(route, exc.line, waiting=row)
             return False
         except Departed as exc:  # trying again cannot help
             route.queue.popleft()
-            self._settle_later(row.settled(FAILED, time.time(), exc.line))
+            self._settle_later(gone(row, exc.line, time.time()))
             return True
         route.queue.popleft()
         if body is None:
@@ -378,9 +377,9 @@ class Outbound:
             self._transports.send(route.url, encode(envelope))
         except (InvalidAddress, TooLarge) as exc:  # trying again cannot help
             del self._flights[id]
-            self._settle_later(route.flights.pop(id).settled(FAILED, time.time(), exc.line))
+            self._settle_later(route.flights.pop(id).tried.settled(FAILED, time.time(), exc.line))
         except CmbsError as exc:
-            self._fail(route, exc.message)
+            self._fail(route, exc.message, vain=id)
             return False
         return True
 

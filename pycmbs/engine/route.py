@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -31,9 +31,10 @@ class Flight:
         """How often the row was sent, this time included."""
         return self.row.attempts + 1
 
-    def settled(self, state: str, now: float, reason: str = "", answer: Any = None) -> Delivery:
-        """The row in its final state."""
-        return self.row.settled(state, now, reason, answer, attempts=self.attempts)
+    @property
+    def tried(self) -> Delivery:
+        """The row after this attempt."""
+        return replace(self.row, attempts=self.attempts)
 
 
 class Route:
@@ -93,6 +94,14 @@ class Route:
             self.queue.append(row)
             self.cursor = row.number
             self._highest = max(self._highest, row.number)
+
+    def refill(self, rows: Sequence[Delivery]) -> None:
+        """Take in as many of the rows beyond the cursor as there is room for, or all that there are."""
+        full = len(rows) == self.room
+        self.more = False
+        for row in rows:
+            self.admit(row)
+        self.more = full
 
     def admit_late(self, row: Delivery) -> None:
         """Take in a row that was written after others with higher numbers: last, as it was accepted last. Where there is no

@@ -26,12 +26,14 @@ class Settling:
 
     def put(self, row: Delivery) -> None:
         """A row as it is now."""
-        self._rows[row.id] = row
+        known = self._rows.get(row.id)
+        self._rows[row.id] = row if known is None else known.raised(row)
 
-    def store(self) -> None:
-        """Write them. Raises Unavailable when the store is away: they wait here, and nothing may be sent meanwhile."""
+    def store(self) -> list[tuple[Delivery, Delivery | None]]:
+        """Write them; returns each as it was put and as it is stored, None if it is gone. Raises Unavailable when the store is
+        away: they wait here, and nothing may be sent meanwhile."""
         if not self._rows:
-            return
+            return []
         rows = list(self._rows.values())
         try:
             stored, concluded = self._outbox.settle(rows)
@@ -49,3 +51,4 @@ class Settling:
             if kept is not None:
                 self._awaiting.refresh(kept)
         self._waiters.release(concluded)
+        return list(zip(rows, stored, strict=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -38,15 +38,16 @@ class Waiters:
             self._new[path] = None
         return future
 
-    def new(self) -> list[str]:
-        """The messages that somebody began to wait for and of which nobody said yet that they are :meth:`known`."""
+    def begin(self, under_way: Container[str], unsettled: Callable[[str], bool]) -> None:
+        """See to those that are new: who began to wait when all was settled is told by nothing else. ``under_way``: messages of
+        which it is known that they are not; ``unsettled``: whether another one is not."""
         with self._lock:
-            return list(self._new)
-
-    def known(self, path: str) -> None:
-        """Somebody sees to it that those who wait for the message are released."""
-        with self._lock:
-            self._new.pop(path, None)
+            new = list(self._new)
+        for path in new:
+            if path not in under_way and not unsettled(path):
+                self.release({path: ()})
+            with self._lock:
+                self._new.pop(path, None)
 
     def release(self, settled: Mapping[str, Sequence[Delivery]]) -> None:
         """These messages have no unsettled recipient: their rows, if they are at hand."""

@@ -1,7 +1,8 @@
 """Deliveries: one row per message and recipient. The rows are the outbox and the ledger at once (DESIGN "Delivery").
 
-A row is *unsettled* while it is ``pending`` or ``sent``, and *settled* once it is ``delivered``, ``executed``, ``failed`` or
-``expired``. One that is ``delivered`` and *awaits* the outcome of its execution is not settled yet, but keeps nobody waiting.
+A row is *unsettled* while it is ``pending`` or ``sent``, and *settled* once it is ``delivered``, ``executed``, ``failed``,
+``expired`` or ``unknown``. One that is ``delivered`` and *awaits* the outcome of its execution is not settled yet, but keeps
+nobody waiting.
 Rows are valid only together with their message, which is written last in the batch that makes them: one whose message is of
 another round, or is not there, counts for nothing.
 """
@@ -22,12 +23,14 @@ from pycmbs.store.base import Document, Query, Store, Write
 
 DELIVERY = "delivery"
 
-PENDING, SENT, DELIVERED, EXECUTED, FAILED, EXPIRED = "pending", "sent", "delivered", "executed", "failed", "expired"
+PENDING, SENT, DELIVERED, EXECUTED, FAILED = "pending", "sent", "delivered", "executed", "failed"
+EXPIRED, UNKNOWN = "expired", "unknown"
+"""Given up at the deadline: what is known not to have arrived, and what may have."""
 SENDING = "sending"
 """The state of a message of which a row is unsettled."""
 _OPEN = frozenset({PENDING, SENT})
 _THERE = frozenset({DELIVERED, EXECUTED})
-_RISING = (PENDING, SENT, EXPIRED, FAILED, DELIVERED, EXECUTED)
+_RISING = (PENDING, SENT, EXPIRED, UNKNOWN, FAILED, DELIVERED, EXECUTED)
 """The states in the order in which a row may go through them: what is known of a delivery only grows."""
 
 
@@ -35,7 +38,8 @@ class Delivery(Struct, frozen=True):
     """What became of a message for one recipient. Times are seconds since the epoch.
 
     ``message`` is the path of the message, ``round`` tells this sending from earlier and later ones, ``of`` is how many
-    recipients it has. ``member`` may be empty (L1 to a stranger), ``socket`` too (a provider nobody knows).
+    recipients it has. ``member`` may be empty (L1 to a stranger), ``socket`` too (a provider nobody knows). Of the
+    ``attempts``, ``vain`` are known to have come to nothing: they were refused, or could not be sent.
     """
 
     message: str
@@ -49,6 +53,7 @@ class Delivery(Struct, frozen=True):
     deadline: float
     state: str = PENDING
     attempts: int = 0
+    vain: int = 0
     updated: float = 0.0
     reason: str = ""
     why: str = ""
@@ -84,6 +89,11 @@ class Delivery(Struct, frozen=True):
         return self.state in _THERE
 
     @property
+    def doubtful(self) -> bool:
+        """Whether an attempt was left without an answer: the recipient may have the message."""
+        return self.attempts > self.vain
+
+    @property
     def rank(self) -> tuple[int, bool]:
         """How much is known of the delivery; a row is never replaced by one of a lower rank. What came of an execution is all
         there is to know, whether that worked or not; the end of waiting for it is more than waiting."""
@@ -108,6 +118,16 @@ class Delivery(Struct, frozen=True):
             awaits=False,
             attempts=self.attempts if attempts is None else attempts,
         )
+
+    def given_up(self, now: float, *, inherited: bool = False) -> Delivery:
+        """The row after its deadline: ``expired`` if it is certain that the recipient has nothing, else ``unknown``.
+        ``inherited``: an earlier life of this broker may have sent it, too."""
+        reason = self.reason or (f"no answer from {self.socket}" if self.attempts else "not sent yet")
+        tries = f"{self.attempts} attempt{'s' * (self.attempts != 1)}"
+        if inherited and not self.doubtful:
+            tries += " that are known of, the broker having been started again"
+        state = UNKNOWN if inherited or self.doubtful else EXPIRED
+        return self.settled(state, now, f"{reason}: gave up after {tries}")
 
     def with_outcome(self, now: float, outcome: dict[str, Any]) -> Delivery:
         """The row once its message was executed: ``outcome`` holds a ``result`` or an ``error``."""
@@ -202,7 +222,8 @@ def summary(rows: Iterable[Delivery]) -> str:
     """The state of a message, from its rows: the least settled one decides, then the worst.
 
     ``sending`` while a row is unsettled; ``executed`` when all are, ``delivered`` when all are at least that; ``partial`` when
-    some are; else ``expired`` or ``failed``, whichever is there (``failed`` first; also when there is no recipient at all).
+    some are; else ``unknown`` when one may be there, and ``failed`` or ``expired``, whichever is there (``failed`` first; also
+    when there is no recipient at all).
     """
     every = list(rows)
     states = {row.state for row in every}
@@ -210,4 +231,4 @@ def summary(rows: Iterable[Delivery]) -> str:
         return SENDING
     if states & _THERE:
         return EXECUTED if states == {EXECUTED} else DELIVERED if states <= _THERE else "partial"
-    return EXPIRED if states == {EXPIRED} else FAILED
+    return UNKNOWN if UNKNOWN in states else EXPIRED if states == {EXPIRED} else FAILED

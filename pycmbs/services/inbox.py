@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,6 +88,8 @@ class _Taken:
     execution: Execution | None = None
     superseded: int = 0
     """The newer round that is here already."""
+    before: Document | None = None
+    """Its receipt, if that is known to be there."""
 
     @property
     def overdue(self) -> bool:
@@ -158,16 +161,23 @@ class InboxService:
         """
         answers: list[Answer | None] = [None] * len(incoming)
         taken: dict[int, _Taken] = {}
+        refused: dict[int, CmbsError] = {}
         for index, one in enumerate(incoming):
             try:
                 taken[index] = self._opened(one)
             except Unavailable:
                 raise
             except CmbsError as exc:
-                answers[index] = Answer({}, exc, final=not isinstance(exc, _PASSING))
-        for index in self._overdue(taken):
-            answers[index] = Answer({}, _OVERDUE, final=True)
-            del taken[index]
+                refused[index] = exc
+        refused |= {index: _OVERDUE for index, one in taken.items() if one.overdue}
+        final = {index for index, error in refused.items() if not isinstance(error, _PASSING)}
+        there = self._there({index: incoming[index] for index in final})
+        for index, error in refused.items():
+            taken.pop(index, None)
+            if index in there:
+                taken[index] = there[index]
+            else:
+                answers[index] = Answer({}, error, final=index in final)
         handshake = self._handshake() if any(one.layer == "l1" for one in taken.values()) else {}
         statuses = self._store_all(list(taken.values()))
         for (index, item), status in zip(taken.items(), statuses, strict=True):
@@ -183,30 +193,43 @@ class InboxService:
 
     def _opened(self, one: Incoming) -> _Taken:
         own = self._members.local()
-        layer, round_, document = (one.body.get(name) for name in ("layer", "round", "message"))
         if own is None:
             raise NoLocalMember("this broker has no member of its own yet")
-        if layer not in one.layers:
-            raise NotFound(f"nobody listens on {layer!r:.20} here")
-        if not isinstance(document, dict):
-            raise InvalidRequest("the envelope holds no message")
-        round_ = numbers.whole(round_, "round")
+        if one.body.get("layer") not in one.layers:
+            raise NotFound(f"nobody listens on {one.body.get('layer')!r:.20} here")
+        taken = self._addressed(one)
         self._federation.meet(one.body)
-        left = numbers.seconds(one.body.get("deadline"))
-        origin, id = naming.bare_id(one.sender), naming.bare_id(document.get("id"))
-        left = None if left is None else left - one.waited
-        taken = _Taken(origin, id, round_, str(layer), document, left, one.path, one.size)
-        if (newest := self._rounds.newest(origin, id)) > round_:
+        if (newest := self._rounds.newest(taken.origin, taken.id)) > taken.round:
             taken.superseded = newest
-            return taken
-        self._plan(taken, kept=one.sender != own.id)  # what a member sends itself it has already
+        else:
+            self._plan(taken, kept=one.sender != own.id)  # what a member sends itself it has already
         return taken
 
-    def _overdue(self, taken: Mapping[int, _Taken]) -> list[int]:
-        """Which of them came too late, and not before."""
-        late = {index: one.receipt for index, one in taken.items() if one.overdue}
-        known = self._store.get_many(list(late.values())) if late else {}
-        return [index for index, receipt in late.items() if receipt not in known]
+    def _addressed(self, one: Incoming) -> _Taken:
+        """The message, as far as its envelope tells of it. Raises InvalidRequest."""
+        layer, round_, document = (one.body.get(name) for name in ("layer", "round", "message"))
+        if not isinstance(document, dict):
+            raise InvalidRequest("the envelope holds no message")
+        left = numbers.seconds(one.body.get("deadline"))
+        left = None if left is None else left - one.waited
+        origin, id = naming.bare_id(one.sender), naming.bare_id(document.get("id"))
+        return _Taken(origin, id, numbers.whole(round_, "round"), str(layer), document, left, one.path, one.size)
+
+    def _there(self, refused: Mapping[int, Incoming]) -> dict[int, _Taken]:
+        """Those of the refused that were taken in before: they are duplicates all the same."""
+        found: dict[int, _Taken] = {}
+        for index, one in refused.items():
+            with contextlib.suppress(CmbsError):
+                found[index] = self._addressed(one)
+        self._look_for_receipts(found.values())
+        return {index: one for index, one in found.items() if one.before is not None}
+
+    def _look_for_receipts(self, taken: Collection[_Taken]) -> None:
+        known = self._store.get_many([one.receipt for one in taken]) if taken else {}
+        for one in taken:
+            one.before = known.get(one.receipt)
+            if one.before is not None:
+                one.execution = execution_from(one.before)
 
     def _plan(self, taken: _Taken, *, kept: bool, again: bool = False) -> None:
         """What is to be executed, and the message as an entity here, to be written with its receipt; none if it is not
@@ -263,18 +286,13 @@ class InboxService:
         return entity
 
     def _store_all(self, taken: Sequence[_Taken]) -> list[str]:
-        # A store that is not atomic would have the message for a moment before it finds the receipt.
-        known = {} if self._store.atomic else self._store.get_many([one.receipt for one in taken])
-        fresh = [one for one in taken if one.receipt not in known and not one.superseded]
+        if not self._store.atomic:  # it would have the message for a moment before it finds the receipt
+            self._look_for_receipts(taken)
+        fresh = [one for one in taken if one.before is None and not one.superseded]
         # The receipt is last: a store that is not atomic has the message by then.
         batches = [[*one.writes, one.receipt_write()] for one in fresh]
         results = iter(self._store.write_batches(batches) if batches else [])
-        for one in taken:
-            if one.receipt in known:
-                one.execution = execution_from(known[one.receipt])
-        return [
-            DUPLICATE if one.superseded or one.receipt in known else self._status(one, next(results)) for one in taken
-        ]
+        return [DUPLICATE if one.before or one.superseded else self._status(one, next(results)) for one in taken]
 
     def _status(self, one: _Taken, result: list[Document] | RevisionConflict) -> str:
         if isinstance(result, RevisionConflict):

@@ -118,6 +118,11 @@ class OutboxService:
         missing = [path for path in paths if path not in found]
         return found | self._entities.stored_many(missing) if missing else found
 
+    def row(self, id: str) -> Delivery | None:
+        """A row as it is stored; None when it is gone, its message being deleted or sent anew."""
+        found = self._store.get(id)
+        return deliveries.delivery_from(found) if found is not None else None
+
     def correct(self, row: Delivery) -> Delivery | None:
         """Store what is known of a row, however it is stored by now, and bring its message up to date. Returns it as it is
         then, None when it is gone. Raises StoreUnavailable when others keep changing it."""

@@ -116,7 +116,7 @@ def test_a_state_left_behind_its_rows_is_brought_up_to_date(node, pair, monkeypa
     outbox._concluded = fails_once
     path = a.message("l2", deadline=0.3)
     a.act(path, "send_l2")
-    assert a.settled(path) == "expired"
+    assert a.settled(path) == "unknown"
     assert failed == [path]
 
 
@@ -174,7 +174,7 @@ def test_a_refusal_leaves_the_connection_alone(pair):  # noqa: F811
     a.transport.forget = forgotten.append
     path = a.message("l1", l1_socket_receiver_member="memory:b-l2", deadline=0.5)
     a.act(path, "send_l1")
-    assert a.settled(path) == "expired"
+    assert a.settled(path) in ("expired", "unknown")  # one may be under way at the deadline
     assert forgotten == []
 
 

@@ -314,3 +314,14 @@ def test_content_is_bounded_at_the_receiver(store):
     answers = broker.inbox.receive(messages)
     assert statuses(answers) == ["delivered", "too-large"]
     assert answers[1].final
+
+
+def test_what_is_there_is_not_refused(broker):
+    """A second arrival is a duplicate, also when the first one could not be taken in as things are now."""
+    message = incoming()
+    broker.inbox.receive([message])
+    del message.body["message"]["kind"]
+    message.body["message"]["attributes"]["nonsense"] = 1
+    assert statuses(broker.inbox.receive([message])) == ["duplicate"]
+    message.body["round"] = 2
+    assert statuses(broker.inbox.receive([message])) == ["invalid-attribute"]

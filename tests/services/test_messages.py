@@ -30,6 +30,7 @@ from pycmbs.services.deliveries import (
     FAILED,
     PENDING,
     SENT,
+    UNKNOWN,
     Delivery,
     moment,
     of_message,
@@ -628,6 +629,9 @@ ROW = Delivery("/m", 1, 0, 1, "a", "s", "l1", 0.0, 0.0)
         ([DELIVERED, EXPIRED], "partial"),
         ([FAILED, EXPIRED], "failed"),
         ([EXPIRED, EXPIRED], "expired"),
+        ([EXPIRED, UNKNOWN], "unknown"),
+        ([FAILED, UNKNOWN], "unknown"),
+        ([DELIVERED, UNKNOWN], "partial"),
         ([FAILED], "failed"),
     ],
 )
@@ -663,6 +667,7 @@ def outcomes():
     return [
         lambda row, now: replace(row, state=SENT, updated=now, attempts=1),
         lambda row, now: row.settled(EXPIRED, now, "gave up"),
+        lambda row, now: row.settled(UNKNOWN, now, "gave up"),
         lambda row, now: row.settled(FAILED, now, "refused"),
         lambda row, now: replace(row.settled(DELIVERED, now), awaits=True),
         lambda row, now: row.settled(DELIVERED, now),
@@ -670,8 +675,8 @@ def outcomes():
     ]
 
 
-@pytest.mark.parametrize("first", range(6))
-@pytest.mark.parametrize("second", range(6))
+@pytest.mark.parametrize("first", range(len(outcomes())))
+@pytest.mark.parametrize("second", range(len(outcomes())))
 def test_a_row_only_rises(broker, first, second):
     """Of two writers that know a row as it was, the one who knows more is believed, whoever comes first."""
     add_message(broker, "l31", providers=["a"])

@@ -1,0 +1,38 @@
+"""What the answers to a message make of its row. Pure: no I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from pycmbs.errors import Overdue, from_dict
+from pycmbs.services.deliveries import DELIVERED, FAILED, Delivery
+
+SUPERSEDED = "the recipient has it as it was sent later: the clock here was set back; send it under another id"
+
+
+def acknowledged(row: Delivery, body: dict[str, Any], now: float, reason: str = "") -> Delivery:
+    """The row of a recipient that has the message, and may be executing it; or has a later one of its name. ``body`` is that of
+    its acknowledgement, or of an outcome that came before that."""
+    newer = body.get("superseded")
+    if type(newer) is int and newer > row.round:
+        return row.settled(FAILED, now, SUPERSEDED)
+    there = row.settled(DELIVERED, now, reason, body.get("reply") or None)
+    outcome = body.get("outcome")
+    if isinstance(outcome, dict):
+        return there.with_outcome(now, outcome)
+    return replace(there, awaits=body.get("executing") is True)
+
+
+def refused(row: Delivery, body: dict[str, Any], now: float) -> Delivery:
+    """The row of a recipient that has refused the message for good."""
+    error = from_dict(body.get("error"))
+    if isinstance(error, Overdue):
+        return replace(row, vain=row.vain + 1, reason=error.line).given_up(now)
+    return row.settled(FAILED, now, error.line)
+
+
+def gone(row: Delivery, reason: str, now: float) -> Delivery:
+    """The row of a recipient that is no more."""
+    return replace(row, reason=reason).given_up(now) if row.doubtful else row.settled(FAILED, now, reason)

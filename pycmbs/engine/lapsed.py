@@ -1,0 +1,56 @@
+"""Answers that come too late: to what was given up, or is being sent again. They correct what the ledger says."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+
+from pycmbs.engine.answers import acknowledged
+from pycmbs.engine.asked import Asked
+from pycmbs.engine.awaiting import Awaiting
+from pycmbs.services.deliveries import Delivery
+from pycmbs.services.outbox import OutboxService
+from pycmbs.transport.envelope import ACK, OUTCOME, Envelope
+
+_MOST = 10_000
+LATE = "delivered late"
+"""The reason of a row that was given up, and whose recipient has said since that it has the message."""
+
+
+class Lapsed:
+    """What was asked and not answered, the newest of it. An answer can come only as long as the link that it was asked on is
+    there, so what an earlier engine asked need not be known."""
+
+    def __init__(self, outbox: OutboxService, awaiting: Awaiting) -> None:
+        self._outbox = outbox
+        self._awaiting = awaiting
+        self._asked: OrderedDict[str, tuple[str, Asked]] = OrderedDict()
+
+    def add(self, id: str, row: str, asked: Asked) -> None:
+        """An envelope that was not answered, and the id of the row that it is about."""
+        self._asked[id] = row, asked
+        if len(self._asked) > _MOST:
+            self._asked.popitem(last=False)
+
+    def expects(self, id: str) -> bool:
+        """Whether this is an answer to one of them."""
+        return id in self._asked
+
+    def answered(self, link: str, envelope: Envelope) -> Delivery | None:
+        """The row as an answer over this link leaves it, and as it is stored then; None if it leaves it alone. Raises
+        Unavailable."""
+        name, asked = self._asked[envelope.id]
+        if not asked.over(link) or not asked.of(envelope.sender) or envelope.type not in (ACK, OUTCOME):
+            return None  # a refusal says nothing of other attempts
+        row = self._outbox.row(name)
+        if row is None:
+            return None
+        now = time.time()
+        reason = "" if row.open or row.there else LATE
+        known = acknowledged(row, {**envelope.body, "reply": envelope.body.get("reply") or row.answer}, now, reason)
+        if (not known.there and known.outcome is None) or known.rank <= row.rank:
+            return None
+        corrected = self._outbox.correct(known)
+        if corrected is not None and corrected.awaits:
+            self._awaiting.add(corrected, time.monotonic(), envelope.id, asked)
+        return corrected
