@@ -5,6 +5,7 @@ What only one kind of process needs is imported where that is built: the others 
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 from importlib import resources
@@ -69,12 +70,14 @@ class Broker:
         engine: EngineLink,
         check_address: Callable[[str], None] = check_address,
         handlers: Handlers | None = None,
+        give_way: Callable[[], None] = lambda: None,
     ) -> None:
-        """``check_address`` raises for a socket URL that no transport here can reach. ``handlers`` calls handlers; a process
-        that executes nothing needs none. Raises ConfigurationError for a rule that is none."""
+        """``check_address`` raises for a socket URL that no transport here can reach. ``give_way`` lets others run, in a
+        process that has one thread for all. ``handlers`` calls handlers; a process that executes nothing needs none.
+        Raises ConfigurationError for a rule that is none."""
         store = self.store = MarkedStore(store)
         self.categories = CategoryService(store, load_backends(self))
-        self.entities = EntityService(store, self.categories)
+        self.entities = EntityService(store, self.categories, give_way)
         self.health = HealthService(store)
         self._members = MemberService(
             store, self.entities, self.health, engine, check_address, most=settings.most_members
@@ -188,7 +191,9 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
     from pycmbs.store.turns import HeadsByTurn
 
     store = HeadsByTurn(GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime), runtime)
-    broker = Broker(settings, store, ControlClient(control_path(settings), runtime), Transports(TRANSPORTS).check)
+    engine = ControlClient(control_path(settings), runtime)
+    check = Transports(TRANSPORTS).check
+    broker = Broker(settings, store, engine, check, give_way=functools.partial(runtime.sleep, 0))
     return application(broker, settings)
 
 

@@ -28,6 +28,11 @@ def document_id(path: str) -> str:
     return f"{ENTITY}:{path}"
 
 
+def path_of(document: str) -> str:
+    """The path of the entity in the document of this id."""
+    return document.removeprefix(f"{ENTITY}:")
+
+
 def key_value(value: Any) -> str | None:
     """A scalar as a key: what a query string, a JSON filter and a stored value have in common. None for what is no scalar,
     and for a text that is content rather than a value to look for."""

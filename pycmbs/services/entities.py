@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import itemgetter
+from typing import TypeVar
 
 from pycmbs.backends.base import Backend, Report
 from pycmbs.errors import (
@@ -14,6 +15,7 @@ from pycmbs.errors import (
     DuplicateId,
     InvalidRequest,
     RevisionConflict,
+    TooLarge,
 )
 from pycmbs.occi import naming
 from pycmbs.occi.category import Action, Kind
@@ -22,8 +24,8 @@ from pycmbs.occi.registry import Registry
 from pycmbs.occi.schema import Schema
 from pycmbs.services.acting import Acting
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import ENTITY, document_id, entity_delete, entity_from, entity_write
-from pycmbs.services.finding import Finder, unknown_entity
+from pycmbs.services.documents import document_id, entity_delete, entity_from, entity_write, path_of
+from pycmbs.services.finding import Finder, Place, unknown_entity
 from pycmbs.services.links import Links
 from pycmbs.services.making import changed, inline_link, is_link, made
 from pycmbs.services.memberships import Memberships
@@ -43,6 +45,12 @@ _TOGETHER = 5000
 _TOGETHER_APART = 1000
 """The same in a store that is not atomic anyway."""
 
+MOST_MADE = 5000
+"""Entities, links among them, that one request makes with one commit."""
+_TURN = 50
+"""Entities after which others have their turn."""
+
+T = TypeVar("T")
 Performance = list[tuple[Entity, Invocation]]
 """What is to be acted on, and how."""
 
@@ -50,13 +58,15 @@ Performance = list[tuple[Entity, Invocation]]
 class EntityService:
     """Every operation on entities. Each is atomic: it happens as a whole, or raises and changes nothing."""
 
-    def __init__(self, store: Store, categories: CategoryService) -> None:
+    def __init__(self, store: Store, categories: CategoryService, give_way: Callable[[], None] = lambda: None) -> None:
+        """``give_way`` lets others run, in a process that has one thread for all."""
         self._store = store
         self._categories = categories
         self._links = Links(store)
         self._acting = Acting(categories)
         self.memberships = Memberships(store, categories)
-        self._finder = Finder(store, categories)
+        self._finder = Finder(store, categories, give_way)
+        self._give_way = give_way
 
     # Reading
 
@@ -122,12 +132,23 @@ class EntityService:
 
         Raises UnknownLocation, UnknownCategory, InvalidAttribute (a filter on what no entity there can have).
         """
-        return [entity.path for entity in self._finder.iterate(location, selection)]
+        return [place.path for place in self.listed(location, selection)]
 
-    def listed(self, location: str, selection: Selection = EVERYTHING, window: Window | None = None) -> list[Entity]:
-        """The entities of a collection as stored, in order of creation: all, or one page of them. Raises what
-        :meth:`find` does."""
-        return self._finder.listed(location, selection, window)
+    def listed(self, location: str, selection: Selection = EVERYTHING, window: Window | None = None) -> Iterator[Place]:
+        """Where the entities of a collection are, in order of creation: all, or one page of them, read in portions as they are
+        asked for. Raises what :meth:`find` does."""
+        return self._finder.places(location, selection, window)
+
+    def whole(self, location: str, selection: Selection = EVERYTHING, window: Window | None = None) -> list[Entity]:
+        """The entities of a collection as stored. Raises what :meth:`find` does."""
+        return list(self._finder.whole(location, selection, window))
+
+    def in_turns(self, some: Iterable[T]) -> Iterator[T]:
+        """Each of them, others having their turn now and then: for what takes its time for each."""
+        for number, one in enumerate(some, 1):
+            yield one
+            if number % _TURN == 0:
+                self._give_way()
 
     # Creating
 
@@ -143,9 +164,10 @@ class EntityService:
                 f"{location} is no kind's location", hint="POST entities to the location of their kind."
             )
         own = kind if isinstance(kind, Kind) else None
+        _check_number(len(drafts) + sum(len(draft.links or ()) for draft in drafts))
 
         def attempt() -> list[Entity]:
-            entities = [made(registry, draft, own) for draft in drafts]
+            entities = [made(registry, draft, own) for draft in self.in_turns(drafts)]
             self._write_new(registry, entities, drafts)
             return entities
 
@@ -166,7 +188,8 @@ class EntityService:
     def _new_writes(self, registry: Registry, new: Sequence[Entity], along: Sequence[Write] = ()) -> list[Write]:
         together = {entity.path: entity for entity in new}
         writes: list[Write] = []
-        for entity in new:
+        _check_number(len(new))
+        for entity in self.in_turns(new):
             self._links.complete(registry, entity, together)
             writes += self._backend(entity).create(entity)
             writes.append(entity_write(entity, revision=None))
@@ -176,14 +199,14 @@ class EntityService:
         ids = [write.id for write in writes]
         paths = {entity.path for entity in new}
         if len(set(ids)) < len(ids):
-            twice = _plain(Counter(ids).most_common(1)[0][0])
+            twice = path_of(Counter(ids).most_common(1)[0][0])
             if twice not in paths:
                 raise Conflict("the request makes two entities of which there can be one", hint="Make one of them.")
             raise DuplicateId(f"the request describes {twice} twice", id=twice)
         try:
             stored = {one.id: one.revision for one in self._store.write(writes)}
         except RevisionConflict as exc:
-            path = _plain(str(exc.data.get("id", "")))
+            path = path_of(str(exc.data.get("id", "")))
             if path not in paths:
                 raise  # what was written along was changed meanwhile: the same again may pass
             raise DuplicateId(
@@ -307,7 +330,7 @@ class EntityService:
     def delete_all(self, location: str, selection: Selection = EVERYTHING) -> int:
         """Delete the entities of a collection, all or none up to :data:`_TOGETHER`, more in steps of as many; returns how many.
         One that somebody else deleted meanwhile is fine."""
-        paths = [entity.path for entity in self._finder.iterate(location, selection)]
+        paths = self.find(location, selection)
         deleted = 0
         together = _TOGETHER if self._store.atomic else _TOGETHER_APART
         for first in range(0, len(paths), together):
@@ -355,7 +378,7 @@ class EntityService:
         it changes of them is written together. Returns the action's identifier and the reports by path."""
 
         def attempt() -> Performance:
-            return self._begun(list(self._finder.iterate(location, selection)), invocation)
+            return self._begun(self.whole(location, selection), invocation)
 
         begun = retried(location, attempt)
         if not begun:
@@ -373,5 +396,10 @@ class EntityService:
         return self._acting.backend(entity)
 
 
-def _plain(document: str) -> str:
-    return document.removeprefix(f"{ENTITY}:")
+def _check_number(number: int) -> None:
+    if number > MOST_MADE:
+        raise TooLarge(
+            f"the request makes {number} entities, and may make {MOST_MADE}",
+            hint="Send several requests.",
+            most=MOST_MADE,
+        )

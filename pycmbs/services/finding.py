@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
@@ -13,31 +15,54 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import spellings
 from pycmbs.occi.registry import Registry
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import BEYOND, ENTITY, entity_from
+from pycmbs.services.documents import BEYOND, ENTITY, entity_from, path_of
 from pycmbs.services.paging import Bookmarks, Window
 from pycmbs.services.selection import ENDS, EVERYTHING, Plan, Selection, collections_hint, plans, unknown_location
-from pycmbs.store.base import Query, Store
+from pycmbs.store.base import Document, Query, Store
 
 _OF_NO_ARRAY = frozenset({"kind", "mixin", "id", "folder", "occi.core.title", *ENDS})
-_FIRST_PAGE, _PAGE = 100, 1000
-"""A first page is small, and read at once; more is read in pages that the store may read in the background."""
+_WHOLE = 100
+"""Documents that are read at once, and so held in memory together: one may be megabytes."""
+_PLACES = 1000
+"""The same where only their ids are read."""
+
+F = TypeVar("F", "Place", Entity)
+
+
+class Place(NamedTuple):
+    """Where an entity is, and its number in the order of creation."""
+
+    path: str
+    number: int
 
 
 class Finder:
     """Reads collections."""
 
-    def __init__(self, store: Store, categories: CategoryService) -> None:
+    def __init__(self, store: Store, categories: CategoryService, give_way: Callable[[], None]) -> None:
+        """``give_way`` lets others run: called between portions."""
         self._store = store
         self._categories = categories
+        self._give_way = give_way
         self._bookmarks = Bookmarks()
 
-    def listed(self, location: str, selection: Selection, window: Window | None) -> list[Entity]:
-        """The entities of a collection as stored, in order of creation: all, or one page of them.
+    def places(self, location: str, selection: Selection, window: Window | None) -> Iterator[Place]:
+        """Where the entities of a collection are, in order of creation: all, or one page of them, read as they are asked for.
 
         Raises UnknownLocation, UnknownCategory, InvalidAttribute (a filter on what no entity there can have).
         """
+        return self._listed(location, selection, window, self._places)
+
+    def whole(self, location: str, selection: Selection, window: Window | None) -> Iterator[Entity]:
+        """The same; the entities as stored."""
+        return self._listed(location, selection, window, self._pages)
+
+    def _listed(
+        self, location: str, selection: Selection, window: Window | None, pages: Callable[[Plan, int], Iterator[F]]
+    ) -> Iterator[F]:
         if window is None:
-            return list(self.iterate(location, selection))
+            yield from self._merged(location, self._plans(location, selection), 0, pages)
+            return
         listing = repr((location, selection, window.number))
         page, after = self._bookmarks.nearest(listing, window.page)
         alternatives = self._plans(location, selection)
@@ -45,28 +70,25 @@ class Finder:
             query = replace(alternatives[0].query, after=after)
             start = self._store.seek(query, (window.page - page) * window.number)
             if start is None:
-                return []
+                return
             page, after = window.page, start
             self._bookmarks.keep(listing, page, after)
-        found: list[Entity] = []
-        for entity in self._merged(location, alternatives, after):
-            found.append(entity)
+        found: list[F] = []
+        for one in self._merged(location, alternatives, after, pages):
+            found.append(one)
             if len(found) == window.number:
-                self._bookmarks.keep(listing, page + 1, entity.number)
+                self._bookmarks.keep(listing, page + 1, one.number)
                 if page == window.page:
-                    return found
+                    break
                 page, found = page + 1, []
-        return found if page == window.page else []
+        if page == window.page:
+            yield from found
 
     def check_location(self, location: str) -> None:
         """Raises UnknownLocation unless a kind or mixin is there or below, or an entity is."""
         alternatives = plans(self._categories.registry(), location, EVERYTHING)
         if all(plan.unbound for plan in alternatives):
-            next(self._merged(location, alternatives, 0), None)
-
-    def iterate(self, location: str, selection: Selection, after: int = 0) -> Iterator[Entity]:
-        """The entities one by one, those made before the entity with the number ``after`` left out."""
-        yield from self._merged(location, self._plans(location, selection), after)
+            next(self._merged(location, alternatives, 0, self._places), None)
 
     def _plans(self, location: str, selection: Selection) -> list[Plan]:
         """The alternatives, those included in which a UUID is in upper case, as versions up to 0.3 may have kept it, and those
@@ -87,26 +109,38 @@ class Finder:
             return None
         return replace(plan, query=replace(plan.query, equals={**plan.query.equals, name: older}))
 
-    def _merged(self, location: str, alternatives: list[Plan], after: int) -> Iterator[Entity]:
+    def _merged(
+        self, location: str, alternatives: list[Plan], after: int, pages: Callable[[Plan, int], Iterator[F]]
+    ) -> Iterator[F]:
         """The entities that match one of the alternatives, each once. Raises UnknownLocation."""
-        found: Iterator[Entity] = heapq.merge(
-            *(self._pages(plan, after) for plan in alternatives), key=lambda entity: entity.number
-        )
+        found: Iterator[F] = heapq.merge(*(pages(plan, after) for plan in alternatives), key=attrgetter("number"))
         last = 0
-        for entity in found:
-            if entity.number != last:
-                yield entity
-            last = entity.number
+        for one in found:
+            if one.number != last:
+                yield one
+            last = one.number
         if last == 0 and after == 0 and alternatives and all(plan.unbound for plan in alternatives):
             raise unknown_location(self._categories.registry(), location)
 
+    def _places(self, plan: Plan, after: int) -> Iterator[Place]:
+        if plan.compares:
+            yield from (Place(entity.path, entity.number) for entity in self._pages(plan, after))
+            return
+        for documents in self._portions(replace(plan.query, bare=True), after, _PLACES):
+            yield from (Place(path_of(one.id), one.number) for one in documents)
+
     def _pages(self, plan: Plan, after: int) -> Iterator[Entity]:
-        limit = _FIRST_PAGE
-        while documents := self._store.find(replace(plan.query, after=after, limit=limit)):
+        for documents in self._portions(plan.query, after, _WHOLE):
             yield from (entity for entity in map(entity_from, documents) if plan.holds(entity))
+
+    def _portions(self, query: Query, after: int, most: int) -> Iterator[Sequence[Document]]:
+        limit = _WHOLE
+        while documents := self._store.find(replace(query, after=after, limit=limit)):
+            yield documents
             if len(documents) < limit:
                 return
-            after, limit = documents[-1].number, _PAGE
+            self._give_way()
+            after, limit = documents[-1].number, most
 
 
 def unknown_entity(store: Store, registry: Registry, path: str) -> UnknownEntity:
@@ -114,10 +148,9 @@ def unknown_entity(store: Store, registry: Registry, path: str) -> UnknownEntity
     folder = path[: path.rfind("/") + 1]
     category = registry.at(folder)
     if category is not None:
-        there = store.find(
-            Query(ENTITY, {"kind" if isinstance(category, Kind) else "mixin": category.identifier}, limit=3)
-        )
-        hint = f"There is {', '.join(one.body['path'] for one in there)}." if there else f"{folder} is empty."
+        name = "kind" if isinstance(category, Kind) else "mixin"
+        there = store.find(Query(ENTITY, {name: category.identifier}, limit=3, bare=True))
+        hint = f"There is {', '.join(path_of(one.id) for one in there)}." if there else f"{folder} is empty."
     elif registry.at(path + "/") is not None or path.endswith("/-"):
         hint = f"That path ends with '/': {path}/."
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pycmbs.errors import TooLarge
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import spellings
 from pycmbs.services.categories import CategoryService
@@ -13,6 +14,9 @@ from pycmbs.services.links import Links
 from pycmbs.services.making import with_mixin
 from pycmbs.services.retrying import retried
 from pycmbs.store.base import Query, Store, Write
+
+MOST_NAMED = 5000
+"""Entities that one request gives a mixin, or takes it from, with one commit."""
 
 
 class Memberships:
@@ -26,16 +30,18 @@ class Memberships:
     def associate(self, mixin: str, paths: Sequence[str], *, member: bool = True) -> list[Entity]:
         """Give a mixin to existing entities, or, with ``member`` false, take it from them; all or none. Returns them.
 
-        Raises UnknownEntity, InvalidRequest.
+        Raises UnknownEntity, InvalidRequest, TooLarge.
         """
+        _check_number(paths)
         self._categories.registry()
         return retried(mixin, lambda: self._changed(mixin, {one.path: member for one in self._at(paths)}))
 
     def assign(self, mixin: str, paths: Sequence[str]) -> list[Entity]:
         """Have exactly these entities, and no others, have a mixin; all or none. Returns them.
 
-        Raises UnknownEntity, InvalidRequest.
+        Raises UnknownEntity, InvalidRequest, TooLarge.
         """
+        _check_number(paths)
         self._categories.registry()
 
         def attempt() -> list[Entity]:
@@ -78,3 +84,12 @@ class Memberships:
         if writes:
             self._store.write([*self._links.sources(changes, writes), *writes])
         return found
+
+
+def _check_number(paths: Sequence[str]) -> None:
+    if len(paths) > MOST_NAMED:
+        raise TooLarge(
+            f"the request names {len(paths)} entities, and may name {MOST_NAMED}",
+            hint="Send several requests.",
+            most=MOST_NAMED,
+        )

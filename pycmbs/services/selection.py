@@ -45,9 +45,14 @@ class Plan(Struct, frozen=True):
     """Whether nothing says that there is such a collection, unless it has an entity."""
 
     @property
+    def compares(self) -> bool:
+        """Whether a candidate must be read to know if it is one of the selected."""
+        return bool(self.mixins or self.attributes)
+
+    @property
     def exact(self) -> bool:
         """Whether every candidate is one of the selected."""
-        return not (self.mixins or self.attributes or self.unbound)
+        return not (self.compares or self.unbound)
 
     def holds(self, entity: Entity) -> bool:
         """Whether a candidate is one of the selected."""

@@ -76,13 +76,15 @@ class Query(Struct, frozen=True):
     """Documents of one type whose keys match, in order of creation.
 
     ``equals``: for each name, the document has this value among its values. ``after``: only documents whose ``number`` is
-    greater (the cursor of the previous page). ``limit``: at most so many; ``None`` is all.
+    greater (the cursor of the previous page). ``limit``: at most so many; ``None`` is all. ``bare``: only ids and numbers are
+    wanted, and the rest of the documents may be left out.
     """
 
     type: str
     equals: Mapping[str, str] = field(default_factory=dict)
     after: int = 0
     limit: int | None = None
+    bare: bool = False
 
     def matches(self, document: Document) -> bool:
         """Whether the document is one of those asked for."""

@@ -99,7 +99,7 @@ class SqliteStore(Store):
         limit = -1 if query.limit is None else query.limit
         names, narrow = self._by_selectivity(query)
         statements, parameters = matching(query, names)
-        return statements.select, {**parameters, "limit": limit}, narrow
+        return statements.bare if query.bare else statements.select, {**parameters, "limit": limit}, narrow
 
     def _by_selectivity(self, query: Query) -> tuple[list[str], bool]:
         """The query's names, that of the fewest documents first, and whether those are few."""
@@ -240,6 +240,9 @@ def path_of(rest: str, home: Path) -> Path:
 
 
 def _document(row: tuple[Any, ...]) -> Document:
+    if len(row) == 3:
+        number, id, type = row
+        return Document(id, type, {}, number=number)
     number, id, type, sequence, _, keys, body = row
     return Document(id, type, codec.loads(body), StoredKeys(keys), str(sequence), number)
 

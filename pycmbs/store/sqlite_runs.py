@@ -116,6 +116,8 @@ class Statements:
 
     select: str
     """The documents, in the order of creation, at most ``:limit``."""
+    bare: str
+    """The same: their numbers, ids and types."""
     version: str
     """How many there are, and the latest change among them."""
     runs: str
@@ -172,6 +174,7 @@ def _made(runs: str, documents: str, first: str, last: str, order: str) -> State
     limited = f"SELECT {first} first, {last} last FROM {runs} LIMIT :limit"
     return Statements(
         select=f"SELECT {sql.COLUMNS} FROM {documents} ORDER BY {by_number} LIMIT :limit",
+        bare=f"SELECT {sql.NUMBER}, d.id, d.type FROM {documents} ORDER BY {by_number} LIMIT :limit",
         version=f"SELECT count(*), max(d.seq) FROM {documents}",
         runs=f"SELECT {first}, {last} FROM {runs} ORDER BY {order} LIMIT :limit",
         count=f"SELECT {_sum(first, last)} FROM {runs}",

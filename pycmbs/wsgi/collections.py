@@ -25,8 +25,10 @@ class Collections:
     def get(self, exchange: Exchange) -> Response:
         """List the entities: all, those selected, or one page of either."""
         exchange.refuse_action()
-        found = self._entities.listed(exchange.path, self._selection(exchange), exchange.query.window)
-        return self._shown.several(exchange, found)
+        selection, window = self._selection(exchange), exchange.query.window
+        if exchange.rendition.writer.full:
+            return self._shown.several(exchange, self._entities.whole(exchange.path, selection, window))
+        return exchange.listing(place.path for place in self._entities.listed(exchange.path, selection, window))
 
     def post(self, exchange: Exchange) -> Response:
         """Create entities; with ``?action=`` act on all; at a mixin's location give the mixin to entities."""

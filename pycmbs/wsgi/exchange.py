@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar, overload
@@ -323,7 +323,7 @@ class Exchange:
         by_url = {self.url(path): report for path, report in reports.items()}
         return self.answer(self.rendition.writer.reports(action, by_url, pretty=self.rendition.pretty))
 
-    def listing(self, paths: Sequence[str]) -> Response:
+    def listing(self, paths: Iterable[str]) -> Response:
         """A collection, as URLs."""
         urls = [self.url(path) for path in paths]
         return self.fresh(self.rendition.writer.listing(urls, pretty=self.rendition.pretty))

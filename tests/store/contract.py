@@ -145,6 +145,21 @@ class StoreContract:
         assert found == store.find(Query("thing", {"colour": "blue"}))
         assert store.find(Query("thing", limit=0)) == []
 
+    @pytest.mark.parametrize("equals", [{}, {"color": "red"}, {"color": "red", "size": "1"}])
+    def test_bare_documents_have_ids_and_numbers(self, store: Store, equals: dict[str, str]) -> None:
+        """Who asks for no more than where documents are gets the same ones, in the same order and pages."""
+        for number in range(7):
+            keys = {"color": ("red" if number % 2 else "blue",), "size": (str(number % 3),)}
+            store.write([Write(f"a:{number}", "a", {"large": "x" * 100}, keys)])
+        for after, limit in ((0, None), (0, 2), (0, 1), (0, 0)):
+            query = Query("a", equals, after=after, limit=limit)
+            wanted = [(one.id, one.type, one.number) for one in store.find(query)]
+            found = store.find(Query("a", equals, after=after, limit=limit, bare=True))
+            assert [(one.id, one.type, one.number) for one in found] == wanted
+        first = store.find(Query("a", equals, limit=1, bare=True))[0]
+        rest = store.find(Query("a", equals, after=first.number, bare=True))
+        assert [one.id for one in (first, *rest)] == [one.id for one in store.find(Query("a", equals))]
+
     def test_seek_finds_where_a_page_begins(self, store: Store) -> None:
         """The n-th match's number, as if all before it had been read; None past the end; limit does not count."""
         store.write_batches(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from wsgiref.validate import validator
 
 import pytest
@@ -23,13 +24,13 @@ COMPUTE = f'Category: compute; scheme="{INFRA}"; class="kind"\n'
 class Front:
     """An application over the memory store, and requests to it."""
 
-    def __init__(self, *, shipped: bool = True, store: FaultyStore | None = None, **settings: str) -> None:
+    def __init__(self, *, shipped: bool = True, store: FaultyStore | None = None, **settings: Any) -> None:
         """``settings``: of HTTP."""
         self.store = store or FaultyStore()
         self.engine = FakeEngine()
         self.broker = make_broker(self.store, self.engine, shipped=shipped)
         self.application = application(
-            self.broker, Settings(home=Path("/nowhere"), max_body=65536, host="127.0.0.1", port=8090, **settings)
+            self.broker, Settings(**{"home": Path("/nowhere"), "max_body": 65536, "port": 8090, **settings})
         )
 
     def request(self, method, path, body=None, *, address="127.0.0.1", **headers):
