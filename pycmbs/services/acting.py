@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import itemgetter
 
-from pycmbs.backends.base import Backend
+from pycmbs.backends.base import Backend, Report
 from pycmbs.errors import InvalidRequest
 from pycmbs.occi.category import Action, Kind, Mixin
 from pycmbs.occi.entity import Entity, Invocation
@@ -16,6 +18,9 @@ from pycmbs.store.base import Write
 
 _MOST_COMBINATIONS = 1000
 """Kinds with mixins whose actions are kept: clients choose the combinations."""
+
+Performance = list[tuple[Entity, Invocation]]
+"""What is to be acted on, and how."""
 
 
 class Acting:
@@ -106,6 +111,19 @@ class Acting:
         after = self.backend(entity).effect(entity, invocation)
         return (entity, []) if after is None else (after, [entity_write(after, revision=entity.revision)])
 
-    def perform(self, entity: Entity, invocation: Invocation) -> dict[str, object]:
-        """Have the backend do it."""
-        return self.backend(entity).act(entity, invocation)
+    def begun(self, entities: Sequence[Entity], invocation: Invocation) -> tuple[Performance, list[Write]]:
+        """What is to be done to these entities, as an invocation leaves them, and the writes that come first. Raises
+        InvalidRequest, InvalidAttribute."""
+        checked = [(entity, self.checked(entity, invocation)) for entity in entities]
+        found = [(*self.effect(entity, one), one) for entity, one in checked]
+        return [(entity, one) for entity, _, one in found], [write for _, some, _ in found for write in some]
+
+    def perform(self, begun: Performance) -> dict[str, Report]:
+        """Have the backends do it, those that are alike together; the reports by path."""
+        reports: dict[str, Report] = {}
+        for one, some in itertools.groupby(begun, key=itemgetter(1)):
+            for backend, alike in itertools.groupby((entity for entity, _ in some), key=self.backend):
+                entities = list(alike)
+                together = backend.act_all(entities, one)
+                reports |= {entity.path: report for entity, report in zip(entities, together, strict=True)}
+        return reports

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from operator import itemgetter
 from typing import TypeVar
 
 from pycmbs.backends.base import Backend, Report
@@ -22,7 +20,7 @@ from pycmbs.occi.category import Action, Kind
 from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.schema import Schema
-from pycmbs.services.acting import Acting
+from pycmbs.services.acting import Acting, Performance
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import document_id, entity_delete, entity_from, entity_write, path_of
 from pycmbs.services.finding import Finder, Place, unknown_entity
@@ -51,8 +49,6 @@ _TURN = 50
 """Entities after which others have their turn."""
 
 T = TypeVar("T")
-Performance = list[tuple[Entity, Invocation]]
-"""What is to be acted on, and how."""
 
 
 class EntityService:
@@ -364,12 +360,10 @@ class EntityService:
         return checked.identifier, self._backend(entity).act(entity, checked)
 
     def _begun(self, entities: Sequence[Entity], invocation: Invocation) -> Performance:
-        checked = [(entity, self._acting.checked(entity, invocation)) for entity in entities]
-        found = [(*self._acting.effect(entity, one), one) for entity, one in checked]
-        writes = [write for _, some, _ in found for write in some]
+        begun, writes = self._acting.begun(entities, invocation)
         if writes:
             self._store.write(writes)
-        return [(entity, one) for entity, _, one in found]
+        return begun
 
     def act_all(
         self, location: str, invocation: Invocation, selection: Selection = EVERYTHING
@@ -384,13 +378,7 @@ class EntityService:
         if not begun:
             kinds = kinds_at(self._categories.snapshot, location)
             return self._acting.checked_for(kinds, invocation), {}
-        reports: dict[str, Report] = {}
-        for one, some in itertools.groupby(begun, key=itemgetter(1)):
-            for backend, alike in itertools.groupby((entity for entity, _ in some), key=self._backend):
-                entities = list(alike)
-                together = backend.act_all(entities, one)
-                reports |= {entity.path: report for entity, report in zip(entities, together, strict=True)}
-        return begun[0][1].identifier, reports
+        return begun[0][1].identifier, self._acting.perform(begun)
 
     def _backend(self, entity: Entity) -> Backend:
         return self._acting.backend(entity)
