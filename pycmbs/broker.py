@@ -231,7 +231,9 @@ def build_engine(settings: Settings) -> Engine:
     store = HeadsByTurn(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     largest = most_datagram(settings.max_content)
-    transports = Transports(TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(largest, listen_at=places)})
+    transports = Transports(
+        TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(largest, listen_at=places, anywhere=settings.members == "open")}
+    )
     engine = Engine(settings, store, transports, control_path(settings))
     handlers = load_handlers(settings.handlers.split(), reserved=allow.OPERATIONS)
     allow.check(allow.parse(settings.allow), handlers)

@@ -130,6 +130,11 @@ class Settings:
         "another member tells of others.",
         "members",
     )  # fmt: skip
+    members: str = _setting(
+        _MEMBER, "auto", one_of("auto", "open"),
+        "Where the own member may listen. auto: at loopback addresses and local sockets only, since this version does not ask "
+        "who sends. open: anywhere, and whoever reaches a socket is taken for the member that it says it is.",
+    )  # fmt: skip
     listen_at: str = _setting(
         _MEMBER, "", LISTEN_AT,
         "Where to bind a socket of the own member whose address others reach through NAT, a mapped port or a proxy: the "

@@ -73,8 +73,8 @@ def importers(library):
         ("pycmbs.backends", ["pycmbs.errors", "pycmbs.occi", "pycmbs.store.base"]),
         (
             "pycmbs.services",
-            ["pycmbs.errors", "pycmbs.seldom", "pycmbs.ids", "pycmbs.occi", "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base",
-             "pycmbs.codec", "pycmbs.depth", "pycmbs.transport.address", "pycmbs.transport.envelope",
+            ["pycmbs.errors", "pycmbs.seldom", "pycmbs.ids", "pycmbs.occi", "pycmbs.backends", "pycmbs.handlers",
+             "pycmbs.store.base", "pycmbs.codec", "pycmbs.depth", "pycmbs.transport.address", "pycmbs.transport.envelope",
              "pycmbs.transport.base"],
         ),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),

@@ -69,6 +69,7 @@ class Engine:
         self._control_path = control
         self._inquiries = Inquiries(transports)
         self._bound: dict[str, str] = {}
+        self._said: dict[str, str] = {}
         self._binding = threading.RLock()
         self._closing = threading.Event()
         self._own = ""
@@ -243,11 +244,18 @@ class Engine:
                     try:
                         self._bind(layer, url)
                     except CmbsError as exc:
-                        log.warning("%s cannot listen: %s", layer, exc)
+                        self._say_once(layer, exc)
             self._record()
+
+    def _say_once(self, layer: str, error: CmbsError) -> None:
+        """Log why a layer cannot listen, unless that is what was said of it last: it is tried every second."""
+        if self._said.get(layer) != error.line:
+            self._said[layer] = error.line
+            log.warning("%s cannot listen: %s", layer, error.line)
 
     def _bind(self, layer: str, url: str) -> None:
         self._transports.listen(url)
+        self._said.pop(layer, None)
         self._unbind(layer)
         self._bound[layer] = url
 
@@ -274,7 +282,7 @@ class Engine:
                 try:
                     self._bind(layer, url)
                 except SocketUnavailable as exc:
-                    exc.hint = f"Stop what listens there, or change {name} with a POST to {own.path}."
+                    exc.hint = exc.hint or f"Stop what listens there, or change {name} with a POST to {own.path}."
                     raise
             self._members.want(layer, listen=True)
             self._record()

@@ -10,6 +10,7 @@ libzmq takes more (:class:`~pycmbs.transport.zeromq_ports.Link`).
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import os
 import random
@@ -29,7 +30,8 @@ from pycmbs.queues import Budget
 from pycmbs.transport.address import Address, parse_address, parse_bound
 from pycmbs.transport.base import Receiver, Transport
 from pycmbs.transport.resolver import Resolver
-from pycmbs.transport.zeromq_context import CONTEXT, MAX_SIZE, Context, Limits, room_for
+from pycmbs.transport.zeromq_context import CONTEXT, MAX_SIZE, MOST_GUESTS, Context, Limits, room_for
+from pycmbs.transport.zeromq_guests import Guests
 from pycmbs.transport.zeromq_loop import Loop
 from pycmbs.transport.zeromq_ports import Link, Listener
 
@@ -57,6 +59,7 @@ class ZeroMQTransport(Transport):
     """The transport of a real federation.
 
     ``limits`` bounds its queues and connections. ``max_size`` is short for the limit of that name, in bytes.
+    Who sends is not authenticated, so ``listen`` takes no address that other machines can reach, unless it may be ``anywhere``.
     ``listen_at`` says where to bind instead of at an address that others use: a broker behind NAT, a mapped port or a proxy.
     """
 
@@ -64,11 +67,18 @@ class ZeroMQTransport(Transport):
     across_processes: ClassVar[bool] = True
 
     def __init__(
-        self, max_size: int = MAX_SIZE, limits: Limits | None = None, listen_at: Mapping[str, str] | None = None
+        self,
+        max_size: int = MAX_SIZE,
+        limits: Limits | None = None,
+        listen_at: Mapping[str, str] | None = None,
+        *,
+        anywhere: bool = False,
     ) -> None:
+        self._anywhere = anywhere
         self._listen_at = dict(listen_at or {})
         self._limits = limits or Limits(max_size=max_size)
         self._most_links = self._limits.links
+        self._guests = Guests(MOST_GUESTS)
         self._waiting = Budget(self._limits.all_bytes)
         self._lock = threading.Lock()
         """Guards the links, their queues' fill and ``_closed``; never held while waiting."""
@@ -85,7 +95,8 @@ class ZeroMQTransport(Transport):
 
     def start(self, receiver: Receiver) -> None:
         """Start the thread."""
-        self._most_links = room_for(self._limits.links)
+        self._most_links, most_guests = room_for(self._limits.links)
+        self._guests = Guests(most_guests)
         self._context = CONTEXT.acquire()
         self._loop = Loop(receiver, tick=self._tick, finish=self._finish)
         self._loop.start()
@@ -96,7 +107,16 @@ class ZeroMQTransport(Transport):
         if url in self._listen_at:
             address = parse_bound(self._listen_at[url])
         if url not in self._listeners:
-            self._call(url, lambda endpoint: self._bind(url, endpoint), self._endpoint(address))
+            endpoint = self._endpoint(address)
+            if not self._anywhere and not _stays_here(endpoint):
+                raise SocketUnavailable(
+                    f"cannot listen on {url}: other machines could reach it, and nobody is authenticated",
+                    hint="Listen on a loopback address, or start the broker with --members open if you trust whoever "
+                    "reaches that one.",
+                    url=url,
+                    reason="it is no loopback address",
+                )
+            self._call(url, lambda endpoint: self._bind(url, endpoint), endpoint)
 
     def unlisten(self, url: str) -> None:
         """Unbind, and wait until the operating system has the address back."""
@@ -202,7 +222,7 @@ class ZeroMQTransport(Transport):
         assert self._context is not None
         if endpoint.startswith("ipc://"):
             _check_path(url, endpoint.removeprefix("ipc://"))
-        listener = Listener(url, endpoint, self._running())
+        listener = Listener(url, endpoint, self._running(), self._guests)
         try:
             listener.open(self._context, self._limits)
         except zmq.ZMQError as error:
@@ -275,6 +295,13 @@ class ZeroMQTransport(Transport):
         self._listeners.clear()
         self._context = None
         CONTEXT.release()
+
+
+def _stays_here(endpoint: str) -> bool:
+    """Whether only this machine reaches an address."""
+    if not endpoint.startswith("tcp://"):
+        return True
+    return ipaddress.ip_address(endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")).is_loopback
 
 
 def _tcp_endpoint(ip: str, port: int) -> str:

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import zmq
 
@@ -21,6 +22,9 @@ MOST_SOCKETS = 8192
 
 SPARE_DESCRIPTORS = 512
 """File descriptors, and ZeroMQ sockets, left for everything but links."""
+
+MOST_GUESTS = 4096
+"""Most connections of others, over all addresses listened on."""
 
 MAX_SIZE = 64 * 1024 * 1024
 """Largest datagram, in bytes, unless a transport is made with another bound, as a broker's is."""
@@ -111,13 +115,25 @@ def new_socket(context: Context, kind: int, endpoint: str, limits: Limits) -> So
     return socket
 
 
-def room_for(links: int) -> int:
-    """How many of ``links`` this process has file descriptors for, after raising its soft limit if it may.
+class Room(NamedTuple):
+    """What there are file descriptors for."""
 
-    A link takes two: its mailbox and its connection. A process that runs out of them cannot accept connections either.
+    links: int
+    """Connections to others."""
+    guests: int
+    """Connections of others."""
+
+
+def room_for(links: int) -> Room:
+    """How many of ``links`` this process has file descriptors for, and of connections of others, after raising its soft limit
+    if it may.
+
+    A link takes two: its mailbox and its connection. A process that runs out of them can open nothing at all.
     """
-    soft = descriptors.room_for(2 * links + SPARE_DESCRIPTORS)
-    fitting = min(links, MOST_SOCKETS - SPARE_DESCRIPTORS, max(16, (soft - SPARE_DESCRIPTORS) // 2))
+    wanted = 2 * links + MOST_GUESTS
+    free = max(48, descriptors.room_for(wanted + SPARE_DESCRIPTORS) - SPARE_DESCRIPTORS)
+    share = min(1.0, free / wanted)
+    fitting = min(links, MOST_SOCKETS - SPARE_DESCRIPTORS, max(16, int(share * links)))
     if fitting < links:
         log.warning("at most %d connections at a time, not %d: raise the limit of open files", fitting, links)
-    return fitting
+    return Room(fitting, max(16, int(share * MOST_GUESTS)))

@@ -22,6 +22,7 @@ from pycmbs.seldom import Seldom
 from pycmbs.transport.address import Address
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.zeromq_context import ANSWER_BYTES, CONTEXT, MOST_ANSWERS, Context, Limits, Socket, new_socket
+from pycmbs.transport.zeromq_guests import Guests, Reception
 from pycmbs.transport.zeromq_loop import Loop, Port
 
 log = logging.getLogger(__name__)
@@ -79,8 +80,9 @@ class _SharedPort(Port):
 class Listener(_SharedPort):
     """A ROUTER, bound to one URL. ``endpoint`` is the URL as libzmq wants it: with an IP address in place of a name."""
 
-    def __init__(self, url: str, endpoint: str, loop: Loop) -> None:
+    def __init__(self, url: str, endpoint: str, loop: Loop, guests: Guests) -> None:
         super().__init__(loop)
+        self._reception = Reception(guests, loop)
         self.url = url
         self._endpoint = endpoint
         self._lost = Seldom(log)
@@ -94,8 +96,11 @@ class Listener(_SharedPort):
         try:
             socket.set(zmq.ROUTER_MANDATORY, 1)  # a full pipe to one peer is an error for it, not a wait for all
             socket.set(zmq.BACKLOG, 1024)
+            if self._endpoint.startswith("tcp:"):
+                self._reception.open(context, socket)
             socket.bind(self._endpoint)
         except BaseException:
+            self._reception.stop(socket)
             socket.close(0)
             raise
         self._socket = socket
@@ -152,6 +157,7 @@ class Listener(_SharedPort):
         socket = self._withdraw()
         if socket is None:
             return
+        self._reception.stop(socket)
         try:
             if self._endpoint.startswith("inproc:"):
                 socket.unbind(self._endpoint)

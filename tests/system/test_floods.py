@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket as plain
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +41,30 @@ def stranger() -> Iterator[Callable[[str], zmq.Socket[bytes]]]:
     for one in sockets:
         one.close(0)
     context.term()
+
+
+LIMITED = (
+    "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (700, 700)); "
+    "sys.argv = ['pycmbs', *sys.argv[1:]]; runpy.run_module('pycmbs', run_name='__main__')"
+)
+"""Runs a broker whose processes may have 700 descriptors each."""
+
+
+def test_a_flood_of_silent_connections(start_broker: Start) -> None:
+    """More connections than there are descriptors keep nobody out: members meet, and messages arrive. One line says it."""
+    broker = start_broker("--workers", "1", "--poll", "0.1", program=("-c", LIMITED, "serve"))
+    broker.become("l1", "l2")
+    address = ("127.0.0.1", int(broker.socket("l1").rpartition(":")[2]))
+    with contextlib.ExitStack() as silent:
+        for _ in range(800):
+            silent.enter_context(plain.create_connection(address, timeout=60))
+        other = start_broker("--workers", "1", "--poll", "0.1")
+        other.become("l1", "l2", neighbors=[broker.socket("l1")])
+        wait_until(lambda: other.member in broker.known() and broker.member in other.known(), 60, "them to meet")
+        for here in (broker, other):
+            assert here.send(here.message("l2", "x"), "l2", wait=60)["state"] == "delivered"
+    assert "Traceback" not in broker.log()
+    assert broker.log().count("gives way") == 1
 
 
 def probe(socket: zmq.Socket[bytes]) -> str:

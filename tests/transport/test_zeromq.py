@@ -1,5 +1,6 @@
 """The ZeroMQ transport keeps the contract on each of its schemes, and survives what networks do."""
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -13,9 +14,11 @@ import pytest
 import zmq
 
 from pycmbs.errors import QueueFull, SocketUnavailable, TooLarge
+from pycmbs.transport import zeromq_guests
 from pycmbs.transport.resolver import resolve
 from pycmbs.transport.zeromq import ZeroMQTransport
 from pycmbs.transport.zeromq_context import CONTEXT, Limits
+from tests.harness import wait_until
 from tests.transport.contract import DEADLINE, Node, TransportContract, fill, until
 
 ECHO = """
@@ -53,8 +56,9 @@ def make():
     """Factory of nodes; all are closed in the end, and then no context may be left."""
     made = []
 
-    def factory(limits=None, **options):
-        made.append(Node(ZeroMQTransport(limits=limits), **options))
+    def factory(limits=None, *, listen_at=None, anywhere=False, **options):
+        transport = ZeroMQTransport(limits=limits, listen_at=listen_at, anywhere=anywhere)
+        made.append(Node(transport, **options))
         return made[-1]
 
     yield factory
@@ -140,7 +144,29 @@ class TestAddresses:
     def test_a_foreign_ip_address_is_refused(self, make):
         """An IP address that this machine has not is SocketUnavailable."""
         with pytest.raises(SocketUnavailable, match="no such address"):
-            make().transport.listen(f"tcp://192.0.2.1:{free_port()}")
+            make(anywhere=True).transport.listen(f"tcp://192.0.2.1:{free_port()}")
+
+    @pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]", "10.0.0.1", "169.254.1.1"])
+    def test_what_others_can_reach_is_refused(self, make, host):
+        """Unless it may be anywhere, a transport listens on no address that other machines can reach, whether the machine has
+        it or not."""
+        with pytest.raises(SocketUnavailable, match="other machines could reach it") as caught:
+            make().transport.listen(f"tcp://{host}:{free_port()}")
+        assert "--members open" in caught.value.hint
+
+    @pytest.mark.parametrize("bound", ["0.0.0.0", "[::]", "192.0.2.1"])
+    def test_where_it_is_bound_counts(self, make, bound):
+        """What is advertised may be anything: it is where the socket is bound that others may reach, or may not."""
+        url, port = "tcp://broker.example.org:5010", free_port()
+        with pytest.raises(SocketUnavailable, match="other machines could reach it"):
+            make(listen_at={url: f"tcp://{bound}:{port}"}).transport.listen(url)
+        make(listen_at={url: f"tcp://127.0.0.1:{port}"}).transport.listen(url)
+
+    def test_a_name_is_where_it_leads(self, make, monkeypatch):
+        """A host name that means an address of this machine's network is refused like the address."""
+        monkeypatch.setattr("pycmbs.transport.resolver.resolve", lambda _host: ["192.0.2.1"])
+        with pytest.raises(SocketUnavailable, match="other machines could reach it"):
+            make().transport.listen("tcp://broker.example.org:5010")
 
     def test_an_unknown_host_is_refused(self, make):
         """A host name that means nothing is SocketUnavailable to listen on."""
@@ -381,6 +407,90 @@ class TestTrouble:
         here.transport.send(address, b"y")
         there.inbox.wait(2)
         assert "it carries on" in caplog.text
+
+
+class TestGuests:
+    """Whoever connects, whatever it does then."""
+
+    @pytest.fixture
+    def connect(self, address):
+        """Plain connections to the address, which say what they are told to; all are closed in the end."""
+        with contextlib.ExitStack() as connections:
+
+            def open_(number, greeting=b""):
+                opened = []
+                for _ in range(number):
+                    opened.append(
+                        connections.enter_context(socket.create_connection(address.removeprefix("tcp://").split(":")))
+                    )
+                    opened[-1].sendall(greeting)
+                return opened
+
+            yield open_
+
+    @staticmethod
+    def over(connections):
+        """How many were ended by the other side."""
+        ended = 0
+        for one in connections:
+            one.setblocking(False)
+            try:
+                while data := one.recv(4096):
+                    pass
+                ended += not data
+            except BlockingIOError:
+                pass
+            except ConnectionError:
+                ended += 1
+        return ended
+
+    def test_the_silent_give_way(self, make, address, connect, caplog):
+        """So many connections from one address may be silent: one more ends the oldest, with one line for all of them, and
+        members get through."""
+        here, there = make(), make()
+        there.transport.listen(address)
+        silent = connect(3 * zeromq_guests.SILENT_OF_ONE)
+        wait_until(
+            lambda: self.over(silent) == len(silent) - zeromq_guests.SILENT_OF_ONE, what="the oldest to be ended"
+        )
+        assert self.over(silent[-zeromq_guests.SILENT_OF_ONE :]) == 0
+        here.transport.send(address, b"x")
+        there.inbox.wait(1)
+        assert caplog.text.count("gives way") == 1
+
+    def test_who_speaks_stays(self, make, address, connect, caplog):
+        """Connections that begin as ZeroMQ does are not among the silent, however many there are."""
+        there = make()
+        there.transport.listen(address)
+        greeting = b"\xff" + bytes(8) + b"\x7f"
+        members = connect(2 * zeromq_guests.SILENT_OF_ONE, greeting)
+        silent = connect(2 * zeromq_guests.SILENT_OF_ONE)
+        wait_until(lambda: self.over(silent) == zeromq_guests.SILENT_OF_ONE, what="silent ones to be ended")
+        assert self.over(members) == 0
+
+    @pytest.mark.parametrize("bound", ["one", "all"])
+    def test_the_oldest_give_way(self, make, address, connect, bound, monkeypatch):
+        """Connections are bounded for each address they come from, and altogether, whatever they say."""
+        there = make()
+        if bound == "one":
+            monkeypatch.setattr(zeromq_guests, "MOST_OF_ONE", 10)
+        else:
+            there.transport._guests._most = 10
+        there.transport.listen(address)
+        greeting = b"\xff" + bytes(8) + b"\x7f"
+        members = connect(30, greeting)
+        wait_until(lambda: self.over(members) == 20, what="the oldest to be ended")
+        assert self.over(members[-10:]) == 0
+
+    def test_those_that_went_are_forgotten(self, make, address, connect):
+        """A connection that is over does not count any more."""
+        there = make()
+        there.transport.listen(address)
+        for one in connect(20):
+            one.close()
+        guests = there.transport._guests
+        wait_until(lambda: not guests._guests, what="them to be forgotten")
+        assert (guests._by_address, guests._quiet) == ({}, {})
 
 
 class TestLinks:
