@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,10 @@ _INTERRUPTED = "interrupted by a restart"
 """In the reason of what a kill kept from being executed, and may not be tried again."""
 
 _TOO_LATE = "no outcome came before the deadline"
+
+_TRACE = re.compile(r"^Traceback .*?(?=^\d{4}-\d\d-|\Z)", re.MULTILINE | re.DOTALL)
+_LINES = 16
+"""Of a traceback that are shown."""
 
 
 @dataclass
@@ -172,18 +177,15 @@ class Audit:
         there = [one for one, row in rows if row is not None and _arrived(row)]
         maybe = [one for one, row in rows if row is not None and row["state"] == UNKNOWN]
         where = f"{message.path} ({message.layer}, {message.kind}) at site {index}"
-        if len(receipts) < len(there):
-            yield f"{where} has {len(receipts)} receipts, and {len(there)} rounds are there for the ledgers: lost"
-        elif len(receipts) > len(there) + len(maybe):
+        newest, row = rows[-1] if rows else (None, None)
+        if newest is not None and newest.round is not None and newest.round not in receipts and newest in there:
+            yield f"{_name(message, newest)} at site {index} is {row and row['state']} for its ledger and is lost"
+        elif newest is not None and newest.round in receipts and newest not in [*there, *maybe]:
+            state = f"{row['state']} ({row.get('reason', '')})" if row else "of somebody else"
+            yield f"{_name(message, newest)} at site {index} is {state} for its ledger and is there"
+        elif not len(there) <= len(receipts) <= len(there) + len(maybe):
             said = [(one.number, row["state"], row.get("reason", "")) if row else None for one, row in rows]
-            yield f"{where} has {len(receipts)} receipts, and the ledgers say {said}"
-        if told and told[-1].round is not None:
-            row = rows[-1][1]
-            if row is not None and _arrived(row) and told[-1].round not in receipts:
-                yield f"{_name(message, told[-1])} at site {index} is {row['state']} for its ledger and is lost"
-            elif told[-1].round in receipts and (row is None or not _arrived(row)) and told[-1] not in maybe:
-                state = f"{row['state']} ({row.get('reason', '')})" if row else "of somebody else"
-                yield f"{_name(message, told[-1])} at site {index} is {state} for its ledger and is there"
+            yield f"{where} arrived in {len(receipts)} rounds, and the ledgers say {said}"
         body = broker.messages.get(message.path)
         if index != message.site and body is None and there:
             yield f"{where} is {rows[-1][1] and rows[-1][1]['state']} for its ledger and is not there"
@@ -262,6 +264,7 @@ class Audit:
 
     def _logs(self) -> Iterator[str]:
         for index, broker in enumerate(self._brokers):
-            at = broker.log.find("Traceback")
-            if at >= 0:
-                yield f"site {index} logged a traceback:\n{broker.log[at : at + 3000]}"
+            traces = _TRACE.findall(broker.log)
+            if traces:
+                last = "\n".join(traces[0].strip().splitlines()[-_LINES:])
+                yield f"site {index} logged {len(traces)} tracebacks, of which the first ends with\n{last}"

@@ -29,6 +29,9 @@ NUMBER = 6
 SETTLED = 90.0
 """Seconds until everything must be settled once nothing fails any more; a busy machine needs some of them."""
 
+_SHOWN = 25
+"""Disagreements of a round that are printed."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -65,9 +68,11 @@ class Report:
         line += f"{self.took:.0f} s ({told})"
         if not self.disagreements:
             return line
-        return "\n".join(
-            [line, *(f"    {one}" for one in self.plan.script()), *(f"  - {one}" for one in self.disagreements)]
-        )
+        shown = self.disagreements
+        if len(shown) > _SHOWN:
+            shown = [*shown[: _SHOWN - 1], f"and {len(shown) - _SHOWN} more", shown[-1]]
+        script = [f"    {one}" for one in self.plan.script()]
+        return "\n".join([line, *script, *(f"  - {one}" for one in shown)])
 
 
 def left_out(store: str) -> list[str]:

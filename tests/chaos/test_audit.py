@@ -167,7 +167,7 @@ def overtaken(world: World) -> None:
 
 
 def a_traceback(world: World) -> None:
-    world.brokers[1].log = "INFO all is well\nTraceback (most recent call last):\n"
+    world.brokers[1].log = "INFO all is well\nTraceback (most recent call last):\nValueError: 1\n2026-01-01T INFO on"
 
 
 @pytest.mark.parametrize(
@@ -184,14 +184,14 @@ def a_traceback(world: World) -> None:
         (stuck, "is stuck: sent after 1 attempts"),
         (misdirected, "is misdirected"),
         (sent_by_nobody, "was sent by nobody"),
-        (arrived_unsent, "has 1 receipts, and the ledgers say []"),
-        (forgotten_receipt, "1 receipts, and 2 rounds are there for the ledgers"),
+        (arrived_unsent, "arrived in 1 rounds, and the ledgers say []"),
+        (forgotten_receipt, "arrived in 1 rounds, and the ledgers say [(1, 'delivered', ''), (2"),
         (lost_at_its_sender, "is lost at its sender"),
         (deleted_and_there, "was deleted and is still there"),
         (without_a_ledger, "has no ledger"),
         (rows_of_an_older_round, "has rows of [100, 200]"),
         (overtaken, "overtook /cmbs/message/s0-0 on l2 from site 0 to 1"),
-        (a_traceback, "site 1 logged a traceback"),
+        (a_traceback, "site 1 logged 1 tracebacks"),
     ],
 )
 def test_what_is_not(world: World, broken: Callable[[World], None], said: str) -> None:
