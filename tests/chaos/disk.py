@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -38,14 +39,21 @@ class Disk:
 
 @contextlib.contextmanager
 def mounted(folder: Path) -> Iterator[Disk]:
-    """The disk at ``folder``. Raises CalledProcessError where one may not mount."""
+    """The disk at ``folder``, which holds a copy of it afterwards. Raises CalledProcessError where one may not mount."""
     folder.mkdir(parents=True, exist_ok=True)
     options = f"size={_MEGABYTES}m,mode=0700"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True, capture_output=True)
     try:
         yield Disk(folder)
     finally:
+        copy = shutil.copytree(folder, folder.with_suffix(".kept"), ignore_dangling_symlinks=True, ignore=_sockets)
         subprocess.run(["umount", "-l", str(folder)], check=True, capture_output=True)
+        folder.rmdir()
+        copy.rename(folder)
+
+
+def _sockets(folder: str, names: list[str]) -> list[str]:
+    return [one for one in names if Path(folder, one).is_socket()]
 
 
 @functools.cache
