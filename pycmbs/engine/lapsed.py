@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 
+from pycmbs import clock
 from pycmbs.engine.answers import acknowledged
 from pycmbs.engine.asked import Asked
 from pycmbs.engine.awaiting import Awaiting
@@ -45,7 +46,7 @@ class Lapsed:
         row = self._outbox.row(name)
         if row is None:
             return None
-        now = time.time()
+        now = clock.now()
         reason = "" if row.open or row.there else LATE
         known = acknowledged(row, {**envelope.body, "reply": envelope.body.get("reply") or row.answer}, now, reason)
         if (not known.there and known.outcome is None) or known.rank <= row.rank:

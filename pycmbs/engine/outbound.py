@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
+from pycmbs import clock
 from pycmbs.engine.accepted import AcceptedRows
 from pycmbs.engine.answers import acknowledged, gone, refused
 from pycmbs.engine.asked import Asked, new_id
@@ -186,7 +187,7 @@ class Outbound:
         if route is not None:
             return self._landed(route, arrival.address, envelope) if envelope.type in (ACK, OUTCOME, REFUSAL) else None
         if self._awaiting.expects(envelope.id):
-            return self._awaiting.answered(arrival.address, envelope, time.time())
+            return self._awaiting.answered(arrival.address, envelope, clock.now())
         if self._lapsed.expects(envelope.id):
             if (corrected := self._lapsed.answered(arrival.address, envelope)) is not None:
                 self._drop(corrected)
@@ -229,11 +230,11 @@ class Outbound:
         if flight.row.member and not route.via:
             self._probes.heard(flight.row.member)
         if envelope.type == REFUSAL:
-            return refused(flight.tried, envelope.body, time.time())
+            return refused(flight.tried, envelope.body, clock.now())
         return self._acknowledged(flight, envelope)
 
     def _acknowledged(self, flight: Flight, envelope: Envelope) -> Delivery:
-        row = acknowledged(flight.tried, envelope.body, time.time())
+        row = acknowledged(flight.tried, envelope.body, clock.now())
         if row.awaits:
             self._awaiting.add(row, time.monotonic(), envelope.id, flight.asked)
         return row
@@ -280,7 +281,7 @@ class Outbound:
         if waiting is not None and waiting.reason != reason:
             back.append(replace(waiting, reason=reason))
         for row in back:
-            known = replace(row, updated=time.time(), vain=row.vain + (row.id == of_no_use))
+            known = replace(row, updated=clock.now(), vain=row.vain + (row.id == of_no_use))
             route.refresh([known], {row.id})
             self._settle_later(known)
 
@@ -288,7 +289,7 @@ class Outbound:
         """Settle what is overdue, in memory or not. Once a poll: deadlines are kept to about a second."""
         if time.monotonic() - self._swept < self._poll:
             return
-        self._swept, now = time.monotonic(), time.time()
+        self._swept, now = time.monotonic(), clock.now()
         while overdue := self._outbox.overdue(now, _PAGE):
             settled, concluded = self._outbox.settle([self._expired(row, now) for row in overdue])
             self._waiters.release(concluded)
@@ -348,8 +349,8 @@ class Outbound:
     def _send_one(self, route: Route) -> bool:
         """Send the row that is first; False when the route has to pause."""
         row = route.queue[0]  # it stays there until all is read: the store may fail
-        if row.deadline <= time.time():
-            self._settle_later(self._expired(row, time.time()))
+        if row.deadline <= clock.now():
+            self._settle_later(self._expired(row, clock.now()))
             return True
         try:
             body = self._bodies.of(row)
@@ -360,7 +361,7 @@ class Outbound:
             return False
         except Departed as exc:  # trying again cannot help
             route.queue.popleft()
-            self._settle_later(gone(row, exc.line, time.time()))
+            self._settle_later(gone(row, exc.line, clock.now()))
             return True
         route.queue.popleft()
         if body is None:
@@ -369,7 +370,7 @@ class Outbound:
         id, asked = new_id(), Asked(route.url, row.member, relayed=bool(route.via))
         # The member that the body speaks for: who it is now may not have reached the engine yet.
         sender = body["description"]["id"]
-        body = {**body, "deadline": round(row.deadline - time.time(), 3)}
+        body = {**body, "deadline": round(row.deadline - clock.now(), 3)}
         envelope = Envelope(MESSAGE, id, sender, body, to=row.member)
         route.flights[id] = Flight(row, id, time.monotonic(), asked)
         self._flights[id] = route
@@ -377,7 +378,7 @@ class Outbound:
             self._transports.send(route.url, encode(envelope))
         except (InvalidAddress, TooLarge) as exc:  # trying again cannot help
             del self._flights[id]
-            self._settle_later(route.flights.pop(id).tried.settled(FAILED, time.time(), exc.line))
+            self._settle_later(route.flights.pop(id).tried.settled(FAILED, clock.now(), exc.line))
         except CmbsError as exc:
             self._fail(route, exc.message, vain=id)
             return False

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from pycmbs import clock
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.vitals import HURRY, Vitals
 from pycmbs.errors import ClaimedId, CmbsError, Unavailable
@@ -253,7 +254,7 @@ class Probes:
         if vitals.near and time.monotonic() - vitals.heard < self._pace:
             vitals.due = vitals.heard + self._pace  # what it acknowledged says as much
             if vitals.health is not None:
-                self._note_change(vitals, replace(vitals.health, last_seen=time.time()))
+                self._note_change(vitals, replace(vitals.health, last_seen=clock.now()))
             return
         vitals.begin()
         if vitals.socket:
@@ -299,7 +300,7 @@ class Probes:
                 self._ended(vitals, reason)
             return
         known = result.at - result.sent
-        if vitals.answered(time.monotonic(), time.time(), self._pace, known, result.via):
+        if vitals.answered(time.monotonic(), clock.now(), self._pace, known, result.via):
             log.info("%s is alive%s", vitals.id, f", through {result.via}" if result.via else "")
             self._note_change(vitals, vitals.health)
             self._store()
@@ -315,7 +316,7 @@ class Probes:
                 self._probe(vitals, relay.socket, relay.id)
             if vitals.open:
                 return
-        if vitals.missed(time.monotonic(), time.time(), self._pace, reason, self._hurry_pace):
+        if vitals.missed(time.monotonic(), clock.now(), self._pace, reason, self._hurry_pace):
             log.info("%s is %s: %s", vitals.id, vitals.state, reason)
             self._note_change(vitals, vitals.health)
             self._store()

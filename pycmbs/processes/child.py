@@ -3,7 +3,7 @@
 A child is started by exec with its orders as JSON in a file without a name (settings hold secrets, and ``ps`` shows
 environments), whose descriptor is in the environment variable ``PYCMBS_CHILD``::
 
-    {"role": "front", "index": 0, "settings": {…}, "ready_fd": 5, "lifeline_fd": 6, "lock_fd": 4}
+    {"role": "front", "index": 0, "settings": {…}, "ready_fd": 5, "lifeline_fd": 6, "lock_fd": 4, "origin": 1.8e9}
 
 - ``ready_fd``: the child writes the byte ``1`` when it serves, or the sentence that says why it never will. While it serves it
   writes a byte a second, its heartbeat: one that falls silent hangs, and is replaced.
@@ -25,7 +25,7 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from pycmbs import logs
+from pycmbs import clock, logs
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError
 from pycmbs.runtime import KEEPER, new_thread
@@ -55,6 +55,8 @@ class Child:
     ready_fd: int
     lifeline_fd: int
     lock_fd: int
+    origin: float
+    """Where the broker's processes count time from (:mod:`pycmbs.clock`)."""
     serves: bool = False
     """Whether the supervisor was told that this process serves."""
 
@@ -65,7 +67,9 @@ class Child:
 
     def to_json(self) -> str:
         """The text of the orders."""
-        document = {name: getattr(self, name) for name in ("role", "index", "ready_fd", "lifeline_fd", "lock_fd")}
+        document = {
+            name: getattr(self, name) for name in ("role", "index", "ready_fd", "lifeline_fd", "lock_fd", "origin")
+        }
         return json.dumps({**document, "settings": self.settings.to_json()})
 
     @classmethod
@@ -158,6 +162,7 @@ def enter() -> Child:
     Raises ConfigurationError when there are no orders or the log cannot be opened.
     """
     child = Child.from_environ(os.environ)
+    clock.begin(child.origin)
     for descriptor in (child.ready_fd, child.lifeline_fd, child.lock_fd):
         os.set_inheritable(descriptor, False)
     ignore_interrupt()

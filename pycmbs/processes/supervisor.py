@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import pycmbs
-from pycmbs import logs
+from pycmbs import clock, logs
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError, StoreUnavailable, Unavailable
 from pycmbs.processes.apart import run_apart
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 FRONT_GRACE = 3.0  # seconds after the request to stop until fronts that still drain are killed …
 STOP_GRACE = 4.0  # … and until the engine is, so that all is over within 5
 STORE_PAUSE = 1.0  # seconds between looks at a store that does not answer yet
+CLOCK_FILE = "clock.json"  # in the home: where time is counted from, until the machine is started anew
 BROKER_FILE = "broker.json"  # in home/run: who and where the broker's processes are, for tools
 
 _STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -82,6 +83,7 @@ class Supervisor:
         self._wakeup: socket.socket
         self._description = ""
         self._prepare_at: float | None = None  # when to look again for a store that did not answer
+        self._ahead = 0.0  # how far the wall clock was set, as was said
         self._serving = False  # everything was ready once, and the start line is printed
         self._stopping_since: float | None = None
 
@@ -97,7 +99,9 @@ class Supervisor:
             lifeline, ours = os.pipe()
             stack.callback(os.close, ours)
             stack.callback(os.close, lifeline)
-            self._orders = Child("", 0, self._settings, ready_fd=-1, lifeline_fd=lifeline, lock_fd=lock)
+            origin = clock.resumed(self._settings.home / CLOCK_FILE)
+            clock.begin(origin)
+            self._orders = Child("", 0, self._settings, ready_fd=-1, lifeline_fd=lifeline, lock_fd=lock, origin=origin)
             stack.callback(self._clean_up)
             self._wakeup = stack.enter_context(_signals())
             self._supervise()
@@ -122,6 +126,7 @@ class Supervisor:
             self._start(slot)
         while not self._stopped():
             self._wait()
+            self._watch_clock()
             self._obey()
             for slot in self._slots:
                 self._look_after(slot)
@@ -171,6 +176,14 @@ class Supervisor:
                 yield slot.late_at
             elif slot.look_at is not None:
                 yield slot.look_at
+
+    def _watch_clock(self) -> None:
+        """Say that the wall clock was set; what is reckoned goes on as if it was not."""
+        ahead = clock.ahead()
+        if abs(ahead - self._ahead) > clock.NOTICED:
+            self._ahead = ahead
+            way = f"{abs(ahead):g} s {'ahead of' if ahead > 0 else 'behind'}" if ahead else "as far as"
+            _log.warning("the clock was set: it is %s what has passed; deadlines and ages go by what has passed", way)
 
     def _obey(self) -> None:
         """Act on the signals that came: the first asks to stop, Ctrl-C after that kills at once."""

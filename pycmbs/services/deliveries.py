@@ -17,6 +17,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
+from pycmbs import clock
 from pycmbs.ids import canonical_id
 from pycmbs.occi.entity import Entity
 from pycmbs.store.base import Document, Query, Store, Write
@@ -187,9 +188,13 @@ def moment(seconds: float) -> str:
     return f"{max(seconds, 0):017.3f}"
 
 
-@functools.lru_cache(1024)  # those of one message were accepted at one time, and are shown again and again
 def timestamp(seconds: float) -> str:
-    """A time for people and programs: RFC 3339, UTC, milliseconds."""
+    """A time for people and programs, as the wall clock has it: RFC 3339, UTC, milliseconds."""
+    return _text(clock.shown(seconds))
+
+
+@functools.lru_cache(1024)  # those of one message were accepted at one time, and are shown again and again
+def _text(seconds: float) -> str:
     at = dt.datetime.fromtimestamp(seconds, dt.UTC)
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

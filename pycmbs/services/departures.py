@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pycmbs import clock
 from pycmbs.errors import ClaimedId, Departed, RevisionConflict
 from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs
@@ -32,7 +32,7 @@ def left_document(id: str) -> str:
 def left_write(id: str, version: int, instance: str, before: Document | None, *, local: bool) -> Write:
     """The write that remembers that a member left, or with ``local`` that it was only forgotten here."""
     body = {VERSION: version, INSTANCE: instance, _LOCAL: local}
-    expires = moment(time.time() + _KEEP_LEFT)
+    expires = moment(clock.now() + _KEEP_LEFT)
     return Write(left_document(id), LEFT, body, {"expires": (expires,)}, before.revision if before else None)
 
 
@@ -129,7 +129,7 @@ class Departures:
 
     def forget(self) -> int:
         """Delete what is remembered of those that left long ago; returns of how many."""
-        gone = self._store.lowest(LEFT, "expires", moment(time.time()), 500)
+        gone = self._store.lowest(LEFT, "expires", moment(clock.now()), 500)
         if gone:
             self._store.write_batches([[Write(one.id, LEFT, revision=one.revision, delete=True)] for one in gone])
         return len(gone)

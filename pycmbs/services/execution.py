@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
-from pycmbs import codec
+from pycmbs import clock, codec
 from pycmbs.depth import deeper
 from pycmbs.errors import (
     CmbsError,
@@ -301,7 +300,7 @@ class ExecutionService:
             if message is not None:
                 message.attributes[cmbs.RESULT] = shown(execution)
                 if "round" not in message.private:  # else somebody here is sending it on, and that decides
-                    settle(message, time.time())
+                    settle(message, clock.now())
                 writes.insert(0, entity_write(message, revision=message.revision))
             try:
                 self._store.write(writes)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pycmbs import codec
+from pycmbs import clock, codec
 from pycmbs.errors import (
     ClaimedId,
     CmbsError,
@@ -101,7 +100,7 @@ class _Taken:
 
     def receipt_write(self) -> Write:
         """The write that makes a second arrival a duplicate, and says what is to be executed."""
-        expires = moment(time.time() + max(0.0, self.left or 0.0) + _KEEP_RECEIPTS)
+        expires = moment(clock.now() + max(0.0, self.left or 0.0) + _KEEP_RECEIPTS)
         body: dict[str, Any] = {"layer": self.layer}
         keys: dict[str, tuple[str, ...]] = {"expires": (expires,)}
         if self.execution is not None:
@@ -248,7 +247,7 @@ class InboxService:
         if taken.execution is not None and taken.execution.state == DONE:
             entity.attributes[cmbs.RESULT] = shown(taken.execution)
         if taken.execution is None or taken.execution.state == DONE:
-            settle(entity, time.time())
+            settle(entity, clock.now())
         taken.writes.append(entity_write(entity, revision=present.revision if present else None))
 
     def _placed(self, taken: _Taken, entity: Entity) -> Document | None:
@@ -311,7 +310,7 @@ class InboxService:
 
     def forget_receipts(self, most: int = 500) -> int:
         """Delete receipts of messages that nobody can send again, their deadline being long past; returns how many."""
-        old = self._store.lowest(RECEIPT, "expires", moment(time.time()), most)
+        old = self._store.lowest(RECEIPT, "expires", moment(clock.now()), most)
         gone = [[Write(one.id, RECEIPT, revision=one.revision, delete=True)] for one in old]
         if gone:
             self._store.write_batches(gone)

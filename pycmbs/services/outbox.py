@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from msgspec.structs import replace
 
+from pycmbs import clock
 from pycmbs.errors import CmbsError, Departed, NoLocalMember, RevisionConflict, StoreUnavailable, UnknownEntity
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
@@ -72,7 +72,7 @@ class OutboxService:
             "message": entity_document(shared),
             **roster.introduction,
             "sockets_l1": roster.sockets_l1 if row.layer == "l1" else [],
-            "deadline": round(row.deadline - time.time(), 3),
+            "deadline": round(row.deadline - clock.now(), 3),
         }
 
     def _remember(self, message: Entity) -> None:

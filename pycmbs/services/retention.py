@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
+from pycmbs import clock
 from pycmbs.errors import CmbsError, RevisionConflict, Unavailable, UnknownEntity
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
@@ -63,7 +64,7 @@ class RetentionService:
 
     def _due(self, surplus: int) -> list[Entity]:
         """The next messages that are due, those first that are settled longest."""
-        bound = deliveries.moment(time.time() - self._seconds) if self._seconds else ""
+        bound = deliveries.moment(clock.now() - self._seconds) if self._seconds else ""
         found = self._store.lowest(ENTITY, SETTLED, bound, _BATCH) if bound else []
         if surplus > len(found):
             # Settled before the end of time: all are.
@@ -99,7 +100,7 @@ class RetentionService:
             raise
         except CmbsError as exc:  # a backend of a link at it objects
             log.warning("%s cannot be removed yet: %s", message.path, exc)
-            self._rewrite(message, time.time())  # it must not stand in the way of the others
+            self._rewrite(message, clock.now())  # it must not stand in the way of the others
             return None
 
     def _rewrite(self, message: Entity, settled: float | None) -> None:
@@ -189,5 +190,5 @@ class RetentionService:
             return None
         rows = deliveries.of_message(self._store, message.path)
         # What was received has no rows, and nobody knows when it came: it begins to count now.
-        settle(message, deliveries.settled_at(rows) if rows else time.time())
+        settle(message, deliveries.settled_at(rows) if rows else clock.now())
         return entity_write(message, revision=message.revision)

@@ -10,6 +10,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from pycmbs import clock
 from pycmbs.backends.base import Report
 from pycmbs.errors import (
     CmbsError,
@@ -245,7 +246,7 @@ class SendingService:
     def _rows(self, message: Entity, layer: str) -> list[Delivery]:
         found = self._route(message, layer)
         message.private["uninterested"] = list(found.uninterested)
-        now = time.time()
+        now = clock.now()
         blank = Delivery(
             message=message.path,
             round=message.private["round"],

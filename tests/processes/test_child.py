@@ -16,7 +16,7 @@ def test_what_is_made_before_it_serves_is_not_looked_through_again() -> None:
 
     def work() -> str:
         reader, writer = os.pipe()
-        Child("front", 0, Settings(), writer, -1, -1).announce_ready()
+        Child("front", 0, Settings(), writer, -1, -1, 0.0).announce_ready()
         return json.dumps([os.read(reader, 9).decode(), gc.get_freeze_count(), gc.get_threshold()[0], gc.isenabled()])
 
     said, passed_over, unseen, goes_on = json.loads(run_apart(work))

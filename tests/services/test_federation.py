@@ -350,7 +350,7 @@ def test_departures_are_remembered_for_a_while(broker, monkeypatch):
     broker.federation.learn(told(described("a", 1), 5, "x"))
     broker.federation.departures.leave("a", 5, "x")
     assert broker.federation.departures.forget() == 0
-    monkeypatch.setattr("pycmbs.services.departures.time.time", lambda: 9e9)
+    monkeypatch.setattr("pycmbs.clock.now", lambda: 9e9)
     assert broker.federation.departures.forget() == 1
     assert broker.federation.departures.has_left("a") is False
 

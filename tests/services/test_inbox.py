@@ -237,7 +237,7 @@ def test_receipts_are_forgotten_in_time(broker, store, monkeypatch):
     import time
 
     later = time.time() + 86400 + 120
-    monkeypatch.setattr("pycmbs.services.inbox.time.time", lambda: later)
+    monkeypatch.setattr("pycmbs.clock.now", lambda: later)
     assert broker.inbox.forget_receipts() == 1
     assert receipts(store) == 0
 

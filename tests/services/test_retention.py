@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
+import pycmbs.clock
 from pycmbs.errors import StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
@@ -27,13 +26,13 @@ def clock(monkeypatch):
     """A clock that only moves when it is told to."""
 
     class Clock:
-        now = time.time()
+        now = pycmbs.clock.now()
 
         def pass_by(self, seconds):
             self.now += seconds
 
     clock = Clock()
-    monkeypatch.setattr(time, "time", lambda: clock.now)
+    monkeypatch.setattr("pycmbs.clock.now", lambda: clock.now)
     return clock
 
 
@@ -58,7 +57,7 @@ def sent(broker, id, *, delivered=True):
     path = add_message(broker, "l2", id).path
     broker.entities.act(path, Invocation("send_l2"))
     rows = [row for row in broker.outbox.pending(after=0, limit=1000) if row.message == path]
-    broker.outbox.settle([row.settled("delivered", time.time()) for row in (rows if delivered else rows[:1])])
+    broker.outbox.settle([row.settled("delivered", pycmbs.clock.now()) for row in (rows if delivered else rows[:1])])
     return path
 
 
@@ -114,7 +113,9 @@ def test_what_is_not_settled_stays(broker, store, clock):
     clock.pass_by(10_000)
     assert expire(broker) == 0
     assert messages(broker) == [draft, half]
-    broker.outbox.settle([row.settled("expired", time.time()) for row in broker.outbox.pending(after=0, limit=9)])
+    broker.outbox.settle(
+        [row.settled("expired", pycmbs.clock.now()) for row in broker.outbox.pending(after=0, limit=9)]
+    )
     clock.pass_by(61)
     assert expire(broker) == 1
     assert messages(broker) == [draft]
