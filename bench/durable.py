@@ -103,13 +103,16 @@ def _writers(name: str, store: Store, number: int, seconds: float) -> Writing:
     group, times = GroupCommit(counted, ThreadRuntime()), []
     group.write([message()])
     counted.groups.clear()
-    end = time.monotonic() + seconds
+    start = time.monotonic()
+    end = start + seconds
 
     def write() -> None:
-        while time.monotonic() < end:
+        while True:  # once at least, however slow the machine is just now
             begin = time.perf_counter()
             group.write([message()])
             times.append(time.perf_counter() - begin)
+            if time.monotonic() >= end:
+                return
 
     threads = [threading.Thread(target=write) for _ in range(number)]
     for thread in threads:
@@ -119,5 +122,11 @@ def _writers(name: str, store: Store, number: int, seconds: float) -> Writing:
     p99 = statistics.quantiles(times, n=100)[98] if len(times) > 1 else times[0]
     groups = counted.groups
     return Writing(
-        name, number, len(times) / seconds, statistics.median(times), p99, statistics.mean(groups), max(groups)
+        name,
+        number,
+        len(times) / max(seconds, time.monotonic() - start),
+        statistics.median(times),
+        p99,
+        statistics.mean(groups),
+        max(groups),
     )

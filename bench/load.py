@@ -21,7 +21,7 @@ from bench import ROOT
 
 WARM_UP = 0.3
 """How long the load is on before the figures count, as a part of the time in which they do."""
-_SILENCE = 15.0
+_SILENCE = 60.0
 """Seconds without any answer after which a run is given up."""
 
 
@@ -159,7 +159,8 @@ class _HttpClient(Client):
 
 
 def drive(clients: Sequence[Client], seconds: float) -> Figures:
-    """Have every client ask, and ask again as soon as it is answered. Raises RuntimeError when answers stay out."""
+    """Have every client ask, and ask again as soon as it is answered, for so many seconds, and in any case until something was
+    answered in them. Raises RuntimeError when answers stay out."""
     by_descriptor = {client.socket.fileno(): client for client in clients}
     poll = select.epoll()
     for descriptor in by_descriptor:
@@ -169,7 +170,8 @@ def drive(clients: Sequence[Client], seconds: float) -> Figures:
         client.next()
     begin = time.perf_counter() + seconds * WARM_UP
     end = begin + seconds
-    while (now := time.perf_counter()) < end:
+    last = begin
+    while time.perf_counter() < end or not latencies:
         ready = poll.poll(_SILENCE)
         if not ready:
             raise RuntimeError(f"nothing is answered any more, for {_SILENCE} s")
@@ -177,13 +179,14 @@ def drive(clients: Sequence[Client], seconds: float) -> Figures:
             client = by_descriptor[descriptor]
             if client.receive():
                 now = time.perf_counter()
-                if begin <= now < end:
+                if begin <= now < end or (now >= end and not latencies):
                     latencies.append(now - client.since)
+                    last = now
                 client.next()
     poll.close()
     for client in clients:
         client.socket.close()
-    return figures(latencies, seconds)
+    return figures(latencies, max(seconds, last - begin))
 
 
 def _load(orders: Orders) -> Figures:
