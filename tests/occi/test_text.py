@@ -182,7 +182,7 @@ def test_a_body_is_read_in_linear_time(part):
     began = time.monotonic()
     with contextlib.suppress(CmbsError):
         READ.drafts(data)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize("field", ["Category", "Link"])

@@ -26,7 +26,7 @@ def test_a_full_outbox(start_broker: Start) -> None:
     path = broker.message("l1", "more", l1_socket_receiver_member=broker.socket("l1"))
     began = time.monotonic()
     answer = broker.request("POST", f"{path}?action=send_l1", {})
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     refusal(answer, 503, "queue-full", "outbox_bound")
     assert int(answer.headers["Retry-After"]) >= 1
     assert "state" not in broker.attributes(path, "message")

@@ -183,7 +183,7 @@ def test_while_the_engine_is_gone(start_broker: Start) -> None:
     path = broker.message("l1", "x", l1_socket_receiver_member=broker.socket("l1"))
     began = time.monotonic()
     assert broker.ok("POST", f"{path}?action=send_l1", {})["state"] == "sending"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     os.kill(engine, signal.SIGKILL)
     answer = broker.request("POST", f"/cmbs/member/{broker.member}?action=start_l2", {})
     if answer.status_code != 200:
@@ -239,7 +239,7 @@ def unavailable(broker: Broker, body: object) -> None:
     answer = broker.request("POST", "/cmbs/message/", body)
     refusal(answer, 503, "store-unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_store_that_is_gone_for_a_while(start_broker: Start) -> None:

@@ -265,7 +265,7 @@ def test_a_pipeline_keeps_nobody_out(shared: Broker) -> None:
         assert sent > 0
         began = time.monotonic()
         shared.message("l1", "me too")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
 
 
 def test_a_blank_line_between_requests(shared: Broker) -> None:
@@ -356,7 +356,7 @@ def test_idle_connections_cost_little(shared: Broker) -> None:
     try:
         began = time.monotonic()
         shared.message("l1", "still quick")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
         connection = http.client.HTTPConnection("127.0.0.1", shared.port, timeout=10)
         connection.sock = idle[0]
         connection.request("GET", "/-/?category=message", headers={"Accept": JSON["Accept"]})

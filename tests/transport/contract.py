@@ -210,7 +210,7 @@ class TransportContract:
         began = time.monotonic()
         with pytest.raises(SocketUnavailable, match="address already in use") as caught:
             late.transport.listen(address)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert caught.value.data["url"] == address
         here.transport.send(address, b"still here")
         there.inbox.wait(1)
@@ -423,7 +423,7 @@ class TransportContract:
         fill(here, address)
         began = time.monotonic()
         here.transport.close()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5
 
     def test_no_method_of_a_closed_transport_hangs(self, make, address):
         """After close, sends vanish, listen is refused, the rest does nothing."""
