@@ -274,3 +274,101 @@ def test_a_link_keeps_its_ends(cloud):
     for body in ({"target": "/storage/other"}, {"source": {"location": "/compute/other"}}):
         answer = cloud.request("POST", path, body)
         assert (answer.status_code, answer.json["error"]["code"]) == (403, "immutable-attribute")
+
+
+# EGI's command line (rOCCI-cli), and what else is built on its library: text, several types at once, parameters without blanks,
+# categories with all that /-/ says of them
+
+BOTH = "text/plain,text/occi"
+ROCCI = {"Content_Type": BOTH, "Accept": BOTH, "User_Agent": "rOCCI-core/4.3 OCCI/1.1"}
+
+
+def line(term: str, class_: str, scheme: str = INFRA, **others: str) -> str:
+    """A category without a blank between its parameters."""
+    more = "".join(f';{name}="{value}"' for name, value in others.items())
+    return f'Category: {term};scheme="{scheme}";class="{class_}"{more}\n'
+
+
+def test_the_command_line_of_egi(cloud):
+    """Its day: discover, list templates, create a machine, describe it, attach a disk to it, stop it, detach, delete."""
+    model = cloud.request("GET", "/-/", **ROCCI)
+    assert (model.status_code, model.content_type) == (200, "text/plain")
+    assert 'location="/compute/"' in model.text
+    body = (
+        line("compute", "kind", location="/compute/", title="Compute Resource")
+        + line("debian12", "mixin", "http://houssem.org/cmbs/os_tpl#", location="/os_tpl/debian12/", title="Debian")
+        + 'X-OCCI-Attribute: occi.core.id="AABB1CCD-2a9a-504f-8861-aeafd0b2ae29"\n'
+        + 'X-OCCI-Attribute: occi.core.title="My VM"\nX-OCCI-Attribute: occi.compute.cores=2\n'
+    )
+    made = cloud.request("POST", "/compute/", body.encode(), **ROCCI)
+    assert made.status_code == 201
+    path = made.headers["Location"].removeprefix(HERE)
+    assert made.text == f"X-OCCI-Location: {HERE}{path}\n"
+    assert urls(cloud.request("GET", "/compute/", **ROCCI)) == ["/compute/compute-1", path]
+    shown = attributes(cloud.request("GET", path, **ROCCI).text)
+    assert (shown["occi.core.title"], shown["occi.compute.state"]) == ("My VM", "inactive")
+
+    disk = line("storagelink", "kind") + (
+        f'X-OCCI-Attribute: occi.core.source="{path}"\nX-OCCI-Attribute: occi.core.target="/storage/storage-1"\n'
+    )
+    attached = cloud.request("POST", "/storagelink/", disk.encode(), **ROCCI)
+    assert attached.status_code == 201
+    link = attached.headers["Location"].removeprefix(HERE)
+    core = tree(attributes(cloud.request("GET", link, **ROCCI).text))["occi"]["core"]
+    assert (core["source"], core["target"]) == (path, "/storage/storage-1")
+    assert f'self="{link}"' in cloud.request("GET", path, **ROCCI).text
+
+    for term, status in (("stop", 400), ("start", 200), ("stop", 200)):
+        act = line(term, "action", f"{INFRA[:-1]}/compute/action#", title=term.capitalize())
+        method = 'X-OCCI-Attribute: method="graceful"\n' if term == "stop" else ""
+        assert cloud.request("POST", f"{path}?action={term}", (act + method).encode(), **ROCCI).status_code == status
+    for gone in (link, path):
+        assert cloud.request("DELETE", gone, **{**ROCCI, "Content_Type": None}).status_code == 200
+        assert cloud.request("GET", gone, **ROCCI).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "type", [BOTH, "text/plain, text/occi", "text/plain;charset=utf-8,text/occi", "text/occi+plain"]
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+def test_the_infrastructure_manager(cloud, type, end):
+    """Two media types in one Content-Type, a category that ends with a semicolon, and a last line that may have no end."""
+    text_occi = {"Content_Type": type, "Accept": "text/plain", "User_Agent": "IM/1.0", "Connection": "close"}
+    stop = end or "\n"
+    card = 'occi.networkinterface.interface="eth0"; occi.networkinterface.mac="00:11:22:33:44:55"'
+    lines = [
+        f'Category: compute; scheme="{INFRA}"; class="kind";',
+        'Category: debian12; scheme="http://houssem.org/cmbs/os_tpl#"; class="mixin";',
+        'X-OCCI-Attribute: occi.core.title="node-1"',
+        'X-OCCI-Attribute: occi.compute.hostname="node-1"',
+        f'Link: </network/network-1>; rel="{INFRA}network"; category="{INFRA}networkinterface"; {card}',
+    ]
+    made = cloud.request("POST", "/compute/", (stop.join(lines) + end).encode(), **text_occi)
+    assert made.status_code == 201
+    path = re.fullmatch(r"X-OCCI-Location: http://localhost(/compute/.*)\n", made.text)[1]
+    shown = cloud.request("GET", path, **text_occi).text
+    assert 'occi.compute.hostname="node-1"' in shown
+    assert "Link: </network/network-1>" in shown
+    disk = f'Category: storage; scheme="{INFRA}"; class="kind"{stop}X-OCCI-Attribute: occi.storage.size=10{end}'
+    assert cloud.request("POST", "/storage/", disk.encode(), **text_occi).status_code == 201
+    start = f'Category: start;scheme="{INFRA[:-1]}/compute/action#";class="action";{end}'
+    assert cloud.request("POST", f"{path}?action=start", start.encode(), **text_occi).status_code == 200
+    assert 'occi.compute.state="active"' in cloud.request("GET", path, **text_occi).text
+    assert cloud.request("DELETE", path, **{**text_occi, "Content_Type": None}).status_code == 200
+
+
+def test_a_client_that_puts_everything_into_headers(cloud):
+    """text/occi (GFD.185 3.6.1): fields are headers, values may share one, and the body says nothing."""
+    debian = 'debian12; scheme="http://houssem.org/cmbs/os_tpl#"; class="mixin"'
+    said = {
+        "Category": f'compute; scheme="{INFRA}"; class="kind", {debian}',
+        "X_OCCI_Attribute": 'occi.compute.cores=2, occi.core.title="a, b; c"',
+        "Link": f'</network/network-1>; rel="{INFRA}network"; category="{INFRA}networkinterface"',
+    }
+    occi = {"Content_Type": "text/occi", "Accept": "text/occi"}
+    made = cloud.request("POST", "/compute/", None, **said, **occi)
+    assert (made.status_code, made.text.strip()) == (201, "OK")
+    path = made.headers["Location"].removeprefix(HERE)
+    shown = cloud.request("GET", path, **{**occi, "Content_Type": None})
+    assert 'occi.core.title="a, b; c"' in shown.headers["X-OCCI-Attribute"]
+    assert "</network/network-1>" in shown.headers["Link"]
