@@ -79,7 +79,10 @@ def importers(library):
              "pycmbs.transport.envelope", "pycmbs.transport.base"],
         ),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
-        ("pycmbs.wsgi", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.descriptors"]),
+        (
+            "pycmbs.wsgi",
+            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.descriptors", "pycmbs.queues"],
+        ),
         (
             "pycmbs.engine",
             ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.handlers", "pycmbs.runtime", "pycmbs.config",

@@ -20,14 +20,18 @@ _PATIENCE = 1.0
 _WELL_USED = 64
 """Documents in a commit: it costs them little more each than if there were still others."""
 
+_DOCUMENTS = 100_000
+"""Documents that may wait, however many callers bring them."""
+
 
 class _Pending:
     """One caller's batches on their way."""
 
-    __slots__ = ("batches", "done", "error", "outcome", "since")
+    __slots__ = ("batches", "documents", "done", "error", "outcome", "since")
 
     def __init__(self, batches: Sequence[Batch], done: Signal) -> None:
         self.batches = batches
+        self.documents = sum(map(len, batches))
         self.done = done
         self.outcome: Outcome = []
         self.error: Exception | None = None
@@ -47,12 +51,15 @@ class GroupCommit(Wrapper):
     """
 
     def __init__(self, store: Store, runtime: Runtime, *, most: int = 256, bound: int = 10_000) -> None:
-        """``most``: callers in one commit. ``bound``: callers that may wait; one more gets QueueFull."""
+        """``most``: callers in one commit. ``bound``: callers that may wait; one more gets QueueFull, as do those who bring
+        documents beyond :data:`_DOCUMENTS`."""
         super().__init__(store)
         self._runtime = runtime
         self._most = most
         self._bound = bound
         self._pending: list[_Pending] = []
+        self._documents = 0
+        """In what is pending."""
         self._flushing = 0
         self._closed = False
         self._lock = threading.Lock()  # held for a few instructions, never across a wait
@@ -63,9 +70,10 @@ class GroupCommit(Wrapper):
         with self._lock:
             if self._closed:
                 raise StoreUnavailable("the store is closed")
-            if len(self._pending) >= self._bound:
-                raise QueueFull(f"{self._bound} writes wait for the store", hint="Try again in a second.")
+            if len(self._pending) >= self._bound or (self._pending and self._documents + mine.documents > _DOCUMENTS):
+                raise QueueFull(f"{len(self._pending)} writes wait for the store", hint="Try again in a second.")
             self._pending.append(mine)
+            self._documents += mine.documents
             lead = self._flushing < self.lanes
             self._flushing += lead
         if lead and self._runtime.cooperative:
@@ -118,7 +126,7 @@ class GroupCommit(Wrapper):
         up to a number of documents with which a commit is well used."""
         seen = -1
         while seen < len(self._pending) and self._runtime.cooperative:
-            if sum(len(batch) for one in self._pending for batch in one.batches) >= _WELL_USED:
+            if self._documents >= _WELL_USED:
                 break
             seen = len(self._pending)
             self._runtime.sleep(0)
@@ -128,6 +136,7 @@ class GroupCommit(Wrapper):
         """The next callers; when there are none, this flush is over."""
         with self._lock:
             group, self._pending = self._pending[:most], self._pending[most:]
+            self._documents -= sum(one.documents for one in group)
             self._flushing -= not group
         return group
 
@@ -158,6 +167,7 @@ class GroupCommit(Wrapper):
             start = time.monotonic() - _PATIENCE
             late = [one for one in self._pending if one.since < start]
             self._pending = self._pending[len(late) :]  # they wait in order
+            self._documents -= sum(one.documents for one in late)
         _fail(late, error)
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from pycmbs.errors import (
 )
 from pycmbs.occi.rendering.text import error_header
 from pycmbs.occi.steps import bounded
+from pycmbs.queues import Budget
 from pycmbs.runtime import asked
 from pycmbs.wsgi.errors import FAILED, SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
@@ -30,6 +31,8 @@ from pycmbs.wsgi.routes import Routes
 
 log = logging.getLogger(__name__)
 
+_BODIES = 256 * 1024 * 1024
+"""Bytes of the bodies of all requests that are being answered: what they become on their way to the store is about as large."""
 _OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, TooLarge, PreconditionFailed)
 """Errors about what else a request says than its path: where nothing is at the path, that is what is wrong."""
 
@@ -42,12 +45,13 @@ class Application:
         self._routes = routes
         self._guard = guard
         self._max_body = max_body
+        self._bodies = Budget(_BODIES)
         self._varies = "Accept, Accept-Encoding, User-Agent" + guard.varies  # User-Agent may say which version of OCCI
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
         request = Request(environ)
-        exchange = Exchange(request, DEFAULT, max_body=self._max_body)
+        exchange = Exchange(request, DEFAULT, max_body=self._max_body, bodies=self._bodies)
         id = request_id(environ)
         try:
             with asked():
@@ -57,6 +61,8 @@ class Application:
         except Exception:
             log.exception("%s %s failed (request %s)", request.method, environ.get("PATH_INFO"), id)
             response = self._refused(exchange, FAILED)
+        finally:
+            exchange.release()
         response.headerlist.extend(
             (
                 ("Server", SERVER),

@@ -11,11 +11,12 @@ from urllib.parse import quote
 
 from webob import Request, Response
 
-from pycmbs.errors import InvalidRequest, PreconditionFailed, RequestTimeout, TooLarge, UnsupportedMediaType
+from pycmbs.errors import InvalidRequest, PreconditionFailed, QueueFull, RequestTimeout, TooLarge, UnsupportedMediaType
 from pycmbs.occi import naming
 from pycmbs.occi.entity import Draft
 from pycmbs.occi.rendering import EntityView, Reader
 from pycmbs.occi.rendering import fields as f
+from pycmbs.queues import Budget
 from pycmbs.services.paging import Window
 from pycmbs.services.preconditions import ALWAYS, Precondition
 from pycmbs.wsgi.guard import Place
@@ -78,8 +79,10 @@ class Exchange:
     place: Place
     """Where the broker is for this client; known once the request was let in."""
 
-    def __init__(self, request: Request, rendition: Rendition, *, max_body: int) -> None:
-        """``max_body``: bytes."""
+    def __init__(self, request: Request, rendition: Rendition, *, max_body: int, bodies: Budget) -> None:
+        """``max_body``: bytes. ``bodies``: for those of all requests under way."""
+        self._bodies = bodies
+        self._held = 0
         self.request = request
         self.rendition = rendition
         self._max_body = max_body
@@ -206,7 +209,16 @@ class Exchange:
             raise self._too_large()
         if not chunked and len(body) < wanted:
             raise InvalidRequest(f"the body breaks off after {len(body)} of {wanted} bytes")
+        if not self._bodies.take(len(body)):
+            raise QueueFull("the bodies of other requests fill what there is for them", hint="Try again in a second.")
+        self._held = len(body)
         return body
+
+    def release(self) -> None:
+        """The request is answered: what it was given is needed no more."""
+        held, self._held = self._held, 0
+        if held:
+            self._bodies.give(held)
 
     def _too_large(self) -> TooLarge:
         return TooLarge(

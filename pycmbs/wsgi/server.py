@@ -121,6 +121,8 @@ class _Protocol:
             Connection(channel, server.app, channel.environ()).serve()
         except OSError:
             log.debug("a client went away")  # before it was served, or while it was refused
+        except Exception:
+            log.exception("a connection failed")
         finally:
             self.channels.discard(channel)
 

@@ -12,7 +12,8 @@ import pytest
 
 from pycmbs.errors import QueueFull, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.store.base import Batch, Store
+from pycmbs.store import group
+from pycmbs.store.base import Batch, Query, Store
 from pycmbs.store.group import GroupCommit, Outcome
 from pycmbs.store.memory import MemoryStore
 from pycmbs.store.sqlite import SqliteStore
@@ -300,3 +301,24 @@ def test_an_interrupted_commit_leaves_nobody_waiting(inner: GateStore) -> None:
     assert [type(outcomes[id]) for id in ("b", "c")] == [StoreUnavailable] * 2
     callers.start("d")
     assert callers.join()["d"] == "d"
+
+
+def test_documents_that_wait_are_bounded(inner: GateStore, store: GroupCommit, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few callers bring them: beyond the bound one more is refused, and what waits is written."""
+    monkeypatch.setattr(group, "_DOCUMENTS", 10)
+    writing = [
+        threading.Thread(target=lambda n=n: store.write_batches([[create(f"{n}-{i}") for i in range(8)]]))
+        for n in range(2)
+    ]
+    writing[0].start()
+    wait_until(lambda: inner.groups, what="the first to be written")
+    writing[1].start()
+    wait_until(lambda: store._documents == 8, what="the second to wait")
+    with pytest.raises(QueueFull):
+        store.write([create("x"), create("y"), create("z")])
+    inner.gate.set()
+    for one in writing:
+        one.join(10)
+    assert store._documents == 0
+    store.write([create("x"), create("y"), create("z")])
+    assert store.count(Query("thing", {})) == 19
