@@ -21,6 +21,7 @@ from pycmbs.handlers import load as load_handlers
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import Category, Kind, bind
 from pycmbs.occi.rendering.json_reader import JsonReader
+from pycmbs.processes.identity import this_node
 from pycmbs.runtime import Runtime, ThreadRuntime
 from pycmbs.services import allow
 from pycmbs.services.bound import OutboxBound
@@ -34,6 +35,7 @@ from pycmbs.services.link import EngineLink
 from pycmbs.services.marked import MarkedStore
 from pycmbs.services.members import MemberService
 from pycmbs.services.messages import MessageService
+from pycmbs.services.node import NodeService
 from pycmbs.services.operations import OperationService
 from pycmbs.services.outbox import OutboxService
 from pycmbs.services.rekeying import rekey
@@ -168,6 +170,7 @@ def prepare(settings: Settings) -> str:
                 f"a broker cannot be served from the store {store.url!r}: it forgets everything when its process ends",
                 hint="use --store sqlite:",
             )
+        NodeService(store, this_node(settings)).claim()
         broker = Broker(settings, store, _NoEngine())
         if settings.preload == "cmbs":
             broker.categories.ship(shipped_definitions())
@@ -221,8 +224,9 @@ def application(broker: Broker, settings: Settings) -> Application:
     return Application(routes, guard, max_body=settings.max_body)
 
 
-def build_engine(settings: Settings) -> Engine:
-    """The engine process. Its threads group what they write themselves, so the store needs no group commit."""
+def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
+    """The engine process: the engine, its store, and what keeps that for this broker. Its threads group what they write
+    themselves, so the store needs no group commit."""
     from pycmbs.engine.engine import Engine
     from pycmbs.store.turns import HeadsByTurn
     from pycmbs.transport.zeromq import ZeroMQTransport
@@ -238,4 +242,4 @@ def build_engine(settings: Settings) -> Engine:
     handlers = load_handlers(settings.handlers.split(), reserved=allow.OPERATIONS)
     allow.check(allow.parse(settings.allow), handlers)
     engine.attach(Broker(settings, store, engine, transports.check, HandlerPool(handlers)))
-    return engine
+    return engine, store, NodeService(store, this_node(settings))

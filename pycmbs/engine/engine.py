@@ -193,10 +193,6 @@ class Engine:
         self._inbound.close()
         self._transports.close()
 
-    def close_store(self) -> None:
-        """Give the store back, once nothing of this process needs it any more."""
-        self._store.close()
-
     def _receive(self, arrivals: list[Arrival]) -> None:
         for arrival in arrivals:
             if arrival.answer:
