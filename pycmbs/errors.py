@@ -59,6 +59,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from pycmbs.sentences import cut, cut_values
+
 
 class CmbsError(Exception):
     """Anything the broker refuses or cannot do.
@@ -382,11 +384,12 @@ def _tree(base: type[CmbsError]) -> dict[str, type[CmbsError]]:
 def from_dict(document: Any) -> CmbsError:
     """The error that :meth:`CmbsError.to_dict` described; an unknown code comes back as :class:`RemoteError`.
 
-    Takes anything: what describes an error comes from others.
+    Takes anything: what describes an error comes from others. Texts are cut, and what is no text, number, or short list of
+    them is left out, so that an error can be stored and shown whoever made it.
     """
     data = dict(document) if isinstance(document, dict) else {}
     code = str(data.pop("code", RemoteError.code))
-    message = str(data.pop("message", "the other side gave no reason"))
-    hint = str(data.pop("hint", ""))
+    message = cut(str(data.pop("message", "the other side gave no reason")))
+    hint = cut(str(data.pop("hint", "")))
     cls = _tree(CmbsError).get(code, RemoteError)
-    return cls(message, hint=hint, **{str(name): value for name, value in data.items()})
+    return cls(message, hint=hint, **cut_values(data))

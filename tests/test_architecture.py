@@ -55,7 +55,8 @@ def importers(library):
 @pytest.mark.parametrize(
     ("package", "allowed"),
     [
-        ("pycmbs.errors", []),
+        ("pycmbs.sentences", []),
+        ("pycmbs.errors", ["pycmbs.sentences"]),
         ("pycmbs.runtime", []),
         ("pycmbs.descriptors", []),
         ("pycmbs.queues", []),
@@ -74,9 +75,9 @@ def importers(library):
         ("pycmbs.backends", ["pycmbs.errors", "pycmbs.occi", "pycmbs.store.base"]),
         (
             "pycmbs.services",
-            ["pycmbs.errors", "pycmbs.clock", "pycmbs.seldom", "pycmbs.ids", "pycmbs.occi", "pycmbs.backends",
-             "pycmbs.handlers", "pycmbs.store.base", "pycmbs.codec", "pycmbs.depth", "pycmbs.transport.address",
-             "pycmbs.transport.envelope", "pycmbs.transport.base"],
+            ["pycmbs.errors", "pycmbs.sentences", "pycmbs.clock", "pycmbs.seldom", "pycmbs.ids", "pycmbs.occi",
+             "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base", "pycmbs.codec", "pycmbs.depth",
+             "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base"],
         ),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
         (

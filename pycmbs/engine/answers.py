@@ -8,8 +8,23 @@ from msgspec.structs import replace
 
 from pycmbs.errors import Overdue, from_dict
 from pycmbs.services.deliveries import DELIVERED, FAILED, Delivery
+from pycmbs.services.fitting import DEEPEST, fitting_outcome, misfit
 
+MOST_REPLY = 65536
+"""Bytes of JSON of what a layer returns to the sender; what is larger is not kept."""
 SUPERSEDED = "the recipient has it as it was sent later: the clock here was set back; send it under another id"
+
+
+def bounded(body: dict[str, Any], data: bytes, most: int) -> dict[str, Any]:
+    """The body of an answer as far as it can be kept: ``data`` is its datagram, ``most`` are bytes of an outcome."""
+    if len(data) <= MOST_REPLY and data.count(b"[") + data.count(b"{") <= DEEPEST:
+        return body
+    kept = dict(body)
+    if misfit(body.get("reply"), MOST_REPLY):
+        kept["reply"] = {}
+    if isinstance(body.get("outcome"), dict):
+        kept["outcome"] = fitting_outcome(body["outcome"], most, where="sender")
+    return kept
 
 
 def acknowledged(row: Delivery, body: dict[str, Any], now: float, reason: str = "") -> Delivery:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -11,6 +12,8 @@ from pycmbs.errors import from_dict
 from pycmbs.services.deliveries import Delivery
 from pycmbs.transport.envelope import OUTCOME, REFUSAL, Envelope
 
+_IDS = 4
+"""How many inquiries about a row may still be answered, the newest, besides the message itself."""
 _FIRST, _MOST = 1.0, 30.0
 """Seconds until it is asked for an outcome that did not come by itself; doubles with every time."""
 
@@ -29,6 +32,8 @@ class Awaiting:
     def __init__(self) -> None:
         self._rows: dict[str, _Awaited] = {}
         self._by_envelope: dict[str, tuple[str, Asked]] = {}
+        self._due: list[tuple[float, str]] = []
+        """A heap; what is not due at the time that its row says is of the past."""
 
     def add(self, row: Delivery, now: float, envelope: str = "", asked: Asked | None = None) -> None:
         """Await the outcome for a row. ``envelope``: the id of what was ``asked`` and answered so far; empty after a restart,
@@ -37,14 +42,21 @@ class Awaiting:
         if known is not None:
             known.row = row
             return
-        self._rows[row.id] = _Awaited(row, now + _FIRST if envelope else now, _FIRST, [])
+        self._schedule(_Awaited(row, now + _FIRST if envelope else now, _FIRST, []))
         if envelope and asked is not None:
             self.asked(row.id, envelope, asked)
+
+    def _schedule(self, one: _Awaited) -> None:
+        self._rows[one.row.id] = one
+        heapq.heappush(self._due, (one.due, one.row.id))
 
     def asked(self, row: str, envelope: str, asked: Asked) -> None:
         """An envelope went out that may be answered with the outcome for a row."""
         self._by_envelope[envelope] = row, asked
-        self._rows[row].ids.append(envelope)
+        ids = self._rows[row].ids
+        ids.append(envelope)
+        if len(ids) > _IDS + 1:
+            self._by_envelope.pop(ids.pop(1), None)
 
     def expects(self, envelope: str) -> bool:
         """Whether an answer to this envelope may bring an outcome."""
@@ -80,12 +92,19 @@ class Awaiting:
 
     def due(self, now: float) -> list[Delivery]:
         """Rows whose outcome is to be asked for now; later again, after a longer pause."""
-        found = [one for one in self._rows.values() if one.due <= now]
-        for one in found:
-            one.pause = min(2 * one.pause, _MOST)
-            one.due = now + one.pause
-        return [one.row for one in found]
+        found = []
+        while self._due and self._due[0][0] <= now:
+            at, row = heapq.heappop(self._due)
+            one = self._rows.get(row)
+            if one is not None and one.due == at:
+                one.pause = min(2 * one.pause, _MOST)
+                one.due = now + one.pause
+                self._schedule(one)
+                found.append(one.row)
+        return found
 
     def next_event(self) -> float | None:
         """When the next one is to be asked for."""
-        return min((one.due for one in self._rows.values()), default=None)
+        while self._due and ((one := self._rows.get(self._due[0][1])) is None or one.due != self._due[0][0]):
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None

@@ -80,9 +80,7 @@ class Engine:
             "stop": self._stop_layer,
             "settle": self._settle,
             "try": self._try,
-            "leave": lambda parameters: self._discovery.leave(
-                str(parameters["member"]), int(parameters["version"] or 0), str(parameters["instance"] or "")
-            ),
+            "leave": self._leave,
             "handle": lambda parameters: self._executor.handle(str(parameters["message"])),
             "discover": lambda _parameters: self._walks.submit(self._discovery.walk),
             "wait": lambda parameters: self._outbound.wait(str(parameters["message"]), float(parameters["seconds"])),
@@ -115,6 +113,7 @@ class Engine:
             retry_first=settings.retry_first,
             retry_most=settings.retry_most,
             poll=settings.poll,
+            most=settings.max_content,
         )
         self._probes.on_alive = self._outbound.resume
         self._probes.on_news = self._discovery.greet
@@ -293,6 +292,13 @@ class Engine:
             self._unbind(layer)
             self._record()
         return self._listening()
+
+    def _leave(self, parameters: dict[str, Any]) -> Any:
+        """The own member was deleted: nothing listens for it any more, and the others are told."""
+        self._bind_wanted()
+        return self._discovery.leave(
+            str(parameters["member"]), int(parameters["version"] or 0), str(parameters["instance"] or "")
+        )
 
     def _listening(self) -> dict[str, Any]:
         return {"listening": {layer: self._bound[layer] for layer in LAYERS if layer in self._bound}}

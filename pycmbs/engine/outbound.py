@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from pycmbs import clock
 from pycmbs.engine.accepted import AcceptedRows
-from pycmbs.engine.answers import acknowledged, gone, refused
+from pycmbs.engine.answers import acknowledged, bounded, gone, refused
 from pycmbs.engine.asked import Asked, new_id
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.bodies import Bodies
@@ -64,15 +64,17 @@ class Outbound:
         retry_first: float,
         retry_most: float,
         poll: float,
+        most: int,
     ) -> None:
         """``answers``: those who may have asked for an answer that comes in over a link; each tells whether it had.
-        ``window``: rows under way to one recipient. ``retry_*``, ``poll``: seconds."""
+        ``window``: rows under way to one recipient. ``retry_*``, ``poll``: seconds. ``most``: bytes of an outcome."""
         self._outbox = outbox
         self._transports = transports
         self._askers = answers
         self._probes = probes
         self._make_route: Callable[[str], Route] = lambda member: Route(window, retry_first, retry_most, member)
         self._poll = poll
+        self._most = most
         self._events = Events()
         self._bad = Seldom(log)
         self._thread = new_thread("outbound", self._run, vital=True)
@@ -183,6 +185,8 @@ class Outbound:
         except BadEnvelope as exc:
             self._bad("an answer from %s is dropped: %s", arrival.address, exc)
             return None
+        if (body := bounded(envelope.body, arrival.data, self._most)) is not envelope.body:
+            envelope = replace(envelope, body=body)
         route = self._flights.get(envelope.id)  # first: most are to what is under way
         if route is not None:
             return self._landed(route, arrival.address, envelope) if envelope.type in (ACK, OUTCOME, REFUSAL) else None

@@ -20,6 +20,7 @@ from msgspec.structs import asdict, replace
 from pycmbs import clock
 from pycmbs.ids import canonical_id
 from pycmbs.occi.entity import Entity
+from pycmbs.sentences import cut
 from pycmbs.store.base import Document, Query, Store, Write
 
 DELIVERY = "delivery"
@@ -136,7 +137,7 @@ class Delivery(Struct, frozen=True):
         if error is None:
             return replace(self, state=EXECUTED, updated=now, reason="", outcome=outcome, awaits=False)
         reason = f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else str(error)
-        return replace(self, state=FAILED, updated=now, reason=reason, outcome=outcome, awaits=False)
+        return replace(self, state=FAILED, updated=now, reason=cut(reason), outcome=outcome, awaits=False)
 
     def write(self) -> Write:
         """The write that stores the row, new or changed."""

@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeGuard
 
-from pycmbs import clock, codec
-from pycmbs.depth import deeper
+from pycmbs import clock
 from pycmbs.errors import (
     CmbsError,
     EngineUnavailable,
@@ -26,7 +25,6 @@ from pycmbs.errors import (
     NotFound,
     RevisionConflict,
     StoreUnavailable,
-    TooLarge,
     UnknownEntity,
 )
 from pycmbs.handlers import Call, Handler
@@ -36,6 +34,7 @@ from pycmbs.services import allow
 from pycmbs.services.deliveries import moment
 from pycmbs.services.documents import ENTITY, entity_write, settle
 from pycmbs.services.entities import EntityService
+from pycmbs.services.fitting import fitting_outcome
 from pycmbs.services.marked import EffectDone, MarkedStore
 from pycmbs.services.operations import OperationService
 from pycmbs.services.receipts import RECEIPT, receipt_id
@@ -44,8 +43,6 @@ from pycmbs.store.base import Document, Query, Write
 log = logging.getLogger(__name__)
 
 WAITING, STARTED, EFFECTED, DONE = "waiting", "started", "effected", "done"
-_DEEPEST = 100
-"""Levels of an outcome; a datagram and a document add a few."""
 _FAILED = HandlerFailed("the broker failed to execute it")
 _INTERRUPTED = HandlerFailed("it was interrupted by a restart of the receiver, and is not known to be repeatable")
 
@@ -201,9 +198,8 @@ class ExecutionService:
         if receipt is None or execution is None or execution.state == DONE:
             return execution
         if id not in self._unstored:  # else it was run, and the store was away when that was to be noted
-            self._unstored[id] = self._bounded(self._outcome(receipt, execution))
-        done = replace(execution, state=DONE, outcome=self._unstored[id])
-        self._finish(id, done)
+            self._unstored[id] = fitting_outcome(self._outcome(receipt, execution), self._most, where="receiver")
+        done = self._finish(id, replace(execution, state=DONE, outcome=self._unstored[id]))
         del self._unstored[id]
         return done
 
@@ -214,22 +210,6 @@ class ExecutionService:
             return refusal
         handler = self._handlers.get(str(execution.operation.get("operation")))
         return self._call(receipt, execution, handler) if handler else self._perform(receipt, execution)
-
-    def _bounded(self, outcome: dict[str, Any]) -> dict[str, Any]:
-        """The outcome, or why it cannot be told: it has to fit into a document and a datagram."""
-        try:
-            data = codec.dumps(outcome)
-        except TypeError:  # deeper than can be written
-            how = "too deep"
-        else:
-            if len(data) <= self._most and not deeper(outcome, _DEEPEST, data):
-                return outcome
-            how = f"{len(data)} bytes" if len(data) > self._most else "too deep"
-        error = TooLarge(
-            f"it was executed, and its result is not told: it is {how}",
-            hint=f"The setting max_content of the receiver says how large it may be; it nests {_DEEPEST} levels at most.",
-        )
-        return {"error": error.to_dict()}
 
     def _call(self, receipt: Document, execution: Execution, handler: Handler) -> dict[str, Any]:
         if execution.state == STARTED and not handler.idempotent:
@@ -292,9 +272,13 @@ class ExecutionService:
                 return self._operations.perform({"operation": "read", "target": target})
         return {}
 
-    def _finish(self, id: str, execution: Execution) -> None:
-        """Store the outcome, in one commit, with the message if that was kept and with the receipt."""
+    def _finish(self, id: str, execution: Execution) -> Execution:
+        """Store the outcome, in one commit, with the message if that was kept and with the receipt; returns what is stored
+        then: of two that executed it, the first is believed."""
         while (receipt := self._store.get(id)) is not None:
+            before = execution_from(receipt)
+            if before is not None and before.state == DONE:
+                return before
             writes = [_write(receipt, execution)]
             message = self._entities.stored_many([execution.path]).get(execution.path) if execution.path else None
             if message is not None:
@@ -306,7 +290,8 @@ class ExecutionService:
                 self._store.write(writes)
             except RevisionConflict:
                 continue
-            return
+            break
+        return execution
 
 
 def shown(execution: Execution) -> Any:

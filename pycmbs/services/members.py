@@ -183,14 +183,12 @@ class MemberService:
         gone = left_write(member.id, version_of(member), instance, left, local=not is_local(member))
         if not is_local(member):
             return [gone]
-        for layer in list(member.private.get(_WANTED, [])):
-            self.stop(member, layer)
-        member.revision = self._entities.stored(member.path).revision
         claim = self._store.get(LOCAL_CLAIM)
         return [gone, *([Write(LOCAL_CLAIM, CLAIM, revision=claim.revision, delete=True)] if claim else [])]
 
     def leave(self, member: Entity) -> None:
-        """See :class:`~pycmbs.backends.base.Members`. Who cannot be told learns it from the others, or by probes."""
+        """See :class:`~pycmbs.backends.base.Members`. Its layers end now that it is deleted, and not before: the store
+        could still have failed. Who cannot be told learns it from the others, or by probes."""
         self._health.forget(member.id)
         if is_local(member):
             parameters = {"member": member.id} | {name: member.private.get(name) for name in (VERSION, INSTANCE)}

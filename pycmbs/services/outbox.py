@@ -28,6 +28,8 @@ from pycmbs.store.base import Query, Store, Write
 log = logging.getLogger(__name__)
 
 _TRIES = 5
+_DOUBT_SECONDS = 600.0
+"""How long a message is looked at whose rows were removed since it was not there."""
 _REMEMBERED = 64
 """Messages that are under way to one recipient and need not be read again when that has answered."""
 
@@ -43,6 +45,9 @@ class OutboxService:
         self._members = members
         self._federation = federation
         self._sent: OrderedDict[str, Entity] = OrderedDict()
+        self._reconciled = False
+        self._behind: dict[str, float] = {}
+        """Messages that may be behind their rows, and until when that is looked for again."""
 
     def outgoing(self, row: Delivery) -> dict[str, Any] | None:
         """The body of the envelope for one recipient; None when the row does not count: its message was deleted, was sent anew,
@@ -109,7 +114,10 @@ class OutboxService:
         alone = {
             row.message: [row] for row in stored if row is not None and row.message in single and not row.unsettled
         }
-        return stored, alone | self._concluded(touched - single.keys())
+        concluded = alone | self._concluded(touched - single.keys())
+        for path in touched:
+            self._behind.pop(path, None)
+        return stored, concluded
 
     def _as_sent(self, paths: Iterable[str]) -> dict[str, Entity]:
         """The messages at these paths: as they were sent, if that is remembered (who changed one since then has changed its
@@ -122,6 +130,12 @@ class OutboxService:
         """A row as it is stored; None when it is gone, its message being deleted or sent anew."""
         found = self._store.get(id)
         return deliveries.delivery_from(found) if found is not None else None
+
+    def rewrite(self, row: Delivery) -> None:
+        """Store a row once more as it is stored: raises Unavailable if nothing can be written now."""
+        found = self._store.get(row.id)
+        if found is not None:
+            self._store.write_batches([[Write(found.id, found.type, found.body, found.keys, found.revision)]])
 
     def correct(self, row: Delivery) -> Delivery | None:
         """Store what is known of a row, however it is stored by now, and bring its message up to date. Returns it as it is
@@ -158,16 +172,25 @@ class OutboxService:
         if batches:
             self._store.write_batches(batches)
             log.info("%d deliveries without their message are removed: their sending failed half-way", len(batches))
+            # A call that was not answered may be carried out yet.
+            self._behind |= dict.fromkeys((row.message for row in rows), time.monotonic() + _DOUBT_SECONDS)
         self._concluded({row.message for row in rows})
 
     # Messages behind their rows
 
     def reconcile(self) -> None:
-        """Bring up to date the messages that a kill, or a failing store, left behind their rows."""
-        query = Query(ENTITY, {"kind": cmbs.MESSAGE, cmbs.STATE: "sending"}, limit=200)
-        while found := self._store.find(query):
+        """Bring up to date the messages that a kill left behind their rows: once, all that are sent; later those that this
+        process left behind, since nobody else settles rows."""
+        query = Query(ENTITY, {"kind": cmbs.MESSAGE, cmbs.STATE: SENDING}, limit=200)
+        while not self._reconciled and (found := self._store.find(query)):
             self._concluded({one.body["path"] for one in found})
             query = replace(query, after=found[-1].number)
+        self._reconciled = True
+        behind, now = dict(self._behind), time.monotonic()
+        for path, until in behind.items():
+            self._concluded([path])
+            if until <= now:
+                self._behind.pop(path, None)
 
     def _concluded(self, paths: Iterable[str]) -> dict[str, list[Delivery]]:
         """The rows of those of the messages of which all are settled; their states are brought up to date, with one commit."""

@@ -193,7 +193,7 @@ class SendingService:
             return _Sending(message, current)
         sent = message.copy()
         # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
-        self._round = max(message.private.get("round", 0) + 1, self._round + 1, int(time.time() * 1e6))
+        self._round = max(message.private.get("round", 0) + 1, self._round + 1, int(clock.now() * 1e6))
         sent.private["round"] = self._round
         rows = self._rows(sent, layer)
         settle(sent, deliveries.settled_at(rows))

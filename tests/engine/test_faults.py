@@ -1,10 +1,13 @@
 """What goes wrong between two commits, at a peer, or for a moment: the outbox goes on, and ends where it should."""
 
+import json
 import resource
 import socket
 import threading
 from contextlib import contextmanager, suppress
 from os import close, dup, listdir
+
+import pytest
 
 from pycmbs.engine import housekeeping as housekeeping_module
 from pycmbs.engine import route as route_module
@@ -15,8 +18,9 @@ from pycmbs.occi.entity import Draft
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import ACK, MESSAGE, Envelope, encode
-from tests.engine.test_engines import node, pair  # noqa: F401 - fixtures
+from tests.engine.test_engines import join, node, pair  # noqa: F401 - fixtures
 from tests.harness import wait_until
+from tests.store.faulty import Fault
 
 MEMBER_A = cmbs.MEMBER_LOCATION + "a"
 
@@ -219,3 +223,97 @@ def test_stopping_does_not_wait_for_sockets_heard_of(pair):  # noqa: F811
     closing.start()
     closing.join(3.5)
     assert not closing.is_alive()
+
+
+def test_sentences_of_others_are_cut(pair):  # noqa: F811
+    """What a recipient says for a reason is shown, in so many characters, and nothing else of it is stored."""
+    a, b = pair
+    inbound = b.engine._inbound
+
+    def refuse(arrival, envelope, _type, _body):
+        error = {"code": "forbidden", "message": "x" * 100_000, "hint": "y" * 100_000, "why": {"deep": ["z" * 100_000]}}
+        inbound._reply(arrival.peer, encode(Envelope("refusal", envelope.id, "b", {"error": error, "final": True})))
+
+    inbound._answer = refuse
+    path = a.message("l2")
+    a.act(path, "send_l2")
+    assert a.settled(path) == "failed"
+    reason = a.attribute(path, cmbs.DELIVERIES)[0]["reason"]
+    assert reason.startswith("forbidden: xxx")
+    assert len(reason) < 600
+
+
+@pytest.mark.parametrize(
+    ("said", "result", "state"),
+    [
+        ({"reply": {"a": "x" * 65_000}}, {"a": "x" * 65_000}, "delivered"),
+        ({"reply": {"a": "x" * 70_000}}, {}, "delivered"),
+        ({"outcome": {"result": "x" * 90_000}}, {"outcome": {"result": "x" * 90_000}}, "executed"),
+        ({"outcome": {"result": "x" * 200_000}}, "too-large", "failed"),
+        ({"outcome": {"result": json.loads(deep(150))}}, "too-large", "failed"),
+        ({"outcome": {"error": {"code": "c", "message": "x" * 90_000}}}, "c", "failed"),
+    ],
+)
+def test_what_an_answer_brings_is_bounded(node, said, result, state):  # noqa: F811
+    """A reply to 64 KiB, an outcome to max_content; what is larger is not kept, and the delivery counts all the same."""
+    a, b = join(node("a", max_content=100_000), node("b"))
+    inbound = b.engine._inbound
+    body = {"status": "delivered", **said}
+    inbound._answer = lambda arrival, envelope, _type, _body: inbound._reply(
+        arrival.peer, encode(Envelope(ACK, envelope.id, "b", body))
+    )
+    path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
+    a.act(path, "send_l1")
+    assert a.settled(path) == state
+    shown = a.attribute(path, cmbs.RESULT)
+    assert (shown["outcome"]["error"]["code"] if isinstance(result, str) else shown or {}) == result
+    assert len(a.attribute(path, cmbs.DELIVERIES)[0].get("reason", "")) <= 500
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("HTTP 413 of a document"), TypeError("too deep")])
+def test_an_answer_that_cannot_be_stored_holds_up_no_other(pair, error):  # noqa: F811
+    """Whatever of it the store does not take, and however the store says that: the delivery is noted without it."""
+    a, _ = pair
+    write = a.store.write_batches
+
+    def picky(batches):
+        if any("b-l1" in str(one.body.get("answer")) for batch in batches for one in batch):
+            raise error
+        return write(batches)
+
+    a.store.write_batches = picky
+    poison = a.message("l1", l1_socket_receiver_member="memory:b-l1")
+    a.act(poison, "send_l1")
+    others = [a.message("l2", f"m{number}") for number in range(2, 5)]
+    for other in others:
+        a.act(other, "send_l2")
+    assert [a.settled(path) for path in (*others, poison)] == ["delivered"] * 4
+    assert not a.attribute(poison, cmbs.RESULT)
+
+
+def test_an_answer_survives_a_store_that_is_away(pair):  # noqa: F811
+    """It is not taken for one that cannot be stored, however long that takes."""
+    a, b = pair
+    b.act(cmbs.MEMBER_LOCATION + "b", "stop_l1")
+    path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
+    a.act(path, "send_l1")
+    wait_until(lambda: a.attribute(path, cmbs.DELIVERIES)[0]["attempts"] > 0, what="an attempt")
+    a.store.arm(Fault.FULL)
+    b.act(cmbs.MEMBER_LOCATION + "b", "start_l1")
+    wait_until(lambda: a.store.failures > 20, what="writes that fail")
+    a.store.disarm()
+    assert a.settled(path) == "delivered"
+    assert a.attribute(path, cmbs.RESULT)["member_description"]["id"] == "b"
+
+
+def test_a_member_that_cannot_be_deleted_goes_on_listening(pair):  # noqa: F811
+    """Its layers end when its deletion is written, and not before."""
+    a, _ = pair
+    a.store.arm(Fault.FULL)
+    with pytest.raises(StoreUnavailable):
+        a.broker.entities.delete(MEMBER_A)
+    a.store.disarm()
+    assert a.engine._bound.keys() == {"l1", "l2"}
+    assert a.attribute(MEMBER_A, cmbs.LISTENING) == ["l1", "l2"]
+    a.broker.entities.delete(MEMBER_A)
+    assert a.engine._bound == {}

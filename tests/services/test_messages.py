@@ -5,6 +5,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
+from pycmbs import clock
 from pycmbs.errors import (
     BeingSent,
     EngineUnavailable,
@@ -745,8 +746,8 @@ def test_a_round_is_never_lower_than_the_last(broker, monkeypatch):
     send(broker, "l2")
     before = broker.outbox.pending(after=0, limit=1)[0].round
     broker.entities.delete(PATH)
-    now = time.time()
-    monkeypatch.setattr(sending.time, "time", lambda: now - 86400)
+    now = clock.now()
+    monkeypatch.setattr(sending.clock, "now", lambda: now - 86400)
     add_message(broker, "l2")
     send(broker, "l2")
     assert broker.outbox.pending(after=0, limit=1)[0].round > before
