@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -232,8 +232,7 @@ class InboxService:
 
     def _plan(self, taken: _Taken, *, kept: bool, again: bool = False) -> None:
         """What is to be executed, and the message as an entity here, to be written with its receipt; none if it is not
-        ``kept`` or not storable. ``again``: there may be something in its place; most messages are new, and are not looked for
-        before they are written."""
+        ``kept`` or not storable. ``again``: there is something in its place."""
         entity = self._entity(taken)
         kept = kept and entity.attributes.get(cmbs.STORABLE) != "false"
         present = self._placed(taken, entity) if kept and again else None
@@ -287,11 +286,20 @@ class InboxService:
     def _store_all(self, taken: Sequence[_Taken]) -> list[str]:
         if not self._store.atomic:  # it would have the message for a moment before it finds the receipt
             self._look_for_receipts(taken)
+        self._make_way(one for one in taken if one.before is None and not one.superseded)
         fresh = [one for one in taken if one.before is None and not one.superseded]
         # The receipt is last: a store that is not atomic has the message by then.
         batches = [[*one.writes, one.receipt_write()] for one in fresh]
         results = iter(self._store.write_batches(batches) if batches else [])
         return [DUPLICATE if one.before or one.superseded else self._status(one, next(results)) for one in taken]
+
+    def _make_way(self, taken: Iterable[_Taken]) -> None:
+        """Plan anew what has something in its place, such as its earlier round: found only when it is written, it would be
+        written again after what was sent after it."""
+        placed = {one.writes[0].id: one for one in taken if one.writes}
+        for id in self._store.get_many(list(placed)):
+            placed[id].writes.clear()
+            self._plan(placed[id], kept=True, again=True)
 
     def _status(self, one: _Taken, result: list[Document] | RevisionConflict) -> str:
         if isinstance(result, RevisionConflict):
@@ -299,7 +307,7 @@ class InboxService:
             if receipt is not None:  # it came twice in one turn, or through two processes
                 one.execution = execution_from(receipt)
                 return DUPLICATE
-            # Its place is taken: by another round, or another member's message. Once more, alone.
+            # Its place was taken meanwhile: by another round, or another member's message. Once more, alone.
             one.writes.clear()
             self._plan(one, kept=True, again=True)  # what is not kept cannot conflict
             if one.superseded:

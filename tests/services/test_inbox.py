@@ -325,3 +325,17 @@ def test_what_is_there_is_not_refused(broker):
     assert statuses(broker.inbox.receive([message])) == ["duplicate"]
     message.body["round"] = 2
     assert statuses(broker.inbox.receive([message])) == ["invalid-attribute"]
+
+
+def test_what_is_sent_again_keeps_its_place(broker, store):
+    """A message that replaces its earlier round is taken in before what was sent after it, and with the same commit."""
+    broker.inbox.receive([incoming()])
+    calls = []
+    write = store.write_batches
+    store.write_batches = lambda batches: calls.append(batches) or write(batches)
+    turn = [incoming(round=2, message_content="anew"), incoming(id="m2"), incoming(id="m3")]
+    assert statuses(broker.inbox.receive(turn)) == ["delivered"] * 3
+    arrived = [one.id.split(":", 2)[2] for one in store.find(Query("receipt"))]
+    assert arrived == ["m1:1", "m1:2", "m2:1", "m3:1"]
+    assert broker.entities.get(PATH).attributes[cmbs.CONTENT] == "anew"
+    assert len(calls) == 1
