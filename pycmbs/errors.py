@@ -89,6 +89,10 @@ class CmbsError(Exception):
             document["hint"] = self.hint
         return document
 
+    def told(self) -> dict[str, Any]:
+        """The error as another member is told: without the hint, which is for who may look here, and may name what there is."""
+        return {name: value for name, value in self.to_dict().items() if name != "hint"}
+
 
 class InvalidRequest(CmbsError):
     """The request itself is wrong."""

@@ -225,7 +225,7 @@ class Inbound:
             self._refuse(arrival, envelope, RemoteError("the receiver failed to take it in"), final=True)
 
     def _refuse(self, arrival: Arrival, envelope: Envelope, error: CmbsError, *, final: bool) -> None:
-        self._answer(arrival, envelope, REFUSAL, {"error": error.to_dict(), "final": final})
+        self._answer(arrival, envelope, REFUSAL, {"error": error.told(), "final": final})
 
     def _answer(self, arrival: Arrival, envelope: Envelope, type: str, body: dict[str, Any]) -> None:
         self._reply(arrival.peer, encode(reply_to(envelope, type, self.identity(), body)))

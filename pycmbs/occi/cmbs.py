@@ -31,6 +31,8 @@ PROVIDERS = "cmbs.message.providers"
 TOPICS = "cmbs.message.topics"
 DEADLINE = "cmbs.message.deadline"
 STATE = "cmbs.message.state"
+RECEIVED = "received"
+"""The state of a message of another member."""
 ORIGIN = "cmbs.message.origin"
 DELIVERIES = "cmbs.message.deliveries"
 

@@ -109,6 +109,10 @@ class EntityService:
         found = self._store.get_many([document_id(path) for path in paths])
         return {document.body["path"]: entity_from(document) for document in found.values()}
 
+    def links_at(self, path: str) -> list[Entity]:
+        """The links that start or end at an entity: those that go with it."""
+        return [*self._links.starting_at(path), *self._links.ending_at(path)]
+
     def actions(self, entity: Entity) -> dict[str, Action]:
         """The actions that apply to the entity as it is now, by term."""
         return self._acting.applicable(entity)

@@ -11,6 +11,7 @@ What is to be executed stands in the receipt of its message from the commit on t
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ from pycmbs.services.documents import ENTITY, entity_write, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.fitting import fitting_outcome
 from pycmbs.services.marked import EffectDone, MarkedStore
-from pycmbs.services.operations import OperationService
+from pycmbs.services.operations import May, OperationService
 from pycmbs.services.receipts import RECEIPT, receipt_id
 from pycmbs.store.base import Document, Query, Write
 
@@ -153,9 +154,10 @@ class ExecutionService:
 
     def _refusal(self, execution: Execution) -> dict[str, Any] | None:
         """The outcome of what no rule allows; None for what one does."""
-        operation, kinds = self._subject(execution.operation)
-        if allow.permits(self._rules, execution.sender, operation, kinds):
+        touched = self._touched(execution.operation)
+        if all(self._may(execution.sender)(operation, kinds) for operation, kinds in touched):
             return None
+        operation = touched[0][0]
         refusal = Forbidden(
             f"{execution.sender} may not have {operation[:100]!r} executed here",
             hint="The setting allow of this broker says who may what.",
@@ -163,13 +165,16 @@ class ExecutionService:
         )
         return {"error": refusal.to_dict()}
 
-    def _subject(self, operation: dict[str, Any]) -> tuple[str, list[str]]:
-        """The operation as rules name it, and the names of its target's kind. One that is not known has a name that only
-        ``*`` matches, so that nobody learns by refusals what is there."""
+    def _may(self, sender: str) -> May:
+        return functools.partial(allow.permits, self._rules, sender)
+
+    def _touched(self, operation: dict[str, Any]) -> list[tuple[str, list[str]]]:
+        """The operation as rules name it, and the names of its target's kind; and so for what else it touches, each of which
+        needs a rule. What is not known has a name that only ``*`` matches: nobody learns by refusals what is there."""
         verb = operation["operation"]
         if self._handlers.get(verb) is not None:
-            return verb, []
-        return self._operations.subject(operation)
+            return [(verb, [])]
+        return self._operations.subjects(operation)
 
     def waiting(self, after: int = 0, limit: int = 500) -> list[Document]:
         """Receipts whose executions are not done, in the order in which they came."""
@@ -233,21 +238,22 @@ class ExecutionService:
 
         try:
             with self._store.marking(mark):
-                return {"result": self._operations.perform(execution.operation)}
+                return {"result": self._operations.perform(execution.operation, self._may(execution.sender))}
         except EffectDone:
             return {"result": self._again(self._now(receipt.id) or execution)}
         except StoreUnavailable:
             raise
         except CmbsError as exc:
-            return {"error": exc.to_dict()}
+            return {"error": exc.told()}
         except Exception:
             log.exception("executing %s failed", receipt.id)
             return {"error": _FAILED.to_dict()}
 
     def handle(self, path: str) -> Any:
-        """Call the handler that the content of a message here asks for, for a client of this broker.
+        """Call the handler that the content of a message here asks for, for a client of this broker: whatever the rules say, if
+        the message is the broker's own. One that was received asks for what its sender wants, and that needs a rule.
 
-        Raises UnknownEntity, InvalidRequest (there is no such handler), HandlerFailed.
+        Raises UnknownEntity, Forbidden, InvalidRequest (there is no such handler), HandlerFailed.
         """
         message = self._entities.stored(path)
         execution = Execution(
@@ -256,6 +262,13 @@ class ExecutionService:
         handler = self._handlers.get(execution.operation["operation"])
         if handler is None:
             return self._operations.perform(execution.operation)  # raises: it says what there is
+        origin = str(message.attributes.get(cmbs.ORIGIN, ""))
+        if message.attributes.get(cmbs.STATE) == cmbs.RECEIVED and not self._may(origin)(handler.name, []):
+            raise Forbidden(
+                f"{origin} may not have {handler.name!r} executed here, and the message is from there",
+                hint="The setting allow says who may what; a message of this broker's own needs no rule.",
+                operation=handler.name,
+            )
         return self._handlers.call(handler, execution.call())
 
     def _now(self, id: str) -> Execution | None:
@@ -269,7 +282,7 @@ class ExecutionService:
             return {"location": execution.wrote[-1]}
         if verb in ("replace", "update"):
             with contextlib.suppress(CmbsError):
-                return self._operations.perform({"operation": "read", "target": target})
+                return self._operations.perform({"operation": "read", "target": target}, self._may(execution.sender))
         return {}
 
     def _finish(self, id: str, execution: Execution) -> Execution:

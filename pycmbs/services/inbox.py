@@ -271,7 +271,7 @@ class InboxService:
         attributes = schema.created({name: one for name, one in given.items() if not schema.definitions[name].internal})
         history = attributes.get(cmbs.PATH_HISTORY) or []
         attributes[cmbs.PATH_HISTORY] = [*history, *map(cmbs.urn, taken.path)]
-        attributes |= {cmbs.ORIGIN: taken.origin, cmbs.STATE: "received"}
+        attributes |= {cmbs.ORIGIN: taken.origin, cmbs.STATE: cmbs.RECEIVED}
         if taken.size > self._most and len(codec.dumps(attributes.get(cmbs.CONTENT))) > self._most:
             raise TooLarge(
                 f"{cmbs.CONTENT} is larger than {self._most} bytes of JSON",

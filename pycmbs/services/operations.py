@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pycmbs.errors import InvalidRequest
-from pycmbs.occi.category import Kind
-from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.occi.category import LINK, Kind
+from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.naming import canonical
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.occi.rendering.json_reader import draft
@@ -20,6 +22,8 @@ _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary", "links"
 _MEMBERS = frozenset({"operation", "target", "action", *_DESCRIBING})
 NO_KIND = "-"
 """Stands for the kind of what has none: only a rule for any kind matches it."""
+May = Callable[[str, Collection[str]], bool]
+"""Whether who asks may do something (its name in rules) with something of a kind (all names of it)."""
 
 
 class OperationService:
@@ -33,12 +37,13 @@ class OperationService:
         self._entities = entities
         self._categories = categories
         performers = (self._create, self._list, self._read, self._replace, self._update, self._delete, self._act)
-        self._verbs: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = dict(
+        self._verbs: dict[str, Callable[[str, Mapping[str, Any]], Entity | dict[str, Any]]] = dict(
             zip(allow.OPERATIONS, performers, strict=True)
         )
 
-    def perform(self, operation: Any) -> dict[str, Any]:
-        """Do it; returns what came of it. Raises InvalidRequest for what is no operation, and whatever the service does."""
+    def perform(self, operation: Any, may: May = lambda _verb, _kinds: True) -> dict[str, Any]:
+        """Do it; returns what came of it, without the links that who asks may not read. Raises InvalidRequest for what is no
+        operation, and whatever the service does."""
         if not isinstance(operation, dict) or not isinstance(operation.get("operation"), str):
             raise InvalidRequest(
                 "the content is no operation", hint='It looks like {"operation": "read", "target": "/cmbs/member/…"}.'
@@ -52,7 +57,11 @@ class OperationService:
         if not isinstance(target, str) or not target.startswith("/"):
             raise InvalidRequest("an operation needs a target: a path that starts with '/'", field="target")
         with bounded():
-            return self._verbs[verb](target, operation)
+            found = self._verbs[verb](target, operation)
+        if isinstance(found, dict):
+            return found
+        seen = [link for link in found.links if may("read", self._names(link.kind))]
+        return entity_document(replace(found, links=seen))
 
     def knows(self, verb: str) -> bool:
         """Whether this is one of the operations here, and not a handler's name."""
@@ -63,13 +72,31 @@ class OperationService:
         and terms of its target's kind and that one's parents; :data:`NO_KIND` when the target has none."""
         verb, target, term = (operation.get(name) for name in ("operation", "target", "action"))
         name = f"act:{canonical(term)}" if verb == "act" and isinstance(term, str) else str(verb)
-        registry = self._categories.registry()
         path = target if isinstance(target, str) else ""
         stored = self._entities.at(path)
-        kind = registry.get(stored.kind) if stored is not None else registry.at(path[: path.rfind("/") + 1])
+        kind = self._categories.registry().at(path[: path.rfind("/") + 1]) if stored is None else None
+        return name, self._names(stored.kind if stored is not None else kind.identifier if kind else "")
+
+    def subjects(self, operation: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+        """The same, and what else the operation touches: the links that come with an entity, or go with it."""
+        found = [self.subject(operation)]
+        verb = operation.get("operation")
+        if verb in ("create", "replace", "update"):
+            with contextlib.suppress(InvalidRequest):  # what cannot be read makes nothing
+                found += [
+                    ("create", self._names(link.kind or LINK.identifier)) for link in _draft(operation).links or ()
+                ]
+        elif verb == "delete":
+            links = self._entities.links_at(str(operation.get("target")))
+            found += [("delete", self._names(link.kind)) for link in links]
+        return found
+
+    def _names(self, identifier: str) -> list[str]:
+        registry = self._categories.registry()
+        kind = registry.get(identifier)
         if not isinstance(kind, Kind):
-            return name, [NO_KIND]
-        return name, [word for one in registry.lineage(kind) for word in (one.identifier, one.term)]
+            return [NO_KIND]
+        return [word for one in registry.lineage(kind) for word in (one.identifier, one.term)]
 
     def _create(self, target: str, operation: Mapping[str, Any]) -> dict[str, Any]:
         return {"location": self._entities.create(target, [_draft(operation)])[0].path}
@@ -77,14 +104,14 @@ class OperationService:
     def _list(self, target: str, _operation: Mapping[str, Any]) -> dict[str, Any]:
         return {"locations": self._entities.find(target)}
 
-    def _read(self, target: str, _operation: Mapping[str, Any]) -> dict[str, Any]:
-        return entity_document(self._entities.get(target))
+    def _read(self, target: str, _operation: Mapping[str, Any]) -> Entity:
+        return self._entities.get(target)
 
-    def _replace(self, target: str, operation: Mapping[str, Any]) -> dict[str, Any]:
-        return entity_document(self._entities.put(target, _draft(operation))[0])
+    def _replace(self, target: str, operation: Mapping[str, Any]) -> Entity:
+        return self._entities.put(target, _draft(operation))[0]
 
-    def _update(self, target: str, operation: Mapping[str, Any]) -> dict[str, Any]:
-        return entity_document(self._entities.update(target, _draft(operation)))
+    def _update(self, target: str, operation: Mapping[str, Any]) -> Entity:
+        return self._entities.update(target, _draft(operation))
 
     def _delete(self, target: str, _operation: Mapping[str, Any]) -> dict[str, Any]:
         self._entities.delete(target)

@@ -30,7 +30,7 @@ _BATCH = 100
 _MOST_WRITES = 1000
 """Messages, and documents that go with them, in one commit: a few hundredths of a second on SQLite, during which other
 writers wait. A message with more recipients than that goes all the same, in one commit of its own."""
-_FINAL = frozenset({"received", "delivered", "executed", "partial", "failed", "expired", "unknown"})
+_FINAL = frozenset({cmbs.RECEIVED, "delivered", "executed", "partial", "failed", "expired", "unknown"})
 
 
 class RetentionService:

@@ -1,15 +1,20 @@
 """Execution as a service: what is done once, what is done again, and what is told, whatever the store and the handlers do."""
 
+import json
+
 import pytest
 
-from pycmbs.errors import EngineUnavailable, HandlerFailed, StoreUnavailable
+from pycmbs.errors import EngineUnavailable, Forbidden, HandlerFailed, StoreUnavailable
 from pycmbs.handlers import Handler
 from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Draft
+from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.services import allow
 from pycmbs.services.execution import DONE, STARTED, WAITING, Lane, execution_from
 from pycmbs.services.inbox import Incoming
+from pycmbs.services.making import TARGET
 from tests.services.test_inbox import incoming
-from tests.services.world import add_own, make_broker
+from tests.services.world import add_message, add_own, make_broker
 from tests.store.faulty import Fault
 
 PATH = cmbs.MESSAGE_LOCATION + "m1"
@@ -181,3 +186,124 @@ def test_a_second_arrival_says_how_far_it_is(broker):
     (answer,) = broker.inbox.receive([Incoming("a", message.body, message.layers)])
     assert answer.body["outcome"] == {"result": {"location": MADE}}
     assert answer.waits is None
+
+
+# What an operation touches
+
+INFRA = "http://example.org/i#"
+LINK = "http://schemas.ogf.org/occi/core#link"
+CABLE = {"kind": INFRA + "cable", "target": "/other"}
+
+
+@pytest.fixture
+def cloud(broker):
+    """A broker with boxes, cables between them, and one of each."""
+    kinds = [
+        {"term": "box", "scheme": INFRA, "location": "/box/", "attributes": {"size": {}}},
+        {"term": "cable", "scheme": INFRA, "location": "/cable/", "parent": LINK},
+    ]
+    broker.categories.register(JsonReader().categories(json.dumps({"kinds": kinds}).encode()).categories)
+    broker.entities.create("/box/", [Draft(id="b", links=[Draft(INFRA + "cable", "c", attributes={TARGET: "/other"})])])
+    return broker
+
+
+def allowed(broker, rules, content):
+    """What comes of a message whose sender has these rules: the result, or the error."""
+    broker.execution._rules = allow.parse(rules)
+    broker.executed = getattr(broker, "executed", 0) + 1
+    answer = take(broker, content, id=f"x{broker.executed}")
+    execution = kept(broker, answer)
+    done = execution if execution.state == DONE else broker.execution.run(answer.receipt)
+    return done.outcome
+
+
+@pytest.mark.parametrize(
+    ("rules", "content"),
+    [
+        ("* create box", {"operation": "create", "target": "/box/", "links": [CABLE]}),
+        ("* create box", {"operation": "create", "target": "/box/", "links": [{"target": "/other"}]}),
+        ("* create cable", {"operation": "create", "target": "/box/", "links": [CABLE]}),
+        ("* create box; * delete cable", {"operation": "create", "target": "/box/", "links": [CABLE]}),
+        ("* replace box", {"operation": "replace", "target": "/box/new", "links": [CABLE]}),
+        ("* update box", {"operation": "update", "target": "/box/b", "links": [CABLE]}),
+        ("* delete box", {"operation": "delete", "target": "/box/b"}),
+    ],
+)
+def test_a_rule_is_asked_for_every_kind_touched(cloud, rules, content):
+    """What is made or goes along with an entity needs a rule of its own; nothing is done by halves."""
+    outcome = allowed(cloud, rules, content)
+    assert outcome["error"]["code"] == "forbidden"
+    assert repr(content["operation"]) in outcome["error"]["message"]
+    assert (cloud.entities.find("/box/"), cloud.entities.find("/cable/")) == (["/box/b"], ["/cable/c"])
+
+
+@pytest.mark.parametrize(
+    ("rules", "content"),
+    [
+        ("* create box; * create cable", {"operation": "create", "target": "/box/", "links": [CABLE]}),
+        ("* create box; * create link", {"operation": "create", "target": "/box/", "links": [CABLE]}),
+        ("* create *", {"operation": "create", "target": "/box/", "links": [CABLE]}),
+        ("* update box; * create cable", {"operation": "update", "target": "/box/b", "links": [CABLE]}),
+        ("* delete box; * delete cable", {"operation": "delete", "target": "/box/b"}),
+        ("* create box", {"operation": "create", "target": "/box/"}),
+    ],
+)
+def test_what_all_rules_allow_is_done(cloud, rules, content):
+    """With a rule for each kind, or one for a parent of it, it happens."""
+    assert "result" in allowed(cloud, rules, content)
+
+
+@pytest.mark.parametrize(
+    ("rules", "links"),
+    [("* read box", 0), ("* read box; * read cable", 1), ("* read box; * read link", 1), ("* update box", 0)],
+)
+def test_links_are_read_by_who_may_read_them(cloud, rules, links):
+    """An entity is told without the links whose kind the sender may not read."""
+    verb = rules.split()[1]
+    outcome = allowed(cloud, rules, {"operation": verb, "target": "/box/b", "title": "t"} if verb == "update" else
+                      {"operation": verb, "target": "/box/b"})  # fmt: skip
+    assert len(outcome["result"]["links"]) == links
+
+
+@pytest.mark.parametrize(
+    ("rules", "content"),
+    [
+        ("* read box", {"operation": "read", "target": "/box/none"}),
+        ("* update box", {"operation": "update", "target": "/box/none"}),
+        ("* * *", {"operation": "read", "target": "/nowhere/none"}),
+        ("* * *", {"operation": "list", "target": "/nowhere/"}),
+        ("* * *", {"operation": "create", "target": "/box/", "kind": "http://example.org/x#y"}),
+        ("* act:start box", {"operation": "act", "target": "/box/b", "action": "start"}),
+        ("* create box", {"operation": "create", "target": "/box/", "attributes": {"sise": 1}}),
+        ("* * *", {"operation": "fly", "target": "/box/b"}),
+    ],
+)
+def test_members_get_no_hints(cloud, rules, content):
+    """What a hint names (siblings, kinds, locations, attributes) is for who may look here."""
+    error = allowed(cloud, rules, content)["error"]
+    assert "hint" not in error
+    assert "/box/b" not in str(error) or content["target"] == "/box/b"
+    assert "/cable/" not in str(error)
+
+
+def test_the_handler_of_a_received_message_needs_its_rule(broker):
+    """Who executes here what another member sent has the handler called for that member: by its rule, or not at all."""
+    broker.execution._rules = ()
+    answer = take(broker, {"operation": "once"})
+    path = next(path for path in broker.entities.find("/cmbs/message/"))
+    for rules in ("", "* * message", "somebody-else once"):
+        broker.execution._rules = allow.parse(rules)
+        with pytest.raises(Forbidden):
+            broker.execution.handle(path)
+    assert broker.hands.calls == 0
+    origin = broker.entities.stored(path).attributes[cmbs.ORIGIN]
+    broker.execution._rules = allow.parse(f"{origin} once")
+    assert broker.execution.handle(path) == "done"
+    assert answer.error is None
+
+
+def test_the_handler_of_an_own_message_needs_none(broker):
+    """A client of this broker may have its own message executed, whatever the rules say to others."""
+    broker.execution._rules = ()
+    message = add_message(broker, "l2", message_content={"operation": "once"})
+    assert broker.execution.handle(message.path) == "done"
