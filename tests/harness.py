@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
 import requests
 
 T = TypeVar("T")
@@ -26,6 +27,8 @@ ROOT = Path(__file__).parent.parent
 COUCHDB_VARIABLE = "PYCMBS_TEST_COUCHDB_URL"
 """Where it names a CouchDB server, every broker of the tests that is given no other store has a database there."""
 _SESSION = uuid.uuid4().hex[:12]
+on_sqlite = pytest.mark.skipif(bool(os.environ.get(COUCHDB_VARIABLE)), reason="it is about the file of SQLite")
+"""For a test of what only a broker with the embedded store has."""
 databases: set[str] = set()
 """Those that brokers were given, to be deleted in the end."""
 EXAMPLES = ROOT / "json_examples"
@@ -124,6 +127,12 @@ class Broker:
         self.url = self.line.split("listening on ")[1].split("/, ")[0]
         self.port = int(self.url.rpartition(":")[2])
         return self
+
+    @property
+    def store_url(self) -> str:
+        """Where its documents are."""
+        given = self._flags.index("--store") + 1 if "--store" in self._flags else 0
+        return self._flags[given] if given else f"sqlite:{self.home / 'pycmbs.db'}"
 
     def log(self) -> str:
         """What it logged so far, over all its starts."""

@@ -73,6 +73,7 @@ class Engine:
         self._binding = threading.RLock()
         self._closing = threading.Event()
         self._own = ""
+        self._waits = False
         # Walks take long: they must not keep the control socket's threads from starting and stopping layers.
         self._walks = ThreadPoolExecutor(_WALKS, thread_name_prefix="walk")
         self._operations: dict[str, Callable[[dict[str, Any]], Any]] = {
@@ -157,7 +158,9 @@ class Engine:
             self._store.ready()
             self._members.renew(0)
         except Unavailable as exc:
-            log.info("the engine waits for its store: %s", exc)
+            if not self._waits:
+                log.warning("the engine waits for its store: %s", exc)
+            self._waits = True
             return False
         return True
 

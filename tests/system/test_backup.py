@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import ROOT, Broker, free_socket
+from tests.harness import ROOT, Broker, free_socket, on_sqlite
 from tests.store.contract import create
 from tests.store.test_sqlite_log import opened
 
+pytestmark = on_sqlite
 Start = Callable[..., Broker]
 CMBS = "http://houssem.org/cmbs#"
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.harness import Broker, free_socket, refusal, wait_until
+from tests.harness import Broker, free_socket, on_sqlite, refusal, wait_until
 
 Start = Callable[..., Broker]
 
@@ -52,6 +52,7 @@ def test_own_and_received_messages_in_a_listing(start_broker: Start) -> None:
     assert listed("origin", one.member) == [received]
 
 
+@on_sqlite  # elsewhere the store is a connection, too, and this leaves none for it
 def test_idle_connections_give_way(start_broker: Start) -> None:
     """Where no descriptor is left for one more connection, those that are idle give way: the broker goes on answering, from
     the same process, and says so in one line."""

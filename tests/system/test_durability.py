@@ -13,7 +13,7 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from tests.harness import JSON, LAYERS, Broker, free_socket, listens, refusal, wait_until
+from tests.harness import JSON, LAYERS, Broker, free_socket, listens, on_sqlite, refusal, wait_until
 
 Start = Callable[..., Broker]
 FAST = ("--workers", "1", "--retry-first", "0.1", "--retry-most", "0.5")
@@ -242,6 +242,7 @@ def unavailable(broker: Broker, body: object) -> None:
     assert time.monotonic() - began < 5
 
 
+@on_sqlite
 def test_a_store_that_is_gone_for_a_while(start_broker: Start) -> None:
     """While the database is moved away writes are a 503 with Retry-After; when it is back all is as before, unrestarted."""
     broker = start_broker(*FAST)
@@ -258,6 +259,7 @@ def test_a_store_that_is_gone_for_a_while(start_broker: Start) -> None:
     assert broker.pid("front") == fronts
 
 
+@on_sqlite
 def test_a_store_that_somebody_holds(start_broker: Start) -> None:
     """While another process holds the database's write lock writes are a 503 within a second, and reads go on."""
     broker = start_broker("--workers", "1")

@@ -6,7 +6,6 @@ import contextlib
 import os
 import random
 import signal
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,9 @@ from typing import Self
 import pytest
 import requests
 
+from pycmbs.runtime import ThreadRuntime
+from pycmbs.store import open_store
+from pycmbs.store.base import Query
 from tests.chaos import Proxy
 from tests.harness import Broker, free_socket, wait_until
 
@@ -95,10 +97,11 @@ def hidden(start: Start, relay: Broker) -> Iterator[tuple[Broker, Callable[[], N
 
 def receipts(broker: Broker) -> int:
     """How many messages it has taken in."""
-    with sqlite3.connect(broker.home / "pycmbs.db") as store:
-        ((number,),) = store.execute("SELECT count(*) FROM documents WHERE type = 'receipt' AND deleted = 0")
-    store.close()
-    return int(number)
+    store = open_store(broker.store_url, home=broker.home, runtime=ThreadRuntime())
+    try:
+        return store.count(Query("receipt"))
+    finally:
+        store.close()
 
 
 @pytest.mark.timeout(180)

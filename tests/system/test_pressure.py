@@ -11,7 +11,7 @@ from contextlib import closing
 
 import requests
 
-from tests.harness import Broker, free_socket, refusal, wait_until
+from tests.harness import Broker, free_socket, on_sqlite, refusal, wait_until
 
 Start = Callable[..., Broker]
 A_SECOND = 2.0
@@ -25,6 +25,7 @@ def timed(request: Callable[[], requests.Response]) -> tuple[requests.Response, 
     return answer, time.monotonic() - began
 
 
+@on_sqlite
 def test_a_store_that_another_process_keeps_busy(start_broker: Start) -> None:
     """While another process has SQLite's write lock, whatever writes is a 503 within a second, however many ask, and what reads
     goes on; then all is as before."""
