@@ -218,6 +218,7 @@ class Engine:
     def _keep_bound(self) -> None:
         while not self._closing.wait(_REBIND_SECONDS):
             try:
+                self._members.renew(0)  # after the clock was ahead
                 if self._members.wanted() != self._bound:
                     self._bind_wanted()
             except Unavailable as exc:

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -25,24 +26,42 @@ _TICK = 0.1
 """Seconds between two looks for questions that were not answered in time, at least."""
 
 
+Done = Callable[["Envelope | CmbsError", bool], None]
+
+
 class Sender(Protocol):
     """What of the transports is needed here."""
 
-    def send(self, url: str, data: bytes) -> None:
+    def send(self, url: str, data: bytes, *, apart: bool = False) -> bool:
         """See :class:`~pycmbs.transport.base.Transport`."""
 
-    def forget(self, url: str) -> None:
+    def forget(self, url: str, *, silent: float = 0.0) -> None:
         """See :class:`~pycmbs.transport.base.Transport`."""
 
 
-@dataclass(frozen=True, slots=True)
+SILENT_SECONDS = 10.0
+"""How long nothing must have come over a connection before it is given up for a question without an answer: longer than it
+takes to make one over a slow way."""
+_LONGEST = 30.0
+"""Seconds that a question may take, however slow the way is."""
+_MOST_LATE = 1000
+"""Questions that were not answered in time, and whose answers still tell how long the way takes."""
+
+
+@dataclass(slots=True)
 class _Open:
     """A question that is not answered yet."""
 
     asked: Asked
     seconds: float
-    until: float
-    done: Callable[[Envelope | CmbsError], None]
+    since: float
+    done: Done
+    waited: bool = False
+    """Whether it had to wait for a connection."""
+
+    @property
+    def until(self) -> float:
+        return self.since + self.seconds
 
 
 class Inquiries:
@@ -51,6 +70,9 @@ class Inquiries:
     def __init__(self, transports: Sender) -> None:
         self._transports = transports
         self._open: dict[str, _Open] = {}
+        self._late: OrderedDict[str, _Open] = OrderedDict()
+        self._slow: dict[str, float] = {}
+        """Seconds that an answer took, where it took long."""
         self._lock = threading.Lock()
         self._next = math.inf
         """When the next of the open questions is overdue, as far as the thread was told."""
@@ -68,12 +90,12 @@ class Inquiries:
         self._sooner.set()
 
     def ask(self, url: str, question: Envelope, seconds: float) -> Envelope:
-        """Send a question and wait for its answer. Raises RemoteError when there is none in time, or what the other side
-        refused it with."""
+        """Send a question and wait for its answer; longer where the way is known to be slow. Raises RemoteError when there is
+        none in time, or what the other side refused it with."""
         outcome: Future[Envelope | CmbsError] = Future()
-        self.begin(url, question, seconds, outcome.set_result)
+        self.begin(url, question, seconds, lambda answer, _waited: outcome.set_result(answer))
         try:
-            answer = outcome.result(seconds + 10 * _TICK)
+            answer = outcome.result(self._patience(url, seconds) + 10 * _TICK)
         except FutureTimeoutError:
             answer = _silence(url, seconds)
         if isinstance(answer, CmbsError):
@@ -85,23 +107,25 @@ class Inquiries:
         url: str,
         question: Envelope,
         seconds: float,
-        done: Callable[[Envelope | CmbsError], None],
+        done: Done,
         *,
         direct: bool = True,
     ) -> None:
-        """Send a question, under an id of its own. ``done`` gets the answer, or the error that stands for it: once, on any
-        thread. ``direct``: whether silence is that of the one at ``url``, and not of somebody behind it."""
+        """Send a question, under an id of its own. ``done`` gets the answer, or the error that stands for it, and whether the
+        question had to wait for a connection: once, on any thread. ``direct``: whether silence is that of the one at ``url``,
+        and not of somebody behind it."""
         id = new_id()
         asked = Asked(url, question.to, relayed=not direct)
-        until = time.monotonic() + seconds
+        opened = _Open(asked, self._patience(url, seconds), time.monotonic(), done)
         with self._lock:
-            self._open[id] = _Open(asked, seconds, until, done)
-            sooner = until < self._next
-            self._next = min(until, self._next)
+            self._open[id] = opened
+            sooner = opened.until < self._next
+            self._next = min(opened.until, self._next)
         if sooner:
             self._sooner.set()
         try:
-            self._transports.send(url, encode(replace(question, id=id)))
+            # Apart from messages: health is no matter of how much waits.
+            opened.waited = not self._transports.send(url, encode(replace(question, id=id)), apart=True)
         except CmbsError as exc:
             self._finish(id, exc)
 
@@ -111,9 +135,10 @@ class Inquiries:
         An answer by another member than the one that was asked is none: the question has failed, and the link leads astray.
         """
         with self._lock:
-            found = self._open.get(envelope.id)
+            found = self._open.get(envelope.id) or self._late.get(envelope.id)
         if found is None or not found.asked.over(link):
             return False
+        self._measured(link, found, time.monotonic() - found.since)
         if not found.asked.of(envelope.sender) and not (found.asked.relayed and envelope.type == REFUSAL):
             if not found.asked.relayed:
                 self._transports.forget(link)
@@ -124,10 +149,22 @@ class Inquiries:
 
     def _finish(self, id: str, answer: Envelope | CmbsError) -> bool:
         with self._lock:
-            found = self._open.pop(id, None)
+            found, late = self._open.pop(id, None), self._late.pop(id, None)
         if found is not None:
-            found.done(answer)
-        return found is not None
+            found.done(answer, found.waited)
+        return found is not None or late is not None
+
+    def _patience(self, url: str, seconds: float) -> float:
+        """How long an answer from there may take: longer than the last ones took."""
+        return max(seconds, min(_LONGEST, 3 * self._slow.get(url, 0.0)))
+
+    def _measured(self, url: str, question: _Open, seconds: float) -> None:
+        """An answer came after so long, perhaps too late. Slow ways are remembered until they are not slow any more."""
+        with self._lock:
+            if 3 * seconds > question.seconds or url in self._slow:
+                self._slow[url] = max(seconds, self._slow.get(url, 0.0) / 2)
+                if self._slow[url] < _TICK or len(self._slow) > _MOST_LATE:
+                    del self._slow[next(iter(self._slow)) if self._slow[url] >= _TICK else url]
 
     def _time_out(self) -> None:
         while not self._closing:
@@ -145,13 +182,16 @@ class Inquiries:
         now = time.monotonic()
         with self._lock:
             late = [id for id, one in self._open.items() if one.until <= now]
-            overdue = [(self._open.pop(id)) for id in late]
+            overdue = [self._open.pop(id) for id in late]
+            self._late.update(zip(late, overdue, strict=True))
+            while len(self._late) > _MOST_LATE:
+                self._late.popitem(last=False)
             self._next = min((one.until for one in self._open.values()), default=math.inf)
         for one in overdue:
             try:
-                if not one.asked.relayed:
-                    self._transports.forget(one.asked.url)  # a half-open connection would stay silent for ever
-                one.done(_silence(one.asked.url, one.seconds))
+                if not one.asked.relayed:  # a half-open connection would stay silent for long
+                    self._transports.forget(one.asked.url, silent=SILENT_SECONDS)
+                one.done(_silence(one.asked.url, one.seconds), one.waited)
             except Exception:
                 log.exception("whoever asked at %s cannot be told of the silence", one.asked.url)
 

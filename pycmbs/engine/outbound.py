@@ -19,7 +19,7 @@ from pycmbs.engine.asked import Asked, new_id
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.bodies import Bodies
 from pycmbs.engine.events import Events
-from pycmbs.engine.inquiry import Sender
+from pycmbs.engine.inquiry import SILENT_SECONDS, Sender
 from pycmbs.engine.lapsed import Lapsed
 from pycmbs.engine.orphans import Orphans
 from pycmbs.engine.outcomes import Outcomes
@@ -157,6 +157,8 @@ class Outbound:
         with in_turn():  # not before: what was loaded just now was accepted by what was true then
             self._send()
             self._outcomes.ask(time.monotonic())
+        if self._settling:  # what could not be sent at all
+            self.wake()
         self._waiters.release_late()
 
     def _safely_answered(self, arrival: Arrival) -> Delivery | None:
@@ -215,9 +217,7 @@ class Outbound:
         for an answer that does not count."""
         asked = route.flights[envelope.id].asked
         if not asked.over(link):
-            log.warning(
-                "%s answered over the link to %s what was asked at %s: dropped", envelope.sender, link, asked.url
-            )
+            self._bad("what was asked at %s was answered over the link to %s: dropped", asked.url, link)
             return None
         if not asked.of(envelope.sender):
             self._strayed(route, asked, envelope)
@@ -228,7 +228,7 @@ class Outbound:
         del self._flights[envelope.id]
         if route.failures:
             log.info("%s answers again", route.url)
-        flight = route.answered(envelope.id)
+        flight = route.answered(envelope.id, time.monotonic())
         if flight is None:
             return None
         if flight.row.member and not route.via:
@@ -255,15 +255,16 @@ class Outbound:
         if asked.relayed and envelope.type == REFUSAL:
             self._fail(route, from_dict(envelope.body.get("error")).line, alive=True, vain=envelope.id)
         else:
+            self._transports.forget(asked.url)
             self._fail(route, asked.stranger(envelope.sender))
 
     def _time_out(self) -> None:
         now = time.monotonic()
         for route in list(self._routes.values()):
-            oldest = next(iter(route.flights.values()), None)
-            if oldest is not None and oldest.at + route.patience <= now:
-                through = f" through {route.via}" if route.via else ""
-                self._fail(route, f"no answer from {route.url}{through}; does its member listen on {oldest.row.layer}?")
+            oldest = route.over(now, self._probes.answering, self._probes.look)
+            if oldest is None:
+                continue
+            self._fail(route, f"no answer from {route.where}; does its member listen on {oldest.row.layer}?")
 
     def _fail(
         self, route: Route, reason: str, *, alive: bool = False, vain: str = "", waiting: Delivery | None = None
@@ -280,14 +281,14 @@ class Outbound:
         if not alive:
             self._probes.look(route.member)
             if route.url and not route.via:  # another layer may share the connection of one that answers
-                self._transports.forget(route.url)
+                self._transports.forget(route.url, silent=SILENT_SECONDS)
         route.url = ""
         if waiting is not None and waiting.reason != reason:
             back.append(replace(waiting, reason=reason))
         for row in back:
             known = replace(row, updated=clock.now(), vain=row.vain + (row.id == of_no_use))
             route.refresh([known], {row.id})
-            self._settle_later(known)
+            self._settling.put(known)
 
     def _sweep(self) -> None:
         """Settle what is overdue, in memory or not. Once a poll: deadlines are kept to about a second."""
@@ -354,7 +355,7 @@ class Outbound:
         """Send the row that is first; False when the route has to pause."""
         row = route.queue[0]  # it stays there until all is read: the store may fail
         if row.deadline <= clock.now():
-            self._settle_later(self._expired(row, clock.now()))
+            self._settling.put(self._expired(row, clock.now()))
             return True
         try:
             body = self._bodies.of(row)
@@ -365,7 +366,7 @@ class Outbound:
             return False
         except Departed as exc:  # trying again cannot help
             route.queue.popleft()
-            self._settle_later(gone(row, exc.line, clock.now()))
+            self._settling.put(gone(row, exc.line, clock.now()))
             return True
         route.queue.popleft()
         if body is None:
@@ -375,25 +376,23 @@ class Outbound:
         # The member that the body speaks for: who it is now may not have reached the engine yet.
         sender = body["description"]["id"]
         body = {**body, "deadline": round(row.deadline - clock.now(), 3)}
-        envelope = Envelope(MESSAGE, id, sender, body, to=row.member)
-        route.flights[id] = Flight(row, id, time.monotonic(), asked)
+        data = encode(Envelope(MESSAGE, id, sender, body, to=row.member))
+        life = self._probes.answering(row.member)[1]
+        route.flights[id] = Flight(row, id, time.monotonic(), asked, len(data), life)
         self._flights[id] = route
         try:
-            self._transports.send(route.url, encode(envelope))
+            self._transports.send(route.url, data)
         except (InvalidAddress, TooLarge) as exc:  # trying again cannot help
             del self._flights[id]
-            self._settle_later(route.flights.pop(id).tried.settled(FAILED, clock.now(), exc.line))
+            self._settling.put(route.flights.pop(id).tried.settled(FAILED, clock.now(), exc.line))
         except CmbsError as exc:
             self._fail(route, exc.message, vain=id)
             return False
         return True
 
-    def _settle_later(self, row: Delivery) -> None:
-        self._settling.put(row)
-        self.wake()
-
     def _find_way(self, route: Route, row: Delivery) -> None:
         """Where to send what is for this route: to the member, or to one that passes it on. Raises Departed."""
         address = self._outbox.address(row)
+        route.round_trip = self._probes.round_trip(row.member)
         way = self._probes.way(row.member, row.layer) if row.member else None
         route.url, route.via = (way.url, way.via) if way is not None and way.via else (address, "")

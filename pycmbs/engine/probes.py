@@ -20,7 +20,7 @@ from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.runtime import drain, new_thread
-from pycmbs.services.health import DEAD, Health, HealthService
+from pycmbs.services.health import ALIVE, DEAD, Health, HealthService
 from pycmbs.services.lives import LIFE, Lives
 from pycmbs.services.members import MemberService
 from pycmbs.services.roster import Roster, socket_of, version_of
@@ -30,6 +30,7 @@ from pycmbs.transport.envelope import PROBE, Envelope
 log = logging.getLogger(__name__)
 
 _RELOAD_SECONDS = 1.0
+_AGAIN_SECONDS = 0.2
 _STORE_SECONDS = 5.0
 """How often what changes all the time, such as when a member was last seen, is stored."""
 _OTHERS = 3
@@ -64,6 +65,8 @@ class _Result:
     at: float
     answer: Envelope | None
     reason: str
+    waited: bool = False
+    """Whether the probe had to wait for a connection, so that it measured that."""
 
 
 class Probes:
@@ -152,6 +155,17 @@ class Probes:
             return Way(relay.socket, relay.id) if relay is not None and relay.near and relay.socket else None
         url = vitals.sockets.get(layer) or vitals.socket
         return Way(url, "") if url else None
+
+    def round_trip(self, member: str) -> float:
+        """Seconds that a member takes to answer, as far as it was measured; 0 when it was not."""
+        vitals = self._vitals.get(member)
+        return vitals.health.round_trip if vitals is not None and vitals.health is not None else 0.0
+
+    def answering(self, member: str) -> tuple[bool, str]:
+        """Whether a member answers probes, as far as is known, and the number of the process that does: see
+        :mod:`pycmbs.services.lives`."""
+        vitals = self._vitals.get(member)
+        return vitals is not None and vitals.state == ALIVE and not vitals.failures, self._lives.last(member)
 
     def via(self, member: str) -> str:
         """Through whom a member is reached, empty for directly or not known."""
@@ -251,7 +265,7 @@ class Probes:
         if not self._own[0]:
             vitals.due = time.monotonic() + _RELOAD_SECONDS
             return
-        if vitals.near and time.monotonic() - vitals.heard < self._pace:
+        if vitals.near and not vitals.blind and time.monotonic() - vitals.heard < self._pace:
             vitals.due = vitals.heard + self._pace  # what it acknowledged says as much
             if vitals.health is not None:
                 self._note_change(vitals, replace(vitals.health, last_seen=clock.now()))
@@ -269,13 +283,13 @@ class Probes:
         vitals.open += 1
         sent = time.monotonic()
 
-        def done(answer: Envelope | CmbsError) -> None:
+        def done(answer: Envelope | CmbsError, waited: bool) -> None:
             at = time.monotonic()
             reason = ""
             if not isinstance(answer, Envelope):
                 reason = answer.line if isinstance(answer, ClaimedId) else answer.message
                 self._lives.refused(self._own[0], answer)
-            result = _Result(vitals.id, via, sent, at, answer if isinstance(answer, Envelope) else None, reason)
+            result = _Result(vitals.id, via, sent, at, answer if isinstance(answer, Envelope) else None, reason, waited)
             self._events.put(lambda: self._take(result))
 
         question = Envelope(PROBE, "", self._own[0], {LIFE: self._lives.own}, to=vitals.id)
@@ -299,13 +313,18 @@ class Probes:
             if not vitals.open and not vitals.reached:
                 self._ended(vitals, reason)
             return
-        known = result.at - result.sent
-        if vitals.answered(time.monotonic(), clock.now(), self._pace, known, result.via):
+        blind = vitals.blind
+        taken = None if result.waited else result.at - result.sent
+        changed = vitals.answered(time.monotonic(), clock.now(), self._pace, taken, result.via)
+        if changed:
             log.info("%s is alive%s", vitals.id, f", through {result.via}" if result.via else "")
-            self._note_change(vitals, vitals.health)
-            self._store()
             self.on_alive(vitals.id)
-        self._note_change(vitals, vitals.health)
+        if vitals.blind:  # now there is a connection: the next probe measures the way, and then that is told with it
+            vitals.due = min(vitals.due, time.monotonic() + _AGAIN_SECONDS)
+        else:
+            self._note_change(vitals, vitals.health)
+            if changed or blind:
+                self._store()
         self._compare(vitals, answer.body)
 
     def _ended(self, vitals: Vitals, reason: str) -> None:

@@ -62,7 +62,8 @@ class Relay:
             id, asked = new_id(), Asked(way.url, envelope.to, relayed=True)
             self._open[id] = (arrival.peer, envelope.id, asked, time.monotonic() + _KEEP_SECONDS)
             self._drop_old()
-        self._transports.send(way.url, encode(replace(envelope, id=id, path=(*envelope.path, own))))
+        passed = encode(replace(envelope, id=id, path=(*envelope.path, own)))
+        self._transports.send(way.url, passed, apart=envelope.type != MESSAGE)
 
     def answered(self, link: str, envelope: Envelope) -> bool:
         """Pass an answer back, under the id that its asker knows; False when nothing was passed on under this one to where the

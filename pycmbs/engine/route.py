@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -13,7 +14,10 @@ from pycmbs.engine.asked import Asked
 from pycmbs.services.deliveries import SENT, Delivery
 
 _PATIENCE = 2.0
-"""Seconds to wait for an answer before a row counts as unanswered."""
+"""Seconds to wait for an answer before a row counts as unanswered, at least; three times as long as answers take, if that is
+longer."""
+_SLOWEST = 16_384.0
+"""Bytes a second that a connection carries, at least: so much longer is waited for what is large, while its member answers."""
 
 
 @dataclass(slots=True)
@@ -25,6 +29,10 @@ class Flight:
     id: str
     at: float
     asked: Asked
+    size: int = 0
+    """Bytes of its datagram."""
+    life: str = ""
+    """The number of the recipient's process when it was sent, empty when it is not known."""
 
     @property
     def attempts(self) -> int:
@@ -66,6 +74,12 @@ class Route:
         self.failures = 0
         self.resume = 0.0
         """When to try again, after a failure."""
+        self.round_trip = 0.0
+        """Seconds that its member takes to answer, as far as it is known."""
+        self.heard = 0.0
+        """When it answered last: what comes after that was not under way before."""
+        self.looked = False
+        """Whether the oldest row under way has waited for as long as a small one may, and somebody looks after its member."""
 
     @property
     def room(self) -> int:
@@ -73,9 +87,27 @@ class Route:
         return max(0, (1 if self.failures else self._window) - len(self.queue) - len(self.flights))
 
     @property
-    def patience(self) -> float:
-        """Seconds to wait for an answer: more after every failure, since a receiver that is merely slow must get to answer."""
-        return _PATIENCE * float(1 << min(self.failures, 3))
+    def where(self) -> str:
+        """Where it goes, and through whom, for people."""
+        return f"{self.url} through {self.via}" if self.via else self.url
+
+    @property
+    def oldest(self) -> Flight | None:
+        """The row that is under way for longest."""
+        return next(iter(self.flights.values()), None)
+
+    @property
+    def due(self) -> tuple[float, float]:
+        """When the oldest row under way has waited for long enough: if its member does not answer probes, and in any case.
+
+        More after every failure, since a receiver that is merely slow must get to answer; and more for what is large, since
+        bytes take their time. Every answer is progress, and begins it anew.
+        """
+        flight, more = self.oldest, float(1 << min(self.failures, 3))
+        if flight is None:
+            return math.inf, math.inf
+        first = max(flight.at, self.heard) + max(_PATIENCE, 3 * self.round_trip) * more
+        return first, first + flight.size / _SLOWEST * more
 
     @property
     def idle(self) -> bool:
@@ -124,17 +156,35 @@ class Route:
             return 0
         return min(len(self.queue), (1 if self.failures else self._window) - len(self.flights))
 
-    def answered(self, id: str) -> Flight | None:
+    def over(
+        self, now: float, answering: Callable[[str], tuple[bool, str]], look: Callable[[str], None]
+    ) -> Flight | None:
+        """The oldest row under way, if it has waited for long enough. ``answering``: whether a member answers, and by what
+        number; ``look``: look after it, since it answered just now, and a large row still has time if it goes on to."""
+        first, last = self.due
+        flight = self.oldest
+        if flight is None or now < first:
+            return None
+        if now >= last or (self.member and answering(self.member) != (True, flight.life)):
+            return flight
+        if not self.looked and self.member:
+            look(self.member)
+        self.looked = True
+        return None
+
+    def answered(self, id: str, now: float = 0.0) -> Flight | None:
         """What was answered; the recipient is alive."""
         flight = self.flights.pop(id, None)
         if flight is None:
             return None
         self.failures, self.resume = 0, 0.0
+        self.heard, self.looked = now, False
         return flight
 
     def failed(self, now: float, reason: str) -> list[Delivery]:
         """The recipient did not answer: everything under way goes back. Returns the rows as they are now."""
         self.failures += 1
+        self.looked = False
         pause = min(self._most, self._first * 2 ** min(self.failures - 1, 16))
         self.resume = now + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
         back = [
@@ -164,7 +214,7 @@ class Route:
 
     def next_event(self) -> float | None:
         """When to look at it again: the pause is over, or the oldest row under way has waited for long enough."""
-        times = [flight.at + self.patience for flight in self.flights.values()][:1]
+        times = [self.due[self.looked]] if self.flights else []
         if self.queue and self.resume and not self.flights:
             times.append(self.resume)
         return min(times, default=None)

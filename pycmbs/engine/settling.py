@@ -33,6 +33,10 @@ class Settling:
         self._rows: dict[str, Delivery] = {}
         self._failures = 0
 
+    def __bool__(self) -> bool:
+        """Whether something waits to be stored."""
+        return bool(self._rows)
+
     def put(self, row: Delivery) -> None:
         """A row as it is now."""
         known = self._rows.get(row.id)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import statistics
+from collections import deque
 from dataclasses import replace
 
 from pycmbs.services.health import ALIVE, DEAD, SUSPECT, Health
@@ -11,6 +13,10 @@ MISSES = 3
 """Rounds of probes without an answer after which a member counts as dead; before that it is suspect."""
 HURRY = 1.0
 """Seconds until a suspect is probed again, while there are few."""
+_WAITED = 5
+"""Probes that had to wait for a connection, after which a member is taken for alive without a measured way."""
+_MEASURED = 9
+"""Answers of which the usual time is told."""
 _SLOWEST = 6
 """How many intervals pass, at most, between two rounds of probes of a dead member."""
 
@@ -40,6 +46,10 @@ class Vitals:
         self.asked_others = False
         self.digest = ""
         """Of the members it knew when news was last fetched from it."""
+        self._trips: deque[float] = deque(maxlen=_MEASURED)
+        """Seconds that the last answers took, without those of probes that had to wait for a connection."""
+        self._waited = 0
+        """How many had to."""
         self.heard = 0.0
         """When it last acknowledged a message, by the forward clock."""
 
@@ -68,15 +78,33 @@ class Vitals:
         """A round begins."""
         self.open, self.direct, self.reached, self.asked_others = 0, False, False, False
 
-    def answered(self, now: float, wall: float, interval: float, round_trip: float, via: str = "") -> bool:
-        """A probe was answered; tells whether that changes its state or how it is reached."""
+    @property
+    def blind(self) -> bool:
+        """Whether it answers, and it may soon be known how long that takes."""
+        return 0 < self._waited < _WAITED and not self._trips
+
+    @property
+    def _round_trip(self) -> float:
+        """What an answer takes usually: one that a busy moment held up does not count for much."""
+        return statistics.median(self._trips) if self._trips else 0.0
+
+    def answered(self, now: float, wall: float, interval: float, round_trip: float | None, via: str = "") -> bool:
+        """A probe was answered after ``round_trip`` seconds, None when it had to wait for a connection; tells whether that
+        changes its state or how it is reached."""
         if via and self.direct:
             return False  # it answered by itself, too
         self.reached = True
         self.direct = self.direct or not via
         before = (self.state, self.via)
+        if before[1] != via:
+            self._trips.clear()  # another way
+            self._waited = 0
+        if round_trip is not None:
+            self._trips.append(round_trip)
+        else:
+            self._waited += 1
         since = self.health.since if self.health is not None and self.state == ALIVE else wall
-        self.health = Health(ALIVE, since, wall, round_trip, via)
+        self.health = Health(ALIVE, since, wall, self._round_trip, via)
         self.failures = 0
         self.due = now + interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the load, no secret
         return before != (ALIVE, via)

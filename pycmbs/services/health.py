@@ -17,7 +17,8 @@ ALIVE, SUSPECT, DEAD = "alive", "suspect", "dead"
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What is known of a member's health. Times are seconds since the epoch, 0 for never; ``round_trip`` is in seconds.
+    """What is known of a member's health. Times are seconds since the epoch, 0 for never; ``round_trip`` is in seconds,
+    0 while it is not known.
 
     ``via`` is the member through which it was reached, empty when it was reached directly. ``reason`` says what went wrong
     last when it is not alive.
@@ -36,6 +37,7 @@ class Health:
         shown: dict[str, Any] = {"state": self.state, "since": timestamp(self.since)}
         if self.last_seen:
             shown["last_seen"] = timestamp(self.last_seen)
+        if self.round_trip:
             shown["round_trip_ms"] = round(self.round_trip * 1000, 3)
         return shown | {name: value for name in ("via", "reason") if (value := getattr(self, name))}
 

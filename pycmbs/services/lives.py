@@ -91,6 +91,11 @@ class Lives:
             self._claimed.discard(member)
             log.warning("one process is the member %s now", member)
 
+    def last(self, member: str) -> str:
+        """The number under which a member was heard last, empty when it says none."""
+        found = self._heard.get(member)
+        return found.last if found is not None else ""
+
     def claimed(self, member: str) -> bool:
         """Whether two processes claim to be this member, now."""
         return member in self._claimed

@@ -66,11 +66,14 @@ class Transport(ABC):
         """Unbind at once: on return the address is free for others and nothing more arrives from it. Idempotent."""
 
     @abstractmethod
-    def send(self, url: str, data: bytes) -> None:
-        """Queue a datagram for ``url``. Raises :class:`~pycmbs.errors.QueueFull` when the bound towards this address is
-        reached, :class:`~pycmbs.errors.InvalidAddress`, and :class:`~pycmbs.errors.TooLarge` for a datagram that the
-        transport could never carry. Says nothing about arrival: what is sent while nobody listens waits, up to the
-        bound; after :meth:`close` it vanishes."""
+    def send(self, url: str, data: bytes, *, apart: bool = False) -> bool:
+        """Queue a datagram for ``url``; tells whether it went out at once, and need not wait for a connection or for others.
+        ``apart``: over a connection of its own, for what is small and must not wait behind what is large.
+
+        Raises :class:`~pycmbs.errors.QueueFull` when the bound towards this address is reached,
+        :class:`~pycmbs.errors.InvalidAddress`, and :class:`~pycmbs.errors.TooLarge` for a datagram that the transport could
+        never carry. Says nothing about arrival: what is sent while nobody listens waits, up to the bound; after :meth:`close`
+        it vanishes."""
 
     @abstractmethod
     def reply(self, peer: Hashable, data: bytes) -> None:
@@ -78,9 +81,10 @@ class Transport(ABC):
         is gone."""
 
     @abstractmethod
-    def forget(self, url: str) -> None:
-        """Drop the connection towards ``url`` and what is queued for it; the next :meth:`send` makes a new one.
-        Idempotent. For peers that stay silent: a half-open connection is not noticed otherwise."""
+    def forget(self, url: str, *, silent: float = 0.0) -> None:
+        """Drop the connections towards ``url`` and what is queued for them; the next :meth:`send` makes a new one.
+        Idempotent. For peers that stay silent: a half-open connection is not noticed otherwise. ``silent``: only those over
+        which nothing came for so many seconds: one that is merely slow, or is just being made, is left in peace."""
 
     @abstractmethod
     def close(self) -> None:

@@ -100,17 +100,19 @@ class MemoryTransport(Transport):
             if self._network.listening.get(name, (None,))[0] is self:
                 del self._network.listening[name]
 
-    def send(self, url: str, data: bytes) -> None:
+    def send(self, url: str, data: bytes, *, apart: bool = False) -> bool:
         """Put it into the address's queue. Raises :class:`~pycmbs.errors.QueueFull` at the network's bound."""
+        del apart  # nothing here takes time
         name = self._name(url)
         with self._network.changed:
             if self._closed:
-                return
+                return False
             queue = self._network.waiting[name]
             if len(queue) >= self._network.bound:
                 raise QueueFull(f"{len(queue)} datagrams wait for {url} already", url=url)
             queue.append(_Datagram(self, url, data))
             self._network.changed.notify_all()
+            return name in self._network.listening
 
     def reply(self, peer: Hashable, data: bytes) -> None:
         """Put it into the peer's queue of answers."""
@@ -121,8 +123,9 @@ class MemoryTransport(Transport):
                 peer.sender._answers.append(Arrival(peer.url, data, _Peer(self, peer.url), answer=True))  # noqa: SLF001
                 self._network.changed.notify_all()
 
-    def forget(self, url: str) -> None:
-        """Take what this transport sent there out of the queue."""
+    def forget(self, url: str, *, silent: float = 0.0) -> None:
+        """Take what this transport sent there out of the queue. There is no connection that could be slow."""
+        del silent
         name = self._name(url)
         with self._network.changed:
             self._withdraw(name)

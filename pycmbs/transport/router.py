@@ -73,20 +73,20 @@ class Transports:
         if (transport := self._serving(url)) is not None:
             transport.unlisten(url)
 
-    def send(self, url: str, data: bytes) -> None:
+    def send(self, url: str, data: bytes, *, apart: bool = False) -> bool:
         """As :meth:`Transport.send`."""
-        if (transport := self._serving(url)) is not None:
-            transport.send(url, data)
+        transport = self._serving(url)
+        return transport is not None and transport.send(url, data, apart=apart)
 
     def reply(self, peer: Hashable, data: bytes) -> None:
         """As :meth:`Transport.reply`; ``peer`` is that of an arrival that came from here, anything else is dropped."""
         if isinstance(peer, _Routed) and (transport := self._started.get(peer.implementation)) is not None:
             transport.reply(peer.peer, data)
 
-    def forget(self, url: str) -> None:
+    def forget(self, url: str, *, silent: float = 0.0) -> None:
         """As :meth:`Transport.forget`."""
         if (transport := self._serving(url)) is not None:
-            transport.forget(url)
+            transport.forget(url, silent=silent)
 
     def close(self) -> None:
         """Close every transport that was started. Idempotent."""

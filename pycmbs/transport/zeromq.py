@@ -82,7 +82,8 @@ class ZeroMQTransport(Transport):
         self._waiting = Budget(self._limits.all_bytes)
         self._lock = threading.Lock()
         """Guards the links, their queues' fill and ``_closed``; never held while waiting."""
-        self._links: OrderedDict[str, Link] = OrderedDict()  # the one unused for longest first
+        # By address, and whether it is the one apart; the one unused for longest first.
+        self._links: OrderedDict[tuple[str, bool], Link] = OrderedDict()
         self._listeners: dict[str, Listener] = {}  # changed by the loop's thread only
         self._resolver = Resolver()
         self._context: Context | None = None
@@ -124,24 +125,24 @@ class ZeroMQTransport(Transport):
         if url in self._listeners:
             self._call(url, self._unbind, url)
 
-    def send(self, url: str, data: bytes) -> None:
+    def send(self, url: str, data: bytes, *, apart: bool = False) -> bool:
         """Queue. Raises also :class:`~pycmbs.errors.TooLarge` for what is over ``max_size`` and could never arrive."""
         if len(data) > self._limits.max_size:
             raise TooLarge(f"a datagram has at most {self._limits.max_size} bytes, this one {len(data)}", url=url)
         loop = self._running()
         with self._lock:
             if self._closed:
-                return
-            link = self._links.get(url)
+                return False
+            link = self._links.get((url, apart))
             if link is None:
-                link = self._links[url] = Link(self._address(url), self._limits, loop, self._waiting)
+                link = self._links[url, apart] = Link(self._address(url), self._limits, loop, self._waiting)
                 loop.post(lambda new=link: self._open(new))  # type: ignore[misc]
                 if len(self._links) > self._most_links:
                     log.warning("over %d connections: the one unused for longest is given up", self._most_links)
-                    self._drop(next(iter(self._links)))
+                    self._drop(*next(iter(self._links)))
             else:
-                self._links.move_to_end(url)
-            link.offer(data)
+                self._links.move_to_end((url, apart))
+            return link.offer(data)
 
     def reply(self, peer: Hashable, data: bytes) -> None:
         """Answer. To an answer, it is a :meth:`send` that is lost silently when the queue is full. What is over ``max_size`` is
@@ -160,12 +161,14 @@ class ZeroMQTransport(Transport):
                 if listener is not None:
                     listener.answer(identity, data)
 
-    def forget(self, url: str) -> None:
-        """Drop the queue now, and the connection on the thread's next turn."""
+    def forget(self, url: str, *, silent: float = 0.0) -> None:
+        """Drop the queues now, and the connections on the thread's next turn."""
         self._address(url)
         with self._lock:
-            if url in self._links:
-                self._drop(url)
+            for apart in (False, True):
+                link = self._links.get((url, apart))
+                if link is not None and link.silent >= silent:
+                    self._drop(url, apart)
 
     def close(self) -> None:
         """Unbind, disconnect, end the thread: within :data:`CLOSE_SECONDS`, whatever is unsent."""
@@ -208,9 +211,9 @@ class ZeroMQTransport(Transport):
             raise _unavailable(address.url, "the host's name is not known")
         return _tcp_endpoint(found[0], address.port)
 
-    def _drop(self, url: str) -> None:
+    def _drop(self, url: str, apart: bool) -> None:
         """Give a link up; the caller holds the lock."""
-        link = self._links.pop(url)
+        link = self._links.pop((url, apart))
         link.drop()
         self._running().post(link.close)
 
@@ -273,8 +276,8 @@ class ZeroMQTransport(Transport):
     def _tick(self) -> None:
         """Give up idle links; look after those that wait for something that signals nothing."""
         with self._lock:
-            for url in [url for url, link in self._links.items() if link.idle > self._limits.idle]:
-                self._drop(url)
+            for key in [key for key, link in self._links.items() if link.idle > self._limits.idle]:
+                self._drop(*key)
             links = list(self._links.values())
         now = time.monotonic()
         for link in links:

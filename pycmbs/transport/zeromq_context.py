@@ -32,6 +32,9 @@ MAX_SIZE = 64 * 1024 * 1024
 MOST_ANSWERS = 65_536
 """Most answers that wait to go out at one address that is listened at."""
 
+HEARTBEAT_SECONDS = 180
+"""Longest time without a whole datagram or a heartbeat, after which a connection counts as broken."""
+
 ANSWER_BYTES = 16 * 1024 * 1024
 """Most bytes of these."""
 
@@ -100,10 +103,11 @@ def new_socket(context: Context, kind: int, endpoint: str, limits: Limits) -> So
         socket.set(zmq.MAXMSGSIZE, limits.max_size)
         # Only where the address says so: with it, libzmq prefers IPv6 for everything.
         socket.set(zmq.IPV6, int("[" in endpoint))
-        # A peer that vanished without a word is noticed within half a minute, by heartbeat or by the kernel.
+        # A heartbeat waits behind a datagram that is under way, and is all that counts beside whole datagrams: so long, a
+        # slow connection may take for one. Who asks and is not answered finds out sooner that a peer has vanished.
         socket.set(zmq.HEARTBEAT_IVL, 10_000)
-        socket.set(zmq.HEARTBEAT_TIMEOUT, 20_000)
-        socket.set(zmq.HEARTBEAT_TTL, 30_000)
+        socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_SECONDS * 1000)
+        socket.set(zmq.HEARTBEAT_TTL, HEARTBEAT_SECONDS * 1000)
         socket.set(zmq.HANDSHAKE_IVL, 10_000)
         socket.set(zmq.TCP_KEEPALIVE, 1)
         socket.set(zmq.TCP_KEEPALIVE_IDLE, 60)

@@ -191,7 +191,7 @@ class Link(_SharedPort):
         super().__init__(loop)
         self._waiting = waiting
         self.address = address
-        self.used = time.monotonic()
+        self.used = self._heard = time.monotonic()
         self._limits = limits
         self._context: Context | None = None
         self.endpoint = ""
@@ -212,12 +212,17 @@ class Link(_SharedPort):
         """Seconds since anything was sent or received."""
         return time.monotonic() - self.used
 
-    def offer(self, data: bytes) -> None:
-        """Send a datagram, or queue it. Raises :class:`~pycmbs.errors.QueueFull`."""
+    @property
+    def silent(self) -> float:
+        """Seconds since anything was received, or since it was made."""
+        return time.monotonic() - self._heard
+
+    def offer(self, data: bytes) -> bool:
+        """Send a datagram, or queue it; tells whether it is sent. Raises :class:`~pycmbs.errors.QueueFull`."""
         # Within a process the loop's thread sends: it also looks whether the listener is still the same.
         if not self._queue and not self._inside and self._at_once(lambda socket: socket.send(data, _NOBLOCK)):
             self.used = time.monotonic()
-            return
+            return True
         waiting = len(self._queue)
         size = self._bytes_in - self._bytes_out
         if waiting >= self._limits.queue_messages or (waiting and size + len(data) > self._limits.queue_bytes):
@@ -230,6 +235,7 @@ class Link(_SharedPort):
         self._queue.append(data)
         self.used = time.monotonic()
         self._loop.serve(self)
+        return False
 
     def drop(self) -> None:
         """Forget what waits and never send again. From any thread; :meth:`close` must follow on the loop's."""
@@ -325,7 +331,7 @@ class Link(_SharedPort):
                 size += len(frames[-1])
                 if len(frames) == 1 and not self._dropped:
                     arrivals.append(Arrival(self.address.url, frames[0], ("dealer", self.address.url), answer=True))
-                    self.used = time.monotonic()
+                    self.used = self._heard = time.monotonic()
                 if size >= BATCH_BYTES:
                     break
         except zmq.Again:

@@ -29,14 +29,15 @@ class LossyTransport(MemoryTransport):
     refuse = None
     blocked = ()
 
-    def send(self, url, data):
+    def send(self, url, data, *, apart=False):
         message = b'"type":"message"' in data[:60]
         if message and self.refuse is not None:
             raise self.refuse
         if message and self.lose > 0:
             self.lose -= 1
         elif not url.startswith(tuple(self.blocked)):
-            super().send(url, data)
+            return super().send(url, data, apart=apart)
+        return False
 
 
 class Node:

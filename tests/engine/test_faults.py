@@ -175,7 +175,7 @@ def test_a_refusal_leaves_the_connection_alone(pair):  # noqa: F811
     """A recipient that answers, if only with no, is not disconnected: other layers may share the connection."""
     a, _ = pair
     forgotten = []
-    a.transport.forget = forgotten.append
+    a.transport.forget = lambda url, **_: forgotten.append(url)
     path = a.message("l1", l1_socket_receiver_member="memory:b-l2", deadline=0.5)
     a.act(path, "send_l1")
     assert a.settled(path) in ("expired", "unknown")  # one may be under way at the deadline

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pycmbs.engine.inquiry import Inquiries
+from pycmbs.engine.inquiry import SILENT_SECONDS, Inquiries
 from pycmbs.errors import RemoteError
 from pycmbs.transport.envelope import ALIVE, PROBE, REFUSAL, Envelope, decode, reply_to
 from tests.harness import wait_until
@@ -19,11 +19,13 @@ class Wire:
     def __init__(self):
         self.sent, self.forgotten = [], []
 
-    def send(self, url, data):
+    def send(self, url, data, *, apart):
+        assert apart
         self.sent.append(decode(data))
+        return True
 
-    def forget(self, url):
-        self.forgotten.append(url)
+    def forget(self, url, *, silent=0.0):
+        self.forgotten.append(url if not silent else (url, silent))
 
 
 @pytest.fixture
@@ -42,12 +44,12 @@ def inquiries(wire):
 def test_a_shorter_question_is_overdue_first(inquiries, wire):
     """A question that is put later, and has less time, is overdue after its own time."""
     late = []
-    inquiries.begin("memory:slow", QUESTION, 30, lambda _answer: late.append("slow"))
+    inquiries.begin("memory:slow", QUESTION, 30, lambda _answer, _waited: late.append("slow"))
     begin = time.monotonic()
     with pytest.raises(RemoteError, match=r"no answer from memory:quick within 0\.2 s"):
         inquiries.ask("memory:quick", QUESTION, 0.2)
     assert time.monotonic() - begin < 5
-    assert (late, wire.forgotten) == ([], ["memory:quick"])
+    assert (late, wire.forgotten) == ([], [("memory:quick", SILENT_SECONDS)])
 
 
 def test_time_runs_after_a_pause_too(inquiries, wire):
@@ -74,7 +76,9 @@ def test_an_answer_is_taken_once(inquiries, wire):
 def test_another_member_is_no_answer(inquiries, wire):
     """When another member answers than was asked the question has failed, says who did, and the link is given up."""
     answers = []
-    inquiries.begin("memory:x", Envelope(PROBE, "", "me", {}, to="x"), 10, answers.append)
+    inquiries.begin(
+        "memory:x", Envelope(PROBE, "", "me", {}, to="x"), 10, lambda answer, _waited: answers.append(answer)
+    )
     assert inquiries.answered("memory:x", reply_to(wire.sent[0], ALIVE, "y", {}))
     assert [str(one) for one in answers] == ["the member y answers at memory:x, not x"]
     assert wire.forgotten == ["memory:x"]
@@ -84,7 +88,13 @@ def test_who_passes_a_question_on_may_refuse_and_not_answer(inquiries, wire):
     """Of a question that another member passes on, its refusal counts, and its answer does not; the link stays."""
     for kind in (ALIVE, REFUSAL):
         answers = []
-        inquiries.begin("memory:r", Envelope(PROBE, "", "me", {}, to="x"), 10, answers.append, direct=False)
+        inquiries.begin(
+            "memory:r",
+            Envelope(PROBE, "", "me", {}, to="x"),
+            10,
+            lambda answer, _waited, into=answers: into.append(answer),
+            direct=False,
+        )
         body = {"error": {"code": "no-route", "message": "cannot"}} if kind == REFUSAL else {}
         assert inquiries.answered("memory:r", reply_to(wire.sent[-1], kind, "r", body))
         assert str(answers[0]) == ("cannot" if kind == REFUSAL else "the member r answers at memory:r, not x")
@@ -94,7 +104,7 @@ def test_who_passes_a_question_on_may_refuse_and_not_answer(inquiries, wire):
 def test_ids_cannot_be_guessed(inquiries, wire):
     """Who was asked one thing cannot tell from its id that of another: nothing of one is in the next."""
     for number in range(50):
-        inquiries.begin(f"memory:{number}", QUESTION, 10, lambda _answer: None)
+        inquiries.begin(f"memory:{number}", QUESTION, 10, lambda _answer, _waited: None)
     ids = [one.id for one in wire.sent]
     assert len({one[:8] for one in ids}) == len({one[-8:] for one in ids}) == 50
 
@@ -103,11 +113,11 @@ def test_whoever_breaks_at_an_answer_harms_no_other(inquiries, caplog):
     """When one who asked fails at being told, the others are told all the same, now and later."""
     told = []
 
-    def fail(_answer):
+    def fail(_answer, _waited):
         raise ValueError("it broke")
 
     inquiries.begin("memory:a", QUESTION, 0.05, fail)
-    inquiries.begin("memory:b", QUESTION, 0.05, told.append)
+    inquiries.begin("memory:b", QUESTION, 0.05, lambda answer, _waited: told.append(answer))
     wait_until(lambda: told, what="the other to be told")
     with pytest.raises(RemoteError, match="no answer"):
         inquiries.ask("memory:c", QUESTION, 0.05)
@@ -127,3 +137,17 @@ def test_looking_for_silence_goes_on_after_an_error(inquiries, monkeypatch, capl
     with pytest.raises(RemoteError, match="no answer"):
         inquiries.ask("memory:a", QUESTION, 0.05)
     wait_until(lambda: "it broke" in caplog.text, what="the log line")
+
+
+def test_a_slow_way_is_waited_for(inquiries, wire):
+    """An answer that comes too late tells how long the way takes: the next question there gets more time, one elsewhere does
+    not, and when answers are quick again it is as before."""
+    with pytest.raises(RemoteError):
+        inquiries.ask("memory:far", QUESTION, 0.2)
+    assert inquiries.answered("memory:far", reply_to(wire.sent[0], ALIVE, "x", {}))
+    assert inquiries._patience("memory:far", 0.2) >= 0.6
+    assert inquiries._patience("memory:near", 0.2) == 0.2
+    for _ in range(10):
+        inquiries.begin("memory:far", QUESTION, 0.2, lambda _answer, _waited: None)
+        assert inquiries.answered("memory:far", reply_to(wire.sent[-1], ALIVE, "x", {}))
+    assert inquiries._patience("memory:far", 0.2) == 0.2

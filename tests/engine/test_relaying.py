@@ -21,7 +21,8 @@ class Wire:
         self.sent = []
         self.replied = []
 
-    def send(self, url, data):
+    def send(self, url, data, *, apart):
+        assert apart == (decode(data).type != MESSAGE)
         self.sent.append((url, decode(data)))
 
     def reply(self, peer, data):

@@ -157,6 +157,31 @@ def test_the_oldest_flight_is_watched():
     assert route.next_event() == 7.0
 
 
+def test_patience_follows_what_is_measured():
+    """A member that takes long to answer is waited for three times as long, and every answer begins the wait anew."""
+    route = filled([1, 2])
+    send(route, 5.0)
+    route.round_trip = 2.5
+    assert route.due == (12.5, 12.5)
+    route.answered("1", 11.0)
+    assert route.due == (18.5, 18.5)
+
+
+def test_patience_follows_what_is_under_way():
+    """What is large gets the time that a slow connection takes for it, as long as its member answers."""
+    route = filled([1])
+    send(route, 5.0)
+    route.oldest.size = 163_840
+    assert route.due == (7.0, 17.0)
+    assert route.next_event() == 7.0
+    route.looked = True
+    assert route.next_event() == 17.0
+    route.failed(20.0, "x")
+    send(route, 21.0)
+    route.oldest.size = 163_840
+    assert route.due == (25.0, 45.0)
+
+
 def test_a_row_can_be_dropped_wherever_it_is():
     """What expires leaves, under way or waiting; what is not there is no error."""
     route = filled([1])

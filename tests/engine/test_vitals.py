@@ -29,6 +29,21 @@ def test_an_answer_means_alive():
     assert vitals.health.since == 1000.0
 
 
+def test_the_round_trip_is_what_is_usual():
+    """It is the median of the last nine answers, without those of probes that had to wait for a connection."""
+    vitals = member()
+    for seconds in (None, 0.002, 1.5, 0.003, None, 0.001):
+        vitals.answered(0.0, 1000.0, 5.0, seconds)
+    assert vitals.health.round_trip == 0.0025
+    vitals = member()
+    vitals.answered(0.0, 1000.0, 5.0, None)
+    assert vitals.blind
+    assert "round_trip_ms" not in vitals.health.shown()
+    for number in range(20):
+        vitals.answered(0.0, 1000.0, 5.0, float(number))
+    assert vitals.health.round_trip == 15.0
+
+
 def test_silence_means_suspect_then_dead():
     """The first round without an answer makes it suspect, and the third dead; the reason is kept."""
     vitals = member()
