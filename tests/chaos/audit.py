@@ -22,7 +22,7 @@ _INTERRUPTED = "interrupted by a restart"
 """In the reason of what a kill kept from being executed, and may not be tried again."""
 
 
-_TRACE = re.compile(r"^Traceback .*?(?=^\d{4}-\d\d-|\Z)", re.MULTILINE | re.DOTALL)
+_TRACE = re.compile(r"^(?:\| )?Traceback .*?(?=^\d{4}-\d\d-|\Z)", re.MULTILINE | re.DOTALL)
 _LINES = 16
 """Of a traceback that are shown."""
 
