@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from pycmbs.errors import InvalidRequest
 from pycmbs.occi import naming
 from pycmbs.occi.attribute import AttributeDefinition
 
@@ -50,6 +54,17 @@ def mixin(layer: str) -> str:
 def urn(id: str) -> str:
     """A member as ``path_history`` names it."""
     return naming.uri(MEMBER_LOCATION + id, id)
+
+
+def items(attributes: Mapping[str, Any], name: str) -> list[Any]:
+    """What an attribute lists; nothing when it is not set. Raises InvalidRequest for another value: a definition that a client
+    made may have another type than ours."""
+    value = attributes.get(name)
+    if value in (None, ""):
+        return []
+    if not isinstance(value, list):
+        raise InvalidRequest(f"{name} must be an array, not {value!r:.80}", attribute=name)
+    return value
 
 
 def internal(name: str, type: str = "string", description: str = "") -> AttributeDefinition:

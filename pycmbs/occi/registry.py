@@ -8,7 +8,17 @@ from typing import TypeVar
 
 from pycmbs.errors import InvalidCategory, InvalidRequest, UnknownCategory
 from pycmbs.occi.attribute import AttributeDefinition
-from pycmbs.occi.category import CORE_KINDS, CORE_NAME, ENTITY, RESOURCE, Action, Category, Kind, Mixin
+from pycmbs.occi.category import (
+    CORE_KINDS,
+    CORE_NAME,
+    ENTITY,
+    RESOURCE,
+    Action,
+    Attributes,
+    Category,
+    Kind,
+    Mixin,
+)
 from pycmbs.occi.schema import Schema, merged
 
 _BESIDE = (ENTITY, RESOURCE)
@@ -104,8 +114,8 @@ class Registry:
         key = (kind.identifier, *mixins)
         schema = self._schemas.get(key)
         if schema is None:
-            layers = [_own_attributes(one) for one in self.lineage(kind) if one not in _BESIDE]
-            layers += [_own_attributes(one) for one in self._with_depends(key[1:])]
+            own = merged(_own_attributes(one) for one in self.lineage(kind) if one not in _BESIDE)
+            layers = [own, *(_within(own, _own_attributes(one)) for one in self._with_depends(key[1:]))]
             layers.append(self._extras(kind))
             if len(self._schemas) > 1000:  # clients choose the combinations: don't keep them all
                 self._schemas.clear()
@@ -176,6 +186,17 @@ class Registry:
         if kind.identifier == ENTITY.identifier:
             raise InvalidRequest(f"{identifier} has no instances of its own", category=identifier)
         return kind
+
+
+def _within(own: Mapping[str, AttributeDefinition], brought: Mapping[str, AttributeDefinition]) -> Attributes:
+    """The attributes that a mixin brings. Of one that the kind has it sets the default and what values are taken (GFD.221
+    4.4.2), and does not make another one: who reads the kind's attribute relies on its type, and on who may change it."""
+    found = dict(brought)
+    for name in own.keys() & brought.keys():
+        kinds, one = own[name], brought[name]
+        type = one.type if kinds.type == "any" else kinds.type
+        found[name] = replace(one, type=type, mutable=kinds.mutable and one.mutable)
+    return found
 
 
 def _own_attributes(category: Category) -> Mapping[str, AttributeDefinition]:

@@ -145,9 +145,9 @@ class MemberService:
                 self._check(url, name)
                 if told:
                     check_networked(url)
-        for url in member.attributes.get(cmbs.NEIGHBORS) or []:
+        for url in cmbs.items(member.attributes, cmbs.NEIGHBORS):
             self._check(url, cmbs.NEIGHBORS)
-        for topic in member.attributes.get(cmbs.MEMBER_TOPICS) or []:
+        for topic in cmbs.items(member.attributes, cmbs.MEMBER_TOPICS):
             check_subscription(topic, cmbs.MEMBER_TOPICS)
 
     def _check(self, url: Any, attribute: str) -> None:

@@ -73,20 +73,26 @@ class MessageService:
                 f"the message says layer {attributes.get(cmbs.LAYER)!r} and has the mixin of {' and '.join(layers)}",
                 attribute=cmbs.LAYER,
             )
+        self._check_addressing(attributes)
+        deadline = attributes.get(cmbs.DEADLINE)
+        if deadline is not None and not 0 < deadline <= 366 * 86400:
+            raise InvalidRequest(f"{cmbs.DEADLINE} must be between 0 and 366 days, in seconds", attribute=cmbs.DEADLINE)
+
+    def _check_addressing(self, attributes: Mapping[str, Any]) -> None:
+        """Raises InvalidRequest, InvalidAddress."""
         if receiver := attributes.get(cmbs.RECEIVER):
+            if not isinstance(receiver, str):
+                raise InvalidRequest(f"{cmbs.RECEIVER} must be a socket URL", attribute=cmbs.RECEIVER)
             try:
                 self._check_address(receiver)
             except CmbsError as exc:
                 exc.data["attribute"] = cmbs.RECEIVER
                 raise
-        for item in attributes.get(cmbs.PROVIDERS) or []:
+        for item in cmbs.items(attributes, cmbs.PROVIDERS):
             if not isinstance(item, str) or not item:
                 raise InvalidRequest(f"{cmbs.PROVIDERS} must hold names, not {item!r:.80}", attribute=cmbs.PROVIDERS)
-        for item in attributes.get(cmbs.TOPICS) or []:
+        for item in cmbs.items(attributes, cmbs.TOPICS):
             check_topic(item, cmbs.TOPICS)
-        deadline = attributes.get(cmbs.DEADLINE)
-        if deadline is not None and not 0 < deadline <= 366 * 86400:
-            raise InvalidRequest(f"{cmbs.DEADLINE} must be between 0 and 366 days, in seconds", attribute=cmbs.DEADLINE)
 
     def check_change(self, old: Entity, new: Entity) -> None:
         """See :class:`~pycmbs.backends.base.Messages`. Raises BeingSent."""

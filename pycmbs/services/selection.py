@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from pycmbs.errors import InvalidRequest, UnknownCategory, UnknownLocation
+from pycmbs.occi import cmbs
 from pycmbs.occi.category import RESOURCE, Kind, Mixin
 from pycmbs.occi.entity import Draft, Entity
 from pycmbs.occi.naming import canonical_path, plain_id
@@ -191,7 +192,7 @@ def _kept(name: str, value: Any) -> Any:
     """A value to filter by as it is kept, where it has several spellings."""
     if not isinstance(value, str):
         return value
-    if name == _ID:
+    if name in (_ID, cmbs.ORIGIN):
         return plain_id(value)
     return canonical_path(value) if name in ENDS and value.startswith("/") else value
 

@@ -3,7 +3,14 @@
 import pytest
 from msgspec.structs import replace
 
-from pycmbs.errors import CategoryConflict, InvalidCategory, UnknownEntity
+from pycmbs.errors import (
+    CategoryConflict,
+    ImmutableAttribute,
+    InvalidAttribute,
+    InvalidCategory,
+    InvalidRequest,
+    UnknownEntity,
+)
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import LINK, RESOURCE, parse_category
 from pycmbs.occi.entity import Draft
@@ -11,7 +18,7 @@ from pycmbs.services.documents import attribute_key, document_id, entity_from, k
 from pycmbs.services.rekeying import rekey
 from pycmbs.services.selection import Selection
 from pycmbs.store.base import Query, Write
-from tests.services.world import add_own, make_broker
+from tests.services.world import OWN, add_own, make_broker
 
 S = "http://example.org/odd#"
 NAMES = ("kind", "id", "mixin", "folder")
@@ -163,3 +170,43 @@ def test_every_item_of_an_array_is_found(broker, number):
     assert broker.entities.find("/shelf/", Selection(attributes={"s.a": "w999", "s.c": "there"})) == []
     broker.entities.delete_all("/shelf/", Selection(attributes={"s.a": f"w{number}", "s.b": "w0"}))
     assert broker.entities.find("/shelf/") == ["/shelf/2"]
+
+
+@pytest.mark.parametrize("name", ["providers", "topics", "l1_socket_receiver_member"])
+@pytest.mark.parametrize("value", [5, 1.5, {"a": 1}, "plain", [["a"]]])
+def test_a_mixin_of_a_client_makes_no_other_attribute_of_ours(broker, name, value):
+    """It may bring an attribute of the name with another type: what the broker cannot read is refused, and nothing breaks."""
+    full = f"cmbs.message.{name}"
+    broker.categories.register([odd("mixin", "other", attributes={full: {"type": "any"}})])
+    given = Draft(cmbs.MESSAGE, "1", (S + "other",), {full: value})
+    with pytest.raises(InvalidRequest) as caught:
+        broker.entities.create(cmbs.MESSAGE_LOCATION, [given])
+    assert caught.value.data["attribute"] == full
+
+
+def test_a_mixin_leaves_type_and_mutability_to_the_kind(broker):
+    """GFD.221 4.4.2: a template sets defaults of its own. It makes nothing mutable, and no number of a string."""
+    size = {"type": "number", "mutable": False, "default": 1}
+    broker.categories.register(
+        [
+            odd("kind", "crate", attributes={"c.size": size, "c.free": {"type": "any"}}),
+            odd("mixin", "big", attributes={"c.size": {"type": "any", "default": 9}, "c.free": {"type": "string"}}),
+        ]
+    )
+    crate = broker.entities.create("/crate/", [Draft(id="1", mixins=(S + "big",))])[0]
+    assert crate.attributes["c.size"] == 9
+    with pytest.raises(InvalidAttribute):
+        broker.entities.create("/crate/", [Draft(id="2", mixins=(S + "big",), attributes={"c.size": "x"})])
+    with pytest.raises(ImmutableAttribute):
+        broker.entities.update("/crate/1", Draft(attributes={"c.size": 2}))
+    with pytest.raises(InvalidAttribute):
+        broker.entities.update("/crate/1", Draft(attributes={"c.free": 2}))
+
+
+def test_messages_are_found_by_whom_they_came_from(broker):
+    """However the id of that member is spelled."""
+    add_own(broker)
+    broker.entities.create(cmbs.MESSAGE_LOCATION, [Draft(cmbs.MESSAGE, "1")])
+    for spelling in (OWN, OWN.upper(), f"urn:uuid:{OWN.upper()}"):
+        found = broker.entities.find(cmbs.MESSAGE_LOCATION, Selection(attributes={cmbs.ORIGIN: spelling}))
+        assert found == [cmbs.MESSAGE_LOCATION + "1"]
