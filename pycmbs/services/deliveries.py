@@ -68,7 +68,7 @@ class Delivery(Struct, frozen=True):
     @property
     def id(self) -> str:
         """The row's document."""
-        return f"{DELIVERY}:{self.message}:{self.round}:{self.index}"
+        return _id(self.message, self.round, self.index)
 
     @property
     def route(self) -> str:
@@ -173,6 +173,10 @@ class Delivery(Struct, frozen=True):
         return entry | (self.outcome or {})
 
 
+def _id(message: str, round: int, index: int) -> str:
+    return f"{DELIVERY}:{message}:{round}:{index}"
+
+
 def delivery_from(document: Document) -> Delivery:
     """The row that a document holds."""
     member = canonical_id(document.body["member"])  # up to 0.3 a UUID was kept as it came
@@ -210,7 +214,13 @@ def of_sent(store: Store, message: Entity) -> list[Delivery]:
     that was never sent."""
     if "round" not in message.private:
         return []
-    return [row for row in of_message(store, message.path) if belongs(row, message)]
+    number = message.private.get("rows")
+    if number is None:  # it was sent by an earlier version
+        return [row for row in of_message(store, message.path) if belongs(row, message)]
+    # By their ids: a store on a server tells those at once, and may have to bring an index up to date for any question.
+    ids = [_id(message.path, message.private["round"], index) for index in range(number)]
+    found = store.get_many(ids)
+    return [delivery_from(found[id]) for id in ids if id in found]
 
 
 def belongs(row: Delivery, message: Entity | None) -> bool:

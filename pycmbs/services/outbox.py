@@ -259,11 +259,10 @@ class OutboxService:
 
     def unsettled(self, path: str) -> bool:
         """Whether a recipient of the message is not settled yet."""
-        unsettled = Query(deliveries.DELIVERY, {"message": path, "unsettled": "1"})
         if self._store.atomic:
-            return self._store.count(unsettled) > 0
-        rows = [deliveries.delivery_from(one) for one in self._store.find(unsettled)]
-        return bool(self.counting(rows))
+            return self._store.count(Query(deliveries.DELIVERY, {"message": path, "unsettled": "1"})) > 0
+        message = self._entities.stored_many([path]).get(path)
+        return message is not None and any(row.unsettled for row in deliveries.of_sent(self._store, message))
 
 
 def _conclude(message: Entity, rows: Sequence[Delivery]) -> bool:
