@@ -31,7 +31,8 @@ MOST_HEADERS = 8192
 """Bytes of fields in the headers of an answer (text/occi): with more, curl, Python or a proxy between refuses it."""
 MOST_CATEGORIES = 61_440
 """The same for the categories, which have no pages, and which every client of text/occi begins with: Python takes 64 KiB."""
-_LINES = {one.value: f"{one.value} {one.phrase}" for one in HTTPStatus}
+_LINES: dict[int, int | str] = {421: f"421 {HTTPStatus(421).phrase}"}
+"""Statuses that webob has no words for."""
 _READING = ("GET", "HEAD")
 _ENDS = ("occi.core.source", "occi.core.target")
 
@@ -296,7 +297,7 @@ class Exchange:
             else:
                 self.rendition = DEFAULT
         fields = [("Content-Type", self._type_of(body, status)), ("Content-Length", str(len(body))), *headers]
-        return Response(app_iter=[body], status=_LINES[status], headerlist=fields)
+        return Response(app_iter=[body], status=_LINES.get(status, status), headerlist=fields)
 
     def _type_of(self, body: bytes, status: int) -> str:
         """The Content-Type. The charset is named where it matters: suites of 2011 compare the whole header."""
