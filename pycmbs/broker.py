@@ -163,7 +163,7 @@ def prepare(settings: Settings) -> str:
 
     Raises ConfigurationError for a store that cannot be opened or cannot be served from.
     """
-    store = open_store(settings.store, home=settings.home, runtime=ThreadRuntime())
+    store = open_store(settings.store_url(), home=settings.home, runtime=ThreadRuntime())
     try:
         if not (store.shared and store.durable):
             raise ConfigurationError(
@@ -193,7 +193,9 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
     from pycmbs.store.group import GroupCommit
     from pycmbs.store.turns import HeadsByTurn
 
-    store = HeadsByTurn(GroupCommit(open_store(settings.store, home=settings.home, runtime=runtime), runtime), runtime)
+    store = HeadsByTurn(
+        GroupCommit(open_store(settings.store_url(), home=settings.home, runtime=runtime), runtime), runtime
+    )
     engine = ControlClient(control_path(settings), runtime)
     check = Transports(TRANSPORTS).check
     broker = Broker(settings, store, engine, check, give_way=functools.partial(runtime.sleep, 0))
@@ -232,7 +234,7 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     from pycmbs.transport.zeromq import ZeroMQTransport
 
     runtime = ThreadRuntime()
-    store = HeadsByTurn(open_store(settings.store, home=settings.home, runtime=runtime), runtime)
+    store = HeadsByTurn(open_store(settings.store_url(), home=settings.home, runtime=runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     largest = most_datagram(settings.max_content)
     transports = Transports(

@@ -15,7 +15,12 @@ from pycmbs import __version__, cli_store, surroundings
 from pycmbs.config import FILES, SETTINGS, Settings, load_settings
 from pycmbs.config_values import Setting
 from pycmbs.errors import CmbsError, ConfigurationError
+from pycmbs.trust import has_password, masked
 
+_SEEN = (
+    "pycmbs: all users of this machine can see the password in that URL: use --store-password-file, or the environment "
+    "variable PYCMBS_STORE"
+)
 _USUAL = ("home", "host", "port", "store", "workers", "log_level")
 
 _EXAMPLE = """\
@@ -52,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flags = {setting.name: getattr(options, setting.name, None) for setting in SETTINGS}
     try:
         settings = load_settings(options.config, os.environ, flags)
+        if any(has_password(getattr(options, name, None) or "") for name in ("store", "source", "target")):
+            print(_SEEN, file=sys.stderr)
         code: int = options.run(settings, options)
         return code
     except CmbsError as error:
@@ -62,13 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """One that asks back when a command or a flag is misspelled."""
+    """One that asks back when a command or a flag is misspelled, and repeats no passwords."""
 
     def error(self, message: str) -> NoReturn:
         """See :meth:`argparse.ArgumentParser.error`."""
         wrong = re.search(r"invalid choice: '([^']*)'|unrecognized arguments: (--[^\s=]*)", message)
         word = (wrong[1] or wrong[2]) if wrong else ""
         close = difflib.get_close_matches(word, sorted(_words(self)), 1, 0.6) if word else []
+        message = masked(message)
         super().error(f"{message} (did you mean {close[0]}?)" if close else message)
 
 

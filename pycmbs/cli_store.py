@@ -6,7 +6,7 @@ import argparse
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError
@@ -40,10 +40,12 @@ example: a backup while the broker runs, and back
   pycmbs restore /var/backups/pycmbs.db      (when the broker is stopped)
 """
 
+_STORE = ("home", "store", "store_password_file")
+
 AddFlags = Callable[..., None]
 
 
-def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], add_flags: AddFlags) -> None:
+def add_parser(commands: argparse._SubParsersAction[Any], add_flags: AddFlags) -> None:
     """Add ``store`` and its commands. ``add_flags(parser, names)`` adds the flags of settings."""
     store = commands.add_parser(
         "store",
@@ -57,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], ad
     for name, help in _COMMANDS.items():
         parser = verbs.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.", allow_abbrev=False)
         parser.set_defaults(run=_run, verb=name)
-        add_flags(parser, ("home",) if name == "copy" else ("home", "store"))
+        add_flags(parser, ("home",) if name == "copy" else _STORE)
         if name == "copy":
             parser.add_argument("source", metavar="FROM", help="URL of the store that is copied")
             parser.add_argument(
@@ -67,7 +69,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser], ad
             _add_file(parser, "the file, which must not be there yet")
 
 
-def add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser], add_flags: AddFlags) -> None:
+def add_backup(commands: argparse._SubParsersAction[Any], add_flags: AddFlags) -> None:
     """Add ``backup`` and ``restore``."""
     for name, help, file in (
         (
@@ -86,7 +88,7 @@ def add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser], ad
             allow_abbrev=False,
         )
         parser.set_defaults(run=_run, verb=name)
-        add_flags(parser, ("home", "store"))
+        add_flags(parser, _STORE)
         _add_file(parser, file)
 
 
@@ -103,7 +105,7 @@ def _run(settings: Settings, options: argparse.Namespace) -> int:
 
 def _check(settings: Settings, options: argparse.Namespace) -> int:
     del options
-    with _opened(settings, settings.store) as store:
+    with _opened(settings, settings.store_url()) as store:
         found = tools.survey(store)
         with _progress("checking", found.documents) as bar:
             faults = list(tools.faults(store, found, bar.update))
@@ -126,7 +128,7 @@ def _backup(settings: Settings, options: argparse.Namespace) -> int:
     path = options.file.absolute()
     if path.exists():
         raise ConfigurationError(f"{path} is there already", hint="Name a file that is not.")
-    with _opened(settings, settings.store) as source:
+    with _opened(settings, settings.store_url()) as source:
         with _progress("copying", 0) as bar:
             documents = tools.back_up(source, path, lambda done, of: _advance(bar, done, of))
         print(f"{documents} documents copied from {source.url} to {path}, and checked")
@@ -138,7 +140,7 @@ def _restore(settings: Settings, options: argparse.Namespace) -> int:
     if not path.is_file():
         raise ConfigurationError(f"there is no backup {path}", hint="Name a file that pycmbs backup made.")
     with _stopped(settings, make_home=True), _progress("copying", 0) as bar:
-        restored = tools.restore(path, settings.store, home=settings.home, advance=bar.update)
+        restored = tools.restore(path, settings.store_url(), home=settings.home, advance=bar.update)
     print(f"{restored.documents} documents restored from {path} to {restored.url}, and checked")
     if restored.kept is not None:
         print(f"what was there is kept as {restored.kept}")
@@ -166,7 +168,7 @@ def _copied(source: Store, target: Store) -> int:
 
 def _compact(settings: Settings, options: argparse.Namespace) -> int:
     del options
-    with _stopped(settings), _opened(settings, settings.store) as store:
+    with _stopped(settings), _opened(settings, settings.store_url()) as store:
         before, gone = store.size(), store.compact(keep=0)
         store.shrink()
         after = store.size()
@@ -177,7 +179,7 @@ def _compact(settings: Settings, options: argparse.Namespace) -> int:
 
 def _stats(settings: Settings, options: argparse.Namespace) -> int:
     del options
-    with _opened(settings, settings.store) as store:
+    with _opened(settings, settings.store_url()) as store:
         found, size = tools.survey(store), store.size()
         print(f"{store.url}{'' if size is None else f': {_bytes(size)} on the disk'}")
         with _progress("reading", found.documents) as bar:

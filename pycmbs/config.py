@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import dataclasses
+import logging
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 
 from pycmbs.config_values import (
     DIRECTORY,
+    FILE,
     HOST,
     LISTEN_AT,
     LOG_FILE,
@@ -33,11 +35,14 @@ from pycmbs.config_values import (
     whole,
 )
 from pycmbs.errors import ConfigurationError
+from pycmbs.trust import why_untrusted, with_password
 
 SERVER_FILE = "occi_server.conf"
 STORE_FILE = "couchdb_server.conf"
 LOGGING_FILE = "OCCILogging.conf"
 CONFIG_VARIABLE = "PYCMBS_CONFIG"
+
+_log = logging.getLogger(__name__)
 
 # Where a setting stands: file and section.
 _SERVER = (SERVER_FILE, "server")
@@ -60,7 +65,7 @@ FILES = {
 def _setting(place: tuple[str, str], default: str, value: Value, meaning: str, unit: str = "") -> Any:
     file, section = place
     declared = {"file": file, "section": section, "default": default, "value": value, "meaning": meaning, "unit": unit}
-    return field(default_factory=lambda: value.parse(default), metadata=declared)
+    return field(default_factory=lambda: value.parse(default), repr=not value.secret, metadata=declared)
 
 
 @dataclass(frozen=True)
@@ -180,6 +185,11 @@ class Settings:
         "The store, as a URL; `sqlite:` alone is the embedded database pycmbs.db in the home. "
         "CouchDB's may end in ?timeout=SECONDS for one call (0.9).",
     )  # fmt: skip
+    store_password_file: str = _setting(
+        _STORE, "", FILE,
+        "The file whose first line is the password of the user in the store's URL, which has none then: what is in a flag, all "
+        "users of the machine can see.",
+    )  # fmt: skip
     retain_seconds: float = _setting(
         _RETENTION, "0", seconds(0, 3153600000),
         "How long a message stays after it was settled: sent, and delivered or given up for every recipient, or received and "
@@ -202,6 +212,10 @@ class Settings:
     def run_dir(self) -> Path:
         """Where the runtime files are: local sockets and ``broker.json``."""
         return self.home / "run"
+
+    def store_url(self) -> str:
+        """The store's URL with its password. Raises ConfigurationError when that is to be had from a file, and cannot be."""
+        return with_password(self.store, self.store_password_file)
 
     @property
     def url(self) -> str:
@@ -261,7 +275,10 @@ def _parse(setting: Setting, text: str, origin: str) -> Any:
         return setting.value.parse(text)
     except ValueError:
         unit = f" ({setting.unit})" if setting.unit else ""
-        raise ConfigurationError(f"{origin} is {text!r}, but must be {setting.value.allowed}{unit}") from None
+        shown = (
+            "not what it must be (it is not shown, as it may hold a password)" if setting.value.secret else repr(text)
+        )
+        raise ConfigurationError(f"{origin} is {shown}, but must be {setting.value.allowed}{unit}") from None
 
 
 def _parse_default(setting: Setting) -> Any:
@@ -279,10 +296,22 @@ def _config_dir(given: Path | None, environ: Mapping[str, str]) -> Path | None:
     if given is None and environ.get(CONFIG_VARIABLE):
         given, origin = Path(environ[CONFIG_VARIABLE]), CONFIG_VARIABLE
     if given is None:
-        return Path("conf") if Path("conf", SERVER_FILE).exists() else None
+        return _own_conf()
     if not given.is_dir():
         raise ConfigurationError(f"{origin} names {given}, which is not a directory")
     return given
+
+
+def _own_conf() -> Path | None:
+    """``./conf``, if it is one, and nobody else can have put it where this process happens to be."""
+    here = Path("conf")
+    if not (here / SERVER_FILE).exists():
+        return None
+    for path in (here, *(here / name for name in FILES if (here / name).exists())):
+        if why := why_untrusted(path):
+            _log.warning("pycmbs: ./conf is not read, as %s; say --config conf if it is to be", why)
+            return None
+    return here
 
 
 def _read_files(directory: Path) -> dict[str, tuple[Path, str]]:

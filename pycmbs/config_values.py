@@ -28,6 +28,8 @@ class Value:
     parse: Callable[[str], Any]
     metavar: str
     allowed: str
+    secret: bool = False
+    """Whether it may hold a password, and is never shown."""
 
 
 @dataclass(frozen=True)
@@ -209,4 +211,6 @@ STORE = Value(
     "URL",
     "the URL of a store, such as sqlite:/var/lib/pycmbs/pycmbs.db, couchdb://user:password@127.0.0.1:5984/pycmbs or, "
     "with TLS, couchdb+https://…",
+    secret=True,
 )
+FILE = Value(_parse_log_file, "FILE", "the path of a file; empty: none")

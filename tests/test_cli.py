@@ -137,3 +137,19 @@ def test_help_loads_neither_eventlet_nor_zmq():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout == "set()\n"
+
+
+def test_a_password_in_a_flag_is_warned_of_once_and_never_repeated(served, capsys, monkeypatch):
+    """Other users see flags, not variables; and what argparse refuses is not repeated with a password in it."""
+    url = "couchdb://me:s3cret@h/db"
+    assert cli.main(["serve", "--store", url]) == 0
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--store-password-file" in said
+    assert "s3cret" not in said
+    monkeypatch.setenv("PYCMBS_STORE", url)
+    assert cli.main(["serve"]) == 0
+    assert capsys.readouterr().err == ""
+    with pytest.raises(SystemExit):
+        cli.main(["serve", "--stroe", url])
+    assert "s3cret" not in capsys.readouterr().err

@@ -1,12 +1,16 @@
 """Settings: where each comes from, and the sentence a wrong one gets."""
 
 import dataclasses
+import json
+import os
 from pathlib import Path
 
 import pytest
 
 from pycmbs.config import FILES, SETTINGS, Settings, load_settings, render_conf
 from pycmbs.errors import ConfigurationError
+from pycmbs.runtime import ThreadRuntime
+from pycmbs.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -179,3 +183,82 @@ def test_every_line_of_a_shipped_file_can_be_uncommented(tmp_path):
         names = tuple(f"# {setting.name} =" for setting in SETTINGS)
         conf(tmp_path, file, "\n".join(line[2:] if line.startswith(names) else line for line in lines))
     assert load_settings(tmp_path / "etc", {}) == Settings()
+
+
+@pytest.mark.parametrize("which", ["conf", "conf/occi_server.conf"])
+def test_a_conf_that_others_may_write_is_not_read(tmp_path, monkeypatch, caplog, which):
+    """Wherever one happens to stand: what somebody else may have put there sets nothing, and that is said."""
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "occi_server.conf").write_text("[server]\nport = 1\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_settings(None, {}).port == 1
+    (tmp_path / which).chmod(0o777)
+    assert load_settings(None, {}).port == 8090
+    assert f"others may write {which}" in caplog.text
+    assert load_settings(Path("conf"), {}).port == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_conf_of_another_user_is_not_read(tmp_path, monkeypatch, caplog):
+    """Nor is one that another user made, or a link that he made to one of root's."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "occi_server.conf").write_text("[server]\nport = 1\n")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf").symlink_to("own")
+    assert load_settings(None, {}).port == 1
+    os.chown(tmp_path / "conf", 65534, -1, follow_symlinks=False)
+    assert load_settings(None, {}).port == 8090
+    assert "belongs to another user" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "url", ["couchdb://user:s3cret\t@h/db", "couchdb//user:s3cret@h", "s3cret@h:5984/db", "http://user:s3cret@h/db",
+            "couchdb://user:s3cret@h:99999/db", "couchdb://user:s3cret@h", "sqlite://user:s3cret@h", "couchdb://user:s3cret@[::/x"]
+)  # fmt: skip
+def test_what_may_be_a_password_is_never_shown(url, tmp_path):
+    """Whatever is wrong with a store's URL, the sentence does not repeat it; nor do settings that are printed."""
+
+    def opened():
+        settings = load_settings(None, {}, {"store": url})
+        assert "s3cret" not in repr(settings)
+        open_store(settings.store_url(), home=tmp_path, runtime=ThreadRuntime())
+
+    with pytest.raises(ConfigurationError) as caught:
+        opened()
+    assert "s3cret" not in caught.value.message + caught.value.hint + repr(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_password_comes_from_a_file(tmp_path):
+    """The first line of the file, whatever is in it, is the password of the user in the URL."""
+    file = tmp_path / "password"
+    file.write_text("p@ss:w/rd%\nand a note\n")
+    settings = load_settings(None, {}, {"store": "couchdb+https://me@h/db", "store_password_file": str(file)})
+    assert settings.store_url() == "couchdb+https://me:p%40ss%3Aw%2Frd%25@h/db"
+    assert "p%40ss" not in repr(settings)
+    assert "p@ss" not in json.dumps(settings.to_json())
+    assert load_settings(None, {}, {"store": "couchdb://me:x@h/db"}).store_url() == "couchdb://me:x@h/db"
+
+
+@pytest.mark.parametrize(
+    ("store", "content"),
+    [("sqlite:", "x"), ("couchdb://h/db", "x"), ("couchdb://me:other@h/db", "x"), ("couchdb://me@h/db", None),
+     ("couchdb://me@h/db", ""), ("couchdb://me@h/db", "\nx")],
+)  # fmt: skip
+def test_a_password_file_that_cannot_be_used_is_said_so(tmp_path, store, content):
+    """No user to have it, another password, no file, nothing in it: a sentence."""
+    file = tmp_path / "password"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(ConfigurationError, match="store_password_file"):
+        load_settings(None, {}, {"store": store, "store_password_file": str(file)}).store_url()
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [("sqlite:", "pycmbs.db"), ("SQLite:x.db", "x.db"), ("sqlite:{}/y.db", "y.db"), ("sqlite://{}/y.db", "y.db")],
+)  # fmt: skip
+def test_a_path_in_a_url_is_what_it_says(tmp_path, url, file):
+    """A relative one is in the home, an absolute one is where it is, with one slash before it or three."""
+    open_store(url.format(tmp_path), home=tmp_path, runtime=ThreadRuntime()).close()
+    assert [one.name for one in tmp_path.iterdir()] == [file]
