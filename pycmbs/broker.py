@@ -158,12 +158,16 @@ def shipped_definitions() -> list[Category]:
     return [bind(one, PROVIDERS[one.identifier]) if isinstance(one, Kind) else one for one in found]
 
 
+def _open(settings: Settings, runtime: Runtime) -> Store:
+    return open_store(settings.store_url(), home=settings.home, runtime=runtime, least_free=settings.least_free)
+
+
 def prepare(settings: Settings) -> str:
     """Open the store, load the shipped definitions, close it again; returns what there is to say of store and member.
 
     Raises ConfigurationError for a store that cannot be opened or cannot be served from.
     """
-    store = open_store(settings.store_url(), home=settings.home, runtime=ThreadRuntime())
+    store = _open(settings, ThreadRuntime())
     try:
         if not (store.shared and store.durable):
             raise ConfigurationError(
@@ -193,9 +197,7 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
     from pycmbs.store.group import GroupCommit
     from pycmbs.store.turns import HeadsByTurn
 
-    store = HeadsByTurn(
-        GroupCommit(open_store(settings.store_url(), home=settings.home, runtime=runtime), runtime), runtime
-    )
+    store = HeadsByTurn(GroupCommit(_open(settings, runtime), runtime), runtime)
     engine = ControlClient(control_path(settings), runtime)
     check = Transports(TRANSPORTS).check
     broker = Broker(settings, store, engine, check, give_way=functools.partial(runtime.sleep, 0))
@@ -234,7 +236,7 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     from pycmbs.transport.zeromq import ZeroMQTransport
 
     runtime = ThreadRuntime()
-    store = HeadsByTurn(open_store(settings.store_url(), home=settings.home, runtime=runtime), runtime)
+    store = HeadsByTurn(_open(settings, runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     largest = most_datagram(settings.max_content)
     transports = Transports(

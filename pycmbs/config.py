@@ -6,7 +6,6 @@ the configuration directory, the default.
 
 from __future__ import annotations
 
-import configparser
 import dataclasses
 import logging
 import textwrap
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pycmbs.config_files import read_file
 from pycmbs.config_values import (
     DIRECTORY,
     FILE,
@@ -185,6 +185,12 @@ class Settings:
         "The store, as a URL; `sqlite:` alone is the embedded database pycmbs.db in the home. "
         "CouchDB's may end in ?timeout=SECONDS for one call (0.9).",
     )  # fmt: skip
+    least_free: int = _setting(
+        _STORE, "8388608", whole(0, 1073741824),
+        "Space that is kept aside beside an SQLite store: on a full disk, deleting and settling may use it, and nothing new is "
+        "taken in until there is room again. 0: none.",
+        "bytes",
+    )  # fmt: skip
     store_password_file: str = _setting(
         _STORE, "", FILE,
         "The file whose first line is the password of the user in the store's URL, which has none then: what is in a flag, all "
@@ -319,40 +325,12 @@ def _read_files(directory: Path) -> dict[str, tuple[Path, str]]:
     found: dict[str, tuple[Path, str]] = {}
     for file in FILES:
         path = directory / file
-        parser = _read_file(path)
+        parser = read_file(path)
         for section in parser.sections():
             for name, text in parser.items(section):
                 _check_place(path, section, name)
                 found[name] = (path, text)
     return found
-
-
-def _read_file(path: Path) -> configparser.ConfigParser:
-    # No section may act on the others ([DEFAULT]) and `%` means itself: passwords contain it.
-    parser = configparser.ConfigParser(interpolation=None, default_section="\n")
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            parser.read_file(stream)
-    except FileNotFoundError:
-        pass
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise ConfigurationError(f"{path} cannot be read: {reason}") from None
-    except configparser.Error as error:
-        raise ConfigurationError(f"{path} cannot be read: {_what_is_wrong(error)}") from None
-    return parser
-
-
-def _what_is_wrong(error: configparser.Error) -> str:
-    if isinstance(error, configparser.MissingSectionHeaderError):
-        return f"line {error.lineno} stands before any [section]"
-    if isinstance(error, configparser.ParsingError):
-        return f"line {error.errors[0][0]} is neither `name = value` nor a [section] nor a # comment"
-    if isinstance(error, configparser.DuplicateOptionError):
-        return f"line {error.lineno} sets {error.option} a second time"
-    if isinstance(error, configparser.DuplicateSectionError):
-        return f"line {error.lineno} opens [{error.section}] a second time"
-    return " ".join(str(error).split())
 
 
 def _check_place(path: Path, section: str, name: str) -> None:

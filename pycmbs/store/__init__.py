@@ -27,13 +27,14 @@ STORES = {
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,15}", re.IGNORECASE)
 
 
-def open_store(url: str, *, home: Path, runtime: Runtime, create: bool = True) -> Store:
+def open_store(url: str, *, home: Path, runtime: Runtime, create: bool = True, least_free: int = 0) -> Store:
     """Open the store that ``url`` names; a relative path in it is relative to ``home``. Without ``create`` nothing is made.
+    ``least_free``: bytes of a local disk that are kept aside, for what frees some when it is full.
 
     Raises ConfigurationError with a sentence when the scheme is unknown or the store cannot be opened.
     """
     implementation, rest = find_store(url)
-    return cast(Store, implementation.open(rest, home=home, runtime=runtime, create=create))
+    return cast(Store, implementation.open(rest, home=home, runtime=runtime, create=create, least_free=least_free))
 
 
 def find_store(url: str) -> tuple[Any, str]:

@@ -58,12 +58,12 @@ class CouchStore(Store):
         self._database = Database(self._client, self.url, create=create)
 
     @classmethod
-    def open(cls, rest: str, *, home: Path, runtime: Runtime, create: bool = True) -> Self:
+    def open(cls, rest: str, *, home: Path, runtime: Runtime, create: bool = True, least_free: int = 0) -> Self:
         """The store at ``//user:password@host:port/database``. The first call that reaches the server makes what is missing,
         with ``create``.
 
         Raises ConfigurationError for a URL that is none."""
-        del home
+        del home, least_free  # the server's disk is the server's
         return cls(Address.parse(cls.scheme, rest), runtime, create=create)
 
     @property

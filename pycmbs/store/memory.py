@@ -31,9 +31,9 @@ class MemoryStore(Store):
         self._numbers = itertools.count(1)
 
     @classmethod
-    def open(cls, rest: str, *, home: Path, runtime: Runtime, create: bool = True) -> MemoryStore:
+    def open(cls, rest: str, *, home: Path, runtime: Runtime, create: bool = True, least_free: int = 0) -> MemoryStore:
         """A new, empty store."""
-        del rest, home, runtime, create
+        del rest, home, runtime, create, least_free
         return cls()
 
     @property

@@ -17,10 +17,12 @@ from pycmbs.errors import CmbsError, ConfigurationError, RevisionConflict, Store
 from pycmbs.runtime import Runtime
 from pycmbs.store import sqlite_copy
 from pycmbs.store import sqlite_sql as sql
-from pycmbs.store.base import Advance, Batch, Change, Document, Query, Store, StoreDamaged
-from pycmbs.store.sqlite_commit import Commit, ready
+from pycmbs.store.base import Advance, Batch, Change, Document, Query, Store, StoreDamaged, decided
+from pycmbs.store.files import SIDECARS
+from pycmbs.store.sqlite_commit import Commit, Ready, ready
 from pycmbs.store.sqlite_file import SqliteFile
 from pycmbs.store.sqlite_ranks import Ranks
+from pycmbs.store.sqlite_reserve import Reserve, adds
 from pycmbs.store.sqlite_runs import matching
 from pycmbs.store.values import StoredKeys
 
@@ -39,21 +41,31 @@ class SqliteStore(Store):
     shared = True
     atomic = True
 
-    def __init__(self, path: Path, runtime: Runtime, *, create: bool = True) -> None:
+    def __init__(self, path: Path, runtime: Runtime, *, create: bool = True, reserve: Reserve | None = None) -> None:
         self._path = path
         self._runtime = runtime
+        self._reserve = reserve or Reserve(path, 0)
         self._file = SqliteFile(path, runtime, create=create)
         self._ranks = Ranks(self._file.rows)
 
     @classmethod
-    def open(cls, rest: str, *, home: Path, runtime: Runtime, create: bool = True) -> SqliteStore:
+    def open(cls, rest: str, *, home: Path, runtime: Runtime, create: bool = True, least_free: int = 0) -> SqliteStore:
         """Open the file ``rest`` (default ``pycmbs.db``), relative to ``home``; with ``create`` it is made if it is not there.
+        ``least_free``: bytes that are kept aside for a full disk.
 
         Raises ConfigurationError for one that cannot be opened, is no store, or is of a newer pyCMBS.
         """
         path = path_of(rest, home)
+        reserve = Reserve(path, least_free)
         try:
-            return cls(path, runtime, create=create)
+            try:
+                opened = cls(path, runtime, create=create, reserve=reserve)
+            except sqlite3.Error as exc:
+                if not (_is_full(exc) and reserve.release()):
+                    raise
+                opened = cls(path, runtime, create=create, reserve=reserve)
+            reserve.is_whole()
+            return opened
         except (sqlite3.Error, OSError, CmbsError) as exc:
             hint = exc.hint if isinstance(exc, CmbsError) else ""
             raise ConfigurationError(f"the store {path} cannot be opened: {exc}", hint=hint, path=str(path)) from exc
@@ -66,8 +78,28 @@ class SqliteStore(Store):
     def write_batches(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         """See :class:`~pycmbs.store.base.Store`."""
         prepared = ready(batches)
+        if self._reserve.is_whole():
+            try:
+                return self._write(prepared)
+            except _Full:
+                self._reserve.release()
+                if all(map(adds, batches)):
+                    raise
+        return self._write_what_frees(batches, prepared)
+
+    def _write(self, prepared: Sequence[Sequence[Ready]]) -> list[list[Document] | RevisionConflict]:
         with _translated(), self._file.transaction() as connection:
             return Commit(connection).write(prepared)
+
+    def _write_what_frees(
+        self, batches: Sequence[Batch], prepared: Sequence[Sequence[Ready]]
+    ) -> list[list[Document] | RevisionConflict]:
+        """Write what may use the reserve, and refuse the rest."""
+        written = iter(self._write([one for batch, one in zip(batches, prepared, strict=True) if not adds(batch)]))
+        full = StoreUnavailable(
+            "the disk is full, and nothing new is taken in", hint="Delete messages, or make room on it."
+        )
+        return decided([full if adds(batch) else next(written) for batch in batches])
 
     def get(self, id: str) -> Document | None:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -218,7 +250,8 @@ class SqliteStore(Store):
     def size(self) -> int:
         """See :class:`~pycmbs.store.base.Store`. With the log."""
         with _translated():
-            return sum(path.stat().st_size for path in self._path.parent.glob(f"{self._path.name}*"))
+            files = [self._path, *(Path(f"{self._path}{sidecar}") for sidecar in SIDECARS)]
+            return sum(path.stat().st_size for path in files if path.exists())
 
     def close(self) -> None:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -247,6 +280,14 @@ def _document(row: tuple[Any, ...]) -> Document:
     return Document(id, type, codec.loads(body), StoredKeys(keys), str(sequence), number)
 
 
+class _Full(StoreUnavailable):
+    """There is no room on the disk."""
+
+
+def _is_full(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorname", "") in {"SQLITE_FULL", "SQLITE_IOERR_SHMSIZE"}
+
+
 @contextlib.contextmanager
 def _translated() -> Iterator[None]:
     """What SQLite and the file system complain of, as the store's own error; not what a caller did wrong."""
@@ -257,4 +298,6 @@ def _translated() -> Iterator[None]:
     except (sqlite3.DatabaseError, OSError, codec.DecodeError) as exc:
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise StoreDamaged(f"the store does not work: {exc}", hint="Restore a backup: pycmbs restore.") from exc
+        if _is_full(exc):
+            raise _Full(f"the store does not work: {exc}", hint="Delete messages, or make room on the disk.") from exc
         raise StoreUnavailable(f"the store does not work: {exc}", hint="See the broker's log, and its disk.") from exc
