@@ -104,6 +104,13 @@ class Keeper:
         """A new thread, a daemon, which will do ``work``."""
         return threading.Thread(target=self._guarded, args=(name, work, vital), name=name, daemon=True)
 
+    def logged(self, work: Callable[..., object], *args: Any) -> None:
+        """Do ``work``, of which nobody looks at what comes: for a pool, which would lose an error."""
+        try:
+            work(*args)
+        except Exception:
+            log.critical("work that nobody waits for ended by an error", exc_info=True)
+
     def _guarded(self, name: str, work: Callable[[], object], vital: bool) -> None:
         try:
             work()
@@ -123,6 +130,7 @@ KEEPER = Keeper()
 """Of this process."""
 new_thread = KEEPER.thread
 later = KEEPER.later
+logged = KEEPER.logged
 
 
 def start_thread(name: str, work: Callable[[], object]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pycmbs.runtime import Keeper, ThreadRuntime
+from pycmbs.runtime import Keeper, ThreadRuntime, logged
 from tests.harness import wait_until
 
 
@@ -51,3 +52,10 @@ def test_what_is_done_later_is_never_lost(caplog: pytest.LogCaptureFixture) -> N
     """An exception in work that was put off is logged."""
     Keeper().later(0, fail)
     wait_until(lambda: "it broke" in caplog.text, what="the log line")
+
+
+def test_what_a_pool_does_is_never_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception in work of a pool at whose outcome nobody looks is logged."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(logged, fail)
+    assert "it broke" in caplog.text

@@ -18,7 +18,7 @@ from pycmbs.engine.frames import BEAT, ONCE, WAKE, Frames, short_path
 from pycmbs.engine.fronts import Front
 from pycmbs.engine.once import Once
 from pycmbs.errors import CmbsError, EngineUnavailable
-from pycmbs.runtime import new_thread, start_thread
+from pycmbs.runtime import logged, new_thread, start_thread
 from pycmbs.seldom import Seldom
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class ControlServer:
             )
             front.answer({"id": frame.get("id"), "error": error.to_dict()})
             return
-        self._pool.submit(self._perform, front, frame, self._room.release)
+        self._pool.submit(logged, self._perform, front, frame, self._room.release)
 
     def _perform(self, front: Front, frame: dict[str, Any], over: Callable[[], None] = lambda: None) -> None:
         """Answer a call; ``over`` is called once that is done."""

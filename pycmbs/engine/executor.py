@@ -12,7 +12,7 @@ from typing import Any
 
 from pycmbs.engine.handling import PROCESSES
 from pycmbs.errors import Unavailable
-from pycmbs.runtime import later
+from pycmbs.runtime import later, logged
 from pycmbs.services.execution import DONE, Execution, ExecutionService, Lane, execution_from
 
 log = logging.getLogger(__name__)
@@ -117,7 +117,7 @@ class Executor:
     def _next(self, lane: Lane) -> None:
         if not self._closing.is_set():
             with contextlib.suppress(RuntimeError):  # it closes just now
-                (self._handlers if lane.handler else self._operations).submit(self._run, lane)
+                (self._handlers if lane.handler else self._operations).submit(logged, self._run, lane)
 
     def _later(self, work: Callable[[], None]) -> None:
         if not self._closing.is_set():

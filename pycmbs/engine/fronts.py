@@ -35,7 +35,7 @@ class Front:
 
     def answer(self, document: Mapping[str, Any]) -> None:
         """Send an answer: at once as far as the front takes it, and the rest by a thread of its own. Never waits."""
-        frame = memoryview(encode(document))
+        frame = memoryview(_encoded(document))
         with self._lock:
             if not self._writing:
                 frame = frame[self._send(frame, socket.MSG_DONTWAIT) :]
@@ -81,3 +81,12 @@ class Front:
     def _hang_up(self, why: str) -> None:
         log.info("a front's answers had nobody to go to: %s", why)
         self.close()  # a part of the answer may have gone out
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    """The frame of an answer; where it cannot be one, of the error that says so: somebody waits for it."""
+    try:
+        return encode(document)
+    except (TypeError, ValueError):
+        log.exception("an answer to a front is no JSON")
+        return encode({"id": document.get("id"), "error": {"code": "error", "message": "the engine failed"}})

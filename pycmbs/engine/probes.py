@@ -7,7 +7,6 @@ member that does not answer by itself is probed through others, and whoever pass
 from __future__ import annotations
 
 import logging
-import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +18,8 @@ from pycmbs.engine.vitals import HURRY, Vitals
 from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
-from pycmbs.runtime import drain, new_thread
+from pycmbs.queues import BoundedQueue
+from pycmbs.runtime import new_thread
 from pycmbs.services.health import ALIVE, DEAD, Health, HealthService
 from pycmbs.services.lives import LIFE, Lives
 from pycmbs.services.members import MemberService
@@ -44,6 +44,8 @@ _NEWS_A_SECOND = 50.0
 _PATIENCE = 12
 """Intervals after which a member that was not heard is not there: longer than from one probe of a dead member to the next."""
 _LEAST_PATIENCE = 10.0
+_BOUND = 10_000
+"""Events that may wait, of what others may cause without being asked; what is beyond is noticed by the next probe."""
 _EVENTS = 1000
 """Most answers, and other news, taken up before it is looked again whom to probe."""
 
@@ -89,7 +91,7 @@ class Probes:
         self._lives = lives
         self._seconds = seconds
         self._interval = interval
-        self._events: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._events: BoundedQueue[Callable[[], None] | None] = BoundedQueue(_BOUND, _BOUND)
         self._thread = new_thread("probes", self._run, vital=True)
         self._closing = False
         self._vitals: dict[str, Vitals] = {}
@@ -135,15 +137,15 @@ class Probes:
 
     def look(self, member: str) -> None:
         """Probe a member now: something was heard of it, or not heard."""
-        self._events.put(lambda: self._hurry(member))
+        self._events.offer(lambda: self._hurry(member), 1)
 
     def told(self, members: list[str], by: str) -> None:
         """A member knows others, and may be able to reach them."""
-        self._events.put(lambda: self._note(members, by))
+        self._events.offer(lambda: self._note(members, by), 1)
 
     def reload(self) -> None:
         """The known members changed."""
-        self._events.put(self._load)
+        self._events.offer(self._load, 1)
 
     def way(self, member: str, layer: str = "") -> Way | None:
         """How to reach a member, on one of its layers where it is reached directly; None when it is not known how."""
@@ -194,11 +196,8 @@ class Probes:
             self._store()
         next_due = min((one.due for one in self._vitals.values() if not one.open), default=now + _RELOAD_SECONDS)
         least = 0.0 if self._allowed >= 1 else 1 / _MOST_A_SECOND
-        try:
-            first = self._events.get(timeout=min(max(least, next_due - now), _RELOAD_SECONDS))
-        except queue.Empty:
-            return
-        for event in drain(self._events, first, _EVENTS):
+        seconds = min(max(least, next_due - now), _RELOAD_SECONDS)
+        for event in self._events.turn(_EVENTS, _BOUND, seconds):
             if event is not None:
                 self._take_up(event)
 

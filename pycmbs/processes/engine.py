@@ -11,7 +11,7 @@ from pycmbs.engine.engine import Engine
 from pycmbs.errors import ConfigurationError, Unavailable
 from pycmbs.processes import child
 from pycmbs.processes.identity import forget
-from pycmbs.runtime import new_thread
+from pycmbs.runtime import KEEPER, new_thread
 from pycmbs.services.node import NodeService
 
 _PAUSE = 1.0
@@ -42,6 +42,7 @@ def main(me: child.Child) -> None:
     if not waits:
         me.announce_ready()
     signal.sigwait({signal.SIGTERM})
+    KEEPER.ending = lambda: None  # it ends anyway, and in order
     engine.close()
     node.stop()
     keeper.join(_PAUSE)

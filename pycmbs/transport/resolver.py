@@ -16,6 +16,9 @@ from pycmbs.runtime import new_thread
 
 log = logging.getLogger(__name__)
 
+_MOST = 10_000
+"""Names that may wait to be asked for; of one more there are no addresses just now."""
+
 Answer = Callable[[Sequence[str]], None]
 """Gets the IP addresses, the one to use first; none when there is none. Called on a resolver's thread."""
 
@@ -46,6 +49,9 @@ class Resolver:
 
     def ask(self, host: str, answer: Answer) -> None:
         """Have ``answer`` called with the addresses of ``host``, later. Call from one thread only."""
+        if self._questions.qsize() >= _MOST:
+            answer([])
+            return
         self._questions.put((host, answer))
         if len(self._threads) < self._most:
             thread = new_thread("resolver", self._work)

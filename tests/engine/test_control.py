@@ -423,3 +423,10 @@ def test_an_engine_that_takes_its_time_is_not_frozen(serve, client):
     serve({"wait": lambda _: future})
     threading.Timer(2 * calls._MOST_MISSED * calls._LOOK_SECONDS, lambda: future.set_result({"done": True})).start()
     assert client.call("wait", {}, seconds=60) == {"done": True}
+
+
+def test_an_answer_that_is_no_json_is_an_error(serve, client):
+    """Whoever waits for an answer gets one, whatever the operation returned."""
+    serve({"odd": lambda _: {"odd": object()}})
+    with pytest.raises(Exception, match="the engine failed"):
+        client.call("odd", {}, seconds=60)
