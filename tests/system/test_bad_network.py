@@ -105,3 +105,20 @@ def test_one_may_pass_and_another_not(start_broker: Start) -> None:
             assert broker.send(paths[broker], "l31")["state"] == "delivered"
         proxy.allow = None
         wait_until(lambda: direct[one] in arrived(two), 20, "the other is let in")
+
+
+def test_order_holds_over_resets(start_broker: Start) -> None:
+    """Connections that are broken again and again in the middle: with a window of one message, those of one sender on one layer
+    are at the receiver in the order of acceptance, each once, whatever had to be sent again."""
+    target = free_socket()
+    with Proxy(target, Faults(cut=0.15), seed=20) as proxy:
+        one = start_broker(*FAST, "--window", "1")
+        one.become("l1")
+        two = behind(start_broker, proxy, target, one)
+        sent = [one.message("l2", number) for number in range(40)]
+        for path in sent:
+            one.ok("POST", f"{path}?action=send_l2", {})
+        wait_until(lambda: all_delivered(one, sent), 120, "all are delivered")
+        attempts = [one.attributes(path, "message")["deliveries"][0]["attempts"] for path in sent]
+        assert max(attempts) > 1, "nothing had to be sent again"
+        assert arrived(two) == sent
