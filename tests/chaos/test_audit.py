@@ -167,7 +167,9 @@ def overtaken(world: World) -> None:
 
 
 def a_traceback(world: World) -> None:
-    world.brokers[1].log = "INFO all is well\n| Traceback (most recent call last):\n| ValueError: 1\n2026-01-01T INFO on"
+    world.brokers[
+        1
+    ].log = "INFO all is well\n| Traceback (most recent call last):\n| ValueError: 1\n2026-01-01T INFO on"
 
 
 @pytest.mark.parametrize(
