@@ -14,7 +14,6 @@ from pycmbs.errors import (
     MethodNotAllowed,
     NotAcceptable,
     PreconditionFailed,
-    TooLarge,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -33,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _BODIES = 256 * 1024 * 1024
 """Bytes of the bodies of all requests that are being answered: what they become on their way to the store is about as large."""
-_OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, TooLarge, PreconditionFailed)
+_OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, PreconditionFailed)
 """Errors about what else a request says than its path: where nothing is at the path, that is what is wrong."""
 
 
