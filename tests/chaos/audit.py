@@ -23,6 +23,7 @@ _INTERRUPTED = "interrupted by a restart"
 
 
 _TRACE = re.compile(r"^(?:\| )?Traceback .*?(?=^\d{4}-\d\d-|\Z)", re.MULTILINE | re.DOTALL)
+_ENGINE = re.compile(r" engine\[(\d+)\]")
 _LINES = 16
 """Of a traceback that are shown."""
 
@@ -242,8 +243,11 @@ class Audit:
                 yield f"{effect} was executed at site {index}, and nobody asked for it"
 
     def _order(self) -> Iterator[str]:
-        """What one broker accepted for one layer of another is there in this order, but for what was tried again."""
+        """What one broker accepted for one layer of another is there in this order, but for what was tried again. An engine
+        does not know what the one before it tried, so brokers that had several are left out."""
         for sender in range(len(self._brokers)):
+            if len(set(_ENGINE.findall(self._brokers[sender].log))) > 1:
+                continue
             rows = self._brokers[sender].rows
             messages = [one for one in self._messages if one.site == sender and one.sendings]
             messages.sort(key=lambda one: one.sendings[-1].order)

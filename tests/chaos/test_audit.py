@@ -202,6 +202,13 @@ def test_what_is_not(world: World, broken: Callable[[World], None], said: str) -
     assert any(said in one for one in world.found()), world.found()
 
 
+def test_the_order_of_two_engines(world: World) -> None:
+    """An engine that follows another may send again what it does not know to have been sent: no order is asked of that."""
+    overtaken(world)
+    world.brokers[0].log = "2026 INFO engine[1] a: b\n2026 INFO engine[2] a: b\n"
+    assert world.found() == []
+
+
 def test_what_nobody_knows(world: World) -> None:
     """A row that is ``unknown`` is no disagreement, whether the message arrived or not; nor is a sending without an answer."""
     world.messages[0].short = True
