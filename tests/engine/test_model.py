@@ -62,8 +62,14 @@ class Machine(RuleBasedStateMachine):
 
     def made_engine(self) -> Outbound:
         """Another life of the sender's engine."""
-        transports = SimpleNamespace(send=lambda _url, data: self.wire.append(data), forget=lambda _url: None)
-        probes = SimpleNamespace(way=lambda *_: None, look=lambda _: None, heard=lambda _: None)
+        transports = SimpleNamespace(send=lambda _url, data: self.wire.append(data), forget=lambda _url, **_: None)
+        probes = SimpleNamespace(
+            way=lambda *_: None,
+            look=lambda _: None,
+            heard=lambda _: None,
+            answering=lambda _: (False, ""),
+            round_trip=lambda _: 0.0,
+        )
         bounds = {"window": 2, "retry_first": 1.0, "retry_most": 2.0, "poll": 1.0, "most": 1_000_000}
         return Outbound(self.sender.outbox, transports, [], probes, **bounds)  # type: ignore[arg-type]
 
