@@ -18,6 +18,7 @@ from pycmbs.errors import RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime
 from pycmbs.store import couchdb_documents as layout
 from pycmbs.store.base import Batch, Change, Document, Query, Store
+from pycmbs.store.couchdb_answers import number, rows_of, told
 from pycmbs.store.couchdb_client import Address, CouchClient
 from pycmbs.store.couchdb_database import Database
 from pycmbs.store.couchdb_errors import NotThere, Refused, TimedOut
@@ -189,8 +190,8 @@ class CouchStore(Store):
 
     def _matching(self, query: Query, name: str) -> int:
         """How many documents match by one name."""
-        rows = self._view(group=False, **self._range(query, name, query.after))
-        return int(rows[0]["value"]) if rows else 0
+        found = self._view(group=False, **self._range(query, name, query.after))
+        return number(found[0], "value") or 0 if found else 0
 
     def _view(self, **query: Any) -> list[dict[str, Any]]:
         while True:
@@ -206,8 +207,7 @@ class CouchStore(Store):
                     raise
                 log.warning("%s: the server builds its index; waiting for it", self.url)
             else:
-                rows: list[dict[str, Any]] = answer["rows"]
-                return rows
+                return rows_of(answer, "rows", *(() if query.get("reduce", True) else ("id", "key")))
 
     def seek(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -219,8 +219,8 @@ class CouchStore(Store):
 
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
-        number: int = self._do(self._counted, replace(query, limit=None))
-        return number
+        matching: int = self._do(self._counted, replace(query, limit=None))
+        return matching
 
     def _counted(self, query: Query) -> int:
         names = list(query.equals)
@@ -268,21 +268,21 @@ class CouchStore(Store):
 
     def _compacts(self) -> bool:
         _, database = self._client.call("GET")
+        view = None
         with contextlib.suppress(Refused):
             _, view = self._client.call("GET", "_design", layout.DESIGN, "_info", expected=_NO_COMPACTION)
-            return bool(database.get("compact_running") or view["view_index"].get("compact_running"))
-        return bool(database.get("compact_running"))
+        # Where a server does not tell, nothing can be waited for.
+        return bool(told(database, "compact_running") or told(view, "view_index", "compact_running"))
 
     def size(self) -> int | None:
         """See :class:`~pycmbs.store.base.Store`. None where the server does not tell."""
         _, information = self._do(self._client.call, "GET")
-        size = information.get("sizes", {}).get("file")
-        return int(size) if size is not None else None
+        return number(information, "sizes", "file")
 
     def compact(self, keep: int = 10_000) -> int:
         """See :class:`~pycmbs.store.base.Store`. Nothing goes on a server without ``_purge``."""
-        number: int = self._do(self._marks.forget, keep)
-        return number
+        gone: int = self._do(self._marks.forget, keep)
+        return gone
 
     def close(self) -> None:
         """See :class:`~pycmbs.store.base.Store`."""

@@ -29,6 +29,7 @@ import couchdb.http
 
 from pycmbs import codec
 from pycmbs.errors import CmbsError, ConfigurationError, StoreUnavailable
+from pycmbs.store.couchdb_answers import needed, rows_of
 from pycmbs.store.couchdb_errors import BadCredentials, Locked, NoDatabase, NotThere, Refused, TimedOut, meaning, said
 from pycmbs.store.couchdb_login import Login
 from pycmbs.store.couchdb_pool import ErrorAnswer, Pool
@@ -199,10 +200,12 @@ class CouchClient:
             return None  # that would be the database itself
         try:
             path = id.split("/", 1) if id.startswith("_design/") else [id]
-            found: dict[str, Any] = self.call("GET", *path)[1]
+            _, found = self.call("GET", *path)
         except NotThere:
             return None
-        return found
+        needed(found, "_id")
+        document: dict[str, Any] = found
+        return document
 
     def documents(self, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Those of the documents that exist, as the server has them, by id."""
@@ -210,7 +213,7 @@ class CouchClient:
         for start in range(0, len(ids), _TOGETHER):
             keys = {"keys": list(ids[start : start + _TOGETHER])}
             _, answer = self.call("POST", "_all_docs", body=keys, include_docs=True)
-            found |= {row["id"]: row["doc"] for row in answer["rows"] if row.get("doc")}
+            found |= {row["id"]: row["doc"] for row in rows_of(answer, "rows") if row.get("doc")}
         return found
 
     def information(self) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pycmbs.errors import ConfigurationError, StoreUnavailable
 from pycmbs.store import couchdb_documents as layout
+from pycmbs.store.couchdb_answers import number, rows_of
 from pycmbs.store.couchdb_client import CouchClient
 from pycmbs.store.couchdb_errors import BadCredentials, Refused
 
@@ -116,8 +117,8 @@ class Database:
                 raise ConfigurationError(f"{self._url} cannot be made: {exc.message}") from exc
 
     def _make_layout(self) -> None:
-        _, rows = self._client.call("GET", "_all_docs", limit=1, startkey='"a"')
-        foreign = [row["id"] for row in rows["rows"] if row["id"] != layout.MARK]
+        _, answer = self._client.call("GET", "_all_docs", limit=1, startkey='"a"')
+        foreign = [row["id"] for row in rows_of(answer, "rows", "id") if row["id"] != layout.MARK]
         if foreign:
             raise ConfigurationError(
                 f"{self._url} is not a store of pyCMBS: it holds {foreign[0]!r}", hint="Name a database of its own."
@@ -140,5 +141,5 @@ class Database:
 
 def _copies(information: dict[str, Any]) -> int:
     """How many nodes keep each document, by what the server says of the database; one by a server that knows no clusters."""
-    cluster = information.get("cluster")
-    return int(cluster.get("n", 1)) if isinstance(cluster, dict) else 1
+    copies = number(information, "cluster", "n")
+    return 1 if copies is None else copies

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from pycmbs.runtime import Runtime, Signal, asked_at
 from pycmbs.store.base import Change, Document, Query
+from pycmbs.store.couchdb_answers import needed, number, rows_of, told
 from pycmbs.store.couchdb_client import CouchClient
 from pycmbs.store.couchdb_documents import document_from, is_document, rev_of
 from pycmbs.store.couchdb_errors import Refused
@@ -48,8 +49,8 @@ class Feed:
         if documents:
             query["include_docs"] = True
         _, answer = self._client.call("GET", "_changes", patient=True, **query)
-        rows: list[dict[str, Any]] = answer["results"]
-        return rows, str(answer["last_seq"]) if rows else since
+        found = rows_of(answer, "results", "id", "seq", "changes")
+        return found, str(needed(answer, "last_seq")) if found else since
 
     def changes(self, since: str, types: Sequence[str], limit: int) -> tuple[list[Change], str]:
         """See :meth:`~pycmbs.store.base.Store.changes`."""
@@ -87,7 +88,7 @@ class Feed:
     def end(self) -> str:
         """The sequence of the latest change."""
         _, answer = self._client.call("GET", "_changes", since="now", limit=1)
-        return str(answer["last_seq"])
+        return str(needed(answer, "last_seq"))
 
 
 def _type_in(id: str) -> str:
@@ -248,9 +249,9 @@ class Heads:
 
     def _asked_types(self, ids: list[str]) -> Iterator[str]:
         _, answer = self._client.call("POST", "_all_docs", body={"keys": ids}, include_docs=True)
-        for row in answer["rows"]:
+        for row in rows_of(answer, "rows"):
             document = row.get("doc")
-            if document is None and row.get("value", {}).get("deleted"):
+            if document is None and told(row, "value", "deleted"):
                 _, document = self._client.call("GET", row["id"], rev=row["value"]["rev"])
             if document is not None and "type" in document:
                 yield document["type"]
@@ -270,7 +271,7 @@ class Marks:
         """Purge all but the newest ``keep``; returns how many went. None goes where the server has no ``_purge``, or lets only
         its administrators do it, as Apache CouchDB does."""
         _, information = self._client.call("GET")
-        surplus = int(information.get("doc_del_count", 0)) - keep
+        surplus = (number(information, "doc_del_count") or 0) - keep
         gone = 0
         for batch in self._oldest(surplus):
             try:

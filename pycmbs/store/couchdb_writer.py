@@ -16,6 +16,7 @@ from typing import Any
 from pycmbs import codec
 from pycmbs.errors import CmbsError, RevisionConflict, StoreUnavailable, TooLarge
 from pycmbs.store.base import Batch, Document, decided
+from pycmbs.store.couchdb_answers import checked
 from pycmbs.store.couchdb_client import CouchClient
 from pycmbs.store.couchdb_documents import Clock, couch_document, rev_of, written
 from pycmbs.store.couchdb_errors import Failed
@@ -148,8 +149,10 @@ class Writer:
                     hint="See which nodes are down.",
                 )
             failures = 0
-            for row in answer:
+            for row in checked(answer, "rows", "id"):
                 results[row["id"]] = _result(row)
+            for document in some:
+                results.setdefault(document["_id"], Failed(f"CouchDB does not say whether it wrote {document['_id']}"))
 
 
 def _result(row: dict[str, Any]) -> str | CmbsError | None:
@@ -159,6 +162,8 @@ def _result(row: dict[str, Any]) -> str | CmbsError | None:
         return None
     if error is not None:
         return Failed(f"CouchDB does not write {row.get('id')}: {error}: {row.get('reason')}")
+    if "rev" not in row:
+        return Failed(f"CouchDB does not say whether it wrote {row.get('id')}")
     return str(row["rev"])
 
 

@@ -30,6 +30,7 @@ from tests.couchdb_proxy import (
     with_users,
 )
 from tests.couchdb_server import CouchServer
+from tests.harness import wait_until
 from tests.store.contract import create
 from tests.store.test_couchdb import open_one
 
@@ -167,6 +168,67 @@ def test_every_error_answer_is_a_store_that_cannot_be_used_now(
             assert said.json()["reason"] in caught.value.message
     server.rules.clear()
     assert store.write([create("a")])
+
+
+STRANGE = {
+    "an object of something else": say(200, {"ok": True}),
+    "a list": say(200, []),
+    "a list of lists": say(200, [["a"]]),
+    "rows of something else": say(200, {"rows": ["a"], "results": ["a"], "last_seq": None}),
+    "rows that are empty": say(200, {"rows": [{}], "results": [{}]}),
+    "rows that are none": say(200, {"rows": 7, "results": "7"}),
+    "null": say(200, None),
+    "a page": Said(200, b"<html>welcome</html>", (("Content-Type", "text/html"),)),
+}
+
+
+@pytest.mark.parametrize("shape", STRANGE)
+def test_an_answer_of_another_shape_is_a_store_that_cannot_be_used_now(
+    store: CouchStore, server: UnkindServer, shape: str
+) -> None:
+    """What works, and answers otherwise than CouchDB does, has told nothing: least of all that there is nothing."""
+    server.rules.append(answering(STRANGE[shape]))
+    for call in (
+        lambda: store.get("a"),
+        lambda: store.find(Query("thing")),
+        lambda: store.find(Query("thing", bare=True)),
+        lambda: store.write([create("a")]),
+        lambda: store.write([create("a"), create("b")]),
+        lambda: store.changes(""),
+    ):
+        with pytest.raises(StoreUnavailable):
+            call()
+    server.rules.clear()
+    wait_until(lambda: _reads(store), what="it reads again")
+    assert store.write([create("a")])
+
+
+def _reads(store: CouchStore) -> bool:
+    try:
+        return store.get("a") is None
+    except StoreUnavailable:
+        return False
+
+
+@pytest.mark.parametrize("told", ["text", ["list"], {}, None, 7])
+def test_what_a_server_does_not_tell_of_itself_is_not_known(
+    store: CouchStore, server: UnkindServer, told: object
+) -> None:
+    """Sizes, copies, marks and compactions are told in many shapes; nothing is waited for that cannot be seen."""
+
+    def rule(ask: Ask, on: Callable[[], Said]) -> Said | None:
+        if (ask.method, ask.path) == ("GET", ""):
+            return say(200, {**on().json(), "sizes": told, "cluster": told, "doc_del_count": "many"})
+        if ask.path.endswith("/_info"):
+            return say(200, {"view_index": told} if told is not None else [])
+        return None
+
+    server.rules.append(rule)
+    store.write([create("a")])
+    assert store.size() is None
+    assert store.compact(0) == 0
+    store.shrink()
+    assert store.get("a") is not None
 
 
 def test_a_cluster_with_copies_is_refused_and_can_be_read(store: CouchStore, server: UnkindServer, url: str) -> None:
