@@ -39,7 +39,11 @@ class MessageBackend(Backend):
 
     def delete(self, entity: Entity) -> Sequence[Write]:
         """What is not delivered yet is not delivered any more."""
-        return self.host.messages.forget(entity)
+        return self.delete_all([entity])[0]
+
+    def delete_all(self, entities: Sequence[Entity]) -> list[Sequence[Write]]:
+        """What goes with many is found together."""
+        return self.host.messages.forget(entities)
 
     def options(self, action: Action) -> Mapping[str, AttributeDefinition]:
         """Sending may wait, or be tried only."""

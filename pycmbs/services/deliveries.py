@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -207,6 +207,43 @@ def _text(seconds: float) -> str:
 def of_message(store: Store, path: str) -> list[Delivery]:
     """All rows under a message's path, those of other rounds included: what goes with it."""
     return [delivery_from(one) for one in store.find(Query(DELIVERY, {"message": path}))]
+
+
+def note_rounds(message: Entity, rows: int, earlier: Iterable[Delivery]) -> None:
+    """Note in a message that is sent how many rows its round has, and of which earlier rounds some may be left."""
+    message.private["rows"] = rows
+    message.private.pop("earlier", None)
+    if left := {row.round: row.of for row in earlier}:
+        message.private["earlier"] = [[round, of] for round, of in left.items()]
+
+
+def ids_of(message: Entity) -> list[str] | None:
+    """The ids that rows under a message's path may have; None if it does not say, having been sent by an earlier version."""
+    if "round" not in message.private:
+        return []
+    number = message.private.get("rows")
+    if number is None:
+        return None
+    rounds = [(message.private["round"], number), *message.private.get("earlier", ())]
+    return [_id(message.path, round, index) for round, of in rounds for index in range(of)]
+
+
+def siblings(rows: Iterable[Delivery]) -> list[str]:
+    """The ids of all rows of the same rounds."""
+    rounds = {(row.message, row.round): row.of for row in rows}
+    return [_id(message, round, index) for (message, round), of in rounds.items() for index in range(of)]
+
+
+def leftovers(store: Store, messages: Mapping[str, list[str] | None]) -> dict[str, list[Document]]:
+    """The documents of all rows that go with messages, by path: those with these ids, or, where they are not known, all under
+    the path. Costs one question for all that are known."""
+    found = store.get_many([id for ids in messages.values() for id in ids or ()])
+    return {
+        path: [found[id] for id in ids if id in found]
+        if ids is not None
+        else store.find(Query(DELIVERY, {"message": path}))
+        for path, ids in messages.items()
+    }
 
 
 def of_sent(store: Store, message: Entity) -> list[Delivery]:

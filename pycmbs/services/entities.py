@@ -311,11 +311,17 @@ class EntityService:
     def deletion(self, entities: Sequence[Entity]) -> tuple[list[Entity], list[Write]]:
         """These entities and the links at them, and the writes that delete all of those; the last one's own is the last."""
         gone = [*self._links.around(self._categories.registry(), entities), *entities]
-        writes: list[Write] = []
-        for entity in gone:
-            writes += self._backend(entity).delete(entity)
-            writes.append(entity_delete(entity))
+        along: dict[str, Sequence[Write]] = {}
+        for backend, some in self._by_backend(gone):
+            along |= zip((one.path for one in some), backend.delete_all(some), strict=True)
+        writes = [write for one in gone for write in (*along[one.path], entity_delete(one))]
         return gone, [*self._links.sources(gone, writes), *writes]
+
+    def _by_backend(self, entities: Iterable[Entity]) -> list[tuple[Backend, list[Entity]]]:
+        found: dict[Backend, list[Entity]] = {}
+        for entity in entities:
+            found.setdefault(self._backend(entity), []).append(entity)
+        return list(found.items())
 
     def deleted(self, entities: Iterable[Entity]) -> None:
         """Tell their backends that these entities are gone."""

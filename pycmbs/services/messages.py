@@ -117,11 +117,14 @@ class MessageService:
         """See :class:`~pycmbs.backends.base.Messages`."""
         return [row.entry() for row in deliveries.of_sent(self._store, message)]
 
-    def forget(self, message: Entity) -> Sequence[Write]:
+    def forget(self, messages: Sequence[Entity]) -> list[Sequence[Write]]:
         """See :class:`~pycmbs.backends.base.Messages`."""
-        # What a send that failed half-way left of a message that was never sent, the engine removes.
-        rows = deliveries.of_message(self._store, message.path) if "round" in message.private else []
-        return [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in rows]
+        # What a send that failed half-way left, the engine removes.
+        left = deliveries.leftovers(self._store, {one.path: deliveries.ids_of(one) for one in messages})
+        return [
+            [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in left[one.path]]
+            for one in messages
+        ]
 
     def execute(self, message: Entity) -> Report:
         """Perform, here, the operation in the message's content; what comes of it is its ``result``.

@@ -168,7 +168,8 @@ class OutboxService:
 
     def discard(self, rows: Sequence[Delivery]) -> None:
         """Delete rows that do not count."""
-        found = self._store.get_many([row.id for row in rows])
+        # And of what was settled at once, with which nobody else would deal.
+        found = self._store.get_many(deliveries.siblings(rows))
         batches = [[Write(one.id, deliveries.DELIVERY, revision=one.revision, delete=True)] for one in found.values()]
         if batches:
             self._store.write_batches(batches)

@@ -118,6 +118,7 @@ class RetentionService:
             body = {
                 "path": message.path,
                 "round": message.private.get("round"),
+                "rows": deliveries.ids_of(message),
                 "links": [link.path for link in gone[:-1]],
             }
             notes.append([Write(f"{REMOVAL}:{message.path}", REMOVAL, body), entity_delete(message)])
@@ -139,22 +140,17 @@ class RetentionService:
     def _clear(self, notes: Sequence[Document]) -> int:
         """Remove what was left of removed messages, each with its note; of how many that worked."""
         there = self._entities.stored_many([note.body["path"] for note in notes])
+        gone = [one for one in notes if not _is_of(one, there.get(one.body["path"]))]
+        rows = deliveries.leftovers(self._store, {one.body["path"]: one.body.get("rows") for one in gone})
         batches = []
         for note in notes:
-            message = there.get(note.body["path"])
             writes: list[Write] = []
-            if message is None or message.private.get("round") != note.body["round"]:  # else it is there still
+            if note in gone:
                 self._unlink(note.body["links"])
-                writes = list(self._rows(note))
+                writes = list(_removals(note, rows[note.body["path"]]))
             batches.append([*writes, Write(note.id, REMOVAL, revision=note.revision, delete=True)])
         results = self._store.write_batches(batches) if batches else []
         return sum(not isinstance(result, RevisionConflict) for result in results)
-
-    def _rows(self, note: Document) -> Iterator[Write]:
-        """Rows of the message that is gone, and not of one that was made under its path since."""
-        for row in deliveries.of_message(self._store, note.body["path"]):
-            if row.round <= (note.body["round"] or 0):
-                yield Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True)
 
     def _unlink(self, paths: Iterable[str]) -> None:
         for path in paths:
@@ -192,3 +188,15 @@ class RetentionService:
         # What was received has no rows, and nobody knows when it came: it begins to count now.
         settle(message, deliveries.settled_at(rows) if rows else clock.now())
         return entity_write(message, revision=message.revision)
+
+
+def _is_of(note: Document, message: Entity | None) -> bool:
+    """Whether a note is of a message that is there still."""
+    return message is not None and message.private.get("round") == note.body["round"]
+
+
+def _removals(note: Document, rows: Iterable[Document]) -> Iterator[Write]:
+    """Of the rows under a path, those of the message that is gone, and not of one that was made there since."""
+    for row in map(deliveries.delivery_from, rows):
+        if row.round <= (note.body["round"] or 0):
+            yield Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True)

@@ -196,7 +196,8 @@ class SendingService:
         self._round = max(message.private.get("round", 0) + 1, self._round + 1, int(clock.now() * 1e6))
         sent.private["round"] = self._round
         rows = self._rows(sent, layer)
-        sent.private["rows"] = len(rows)
+        # Where a batch may be written in part, what goes goes afterwards, or is left by a kill.
+        deliveries.note_rounds(sent, len(rows), () if self._store.atomic else old)
         settle(sent, deliveries.settled_at(rows))
         sent.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(rows), cmbs.LAYER: layer}
         gone = [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in old]

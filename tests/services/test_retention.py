@@ -338,3 +338,52 @@ def test_one_that_was_changed_meanwhile_waits(broker, store, clock):
     assert expire(broker) == 0
     assert broker.entities.get(path).title == "new"
     assert expire(broker) == 1
+
+
+# Many together
+
+
+def test_a_deletion_of_many_asks_no_question_for_each(clock):
+    """The rows of sent messages are found by their ids, together; those that an earlier sending left, too."""
+    store = FaultyStore(atomic=False)
+    broker = make(store)
+    messages = [add_message(broker, "l2", f"m{n}") for n in range(40)]
+    broker.entities.act_all(cmbs.MESSAGE_LOCATION, Invocation("send_l2"))
+    rows = store.find(Query("delivery"))
+    assert len(rows) == 2 * len(messages)
+    store.asked.clear()
+    broker.entities.delete_all(cmbs.MESSAGE_LOCATION)
+    assert store.asked.total() < 12
+    assert store.find(Query("delivery")) == []
+    assert store.find(Query("entity", {"kind": cmbs.MESSAGE})) == []
+
+
+def test_rows_that_an_earlier_sending_left_go_with_the_message(clock):
+    """What was to go after a sending, and did not since the store failed then, is not forgotten."""
+    store = FaultyStore(atomic=False)
+    broker = make(store)
+    message = add_message(broker, "l2", "m")
+    broker.entities.act(message.path, Invocation("send_l2"))
+    settled = [row.settled("delivered", clock.now) for row in broker.outbox.pending(after=0, limit=9)]
+    broker.outbox.settle(settled)
+    store.arm(Fault.FULL, WRITE, times=1, after=1)  # the rows and the message are written, and nothing after them
+    broker.entities.act(message.path, Invocation("send_l2"))
+    assert len(store.find(Query("delivery"))) == 4
+    broker.entities.delete(message.path)
+    assert store.find(Query("delivery")) == []
+
+
+def test_what_a_sending_left_that_failed_goes_as_a_whole(clock):
+    """The engine finds one row that waits, and removes those of the same sending that were settled at once, too."""
+    store = FaultyStore(atomic=False)
+    broker = make(store)
+    message = add_message(broker, "l31", "m", providers=["a", "nobody"])
+    store.arm(Fault.PARTIAL, WRITE, times=1)
+    with pytest.raises(StoreUnavailable):
+        broker.entities.act(message.path, Invocation("send_l31"))
+    assert len(store.find(Query("delivery"))) == 2
+    waiting = broker.outbox.pending(after=0, limit=9)
+    assert len(waiting) == 1
+    assert broker.outbox.counting(waiting) == []
+    broker.outbox.discard(waiting)
+    assert store.find(Query("delivery")) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -74,6 +75,8 @@ class FaultyStore(Wrapper):
         self.failures = 0
         self.commits = 0
         self.batches: list[Batch] = []
+        self.asked: Counter[str] = Counter()
+        """How often operations were called, but for those that write."""
         self.before_write: Callable[[], Any] | None = None
         """Done once, before the next write: somebody who is faster."""
 
@@ -104,6 +107,7 @@ class FaultyStore(Wrapper):
             return self._fault
 
     def _through(self, operation: str, call: Callable[[], T]) -> T:
+        self.asked[operation] += 1
         fault = self._strikes(operation)
         if fault is Fault.SLOW:
             self._repaired.wait(self._seconds)
