@@ -1,4 +1,5 @@
-"""Actions of entities: which apply now, whether an invocation is what the action's definition says, and what it changes."""
+"""What backends do with entities: which actions apply now, whether an invocation is what its definition says, what it changes,
+and what goes with entities that are deleted."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from pycmbs.occi.category import Action, Kind, Mixin
 from pycmbs.occi.entity import Entity, Invocation
 from pycmbs.occi.schema import Schema
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import entity_write
+from pycmbs.services.documents import entity_delete, entity_write
 from pycmbs.store.base import Write
 
 _MOST_COMBINATIONS = 1000
@@ -34,6 +35,16 @@ class Acting:
     def backend(self, entity: Entity) -> Backend:
         """The backend that serves the entity."""
         return self._categories.backend(self._kind(entity))
+
+    def deletion(self, entities: Sequence[Entity]) -> list[Write]:
+        """The writes that delete them, each after what goes with it."""
+        groups: dict[Backend, list[Entity]] = {}
+        for one in entities:
+            groups.setdefault(self.backend(one), []).append(one)
+        along: dict[str, Sequence[Write]] = {}
+        for backend, some in groups.items():
+            along |= zip((one.path for one in some), backend.delete_all(some), strict=True)
+        return [write for one in entities for write in (*along[one.path], entity_delete(one))]
 
     def _kind(self, entity: Entity) -> Kind | None:
         """Its kind; None when that has gone since, as others may delete kinds while entities of them are made."""

@@ -22,7 +22,7 @@ from pycmbs.occi.registry import Registry
 from pycmbs.occi.schema import Schema
 from pycmbs.services.acting import Acting, Performance
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import document_id, entity_delete, entity_from, entity_write, path_of
+from pycmbs.services.documents import document_id, entity_from, entity_write, path_of
 from pycmbs.services.finding import Finder, Place, unknown_entity
 from pycmbs.services.links import Links
 from pycmbs.services.making import changed, inline_link, is_link, made
@@ -58,7 +58,7 @@ class EntityService:
         """``give_way`` lets others run, in a process that has one thread for all."""
         self._store = store
         self._categories = categories
-        self._links = Links(store)
+        self._links = Links(store, categories)
         self._acting = Acting(categories)
         self.memberships = Memberships(store, categories)
         self._finder = Finder(store, categories, give_way)
@@ -311,17 +311,8 @@ class EntityService:
     def deletion(self, entities: Sequence[Entity]) -> tuple[list[Entity], list[Write]]:
         """These entities and the links at them, and the writes that delete all of those; the last one's own is the last."""
         gone = [*self._links.around(self._categories.registry(), entities), *entities]
-        along: dict[str, Sequence[Write]] = {}
-        for backend, some in self._by_backend(gone):
-            along |= zip((one.path for one in some), backend.delete_all(some), strict=True)
-        writes = [write for one in gone for write in (*along[one.path], entity_delete(one))]
+        writes = self._acting.deletion(gone)
         return gone, [*self._links.sources(gone, writes), *writes]
-
-    def _by_backend(self, entities: Iterable[Entity]) -> list[tuple[Backend, list[Entity]]]:
-        found: dict[Backend, list[Entity]] = {}
-        for entity in entities:
-            found.setdefault(self._backend(entity), []).append(entity)
-        return list(found.items())
 
     def deleted(self, entities: Iterable[Entity]) -> None:
         """Tell their backends that these entities are gone."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pycmbs.errors import RevisionConflict
+from pycmbs.errors import RevisionConflict, Unavailable
 from pycmbs.occi.naming import LAYERS
 from pycmbs.services.deliveries import DELIVERY, delivery_from, route_name, timestamp
 from pycmbs.store.base import Query, Store, Write
@@ -54,10 +55,13 @@ class HealthService:
         return Health(**found.body, revision=found.revision) if found is not None else None
 
     def shown(self, member: str) -> dict[str, Any]:
-        """The health of a member as it is shown, with when the oldest message was accepted that did not reach it yet."""
+        """The health of a member as it is shown, with when the oldest message was accepted that did not reach it yet, unless
+        the store, which tells documents by their ids, cannot tell that now."""
         health = self.of(member)
         shown = health.shown() if health is not None else {}
-        waiting = [row.accepted for layer in LAYERS if (row := self._oldest(member, layer)) is not None]
+        waiting: list[float] = []
+        with contextlib.suppress(Unavailable):
+            waiting = [row.accepted for layer in LAYERS if (row := self._oldest(member, layer)) is not None]
         return shown | ({"oldest_unsent": timestamp(min(waiting))} if waiting else {})
 
     def _oldest(self, member: str, layer: str) -> Any:

@@ -8,35 +8,67 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from pycmbs.errors import InvalidRequest
 from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import canonical_path, spellings
 from pycmbs.occi.registry import Registry
+from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import ENTITY, document_id, entity_from, entity_write
 from pycmbs.services.making import SOURCE, TARGET, is_link
 from pycmbs.store.base import Query, Store, Write
 
 _FEW = 20
+_MOST_WATCHED = 4
+"""Kinds of links of which it is known whether there are any, where that is cheaper than to ask for those at an entity."""
 
 
 class Links:
     """What entities need to know of links."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, categories: CategoryService) -> None:
         self._store = store
+        self._categories = categories
+        self._queries: dict[str, Query] = {}
+        self._known: dict[str, tuple[str, bool]] = {}
+        """By kind: at which version of the question for its links it was seen whether there are any."""
 
     def starting_at(self, path: str) -> list[Entity]:
         """The links whose source is the entity at ``path``."""
-        return [entity_from(one) for one in self._store.find(Query(ENTITY, {SOURCE: path}))]
+        return self._at(SOURCE, path) if self._may_be_any() else []
 
     def ending_at(self, path: str) -> list[Entity]:
         """The links whose target is the entity at ``path``."""
-        return [entity_from(one) for one in self._store.find(Query(ENTITY, {TARGET: path}))]
+        return self._at(TARGET, path) if self._may_be_any() else []
+
+    def _at(self, end: str, path: str) -> list[Entity]:
+        return [entity_from(one) for one in self._store.find(Query(ENTITY, {end: path}))]
+
+    def _may_be_any(self) -> bool:
+        """Whether there may be links at all. A server's index follows its documents when it is asked, which costs time, and
+        fails where nothing can be written; its feed tells that there are still none, and so an entity can be read."""
+        if self._store.atomic:
+            return True
+        registry = self._categories.snapshot
+        kinds = [one.identifier for one in registry if isinstance(one, Kind) and is_link(registry, one)]
+        return len(kinds) > _MOST_WATCHED or any(map(self._has, kinds))
+
+    def _has(self, kind: str) -> bool:
+        query = self._queries.setdefault(kind, Query(ENTITY, {"kind": kind}))
+        version = self._store.version(query)  # before they are read: what changes meanwhile counts as newer
+        known = self._known.get(kind)
+        if known is None or known[0] != version:
+            known = (version, bool(self._store.find(replace(query, limit=1, bare=True))))
+            self._known[kind] = known
+        return known[1]
 
     def around(self, registry: Registry, entities: Sequence[Entity]) -> list[Entity]:
         """The links that start or end at one of the entities and are none of them, each once. For many entities all links
         are read instead, unless those are more still."""
+        if not self._may_be_any():
+            return []
         going = {one.path for one in entities}
         queries: list[Query] = []
         if len(going) > _FEW:
@@ -46,7 +78,7 @@ class Links:
             every = [entity_from(one) for query in queries for one in self._store.find(query)]
             found = [one for one in every if going & {one.attributes.get(SOURCE), one.attributes.get(TARGET)}]
         else:
-            found = [link for path in going for link in (*self.starting_at(path), *self.ending_at(path))]
+            found = [link for path in going for end in (SOURCE, TARGET) for link in self._at(end, path)]
         return list({link.path: link for link in found if link.path not in going}.values())
 
     def complete(self, registry: Registry, entity: Entity, together: Mapping[str, Entity]) -> None:

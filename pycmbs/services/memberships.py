@@ -25,7 +25,7 @@ class Memberships:
     def __init__(self, store: Store, categories: CategoryService) -> None:
         self._store = store
         self._categories = categories
-        self._links = Links(store)
+        self._links = Links(store, categories)
 
     def associate(self, mixin: str, paths: Sequence[str], *, member: bool = True) -> list[Entity]:
         """Give a mixin to existing entities, or, with ``member`` false, take it from them; all or none. Returns them.
