@@ -10,7 +10,8 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from multiprocessing import get_context
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from pycmbs import codec, handlers
@@ -72,9 +73,34 @@ class HandlerPool:
                     max_tasks=_CALLS,
                     initializer=_enter,
                     initargs=[os.getpid()],
-                    context=get_context("spawn"),  # a fork of a process with threads may never run
+                    context=_Context(),
                 )
             return self._pool
+
+
+class _Process(SpawnProcess):
+    """A new process that ends without a word when the engine, which is stopping, has withdrawn meanwhile what they share.
+
+    The standard one leaves a traceback in the log then: it fails before anything of ours runs.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuilt, (bytes(ForkingPickler.dumps(self.__dict__)),)
+
+
+def _rebuilt(state: bytes) -> _Process:
+    process = _Process.__new__(_Process)
+    try:
+        process.__dict__ |= ForkingPickler.loads(state)
+    except FileNotFoundError:  # semaphores have names, which go with the engine
+        os._exit(1)
+    return process
+
+
+class _Context(SpawnContext):
+    """How processes are started: anew, since a fork of a process with threads may never run."""
+
+    Process = _Process
 
 
 def _failed(handler: Handler, how: str) -> HandlerFailed:
