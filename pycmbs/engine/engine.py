@@ -285,8 +285,7 @@ class Engine:
                     raise
             self._members.want(layer, listen=True)
             self._record()
-        if layer == "l1":
-            self._discovery.announce()
+        self._discovery.announce()
         return self._listening()
 
     def _stop_layer(self, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -295,6 +294,7 @@ class Engine:
             self._members.want(layer, listen=False)
             self._unbind(layer)
             self._record()
+        self._discovery.announce()
         return self._listening()
 
     def _leave(self, parameters: dict[str, Any]) -> Any:

@@ -18,6 +18,7 @@ from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, InvalidReque
 from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.entity import Draft, Entity
+from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import is_subscription
 from pycmbs.services import versions
 from pycmbs.services.categories import CategoryService
@@ -277,6 +278,8 @@ class FederationService:
             known = wanted.get(naming.canonical(name))
             if known is not None and not known.internal and known.name != cmbs.LOCAL:
                 found[known.name] = known.check(value)
+            elif known is not None and known.name == cmbs.LISTENING and isinstance(value, list):
+                found[cmbs.LISTENING] = [layer for layer in LAYERS if layer in value]
         if topics := found.get(cmbs.MEMBER_TOPICS):  # a broker of another version may have another rule
             found[cmbs.MEMBER_TOPICS] = [one for one in topics if not isinstance(one, str) or is_subscription(one)]
         return found

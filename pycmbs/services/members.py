@@ -281,6 +281,7 @@ class MemberService:
 
             def change(member: Entity) -> bool:
                 member.attributes[cmbs.LISTENING] = list(layers)
+                member.private[VERSION] = following(version_of(member))  # others are told
                 return True
 
             self._entities.modify(own.path, change)

@@ -25,7 +25,7 @@ LOCAL_CLAIM = f"{CLAIM}:local-member"
 """The document that says which member is the own one: two requests that both see none both write it, and one loses."""
 VERSION, INSTANCE = "version", "instance"
 """The member's private record of what tells its descriptions apart: see :mod:`pycmbs.services.federation`."""
-_SHARED = ("state", *(f"{layer}_socket" for layer in LAYERS), "neighbors_socket", "topics")
+_SHARED = ("state", *(f"{layer}_socket" for layer in LAYERS), "neighbors_socket", "topics", "listening")
 _MEMBERS = Query(ENTITY, {"kind": cmbs.MEMBER})
 
 
@@ -102,6 +102,12 @@ class Rosters:
         roster = Roster(members, own)
         self._latest = (version, roster)
         return roster
+
+
+def is_silent(member: Entity, layer: str) -> bool:
+    """Whether another broker's member says that it does not listen on a layer; one that says nothing is taken to listen."""
+    listening = member.attributes.get(cmbs.LISTENING)
+    return isinstance(listening, list) and layer not in listening and not is_local(member)
 
 
 def is_local(member: Entity) -> bool:

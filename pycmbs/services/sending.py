@@ -32,7 +32,7 @@ from pycmbs.services.documents import entity_write, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService
-from pycmbs.services.roster import Roster, is_local, socket_of
+from pycmbs.services.roster import Roster, is_local, is_silent, socket_of
 from pycmbs.store.base import Store, Write
 
 _TRIES = 20
@@ -87,6 +87,7 @@ class SendingService:
         self._deadline = deadline
         self._round = 0
         """The last one that was given: the clock may be set back."""
+        self._silent: tuple[Roster | None, dict[str, frozenset[str]]] = (None, {})
         self._peers: tuple[Roster | None, dict[str, list[routing.Peer]]] = (None, {})
 
     def send(
@@ -110,7 +111,8 @@ class SendingService:
                 hint=f"POST one to {cmbs.MEMBER_LOCATION} first.",
             )
         if attributes.get("dry_run"):
-            return [_plan(self._route(message, layer)) for message in messages]
+            silent = self._silent_on(layer)
+            return [_plan(self._route(message, layer), layer, silent) for message in messages]
         accepted = self._accept(messages, layer, own, pinned=pinned)
         if not attributes.get("wait") or not any(one.unsettled for one in accepted):
             self._engine.wake()
@@ -153,6 +155,17 @@ class SendingService:
             self._peers = roster, kept
         if layer not in kept:
             kept[layer] = [_peer(member, layer) for member in roster.members]
+        return kept[layer]
+
+    def _silent_on(self, layer: str) -> frozenset[str]:
+        """The members that say that they do not listen on a layer now: what is sent to them waits."""
+        roster = self._members.now()
+        of, kept = self._silent
+        if of is not roster:
+            kept = {}
+            self._silent = roster, kept
+        if layer not in kept:
+            kept[layer] = frozenset(one.id for one in roster.members if is_silent(one, layer))
         return kept[layer]
 
     # Into the outbox
@@ -261,8 +274,10 @@ class SendingService:
             deadline=now + float(message.attributes.get(cmbs.DEADLINE) or self._deadline),
         )
         rows: list[Delivery] = []
+        silent = self._silent_on(layer)
         for one in found.recipients:
-            row = replace(blank, index=len(rows), member=one.member, socket=one.socket, why=one.reason)
+            reason = _not_listening(layer) if one.member in silent else ""
+            row = replace(blank, index=len(rows), member=one.member, socket=one.socket, why=one.reason, reason=reason)
             rows.append(row if one.socket else row.settled(FAILED, now, f"it has no {layer} socket"))
         for name in found.unknown:
             row = replace(blank, index=len(rows), member=name, why=f"it is named as {name}")
@@ -316,15 +331,28 @@ def _report(message: Entity, rows: Sequence[Delivery]) -> Report:
     }
     if rows and not report["recipients"]:
         report["reason"] = rows[0].reason
+    if silent := [row.member for row in rows if row.unsettled and row.reason == _not_listening(row.layer)]:
+        report["not_listening"] = silent
     if uninterested := message.private.get("uninterested"):
         report["uninterested"] = uninterested
     return report
 
 
-def _plan(found: routing.Routing) -> Report:
+def _plan(found: routing.Routing, layer: str, silent: frozenset[str]) -> Report:
+    recipients: list[Report] = []
+    for one in found.recipients:
+        recipients.append({"member": one.member, "socket": one.socket, "why": one.reason})
+        if one.member in silent:
+            recipients[-1]["reason"] = _not_listening(layer)
+    waiting = [one.member for one in found.recipients if one.member in silent]
     return {
-        "recipients": [{"member": one.member, "socket": one.socket, "why": one.reason} for one in found.recipients],
+        "recipients": recipients,
         "unknown": list(found.unknown),
+        **({"not_listening": waiting} if waiting else {}),
         **({"uninterested": list(found.uninterested)} if found.uninterested else {}),
         "dry_run": True,
     }
+
+
+def _not_listening(layer: str) -> str:
+    return f"it does not listen on {layer} now"

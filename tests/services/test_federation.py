@@ -88,7 +88,8 @@ def test_a_change_makes_a_new_version(broker):
     """Every change of the own member that others see makes its description newer; others do not."""
     before = version_of(broker.members.local())
     broker.members.record_listening(["l1"])
-    assert version_of(broker.members.local()) == before
+    assert version_of(broker.members.local()) > before
+    before = version_of(broker.members.local())
     broker.entities.update(cmbs.MEMBER_LOCATION + OWN, Draft(attributes={cmbs.MEMBER_TOPICS: ["a.b"]}))
     assert version_of(broker.members.local()) > before
 
@@ -370,6 +371,28 @@ def test_digests_are_equal_when_knowledge_is(broker):
     assert there.members.now().digest != broker.members.now().digest
     there.federation.learn(broker.members.now().introduction)
     assert there.members.now().digest == broker.members.now().digest
+
+
+def test_others_know_on_which_layers_a_member_listens(broker):
+    """A member tells on which layers it listens; dry run, report and row say of one that does not that what is for it waits.
+    One that tells nothing, as those of version 0.3, is taken to listen on all."""
+    there = far("a", 1)
+    there.members.record_listening(["l1"])
+    broker.federation.learn(there.members.now().introduction)
+    broker.federation.learn(told(described("b", 2, l2_socket="memory:l2-2"), 5, "x"))
+    assert broker.entities.get(PATH_A).attributes[cmbs.LISTENING] == ["l1"]
+    message = add_message(broker, "l2")
+    plan = broker.entities.act(message.path, Invocation("send_l2", "", {"dry_run": True}))
+    assert [(one["member"], one.get("reason")) for one in plan["recipients"]] == [
+        ("a", "it does not listen on l2 now"), ("b", None),
+    ]  # fmt: skip
+    assert plan["not_listening"] == ["a"]
+    report = broker.entities.act(message.path, Invocation("send_l2", "", {}))
+    assert report["not_listening"] == ["a"]
+    assert [row.get("reason") for row in report["deliveries"]] == ["it does not listen on l2 now", None]
+    there.members.record_listening(["l1", "l2"])
+    broker.federation.learn(there.members.now().introduction)
+    assert "not_listening" not in broker.entities.act(message.path, Invocation("send_l2", "", {"dry_run": True}))
 
 
 def test_health_is_shown_with_the_member(broker):

@@ -296,9 +296,12 @@ def test_nobody_else_can_be_the_own_member(broker):
 
 
 def test_a_newer_member_may_say_more(broker):
-    """Attributes that are not known here are left out, and local is never believed."""
-    learned, _ = broker.federation.learn(told(described("a", 1, future="x", local="true", listening=["l1"])))
-    assert learned.attributes == {"cmbs.member.l1_socket": "memory:l1-1", cmbs.LOCAL: "false"}
+    """Attributes that are not known here are left out, local is never believed, and of what is the broker's own only that on
+    which layers a member listens."""
+    told_ = described("a", 1, future="x", local="true", listening=["l1", "l9", 5], health={"state": "alive"})
+    learned, _ = broker.federation.learn(told(told_))
+    kept = {"cmbs.member.l1_socket": "memory:l1-1", cmbs.LOCAL: "false", cmbs.LISTENING: ["l1"]}
+    assert learned.attributes == kept
 
 
 @pytest.mark.parametrize(
