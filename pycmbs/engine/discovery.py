@@ -28,6 +28,8 @@ _PARALLEL = 32
 _MOST_SOCKETS = 100_000
 _REJOIN_SECONDS = 5.0
 _LOOK_SECONDS = 0.05
+_STOPS = "the engine stops"
+_LOOK_STOPS_SECONDS = 0.5
 _EVERYBODY = "*"
 """The hint that stands for all known members."""
 
@@ -131,7 +133,7 @@ class Discovery:
         self, seeds: Iterable[str], seen: set[str], *, follow: bool = True
     ) -> tuple[dict[str, _Met], dict[str, str]]:
         """Introduce the own member at every socket, and if ``follow`` at every socket heard of on the way. Returns who was met
-        where, and why nobody was."""
+        where, and why nobody was. Raises Unavailable when the engine stops meanwhile."""
         found: dict[str, _Met] = {}
         unreachable: dict[str, str] = {}
         running: dict[Future[_Met], str] = {}
@@ -140,11 +142,14 @@ class Discovery:
             for url in urls:
                 if url not in seen and len(seen) < _MOST_SOCKETS:
                     seen.add(url)
-                    running[self._pool.submit(self._introduce, url)] = url
+                    running[self._begun(url)] = url
 
         visit(seeds)
         while running:
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            # What is cancelled when the pool is closed never counts as done.
+            done, _ = wait(running, _LOOK_STOPS_SECONDS, return_when=FIRST_COMPLETED)
+            if self._closing:
+                raise Unavailable(_STOPS)
             for one in done:
                 url = running.pop(one)
                 try:
@@ -154,6 +159,14 @@ class Discovery:
                 else:
                     visit(self._federation.sockets(found[url].answer) if follow else ())
         return found, unreachable
+
+    def _begun(self, url: str) -> Future[_Met]:
+        try:
+            return self._pool.submit(self._introduce, url)
+        except RuntimeError as exc:  # its word for a pool that is closed
+            if not self._closing:
+                raise
+            raise Unavailable(_STOPS) from exc
 
     def _introduce(self, url: str) -> _Met:
         """One introduction: returns who is there and what it said. Raises CmbsError."""
@@ -209,7 +222,8 @@ class Discovery:
             try:
                 pending = self._join_once(pending | new, again)
             except Unavailable as exc:
-                log.warning("joining waits: %s", exc)
+                if not self._closing:
+                    log.warning("joining waits: %s", exc)
             except Exception:
                 log.exception("joining failed; it is tried again")
 

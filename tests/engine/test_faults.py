@@ -12,7 +12,7 @@ import pytest
 from pycmbs.engine import housekeeping as housekeeping_module
 from pycmbs.engine import route as route_module
 from pycmbs.engine.calls import ControlClient
-from pycmbs.errors import StoreUnavailable
+from pycmbs.errors import StoreUnavailable, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft
 from pycmbs.runtime import ThreadRuntime
@@ -223,6 +223,31 @@ def test_stopping_does_not_wait_for_sockets_heard_of(pair):  # noqa: F811
     closing.start()
     closing.join(3.5)
     assert not closing.is_alive()
+
+
+def test_a_walk_ends_when_the_engine_stops(pair):  # noqa: F811
+    """With a sentence, whether it is about to visit somebody or waits for those whose turn does not come any more."""
+    a, _ = pair
+    a.broker.entities.update(
+        MEMBER_A, Draft(attributes={"cmbs": {"member": {"neighbors_socket": [f"memory:dead{n}" for n in range(80)]}}})
+    )
+    discovery = a.engine._discovery
+    discovery._seconds = 2.0
+    ends = []
+
+    def walk():
+        try:
+            discovery.walk()
+        except Unavailable as exc:
+            ends.append(exc.message)
+
+    walking = threading.Thread(target=walk, daemon=True)
+    walking.start()
+    wait_until(lambda: discovery._pool._work_queue.qsize() > 0, what="some wait for their turn")
+    discovery.close()
+    walking.join(10)
+    walk()
+    assert ends == ["the engine stops"] * 2
 
 
 def test_sentences_of_others_are_cut(pair):  # noqa: F811
