@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pycmbs.ids import canonical_id
@@ -50,21 +49,12 @@ def attribute_key(name: str) -> str:
     return f"={name}" if name in _OWN else name
 
 
-def _attribute_keys(attributes: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    keys: dict[str, tuple[str, ...]] = {}
-    beyond: list[str] = []
-    for name, value in attributes.items():
-        if isinstance(value, list):
-            texts = tuple(dict.fromkeys(text for item in value if (text := key_value(item))))
-            if texts:
-                keys[attribute_key(name)] = texts[:_MOST_ITEMS]
-            if len(texts) > _MOST_ITEMS:
-                beyond.append(attribute_key(name))
-        elif text := key_value(value):
-            keys[attribute_key(name)] = (text,)
-    if beyond:
-        keys[BEYOND] = tuple(beyond)
-    return keys
+def _array_keys(keys: dict[str, tuple[str, ...]], name: str, value: list[Any]) -> None:
+    texts = tuple(dict.fromkeys([text for item in value if (text := key_value(item))]))
+    if texts:
+        keys[attribute_key(name)] = texts[:_MOST_ITEMS]
+    if len(texts) > _MOST_ITEMS:
+        keys[BEYOND] = (*keys.get(BEYOND, ()), attribute_key(name))
 
 
 def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
@@ -74,7 +64,11 @@ def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
         keys["folder"] = tuple(entity.private["folders"])
     if entity.mixins:
         keys["mixin"] = tuple(entity.mixins)
-    keys |= _attribute_keys(entity.attributes)
+    for name, value in entity.attributes.items():
+        if isinstance(value, list):
+            _array_keys(keys, name, value)
+        elif text := key_value(value):
+            keys[attribute_key(name)] = (text,)
     if title := key_value(entity.title):
         keys["occi.core.title"] = (title,)
     if (since := entity.private.get("settled")) is not None:

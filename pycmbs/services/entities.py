@@ -143,8 +143,11 @@ class EntityService:
         """The entities of a collection as stored. Raises what :meth:`find` does."""
         return list(self._finder.whole(location, selection, window))
 
-    def in_turns(self, some: Iterable[T]) -> Iterator[T]:
+    def in_turns(self, some: Sequence[T]) -> Iterable[T]:
         """Each of them, others having their turn now and then: for what takes its time for each."""
+        return some if len(some) < _TURN else self._in_turns(some)
+
+    def _in_turns(self, some: Sequence[T]) -> Iterator[T]:
         for number, one in enumerate(some, 1):
             yield one
             if number % _TURN == 0:
