@@ -375,11 +375,17 @@ def test_calls_that_are_over_are_forgotten_first(monkeypatch):
 def test_too_many_calls_are_refused(serve, client, monkeypatch):
     """Calls that wait for a thread of the engine are bounded; one more is refused at once."""
     monkeypatch.setattr("pycmbs.engine.control._MOST_CALLS", 2)
-    release = threading.Event()
-    serve({"slow": lambda _: {"waited": release.wait(30)}})
+    release, begun = threading.Event(), threading.Semaphore(0)
+
+    def wait(_):
+        begun.release()
+        return {"waited": release.wait(30)}
+
+    serve({"slow": wait})
     slow = [threading.Thread(target=lambda: client.call("slow", {}, seconds=30)) for _ in range(2)]
     for one in slow:
         one.start()
+    assert all(begun.acquire(timeout=30) for _ in slow)
 
     def refused():
         try:

@@ -82,7 +82,7 @@ def test_what_waits_behind_another_is_expired(pair):  # noqa: F811
     second = a.message("l2", "m2", deadline=0.3)
     a.act(second, "send_l2")
     assert a.settled(second) == "expired"
-    assert entry(a, second)["reason"] == "not sent yet: gave up after 0 attempts"
+    assert entry(a, second)["reason"] == "it does not listen on l2 now: gave up after 0 attempts"
 
 
 def test_a_late_answer_corrects_the_ledger(pair):  # noqa: F811
