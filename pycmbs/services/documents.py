@@ -52,9 +52,9 @@ def attribute_key(name: str) -> str:
 def _array_keys(keys: dict[str, tuple[str, ...]], name: str, value: list[Any]) -> None:
     texts = tuple(dict.fromkeys([text for item in value if (text := key_value(item))]))
     if texts:
-        keys[attribute_key(name)] = texts[:_MOST_ITEMS]
+        keys[name] = texts[:_MOST_ITEMS]
     if len(texts) > _MOST_ITEMS:
-        keys[BEYOND] = (*keys.get(BEYOND, ()), attribute_key(name))
+        keys[BEYOND] = (*keys.get(BEYOND, ()), name)
 
 
 def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
@@ -64,11 +64,14 @@ def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
         keys["folder"] = tuple(entity.private["folders"])
     if entity.mixins:
         keys["mixin"] = tuple(entity.mixins)
-    for name, value in entity.attributes.items():
+    attributes = entity.attributes
+    if not _OWN.isdisjoint(attributes):
+        attributes = {attribute_key(name): value for name, value in attributes.items()}
+    for name, value in attributes.items():
         if isinstance(value, list):
             _array_keys(keys, name, value)
         elif text := key_value(value):
-            keys[attribute_key(name)] = (text,)
+            keys[name] = (text,)
     if title := key_value(entity.title):
         keys["occi.core.title"] = (title,)
     if (since := entity.private.get("settled")) is not None:
