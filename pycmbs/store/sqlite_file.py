@@ -152,6 +152,7 @@ class SqliteFile:
                     hint="Put back both, or put one file in place and remove the log.",
                 )
             self._forget_writer()
+            self._users.close()  # only now: readers may go on with the file of a writer that failed
         if self._writer is None:
             self._writer = self._open_writer()
             self._inodes = self._identity()
@@ -172,7 +173,6 @@ class SqliteFile:
         if self._log_fd >= 0:
             os.close(self._log_fd)
             self._log_fd = -1
-        self._users.close()
 
     def _check_files(self) -> None:
         """Raise StoreUnavailable for what SQLite would take for a store, or make one of."""
@@ -266,6 +266,7 @@ class SqliteFile:
                     if self._identity() == self._inodes:
                         self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._forget_writer()
+            self._users.close()
         finally:
             self._writing.release()
 

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.store import open_store, sqlite_ranks, sqlite_runs
+from pycmbs.store import open_store, sqlite_log, sqlite_ranks, sqlite_runs
 from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Query, Store, Write
 from pycmbs.store.sqlite import SqliteStore
@@ -344,6 +344,18 @@ def test_a_failed_commit_leaves_nothing_open(store: SqliteStore, open_one: Open,
         store._file._writer = store._file._writer._real  # type: ignore[union-attr]
     _works(store, "c")
     assert store.get("a") is None
+
+
+def test_a_writer_that_failed_leaves_the_locks_of_readers(store: SqliteStore) -> None:
+    """The file is not read past SQLite while readers have it open: closing it would free what they locked."""
+    store.write([create("a")])
+    assert store.get("a") is not None  # a reader is open from here on
+    store._file._writer = _Broken(store._file._writer, "COMMIT", "ROLLBACK")  # type: ignore[arg-type,assignment]
+    with pytest.raises(StoreUnavailable, match="in COMMIT"):
+        store.write([create("b")])
+    inode = Path(store._file._path).stat()
+    assert sqlite_log._in_use[inode.st_dev, inode.st_ino] == 1
+    _works(store, "c")
 
 
 def test_an_error_in_compact_is_rolled_back(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
