@@ -15,8 +15,9 @@ from tests.harness import COUCHDB_VARIABLE, Broker, databases
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """``-n auto``: half as many again as there are processors, since most of these tests wait for something."""
-    return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
+    """``-n auto``: one for each processor. Each test has brokers of several processes; with more at a time, what must happen
+    within a second does not always."""
+    return max(2, len(os.sched_getaffinity(0)))
 
 
 @pytest.hookimpl(tryfirst=True)

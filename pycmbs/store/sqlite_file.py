@@ -145,7 +145,8 @@ class SqliteFile:
         self._check_open()
         inodes = self._identity()
         if inodes != self._inodes:
-            if inodes[0] == self._inodes[0] or inodes[1] == self._inodes[1]:
+            one_changed = inodes[0] == self._inodes[0] or inodes[1] == self._inodes[1]
+            if self._writer is not None and one_changed:  # without a writer the log may have gone with the last user
                 # One without the other: SQLite would apply the log to a file that it does not belong to.
                 raise StoreUnavailable(
                     f"{self._path} and its log {self._log} do not belong together",

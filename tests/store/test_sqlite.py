@@ -346,6 +346,16 @@ def test_a_failed_commit_leaves_nothing_open(store: SqliteStore, open_one: Open,
     assert store.get("a") is None
 
 
+def test_a_log_that_others_began_anew_is_no_foreign_one(store: SqliteStore, open_one: Open, home: Path) -> None:
+    """After an error that cost the writer, and with it the log of the last user, the store goes on with the log of today."""
+    store._file._writer = _Broken(store._file._writer, "COMMIT", "ROLLBACK")  # type: ignore[arg-type,assignment]
+    with pytest.raises(StoreUnavailable, match="in COMMIT"):
+        store.write([create("a")])
+    (home / "taken").touch()  # the inode of the log that went
+    _works(open_one(), "b")
+    _works(store, "c")
+
+
 def test_a_writer_that_failed_leaves_the_locks_of_readers(store: SqliteStore) -> None:
     """The file is not read past SQLite while readers have it open: closing it would free what they locked."""
     store.write([create("a")])

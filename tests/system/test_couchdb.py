@@ -147,8 +147,8 @@ def test_a_server_that_builds_its_index(couchdb_server: CouchServer, tmp_path: P
         built.set()
         wait_until(lambda: works(broker), 20, "the broker serves")
         wait_until(lambda: broker.request("GET", path).status_code == 200, 10, "all of it")
-        report = wait_until(lambda: broker.request("POST", f"{path}?action=send_l1", {"attributes": {"wait": 10}}), 20)
-        assert report.json()["state"] == "delivered"
+        wait_until(lambda: broker.request("POST", f"{path}?action=send_l1", {}), 20, "a send")
+        wait_until(lambda: broker.attributes(path, "message")["state"] == "delivered", 30, "the delivery")
         assert "code 1" not in broker.log()
         with pytest.raises(StopIteration):
             next(starting)
