@@ -11,12 +11,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import pytest
 import requests
@@ -80,6 +81,25 @@ def free_port() -> int:
 def free_socket() -> str:
     """A free address for a layer."""
     return f"tcp://127.0.0.1:{free_port()}"
+
+
+class Background:
+    """Something that goes on in a thread of its own, within its context: what :meth:`_run` does, until ``_over`` is set."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        raise NotImplementedError
 
 
 class Broker:

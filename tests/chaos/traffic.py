@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-import threading
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from tests.chaos.federation import MACHINES, TOPICS, Site
-from tests.harness import LAYERS
+from tests.harness import LAYERS, Background
 from tests.system.test_oracle import takes_in
 
 PACE = 0.03
@@ -76,25 +75,16 @@ class Message:
         return {"of": self.effect(round_), "pad": "x" * pad}
 
 
-class Client:
+class Client(Background):
     """One that uses one broker, whatever happens to that."""
 
     def __init__(self, site: Site, sites: list[Site], seed: int) -> None:
+        super().__init__()
         self.messages: list[Message] = []
         self._site = site
         self._sites = sites
         self._chance = random.Random(seed * 100 + site.index)
-        self._over = threading.Event()
         self._order = 0
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
 
     def last(self) -> str:
         """Once nothing fails any more: what a message to everybody is after at most half a minute."""

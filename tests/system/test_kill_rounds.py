@@ -6,10 +6,8 @@ import contextlib
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Self
 
 import pytest
 import requests
@@ -18,7 +16,7 @@ from pycmbs.runtime import ThreadRuntime
 from pycmbs.store import open_store
 from pycmbs.store.base import Query
 from tests.chaos import Proxy
-from tests.harness import Broker, free_socket, wait_until
+from tests.harness import Background, Broker, free_socket, wait_until
 
 Start = Callable[..., Broker]
 FAST = ("--workers", "1", "--retry-first", "0.05", "--retry-most", "0.2", "--poll", "0.2", "--probe-interval", "0.5",
@@ -28,23 +26,14 @@ SETTLED = 40
 """Seconds until everything must be settled once nobody is killed any more."""
 
 
-class Flow:
+class Flow(Background):
     """A client that creates and sends messages on layer 2, one after the other, whatever happens to the broker."""
 
     def __init__(self, sender: Broker) -> None:
+        super().__init__()
         self.accepted: list[str] = []
         """The paths of the messages whose sending was answered."""
         self._sender = sender
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
 
     def _run(self) -> None:
         number = 0
