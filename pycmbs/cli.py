@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from pycmbs import __version__, cli_store, surroundings
-from pycmbs.config import FILES, SETTINGS, Settings, load_settings
+from pycmbs.config import FILES, SETTINGS, Settings
+from pycmbs.config_loading import load_settings
 from pycmbs.config_values import Setting
 from pycmbs.errors import CmbsError, ConfigurationError
 from pycmbs.trust import has_password, masked

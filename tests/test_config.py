@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pycmbs.config import FILES, SETTINGS, Settings, load_settings, render_conf
+from pycmbs.config import FILES, SETTINGS, Settings, render_conf
+from pycmbs.config_loading import load_settings
 from pycmbs.errors import ConfigurationError
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store import open_store

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from pycmbs import handlers
-from pycmbs.config import load_settings
+from pycmbs.config_loading import load_settings
 from pycmbs.errors import ConfigurationError
 from pycmbs.handlers import Call, Handler, find, handler, load
 from pycmbs.services import allow

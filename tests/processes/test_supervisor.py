@@ -61,7 +61,8 @@ child.run(main)
 PARENT = """
 import json, signal, sys
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have ignored it, as nohup does
-from pycmbs.config import Settings, load_settings
+from pycmbs.config import Settings
+from pycmbs.config_loading import load_settings
 from pycmbs.errors import CmbsError, ConfigurationError
 from pycmbs.processes.slot import Slot
 from pycmbs.processes.supervisor import Supervisor

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pycmbs.config import load_settings
+from pycmbs.config_loading import load_settings
 from pycmbs.errors import ConfigurationError
 from pycmbs.occi import cmbs
 from pycmbs.services.allow import check, dormant, parse, permits
