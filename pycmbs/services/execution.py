@@ -4,8 +4,8 @@ What is to be executed stands in the receipt of its message from the commit on t
 
     {"operation": {…}, "sender": "…", "path": "…", "message": "…", "layer": "l1", "state": "waiting", "outcome": null}
 
-``waiting`` → ``started`` (a handler was called) or ``effected`` (the effect is in the store) → ``done``, with an ``outcome``:
-``{"result": …}`` or ``{"error": …}``.
+``waiting`` → ``started`` (a handler was called, or an effect is about to be written: its ``intent``) or ``effected`` (the
+effect is in the store) → ``done``, with an ``outcome``: ``{"result": …}`` or ``{"error": …}``.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.services import allow
 from pycmbs.services.deliveries import moment
-from pycmbs.services.documents import ENTITY, entity_write, settle
+from pycmbs.services.documents import ENTITY, entity_write, path_of, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.fitting import fitting_outcome
-from pycmbs.services.marked import EffectDone, MarkedStore
+from pycmbs.services.marked import EffectDone, Intent, MarkedStore
 from pycmbs.services.operations import May, OperationService
 from pycmbs.services.receipts import RECEIPT, receipt_id
 from pycmbs.store.base import Document, Query, Write
@@ -80,6 +80,7 @@ class Execution:
     state: str = WAITING
     outcome: dict[str, Any] | None = None
     wrote: list[str] | None = None
+    intent: dict[str, Any] | None = None
 
     def body(self) -> dict[str, Any]:
         """As the receipt keeps it. Of one that is done only the outcome is of use."""
@@ -209,12 +210,20 @@ class ExecutionService:
         return done
 
     def _outcome(self, receipt: Document, execution: Execution) -> dict[str, Any]:
+        handler = self._handlers.get(str(execution.operation.get("operation")))
+        if handler is None and self._has_effect(receipt, execution):
+            return {"result": self._again(execution)}
         # Once more: what was there when it came, and what is allowed, may have changed while it waited.
-        refusal = self._refusal(execution) if execution.state == WAITING else None
+        refusal = None if handler and execution.state == STARTED else self._refusal(execution)
         if refusal is not None:
             return refusal
-        handler = self._handlers.get(str(execution.operation.get("operation")))
         return self._call(receipt, execution, handler) if handler else self._perform(receipt, execution)
+
+    def _has_effect(self, receipt: Document, execution: Execution) -> bool:
+        """Whether the operation was performed before a kill."""
+        if execution.intent is None:
+            return execution.state == EFFECTED
+        return self._store.has_effect(receipt.id, Intent(**execution.intent))
 
     def _call(self, receipt: Document, execution: Execution, handler: Handler) -> dict[str, Any]:
         if execution.state == STARTED and not handler.idempotent:
@@ -229,15 +238,13 @@ class ExecutionService:
             return {"error": exc.to_dict()}
 
     def _perform(self, receipt: Document, execution: Execution) -> dict[str, Any]:
-        if execution.state == EFFECTED:
-            return {"result": self._again(execution)}
-
-        def mark(ids: list[str]) -> Write:
-            paths = [one.removeprefix(f"{ENTITY}:") for one in ids if one.startswith(f"{ENTITY}:")]
-            return _write(receipt, replace(execution, state=EFFECTED, wrote=paths))
+        def mark(document: Document, ids: list[str], intent: Intent | None) -> Write:
+            paths = [path_of(one) for one in ids if one.startswith(f"{ENTITY}:")]
+            state, plan = (EFFECTED, None) if intent is None else (STARTED, intent.body())
+            return _write(document, replace(execution, state=state, wrote=paths, intent=plan))
 
         try:
-            with self._store.marking(mark):
+            with self._store.marking(receipt, mark):
                 return {"result": self._operations.perform(execution.operation, self._may(execution.sender))}
         except EffectDone:
             return {"result": self._again(self._now(receipt.id) or execution)}

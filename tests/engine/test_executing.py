@@ -102,14 +102,15 @@ def test_a_mark_is_written_with_the_effect_and_once():
     store = MarkedStore(MemoryStore())
     (receipt,) = store.write([Write("receipt", "receipt")])
 
-    def mark(ids):
-        return Write("receipt", "receipt", {"wrote": ids}, revision=receipt.revision)
+    def mark(document, ids, intent):
+        assert intent is None
+        return Write("receipt", "receipt", {"wrote": ids}, revision=document.revision)
 
-    with store.marking(mark):
+    with store.marking(receipt, mark):
         (written,) = store.write([Write("a", "entity")])
         store.write([Write("b", "entity")])
     assert (written.id, store.get("receipt").body) == ("a", {"wrote": ["a"]})
-    with store.marking(mark), pytest.raises(EffectDone):
+    with store.marking(receipt, mark), pytest.raises(EffectDone):
         store.write([Write("c", "entity")])
     assert store.get("c") is None
 
