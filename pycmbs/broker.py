@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from pycmbs.backends import load_backends
 from pycmbs.backends.base import Members, Messages
 from pycmbs.config import Settings
+from pycmbs.config_values import is_loopback
 from pycmbs.engine.handling import HandlerPool
 from pycmbs.errors import ConfigurationError
 from pycmbs.handlers import load as load_handlers
@@ -24,6 +25,7 @@ from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.processes.identity import this_node
 from pycmbs.runtime import Runtime, ThreadRuntime
 from pycmbs.services import allow
+from pycmbs.services.access.users import Users
 from pycmbs.services.bound import OutboxBound
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.entities import EntityService
@@ -201,11 +203,12 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
     engine = ControlClient(control_path(settings), runtime)
     check = Transports(TRANSPORTS).check
     broker = Broker(settings, store, engine, check, give_way=functools.partial(runtime.sleep, 0))
-    return application(broker, settings)
+    return application(broker, settings, runtime)
 
 
-def application(broker: Broker, settings: Settings) -> Application:
+def application(broker: Broker, settings: Settings, runtime: Runtime | None = None) -> Application:
     """The WSGI application of a broker, whatever its store and engine are."""
+    from pycmbs.wsgi import auth
     from pycmbs.wsgi.app import Application
     from pycmbs.wsgi.collections import Collections
     from pycmbs.wsgi.entities import Entities
@@ -225,7 +228,9 @@ def application(broker: Broker, settings: Settings) -> Application:
         public_url=settings.public_url,
         proxies=settings.proxies,
     )
-    return Application(routes, guard, max_body=settings.max_body)
+    users = Users(settings.home, settings.authentication, loopback=is_loopback(settings.host))
+    gate = auth.Gate(users, auth.standard(users, runtime or ThreadRuntime()), keystone=settings.keystone_uri)
+    return Application(routes, guard, gate, max_body=settings.max_body)
 
 
 def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:

@@ -18,6 +18,7 @@ from pycmbs.config_values import (
     DIRECTORY,
     FILE,
     HOST,
+    KEYSTONE,
     LISTEN_AT,
     LOG_FILE,
     MODULES,
@@ -47,6 +48,7 @@ _SERVER = (SERVER_FILE, "server")
 _MEMBER = (SERVER_FILE, "member")
 _DELIVERY = (SERVER_FILE, "delivery")
 _EXECUTION = (SERVER_FILE, "execution")
+_ACCESS = (SERVER_FILE, "access")
 _STORE = (STORE_FILE, "store")
 _RETENTION = (STORE_FILE, "retention")
 _LOGGING = (LOGGING_FILE, "logging")
@@ -177,6 +179,21 @@ class Settings:
     handlers: str = _setting(
         _EXECUTION, "", MODULES,
         "Python modules that are imported for the handlers in them, which messages can call where allow has them.",
+    )  # fmt: skip
+    authentication: str = _setting(
+        _ACCESS, "auto", one_of("auto", "on", "off"),
+        "Whether who asks must say who he is. auto: as soon as there is a user, and always where others than this machine can "
+        "ask. off: never, which is for loopback addresses only.",
+    )  # fmt: skip
+    audit: str = _setting(
+        _ACCESS, "changes", one_of("changes", "all", "off"),
+        "What audit.log in the home says of requests whose user is known: those that change something, and all that are "
+        "refused; all; or none.",
+    )  # fmt: skip
+    keystone_uri: str = _setting(
+        _ACCESS, "", KEYSTONE,
+        "The URL of a Keystone, where clients that do not say who they are are told to get a token; empty: they are asked for "
+        "a password.",
     )  # fmt: skip
     store: str = _setting(
         _STORE, "sqlite:", STORE,

@@ -15,6 +15,7 @@ from pycmbs.services import allow
 from pycmbs.transport.address import parse_listen_at
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_KEYSTONE = re.compile(r"https?://[!#-&(-~]{1,500}")
 _ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 
 
@@ -159,6 +160,17 @@ def _parse_public_url(text: str) -> str:
     return _parse_origin(text) if text else ""
 
 
+def _parse_keystone(text: str) -> str:
+    if text and not _KEYSTONE.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address that is listened on can be reached from this machine only."""
+    return ipaddress.ip_address(host).is_loopback
+
+
 def _parse_networks(text: str) -> str:
     return " ".join(str(ipaddress.ip_network(one, strict=False)) for one in _words(text))
 
@@ -195,6 +207,7 @@ ORIGINS = Value(
     _parse_origins, "ORIGINS", "origins such as https://console.example.org, with a comma or a space between them"
 )
 PUBLIC_URL = Value(_parse_public_url, "URL", "http:// or https:// with a host and, if need be, a port, and no path")
+KEYSTONE = Value(_parse_keystone, "URL", "an http:// or https:// URL without quotes and spaces; empty: none")
 NETWORKS = Value(
     _parse_networks, "NETWORKS", "addresses or networks such as 10.0.0.0/8, with a comma or a space between them"
 )

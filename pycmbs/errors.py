@@ -29,6 +29,8 @@
     │   ├── NotExecutable         the message may not be executed
     │   └── SocketUnavailable     a socket that cannot be bound
     ├── PreconditionFailed        what the request says it knows of the entity is not so any more
+    ├── Unauthenticated           the broker wants to know who asks
+    ├── TooManyAttempts           wrong passwords came too fast
     ├── UnknownHost               the request is for a host that is not this one
     ├── UnsupportedVersion        a version of OCCI that is newer than this broker
     ├── UnsupportedProtocol       a version of HTTP that the broker does not speak
@@ -248,6 +250,22 @@ class PreconditionFailed(CmbsError):
     """What the request says it knows of the entity is not so any more."""
 
     code = "precondition-failed"
+
+
+class Unauthenticated(CmbsError):
+    """The broker wants to know who asks, and was not told, or not rightly."""
+
+    code = "unauthenticated"
+
+
+class TooManyAttempts(CmbsError):
+    """Wrong passwords came too fast: the next one is looked at after ``retry_after`` seconds."""
+
+    code = "too-many-attempts"
+
+    def __init__(self, message: str, /, *, hint: str = "", retry_after: int = 1, **data: Any) -> None:
+        super().__init__(message, hint=hint, retry_after=retry_after, **data)
+        self.retry_after = retry_after
 
 
 class UnknownHost(CmbsError):

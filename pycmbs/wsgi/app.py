@@ -14,6 +14,8 @@ from pycmbs.errors import (
     MethodNotAllowed,
     NotAcceptable,
     PreconditionFailed,
+    TooManyAttempts,
+    Unauthenticated,
     Unavailable,
     UnsupportedMediaType,
 )
@@ -21,6 +23,8 @@ from pycmbs.occi.rendering.text import error_header
 from pycmbs.occi.steps import bounded
 from pycmbs.queues import Budget
 from pycmbs.runtime import asked
+from pycmbs.services.access.principal import OPEN
+from pycmbs.wsgi.auth import PRINCIPAL, Gate
 from pycmbs.wsgi.errors import FAILED, SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.guard import Guard
@@ -39,10 +43,11 @@ _OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, Precondi
 class Application:
     """WSGI (PEP 3333)."""
 
-    def __init__(self, routes: Routes, guard: Guard, *, max_body: int) -> None:
+    def __init__(self, routes: Routes, guard: Guard, gate: Gate, *, max_body: int) -> None:
         """``max_body``: bytes."""
         self._routes = routes
         self._guard = guard
+        self._gate = gate
         self._max_body = max_body
         self._bodies = Budget(_BODIES)
         self._varies = "Accept, Accept-Encoding, User-Agent" + guard.varies  # User-Agent may say which version of OCCI
@@ -69,6 +74,7 @@ class Application:
                 ("X-Content-Type-Options", "nosniff"),
                 ("Vary", self._varies),
                 *self._guard.shared(environ),
+                *_private(environ),
             )
         )
         compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
@@ -81,6 +87,7 @@ class Application:
         exchange.rendition = rendition(environ.get("HTTP_ACCEPT"), environ.get("HTTP_USER_AGENT", ""), exchange.sent)
         check_version(environ.get("HTTP_USER_AGENT", ""))
         exchange.place = self._guard.admit(environ)
+        environ[PRINCIPAL] = self._gate.admit(environ)
         with bounded():
             try:
                 return self._routes.find(exchange.request.method, exchange.path)(exchange)
@@ -96,8 +103,15 @@ class Application:
         response.headers["X-OCCI-Error"] = error_header(document)
         if isinstance(error, NotAcceptable | UnsupportedMediaType):
             response.headers["Accept"] = ", ".join(WRITERS)
-        if isinstance(error, Unavailable):
+        if isinstance(error, Unauthenticated):
+            response.headerlist.extend(self._gate.challenge(exchange.request.environ))
+        if isinstance(error, Unavailable | TooManyAttempts):
             response.headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, MethodNotAllowed):
             response.headers["Allow"] = error.data["allow"]
         return response
+
+
+def _private(environ: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What keeps others from an answer that is for one user."""
+    return () if environ.get(PRINCIPAL) is OPEN else (("Cache-Control", "private, no-cache"),)

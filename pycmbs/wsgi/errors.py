@@ -19,6 +19,8 @@ STATUS: dict[type[CmbsError], int] = {
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
     errors.UnknownHost: 421,
+    errors.Unauthenticated: 401,
+    errors.TooManyAttempts: 429,
     errors.UnsupportedVersion: 501,
     errors.UnsupportedProtocol: 505,
     errors.NotImplementedHere: 501,

@@ -1,0 +1,108 @@
+"""The files in which access is described: read again when they change, and changed as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Generic, TypeVar
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOOK_SECONDS = 0.5
+"""Between looks whether a file changed: what was revoked is so within a second."""
+
+_Stamp = tuple[int, int, int]
+
+
+class Watched(Generic[T]):
+    """What a file says, which may not be there."""
+
+    def __init__(self, path: Path, parse: Callable[[str], T], empty: T) -> None:
+        """``parse`` makes of its text what it says; ``empty`` is what it says when it is not there."""
+        self.path = path
+        self._parse = parse
+        self._empty = self._value = empty
+        self._stamp: _Stamp | None = None
+        self._looked = 0.0
+        self._version = 0
+        self.broken = False
+        """Whether it is there and cannot be read: then it counts as it was, and nothing follows from what it does not say."""
+
+    @property
+    def value(self) -> T:
+        """What it says."""
+        self._look()
+        return self._value
+
+    @property
+    def version(self) -> int:
+        """Changes with what it says, and rises."""
+        self._look()
+        return self._version
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS and self._looked:
+            return
+        self._looked = now
+        try:
+            stamp = _stamp(self.path)
+            if stamp == self._stamp:
+                return
+            value = self._parse(self.path.read_text(encoding="utf-8")) if stamp is not None else self._empty
+        except (OSError, UnicodeError) as exc:
+            if not self.broken:
+                log.error("%s cannot be read, and counts as it was: %s", self.path, exc)  # noqa: TRY400 - once, and no fault here
+            self.broken = True
+            return
+        self._stamp, self._value, self.broken = stamp, value, False
+        self._version += 1
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
+
+
+@contextlib.contextmanager
+def changing(path: Path) -> Iterator[Callable[[str], None]]:
+    """While this lasts nobody else changes the file so; what it gives replaces the file's text at once. Raises OSError."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield lambda text: _replace(path, text, folder)
+    finally:
+        os.close(folder)
+
+
+def text_of(path: Path) -> str:
+    """The file's text; empty when it is not there. Raises OSError, UnicodeError."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+
+
+def _replace(path: Path, text: str, folder: int) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f"{path.name}-new-", dir=path.parent)  # for this user only
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    os.fsync(folder)

@@ -1,0 +1,34 @@
+"""Who asks for something, as far as the broker knows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+MESSAGE = "message"
+"""How members ask: by messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A user, a token that is nobody's, or a member of the federation.
+
+    ``via`` says how that is known: ``password``, ``token``, ``certificate``, ``jwt``; ``message`` for a member, whose id is the
+    ``name`` then. ``until``: when it is not known any more, in seconds since the epoch.
+    """
+
+    name: str
+    roles: tuple[str, ...] = ()
+    via: str = ""
+    until: float = field(default=math.inf, compare=False)
+
+    @property
+    def subject(self) -> str:
+        """As rules and the audit log name it."""
+        return self.name if self.via in (MESSAGE, "") else f"user:{self.name}"
+
+
+OPEN = Principal("")
+"""Whoever it is, where nobody is asked: everything is allowed."""
+NOBODY = Principal("", (), "nobody")
+"""Who was let in without being known, to ask what everybody may: nothing that is kept here."""

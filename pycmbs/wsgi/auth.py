@@ -1,0 +1,181 @@
+"""Who asks: each request is given a principal before anything else of it is looked at.
+
+The seam: an *authenticator* knows one way in which clients say who they are. It is asked with the WSGI environment of a
+request, and
+
+- returns a :class:`~pycmbs.services.access.principal.Principal` when the request proves who asks in its way;
+- returns None when the request says nothing in its way, so that the next one is asked;
+- raises Unauthenticated (or TooManyAttempts, or an Unavailable) when the request does say something, and it is wrong: no other
+  is asked then.
+
+It must not hold up others: what computes or waits goes through the runtime's ``offload``. The client's certificate, where TLS
+has asked for one, is at ``environ[PEER_CERTIFICATE]``, as ``ssl.SSLSocket.getpeercert()`` gives it. What comes of a request's
+``Authorization`` and ``X-Auth-Token`` is kept for :data:`KEEP_SECONDS`, until the users' file changes or the principal's own
+``until`` (seconds since the epoch), so an authenticator of those is asked once for many requests; one of certificates is asked
+each time. ``users.directory.certificates`` has the users by the subjects of their certificates.
+
+To add one: a class with ``authenticate``, and its place in the list that :func:`standard` makes. Where nobody has to say who he
+is (no users), no authenticator is asked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from pycmbs.errors import Unauthenticated
+from pycmbs.runtime import Runtime
+from pycmbs.services.access import passwords
+from pycmbs.services.access.principal import OPEN, Principal
+from pycmbs.services.access.users import Users
+
+PEER_CERTIFICATE = "pycmbs.peer_certificate"
+"""Where in the environment the client's certificate is."""
+PRINCIPAL = "pycmbs.principal"
+"""Where in the environment is who asks."""
+KEEP_SECONDS = 60.0
+"""How long it is known what came of credentials, unless something changes before."""
+MOST_KEPT = 10_000
+"""Credentials of which that is known."""
+REALM = "pyCMBS"
+
+Environ = Mapping[str, Any]
+
+
+class Authenticator(Protocol):
+    """One way to say who one is."""
+
+    def authenticate(self, environ: Environ) -> Principal | None:
+        """Who asks; None when the request says nothing in this way. Raises Unauthenticated, TooManyAttempts, Unavailable."""
+
+
+def refusal(message: str = "this broker wants to know who asks") -> Unauthenticated:
+    """What to say to who is not known."""
+    return Unauthenticated(
+        message,
+        hint="Send --user NAME:PASSWORD or -H 'Authorization: Bearer TOKEN'; pycmbs user add makes users.",
+    )
+
+
+def bearer(environ: Environ) -> str | None:
+    """The token of a request, in either field; None when it has none."""
+    scheme, _, text = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return str(text.strip())
+    return environ.get("HTTP_X_AUTH_TOKEN")
+
+
+class Gate:
+    """Gives each request its principal."""
+
+    def __init__(self, users: Users, authenticators: Sequence[Authenticator], *, keystone: str = "") -> None:
+        """``authenticators`` are asked in this order. ``keystone``: the URL of a Keystone to which who is not known is sent."""
+        self._users = users
+        self._authenticators = authenticators
+        self._challenge = f"Keystone uri='{keystone}'" if keystone else f'Basic realm="{REALM}"'
+        self._secret = secrets.token_bytes(32)
+        self._kept: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
+        self._version = -1
+
+    def admit(self, environ: Environ) -> Principal:
+        """Who asks. Raises Unauthenticated, TooManyAttempts, Unavailable."""
+        if not self._users.required:
+            return OPEN
+        if self._version != self._users.version:
+            self._kept.clear()
+            self._version = self._users.version
+        said = (environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_AUTH_TOKEN"))
+        if said == (None, None):
+            return self._ask(environ)
+        key = hashlib.blake2b(
+            "\0".join(one or "" for one in said).encode("latin-1", "replace"), key=self._secret
+        ).digest()
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] > time.monotonic() and kept[1].until > time.time():
+            return kept[1]
+        version = self._version
+        principal = self._ask(environ)
+        if version == self._users.version:  # else what was found may be revoked already
+            self._kept[key] = (time.monotonic() + KEEP_SECONDS, principal)
+            if len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return principal
+
+    def _ask(self, environ: Environ) -> Principal:
+        for authenticator in self._authenticators:
+            found = authenticator.authenticate(environ)
+            if found is not None:
+                return found
+        raise refusal()
+
+    def challenge(self, environ: Environ) -> list[tuple[str, str]]:
+        """The field that asks who it is; none for a browser's request: it would keep a password, and lend it to any page."""
+        if "HTTP_ORIGIN" in environ or any(name.startswith("HTTP_SEC_FETCH_") for name in environ):
+            return []
+        return [("WWW-Authenticate", self._challenge)]
+
+
+class Passwords:
+    """``Authorization: Basic``, of the users' file (RFC 7617)."""
+
+    def __init__(self, users: Users, runtime: Runtime) -> None:
+        self._users = users
+        self._runtime = runtime
+
+    def authenticate(self, environ: Environ) -> Principal | None:
+        """See :class:`Authenticator`."""
+        scheme, _, text = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        name, password = _pair(text)
+        user = self._users.directory.users.get(name)
+        kept = user.password if user is not None else ""
+        good = self._runtime.offload(_check, kept, password)
+        if user is None or not good:
+            raise refusal("the name or the password is wrong")
+        return Principal(name, user.roles, "password")
+
+
+def _check(kept: str, password: str) -> bool:
+    return passwords.verified(kept or passwords.dummy(), password)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    """Name and password in a Basic credential. Raises Unauthenticated."""
+    try:
+        pair = base64.b64decode(text.strip().encode("ascii"), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError) as exc:
+        raise refusal("the Basic credential is not base64 of NAME:PASSWORD in UTF-8") from exc
+    name, colon, password = pair.partition(":")
+    if not colon:
+        raise refusal("the Basic credential has no colon between name and password")
+    return name, password
+
+
+class Tokens:
+    """Tokens that ``pycmbs token create`` made, as ``Authorization: Bearer`` or ``X-Auth-Token``."""
+
+    def __init__(self, users: Users) -> None:
+        self._users = users
+
+    def authenticate(self, environ: Environ) -> Principal | None:
+        """See :class:`Authenticator`. Others' tokens are for others."""
+        text = bearer(environ)
+        if text is None or not text.startswith(passwords.TOKEN):
+            return None
+        found = self._users.directory.token(text)
+        if found is None:
+            raise refusal("the token is not known, was revoked, or has expired")
+        token, roles = found
+        return Principal(token.name, roles, "token", token.until)
+
+
+def standard(users: Users, runtime: Runtime) -> list[Authenticator]:
+    """The authenticators that every broker has."""
+    return [Passwords(users, runtime), Tokens(users)]

@@ -1,0 +1,135 @@
+"""Who asks: by which credentials, and what is said to who is not known."""
+
+import base64
+import time
+
+import pytest
+
+from pycmbs.services.access import files, passwords
+from pycmbs.services.access.users import USERS, Token, User, line_of
+from tests.wsgi.conftest import Front
+
+HASH = passwords.hashed("pass")
+TOKEN = passwords.new_token()
+
+
+def basic(name, password):
+    """The field of a Basic credential."""
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A broker with a user and a token of nobody's; its file is looked at each time."""
+    monkeypatch.setattr(files, "LOOK_SECONDS", 0)
+    front = Front(home=tmp_path)
+    front.home = tmp_path
+    write(
+        front,
+        User("user_1", HASH, roles=("operator",)),
+        Token("ci", "1", passwords.digest(TOKEN), ("admin",), time.time() + 60),
+        Token("user_1", "2", passwords.digest("cmbs_old"), (), time.time() - 1),
+    )
+    return front
+
+
+def write(front, *entries):
+    """Have exactly these users."""
+    with files.changing(front.home / USERS) as replace:
+        replace("".join(line_of(one) + "\n" for one in entries))
+
+
+def test_without_users_whoever_asks_is_let_in(tmp_path):
+    """No users, loopback: a password is as good as none."""
+    front = Front(home=tmp_path)
+    assert front.request("GET", "/-/").status_code == 200
+    answer = front.request("GET", "/-/", Authorization=basic("user_1", "pass"))
+    assert answer.status_code == 200
+    assert "Cache-Control" not in answer.headers
+
+
+def test_who_does_not_say_who_he_is_is_asked(house):
+    """A 401 has the challenge, the code, and what to do."""
+    answer = house.request("GET", "/-/")
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == 'Basic realm="pyCMBS"'
+    error = answer.json["error"]
+    assert error["code"] == "unauthenticated"
+    assert "--user" in error["hint"]
+
+
+def test_a_page_in_a_browser_is_not_asked_for_a_password(house):
+    """A browser would keep it, and lend it to any page."""
+    for field in ({"Origin": "http://localhost"}, {"Sec_Fetch_Mode": "cors"}):
+        answer = house.request("GET", "/-/", **field)
+        assert answer.status_code == 401
+        assert "WWW-Authenticate" not in answer.headers
+
+
+def test_a_keystone_is_the_only_challenge(tmp_path, monkeypatch):
+    """Clients of rOCCI read the whole field."""
+    monkeypatch.setattr(files, "LOOK_SECONDS", 0)
+    front = Front(home=tmp_path, authentication="on", keystone_uri="http://k/v3")
+    answer = front.request("GET", "/-/")
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"] == "Keystone uri='http://k/v3'"
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"Authorization": basic("user_1", "pass")}, 200),
+        ({"Authorization": basic("user_1", "pass").replace("Basic", "bAsIc")}, 200),
+        ({"Authorization": basic("user_1", "wrong")}, 401),
+        ({"Authorization": basic("nobody", "pass")}, 401),
+        ({"Authorization": basic("ci", "")}, 401),
+        ({"Authorization": "Basic"}, 401),
+        ({"Authorization": "Basic %%%"}, 401),
+        ({"Authorization": "Basic " + base64.b64encode(b"\xff\xfe:\xff").decode()}, 401),
+        ({"Authorization": "Basic " + base64.b64encode(b"user_1").decode()}, 401),
+        ({"Authorization": "Digest username=user_1"}, 401),
+        ({"Authorization": f"Bearer {TOKEN}"}, 200),
+        ({"X_Auth_Token": TOKEN}, 200),
+        ({"X_Auth_Token": TOKEN + "x"}, 401),
+        ({"X_Auth_Token": "cmbs_old"}, 401),
+        ({"Authorization": basic("user_1", "wrong"), "X_Auth_Token": TOKEN}, 401),
+        ({"Authorization": "Bearer "}, 401),
+        ({"Authorization": ""}, 401),
+    ],
+)
+def test_a_credential_is_right_or_a_401(house, fields, status):
+    """Whatever its shape: none is an error of the broker's, and a wrong one is not made up for by another."""
+    answer = house.request("GET", "/-/", **fields)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.headers["Cache-Control"] == "private, no-cache"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_what_was_checked_is_not_hashed_again_until_the_users_change(house, monkeypatch):
+    """A login that is known costs no hash; a change of the file forgets it at once."""
+    asked = []
+    right = passwords.verified
+    monkeypatch.setattr(passwords, "verified", lambda kept, given: asked.append(kept) or right(kept, given))
+    fields = {"Authorization": basic("user_1", "pass")}
+    assert [house.request("GET", "/-/", **fields).status_code for _ in range(3)] == [200] * 3
+    assert len(asked) == 1
+    write(house, User("user_1", passwords.hashed("other"), roles=("operator",)))
+    assert house.request("GET", "/-/", **fields).status_code == 401
+    assert house.request("GET", "/-/", X_Auth_Token=TOKEN).status_code == 401
+
+
+def test_who_is_no_user_costs_as_much_as_who_is(house, monkeypatch):
+    """A dummy is hashed for him: how long a refusal takes does not tell who there is."""
+    asked = []
+    monkeypatch.setattr(passwords, "verified", lambda kept, _given: bool(asked.append(kept)))
+    house.request("GET", "/-/", Authorization=basic("nobody", "pass"))
+    assert asked == [passwords.dummy()]
+
+
+def test_a_file_that_cannot_be_read_lets_nobody_in(house):
+    """It says that there are users, whoever they are."""
+    (house.home / USERS).write_bytes(b"\xff\xfe\n")
+    assert house.request("GET", "/-/").status_code == 401
+    (house.home / USERS).write_text("user_1:$apr1$abc$def:admin\n# nobody\n")
+    assert house.request("GET", "/-/", Authorization=basic("user_1", "pass")).status_code == 401
