@@ -59,8 +59,8 @@ class Messages(Protocol):
     def prepare(self, message: Entity) -> None:
         """Complete and check a new or changed message. May change it."""
 
-    def check_change(self, old: Entity, new: Entity) -> None:
-        """Refuse a change of what is still to be sent as it was accepted. May complete the new one."""
+    def note_change(self, old: Entity, new: Entity) -> None:
+        """Note in the new one that it is not what is being executed. Raises BeingSent while it is still to be sent."""
 
     def send(
         self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool

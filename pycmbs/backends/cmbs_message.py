@@ -28,7 +28,7 @@ class MessageBackend(Backend):
     def update(self, old: Entity, new: Entity) -> Sequence[Write]:
         """Checks it like a new one, and that it may be changed now."""
         self.host.messages.prepare(new)
-        self.host.messages.check_change(old, new)
+        self.host.messages.note_change(old, new)
         return ()
 
     def retrieve(self, entity: Entity) -> Entity:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from pycmbs import clock
 from pycmbs.engine.answers import acknowledged
@@ -37,9 +38,9 @@ class Lapsed:
         """Whether this is an answer to one of them."""
         return id in self._asked
 
-    def answered(self, link: str, envelope: Envelope) -> Delivery | None:
-        """The row as an answer over this link leaves it, and as it is stored then; None if it leaves it alone. Raises
-        Unavailable."""
+    def answered(self, link: str, envelope: Envelope, tried: Callable[[Delivery], Delivery]) -> Delivery | None:
+        """The row as an answer over this link leaves it, and as it is stored then; None if it leaves it alone. ``tried``: the
+        row with the attempt that is under way, if one is. Raises Unavailable."""
         name, asked = self._asked[envelope.id]
         if not asked.over(link) or not asked.of(envelope.sender) or envelope.type not in (ACK, OUTCOME):
             return None  # a refusal says nothing of other attempts
@@ -48,7 +49,9 @@ class Lapsed:
             return None
         now = clock.now()
         reason = "" if row.open or row.there else LATE
-        known = acknowledged(row, {**envelope.body, "reply": envelope.body.get("reply") or row.answer}, now, reason)
+        known = acknowledged(
+            tried(row), {**envelope.body, "reply": envelope.body.get("reply") or row.answer}, now, reason
+        )
         if (not known.there and known.outcome is None) or known.rank <= row.rank:
             return None
         corrected = self._outbox.correct(known)

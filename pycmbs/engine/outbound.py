@@ -195,13 +195,18 @@ class Outbound:
         if self._awaiting.expects(envelope.id):
             return self._awaiting.answered(arrival.address, envelope, clock.now())
         if self._lapsed.expects(envelope.id):
-            if (corrected := self._lapsed.answered(arrival.address, envelope)) is not None:
+            if (corrected := self._lapsed.answered(arrival.address, envelope, self._tried)) is not None:
                 self._drop(corrected)
             return None
         for answered in self._askers:
             if answered(arrival.address, envelope):
                 break
         return None  # it changes no row: if nobody asked for it, it is a second one, or for an earlier engine
+
+    def _tried(self, row: Delivery) -> Delivery:
+        """A row as it is stored, with the attempt under way."""
+        route = self._routes.get(row.route)
+        return row if route is None else route.tried(row)
 
     def _drop(self, row: Delivery) -> Flight | None:
         """Send a row no more; returns its flight if it was under way, whose answer will be a late one."""
@@ -235,9 +240,6 @@ class Outbound:
             self._probes.heard(flight.row.member)
         if envelope.type == REFUSAL:
             return refused(flight.tried, envelope.body, clock.now())
-        return self._acknowledged(flight, envelope)
-
-    def _acknowledged(self, flight: Flight, envelope: Envelope) -> Delivery:
         row = acknowledged(flight.tried, envelope.body, clock.now())
         if row.awaits:
             self._awaiting.add(row, time.monotonic(), envelope.id, flight.asked)
@@ -330,7 +332,9 @@ class Outbound:
             except BaseException:
                 self._events.woken = True
                 raise
-        self._refill()
+        for name, route in self._routes.items():
+            if route.more and route.room:
+                route.refill(self._outbox.pending(after=route.cursor, limit=route.room, route=name))
 
     def _load_new(self) -> None:
         loaded: set[str] = set()
@@ -339,11 +343,6 @@ class Outbound:
                 self._admit(row)
             loaded.update(row.message for row in rows)
         self._waiters.begin(loaded, self._outbox.unsettled)
-
-    def _refill(self) -> None:
-        for name, route in self._routes.items():
-            if route.more and route.room:
-                route.refill(self._outbox.pending(after=route.cursor, limit=route.room, route=name))
 
     def _send(self) -> None:
         for route in list(self._routes.values()):

@@ -147,8 +147,17 @@ class Route:
         else:
             self.cursor, self.more = row.number - 1, True
 
+    def flight_of(self, id: str) -> Flight | None:
+        """The flight of a row, if it is under way."""
+        return next((one for one in self.flights.values() if one.row.id == id), None)
+
+    def tried(self, row: Delivery) -> Delivery:
+        """A row with the attempt that is under way, if one is."""
+        flight = self.flight_of(row.id)
+        return row if flight is None else replace(row, attempts=max(row.attempts, flight.attempts))
+
     def _holds(self, id: str) -> bool:
-        return any(row.id == id for row in self.queue) or any(one.row.id == id for one in self.flights.values())
+        return any(row.id == id for row in self.queue) or self.flight_of(id) is not None
 
     def sendable(self, now: float) -> int:
         """How many rows may be sent now."""
@@ -206,9 +215,8 @@ class Route:
 
     def drop(self, id: str) -> Flight | None:
         """Forget a row; returns its flight if it was under way."""
-        for key, flight in self.flights.items():
-            if flight.row.id == id:
-                return self.flights.pop(key)
+        if (flight := self.flight_of(id)) is not None:
+            return self.flights.pop(flight.id)
         self.queue = deque(row for row in self.queue if row.id != id)
         return None
 

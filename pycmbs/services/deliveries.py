@@ -30,6 +30,8 @@ EXPIRED, UNKNOWN = "expired", "unknown"
 """Given up at the deadline: what is known not to have arrived, and what may have."""
 SENDING = "sending"
 """The state of a message of which a row is unsettled."""
+CHANGED = "changed"
+"""The private mark of a message that was changed since it was sent, while it was being executed somewhere."""
 _OPEN = frozenset({PENDING, SENT})
 _THERE = frozenset({DELIVERED, EXECUTED})
 _RISING = (PENDING, SENT, EXPIRED, UNKNOWN, FAILED, DELIVERED, EXECUTED)
@@ -103,9 +105,16 @@ class Delivery(Struct, frozen=True):
 
     def raised(self, other: Delivery) -> Delivery:
         """What the two say together, ``self`` being the row as it is stored and ``other`` as somebody else knows it; with the
-        revision of the stored one. Of equal rank, ``other`` is the newer."""
+        revision of the stored one. Of equal rank, ``other`` is the newer. A row that is settled stays settled, or a message
+        that was changed since, and is sent again, would count as being sent already."""
         best = self if self.rank > other.rank else other
-        return replace(best, attempts=max(self.attempts, other.attempts), revision=self.revision, number=self.number)
+        return replace(
+            best,
+            attempts=max(self.attempts, other.attempts),
+            awaits=best.awaits and self.unsettled,
+            revision=self.revision,
+            number=self.number,
+        )
 
     def settled(
         self, state: str, now: float, reason: str = "", answer: Any = None, *, attempts: int | None = None

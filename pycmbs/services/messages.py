@@ -94,11 +94,12 @@ class MessageService:
         for item in cmbs.items(attributes, cmbs.TOPICS):
             check_topic(item, cmbs.TOPICS)
 
-    def check_change(self, old: Entity, new: Entity) -> None:
+    def note_change(self, old: Entity, new: Entity) -> None:
         """See :class:`~pycmbs.backends.base.Messages`. Raises BeingSent."""
-        if old.attributes.get(cmbs.STATE) != deliveries.SENDING:
+        if old.attributes.get(cmbs.STATE) != deliveries.SENDING or not differ(old, new):
             return
-        if differ(old, new) and any(row.open for row in deliveries.of_sent(self._store, old)):
+        new.private[deliveries.CHANGED] = True
+        if any(row.open for row in deliveries.of_sent(self._store, old)):
             raise BeingSent(
                 f"{old.path} is being sent, and what was accepted is what arrives",
                 hint="Change it when its state is not sending any more (a send with wait tells), or make another message.",

@@ -202,12 +202,14 @@ class SendingService:
         # All under its path, if it was sent before: a send that failed half-way may have left some of a round of its own.
         old = deliveries.of_message(self._store, message.path) if "round" in message.private else []
         current = [row for row in old if deliveries.belongs(row, message)]
-        if any(row.unsettled for row in current):
+        # One that all have may be changed while they execute it, and is sent anew then: what came of that is not told any more.
+        if any(row.open if deliveries.CHANGED in message.private else row.unsettled for row in current):
             return _Sending(message, current)
         sent = message.copy()
         # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
         self._round = max(message.private.get("round", 0) + 1, self._round + 1, int(clock.now() * 1e6))
         sent.private["round"] = self._round
+        sent.private.pop(deliveries.CHANGED, None)
         rows = self._rows(sent, layer)
         # Where a batch may be written in part, what goes goes afterwards, or is left by a kill.
         deliveries.note_rounds(sent, len(rows), () if self._store.atomic else old)

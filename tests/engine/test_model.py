@@ -4,6 +4,7 @@ rise, what was accepted is what arrives, and nothing is denied that is there."""
 from __future__ import annotations
 
 import time
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,12 +25,13 @@ from pycmbs.services.inbox import Incoming
 from pycmbs.services.receipts import receipt_id
 from pycmbs.store.base import Query
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.envelope import ACK, REFUSAL, Envelope, decode, encode
+from pycmbs.transport.envelope import ACK, INQUIRY, MESSAGE, OUTCOME, REFUSAL, Envelope, decode, encode
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker
 from tests.store.faulty import Fault, FaultyStore
 
 PATH = cmbs.MESSAGE_LOCATION + "m1"
 URL = "memory:l2-1"
+_OUTCOME = {"outcome": {"result": 1}}
 
 
 class Machine(RuleBasedStateMachine):
@@ -62,7 +64,8 @@ class Machine(RuleBasedStateMachine):
 
     def made_engine(self) -> Outbound:
         """Another life of the sender's engine."""
-        transports = SimpleNamespace(send=lambda _url, data: self.wire.append(data), forget=lambda _url, **_: None)
+        self.tried: Counter[int] = Counter()
+        transports = SimpleNamespace(send=self.put_on_the_wire, forget=lambda _url, **_: None)
         probes = SimpleNamespace(
             way=lambda *_: None,
             look=lambda _: None,
@@ -72,6 +75,13 @@ class Machine(RuleBasedStateMachine):
         )
         bounds = {"window": 2, "retry_first": 1.0, "retry_most": 2.0, "poll": 1.0, "most": 1_000_000}
         return Outbound(self.sender.outbox, transports, [], probes, **bounds)  # type: ignore[arg-type]
+
+    def put_on_the_wire(self, _url: str, data: bytes) -> None:
+        """What this life of the engine sends."""
+        self.wire.append(data)
+        envelope = decode(data)
+        if envelope.type == MESSAGE:
+            self.tried[envelope.body["round"]] += 1
 
     def message(self) -> Any:
         """As it is stored at the sender."""
@@ -99,7 +109,8 @@ class Machine(RuleBasedStateMachine):
             return
         finally:
             self.here.disarm()
-        self.accepted.setdefault(self.message().private["round"], self.contents)
+        accepted = self.accepted.setdefault(self.message().private["round"], self.contents)
+        assert accepted == self.contents, "it was changed, and what is being sent is what was sent before"
 
     @rule()
     def send_again(self) -> None:
@@ -113,7 +124,9 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def write_what_is_past(self) -> None:
         """Somebody writes a row as it was when it was sent."""
-        row = replace(next(reversed(self.seen.values())), state=SENT, attempts=1, revision="")
+        row = replace(
+            next(reversed(self.seen.values())), state=SENT, attempts=1, revision="", outcome=None, awaits=False
+        )
         self.sender.outbox.settle([row])
 
     @rule()
@@ -132,13 +145,20 @@ class Machine(RuleBasedStateMachine):
         self.turn_with()
 
     @precondition(lambda self: self.wire)
-    @rule(which=st.integers(0, 20), waited=st.sampled_from([0.0, 0.0, 1.0, 100.0]))
-    def arrive(self, which: int, waited: float) -> None:
-        """One of the datagrams under way arrives, in any order, and waits for some time at the receiver."""
+    @rule(which=st.integers(0, 20), waited=st.sampled_from([0.0, 0.0, 1.0, 100.0]), executing=st.booleans())
+    def arrive(self, which: int, waited: float, executing: bool) -> None:
+        """One of the datagrams under way arrives, in any order, and waits for some time at the receiver, which may execute it:
+        then there is a second answer."""
         envelope = decode(self.wire.pop(which % len(self.wire)))
+        if envelope.type == INQUIRY:
+            self.answers.append(encode(Envelope(OUTCOME, envelope.id, "b", _OUTCOME)))
+            return
         (answer,) = self.receiver.inbox.receive([Incoming(envelope.sender, envelope.body, ("l2",), waited=waited)])
         body = answer.body if answer.error is None else {"error": answer.error.to_dict(), "final": answer.final}
         type_ = ACK if answer.error is None else REFUSAL
+        if executing and type_ == ACK and "superseded" not in body:
+            body |= {"executing": True}
+            self.answers.append(encode(Envelope(OUTCOME, envelope.id, "b", _OUTCOME)))
         self.answers.append(encode(Envelope(type_, envelope.id, "b", body)))
 
     @precondition(lambda self: self.answers)
@@ -180,7 +200,11 @@ class Machine(RuleBasedStateMachine):
         """What is known of a delivery grows, and is true."""
         for row in self.rows():
             before = self.seen.get(row.id)
-            assert before is None or (row.rank >= before.rank and row.attempts >= before.attempts), (before, row)
+            if before is not None:
+                assert row.rank >= before.rank, (before, row)
+                assert row.attempts >= before.attempts, (before, row)
+                assert before.unsettled or not row.unsettled, (before, row)
+            assert row.open or row.attempts >= self.tried[row.round], row
             self.seen[row.id] = row
             if row.there:
                 assert self.is_there(row), row
@@ -204,7 +228,7 @@ class Machine(RuleBasedStateMachine):
             for _ in range(12):
                 self.go_on(20.0)
                 while self.wire:
-                    self.arrive(0, 0.0)
+                    self.arrive(0, 0.0, executing=False)
                 while self.answers:
                     self.answer(0, keep=False)
             self.go_on(1.0)

@@ -679,7 +679,8 @@ def outcomes():
 @pytest.mark.parametrize("first", range(len(outcomes())))
 @pytest.mark.parametrize("second", range(len(outcomes())))
 def test_a_row_only_rises(broker, first, second):
-    """Of two writers that know a row as it was, the one who knows more is believed, whoever comes first."""
+    """Of two writers that know a row as it was, the one who knows more is believed, whoever comes first; what is settled
+    stays settled."""
     add_message(broker, "l31", providers=["a"])
     send(broker, "l31")
     (row,) = broker.outbox.pending(after=0, limit=10)
@@ -687,6 +688,7 @@ def test_a_row_only_rises(broker, first, second):
         ((told,), _) = broker.outbox.settle([made(row, time.time())])
     (stored,) = of_message(broker.store, PATH)
     best = outcomes()[max(first, second)](row, 0.0)
+    best = replace(best, awaits=best.awaits and outcomes()[first](row, 0.0).unsettled)
     assert (stored.state, stored.awaits) == (best.state, best.awaits) == (told.state, told.awaits)
     assert attributes(broker)[cmbs.STATE] == ("sending" if best.unsettled else best.state)
 
@@ -728,6 +730,25 @@ def test_what_was_accepted_is_what_arrives(broker, door):
     assert broker.outbox.outgoing(rows[1])["message"] == first
     settle(broker, DELIVERED, rows=rows[1:])
     CHANGES[door](broker)
+
+
+@pytest.mark.parametrize("door", ["post", "title", "category"])
+def test_what_was_changed_while_it_is_executed_is_sent_anew(broker, door):
+    """A send of it is no repetition of the one before, whose recipients have something else; a send of the unchanged is."""
+    broker.categories.register([NOTE])
+    add_message(broker, "l2")
+    broker.entities.memberships.associate(NOTE.identifier, [PATH])
+    send(broker, "l2")
+    rows = broker.outbox.pending(after=0, limit=10)
+    broker.outbox.settle([replace(row.settled(DELIVERED, time.time()), awaits=True) for row in rows])
+    send(broker, "l2")
+    assert {one.round for one in of_message(broker.store, PATH)} == {rows[0].round}
+    CHANGES[door](broker)
+    send(broker, "l2")
+    send(broker, "l2")
+    anew = of_message(broker.store, PATH)
+    assert [(one.round > rows[0].round, one.state) for one in anew] == [(True, PENDING)] * 2
+    assert attributes(broker)[cmbs.STATE] == "sending"
 
 
 def test_what_stays_with_the_sender_may_change_while_it_is_sent(broker):
