@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pycmbs.config import Settings
-from pycmbs.errors import ConfigurationError
+from pycmbs.errors import ConfigurationError, StoreUnavailable
 from pycmbs.processes.claims import claim_home, release_home
+from pycmbs.processes.identity import this_node
 from pycmbs.runtime import ThreadRuntime
+from pycmbs.services.node import NodeService
 from pycmbs.store import open_store, tools
 from pycmbs.store.base import Store
 
@@ -121,6 +123,8 @@ def _copy(settings: Settings, options: argparse.Namespace) -> int:
         _stopped(settings),
         _opened(settings, options.target, create=True) as target,
     ):
+        for one in (source, target):
+            _check_unused(settings, one)
         return _copied(source, target)
 
 
@@ -140,6 +144,7 @@ def _restore(settings: Settings, options: argparse.Namespace) -> int:
     if not path.is_file():
         raise ConfigurationError(f"there is no backup {path}", hint="Name a file that pycmbs backup made.")
     with _stopped(settings, make_home=True), _progress("copying", 0) as bar:
+        _check_replaceable(settings)
         restored = tools.restore(path, settings.store_url(), home=settings.home, advance=bar.update)
     print(f"{restored.documents} documents restored from {path} to {restored.url}, and checked")
     if restored.kept is not None:
@@ -169,6 +174,7 @@ def _copied(source: Store, target: Store) -> int:
 def _compact(settings: Settings, options: argparse.Namespace) -> int:
     del options
     with _stopped(settings), _opened(settings, settings.store_url()) as store:
+        _check_unused(settings, store)
         before, gone = store.size(), store.compact(keep=0)
         store.shrink()
         after = store.size()
@@ -201,6 +207,23 @@ def _stopped(settings: Settings, *, make_home: bool = False) -> Iterator[None]:
         yield
     finally:
         release_home(lock)
+
+
+def _check_unused(settings: Settings, store: Store) -> None:
+    """Raises ConfigurationError while the broker of another home works with a store."""
+    NodeService(store, this_node(settings)).look()
+
+
+def _check_replaceable(settings: Settings) -> None:
+    """The same of the store that is to be replaced. What is not there, or cannot be read, nobody works with."""
+    with contextlib.ExitStack() as stack:
+        there = None
+        with contextlib.suppress(ConfigurationError, StoreUnavailable):
+            store = stack.enter_context(_opened(settings, settings.store_url()))
+            store.ready()
+            there = store
+        if there is not None:
+            _check_unused(settings, there)
 
 
 @contextlib.contextmanager

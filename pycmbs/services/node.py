@@ -59,13 +59,19 @@ class NodeService:
 
         Raises ConfigurationError if it does; StoreUnavailable."""
         while True:
-            found = self._store.get(_ID)
-            if found is not None and found.body.get("identity") != self._node.identity:
-                if self._lives(found, sleep):
-                    raise ConfigurationError(self._who(found), hint=_HINT)
-                log.warning("the store was that of %s, which is silent: it is this broker's now", _described(found))
+            found = self.look(sleep)
             if self._write(found.revision if found is not None else None):
                 return
+
+    def look(self, sleep: Callable[[float], object] = time.sleep) -> Document | None:
+        """The document of who has, or had, the store. Raises ConfigurationError if that is another home's broker, and runs;
+        StoreUnavailable."""
+        found = self._store.get(_ID)
+        if found is not None and found.body.get("identity") != self._node.identity:
+            if self._lives(found, sleep):
+                raise ConfigurationError(self._who(found), hint=_HINT)
+            log.warning("the store was that of %s, which is silent", _described(found))
+        return found
 
     def _lives(self, found: Document, sleep: Callable[[float], object]) -> bool:
         """Whether its document changes while one looks."""

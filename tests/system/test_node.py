@@ -19,22 +19,15 @@ Start = Callable[..., Broker]
 
 def refused(home: Path, *flags: str) -> str:
     """What the start of a broker in another home says that must fail with code 2."""
-    command = [
-        sys.executable,
-        "-m",
-        "pycmbs",
-        "serve",
-        "--port",
-        "0",
-        "--home",
-        str(home),
-        "--log-level",
-        "warning",
-        *flags,
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = pycmbs(home, "serve", "--port", "0", "--log-level", "warning", *flags)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done
     return done.stderr
+
+
+def pycmbs(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command in a home."""
+    command = [sys.executable, "-m", "pycmbs", *arguments, "--home", str(home)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "couchdb"])
@@ -55,6 +48,34 @@ def test_a_second_broker_on_the_same_store_is_refused(
     assert first.stop() == 0
     other = start_broker("--workers", "1", "--store", url)
     assert first.member in other.line
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "couchdb"])
+def test_a_command_leaves_the_store_of_another_broker_that_runs(
+    start_broker: Start, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    """What needs its broker stopped is refused while the broker of another home works with the store, with a sentence that
+    names that one; what does not is done. Once that one is stopped all of it is."""
+    url = request.getfixturevalue("couchdb_url") if kind == "couchdb" else f"sqlite:{tmp_path}/shared.db"
+    first = start_broker("--workers", "1", "--store", url)
+    first.become("l1")
+    other, file, copied = tmp_path / "other", tmp_path / "backup.db", f"sqlite:{tmp_path}/copy.db"
+    assert pycmbs(other, "backup", str(file), "--store", url).returncode == 0
+    commands = [
+        ("store", "compact", "--store", url),
+        ("store", "copy", url, copied),
+        ("restore", str(file), "--store", url),
+    ]
+    for command in commands:
+        done = pycmbs(other, *command)
+        assert (done.returncode, str(first.home) in done.stderr) == (2, True), done
+    assert first.get("/cmbs/member/")["X-OCCI-Location"] != []
+    assert first.stop() == 0
+    for command in commands[
+        : 2 if kind == "couchdb" else 3
+    ]:  # a database must be empty to have a backup restored to it
+        done = pycmbs(other, *command)
+        assert done.returncode == 0, done
 
 
 def test_a_store_that_was_copied_from_a_killed_broker_is_served_elsewhere(start_broker: Start, tmp_path: Path) -> None:
