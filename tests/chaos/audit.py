@@ -12,7 +12,7 @@ from pycmbs.occi import cmbs
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.services.deliveries import Delivery
 from pycmbs.store import open_store
-from pycmbs.store.base import Query
+from pycmbs.store.base import Query, Store
 from tests.chaos.federation import MACHINES, Site
 from tests.chaos.traffic import Message, Sending
 
@@ -54,14 +54,14 @@ def _arrived(row: dict[str, Any]) -> bool:
 @dataclass
 class Kept:
     """What is in the store of one broker once all is over. Keys of ``receipts``: origin, message, round; their values: where
-    each is in the order of arrival."""
+    each is in the order of arrival, None if that cannot be told."""
 
     member: str
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By path: the bodies of the entities."""
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """By path: the ledger."""
-    receipts: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    receipts: dict[tuple[str, str, int], int | None] = field(default_factory=dict)
     machines: set[str] = field(default_factory=set)
     effects: Counter[str] = field(default_factory=Counter)
     log: str = ""
@@ -76,15 +76,31 @@ def kept(site: Site) -> Kept:
             found.messages[one.body["path"]] = one.body
         for one in store.find(Query("delivery")):
             found.rows.setdefault(one.body["message"], []).append(one.body)
-        for one in store.find(Query("receipt")):
-            origin, message, round_ = one.id.split(":")[1:]
-            found.receipts[origin, message, int(round_)] = one.number
+        for id, number in arrivals(store).items():
+            origin, message, round_ = id.split(":")[1:]
+            found.receipts[origin, message, int(round_)] = number
         for one in store.find(Query("entity")):
             if one.body["path"].startswith(MACHINES):
                 found.machines.add(one.body["path"].removeprefix(MACHINES))
     finally:
         store.close()
     return found
+
+
+def arrivals(store: Store) -> dict[str, int | None]:
+    """All receipts, and where each is in the order in which they were written. Where numbers are a clock's, which may have been
+    set, the feed tells of those that were not written again since."""
+    if store.ordered:
+        return {one.id: one.number for one in store.find(Query("receipt"))}
+    found: dict[str, int | None] = {}
+    cursor = ""
+    while True:
+        changes, cursor = store.changes(cursor, types=("receipt",))
+        if not changes:
+            return found
+        for one in changes:
+            if one.document is not None:
+                found[one.id] = None if one.document.body.get("execution") else len(found) + 1
 
 
 class Audit:

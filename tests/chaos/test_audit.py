@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import asdict
 
 from pycmbs.occi import cmbs
+from pycmbs.runtime import ThreadRuntime
 from pycmbs.services.deliveries import Delivery
-from tests.chaos.audit import Audit, Kept
+from pycmbs.store import open_store
+from pycmbs.store.base import Query, Write
+from tests.chaos.audit import Audit, Kept, arrivals
 from tests.chaos.traffic import Message, Sending
 
 MEMBERS = ("m-0", "m-1", "m-2")
@@ -219,3 +224,19 @@ def test_what_nobody_knows(world: World) -> None:
     world.messages[1].sendings.append(Sending("maybe", frozenset({1, 2}), order, certain=False))
     world.messages[4].sendings.append(Sending("maybe", frozenset({1, 2}), order, certain=False))
     assert world.found() == []
+
+
+def test_the_order_of_arrival_is_no_clock_s(couchdb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CouchDB a number is the clock of whoever wrote the document: a receiver whose clock was set back between two lives is
+    not taken for one to which messages came in another order."""
+    real = time.time_ns
+    for number, ahead in enumerate((3600, 0, 0)):
+        monkeypatch.setattr(time, "time_ns", lambda ahead=ahead: real() + ahead * 10**9)
+        store = open_store(couchdb_url, home=tmp_path, runtime=ThreadRuntime(), create=True)
+        store.write(
+            [Write(f"receipt:m-0:s0-{number}:1", "receipt", {"execution": {"state": "done"}} if number == 2 else {})]
+        )
+        found, by_number = arrivals(store), [one.id for one in store.find(Query("receipt"))]
+        store.close()
+    assert found == {"receipt:m-0:s0-0:1": 1, "receipt:m-0:s0-1:1": 2, "receipt:m-0:s0-2:1": None}
+    assert by_number[-1] == "receipt:m-0:s0-0:1"
