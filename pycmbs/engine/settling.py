@@ -84,8 +84,9 @@ class Settling:
         self._outbox.rewrite(row)
         try:
             return self._written([row])
-        except Exception:
-            log.exception("an answer of %s cannot be stored; without it", row.member or row.socket)
+        except Exception as exc:
+            who, ours = row.member or row.socket, not isinstance(exc, CmbsError)
+            log.warning("an answer of %s cannot be stored, and is left out: %s", who, exc, exc_info=ours)
         try:
             return self._written([_bare(row)])
         except (CmbsError, TypeError, ValueError):

@@ -84,6 +84,12 @@ class Proxy:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def sessions(self) -> set[int]:
+        """Whose connections are open here: also those that ended, while something of them is on its way."""
+        with self._lock:
+            return set(self._open.values())
+
     def cut(self) -> None:
         """Break all connections, and let nobody in until :meth:`heal`."""
         self._cut = True
