@@ -24,7 +24,8 @@ from pycmbs.occi.category import Category, Kind, bind
 from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.processes.identity import this_node
 from pycmbs.runtime import Runtime, ThreadRuntime
-from pycmbs.services import allow
+from pycmbs.services.access import rules as allow
+from pycmbs.services.access.rulebook import Rulebook
 from pycmbs.services.access.users import Users
 from pycmbs.services.bound import OutboxBound
 from pycmbs.services.categories import CategoryService
@@ -80,8 +81,10 @@ class Broker:
         process that has one thread for all. ``handlers`` calls handlers; a process that executes nothing needs none.
         Raises ConfigurationError for a rule that is none."""
         store = self.store = MarkedStore(store)
-        self.categories = CategoryService(store, load_backends(self))
-        self.entities = EntityService(store, self.categories, give_way)
+        rules = Rulebook(settings.home, allow.parse(settings.allow))
+        self.categories = CategoryService(store, load_backends(self), rules)
+        access = self.access = self.categories.access
+        self.entities = EntityService(store, self.categories, access, give_way)
         self.health = HealthService(store)
         self._members = MemberService(
             store, self.entities, self.health, engine, check_address, most=settings.most_members
@@ -96,10 +99,11 @@ class Broker:
             self.entities,
             self._members,
             self.operations,
+            access,
             engine,
             check_address,
             SendingService(
-                store, self.entities, self._members, engine, self.bound, deadline=settings.delivery_deadline
+                store, self.entities, self._members, access, engine, self.bound, deadline=settings.delivery_deadline
             ),
             max_content=settings.max_content,
         )
@@ -109,7 +113,7 @@ class Broker:
             self.entities,
             self.operations,
             handlers or HandlerPool({}),
-            allow.parse(settings.allow),
+            access,
             most=settings.max_content,
         )
         self.inbox = InboxService(
@@ -230,7 +234,7 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
     )
     users = Users(settings.home, settings.authentication, loopback=is_loopback(settings.host))
     gate = auth.Gate(users, auth.standard(users, runtime or ThreadRuntime()), keystone=settings.keystone_uri)
-    return Application(routes, guard, gate, max_body=settings.max_body)
+    return Application(routes, guard, gate, broker.access, max_body=settings.max_body)
 
 
 def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
@@ -248,7 +252,7 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
         TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(largest, listen_at=places, anywhere=settings.members == "open")}
     )
     engine = Engine(settings, store, transports, control_path(settings))
-    handlers = load_handlers(settings.handlers.split(), reserved=allow.OPERATIONS)
+    handlers = load_handlers(settings.handlers.split(), reserved=(*allow.OPERATIONS, allow.SEND))
     allow.check(allow.parse(settings.allow), handlers)
     engine.attach(Broker(settings, store, engine, transports.check, HandlerPool(handlers)))
     return engine, store, NodeService(store, this_node(settings))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pycmbs.errors import ConfigurationError, InvalidAddress
-from pycmbs.services import allow
+from pycmbs.services.access import rules as allow
 from pycmbs.transport.address import parse_listen_at
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")

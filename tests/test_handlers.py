@@ -13,7 +13,7 @@ from pycmbs import handlers
 from pycmbs.config_loading import load_settings
 from pycmbs.errors import ConfigurationError
 from pycmbs.handlers import Call, Handler, find, handler, load
-from pycmbs.services import allow
+from pycmbs.services.access import rules as allow
 
 MODULE = "tests.example_handlers"
 

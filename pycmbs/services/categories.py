@@ -23,6 +23,8 @@ from pycmbs.occi.category import (
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.rendering import ProviderBinding
 from pycmbs.occi.rendering.json_2012 import category_document, shown_document
+from pycmbs.services.access.access import Access
+from pycmbs.services.access.rules import CATEGORIES, SHIPPED, Rule
 from pycmbs.services.documents import ENTITY, entity_from, entity_write
 from pycmbs.services.retrying import retried
 from pycmbs.store.base import Document, Query, Store, Write
@@ -35,8 +37,15 @@ _CORE = frozenset(kind.identifier for kind in CORE_KINDS)
 class CategoryService:
     """Categories in the store, and a snapshot of them in memory that follows every change, whoever made it."""
 
-    def __init__(self, store: Store, backends: Mapping[str, Backend]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        backends: Mapping[str, Backend],
+        rules: Callable[[], tuple[Sequence[Rule], Sequence[Rule]]],
+    ) -> None:
+        """``rules``: who may do what, as :class:`~pycmbs.services.access.access.Access` has them."""
         self._store = store
+        self.access = Access(rules, lambda: self._registry)
         self._backends = backends
         self._head: str | None = None
         self._registry = Registry(CORE_KINDS, self._extras, self._owned)
@@ -79,6 +88,7 @@ class CategoryService:
         A class named with an empty list gives all of that class; a class not named gives none.
         """
         registry = self.registry()
+        self.access.check_kind("read", CATEGORIES)
         if wanted is None:
             return list(registry)
         return [
@@ -120,6 +130,7 @@ class CategoryService:
             for category in wanted:
                 registered = registry.get(category.identifier)
                 if registered is None:
+                    self.access.check_kind("create", CATEGORIES)
                     if category.identifier in writes:
                         raise CategoryConflict(
                             f"{category.identifier} is described twice", category=category.identifier
@@ -147,6 +158,7 @@ class CategoryService:
             writes = {}
             for category in wanted:
                 registered = registry.get(category.identifier)
+                self._check_may("replace", category.identifier)
                 _refuse_core(category.identifier)
                 if registered is not None and registered.class_ != category.class_:
                     raise CategoryConflict(
@@ -184,6 +196,7 @@ class CategoryService:
                 bound = bind(kind, local, binding.remote)
                 stored = self._stored[kind.identifier]
                 if bound != kind:
+                    self._check_may("replace", kind.identifier)
                     writes[kind.identifier] = _write(bound, shipped=stored.body["shipped"], stored=stored)
             return list(writes.values())
 
@@ -200,16 +213,26 @@ class CategoryService:
             raise InvalidRequest("the body names no category to delete", hint='Send {"mixins": [{"term", "scheme"}]}.')
 
         def plan(registry: Registry) -> list[Write]:
+            for one in wanted:
+                self._check_may("delete", one)
             self._check_removable(registry, wanted)
             return [
                 Write(_document_id(one), CATEGORY, revision=self._stored[one].revision, delete=True) for one in wanted
             ]
 
-        self._check_removable(self.registry(), wanted)  # first, so that a refusal leaves the entities alone
+        registry = self.registry()
+        for one in wanted:
+            self._check_may("delete", one)
+        self._check_removable(registry, wanted)  # first, so that a refusal leaves the entities alone
         for identifier in wanted:
             if isinstance(self._registry.get(identifier), Mixin):
                 self._dissociate(identifier)
         self._change(plan)
+
+    def _check_may(self, operation: str, identifier: str) -> None:
+        """Raises Forbidden unless who asks may do this to a category, or to one of the broker's own."""
+        stored = self._stored.get(identifier)
+        self.access.check_kind(operation, SHIPPED if stored is not None and stored.body["shipped"] else CATEGORIES)
 
     def _check_removable(self, registry: Registry, identifiers: Sequence[str]) -> None:
         going = set(identifiers)
@@ -236,8 +259,9 @@ class CategoryService:
     def _refuse_used(self, kind: Kind) -> None:
         number = self._store.count(Query(ENTITY, {"kind": kind.identifier}))
         if number:
+            some = number if self.access.always("list", kind.identifier) else "some"
             raise CategoryConflict(
-                f"there are {number} entities of {kind.identifier}",
+                f"there are {some} entities of {kind.identifier}",
                 hint=f"DELETE {kind.location} first.",
                 category=kind.identifier,
             )

@@ -6,6 +6,7 @@ from typing import Any
 
 from pycmbs.ids import canonical_id
 from pycmbs.occi.entity import Entity
+from pycmbs.services.access.access import BY
 from pycmbs.services.deliveries import moment
 from pycmbs.store.base import Document, Write
 
@@ -74,6 +75,8 @@ def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
             keys[name] = (text,)
     if title := key_value(entity.title):
         keys["occi.core.title"] = (title,)
+    if by := entity.private.get("by"):
+        keys[BY] = (by,)
     if (since := entity.private.get("settled")) is not None:
         keys |= {SETTLED: (moment(since),), KEPT: ("1",)}
     return keys

@@ -8,35 +8,26 @@ from dataclasses import replace
 from typing import TypeVar
 
 from pycmbs.backends.base import Backend, Report
-from pycmbs.errors import (
-    Conflict,
-    DuplicateId,
-    InvalidRequest,
-    RevisionConflict,
-    TooLarge,
-)
+from pycmbs.errors import Conflict, DuplicateId, InvalidRequest, RevisionConflict, TooLarge
 from pycmbs.occi import naming
 from pycmbs.occi.category import Action, Kind
 from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.schema import Schema
+from pycmbs.services.access.access import Access, forbidden
 from pycmbs.services.acting import Acting, Performance
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import document_id, entity_from, entity_write, path_of
-from pycmbs.services.finding import Finder, Place, unknown_entity
+from pycmbs.services.documents import document_id, entity_write, path_of
+from pycmbs.services.finding import Finder, Place
 from pycmbs.services.links import Links
 from pycmbs.services.making import changed, inline_link, is_link, made
 from pycmbs.services.memberships import Memberships
 from pycmbs.services.paging import Window
 from pycmbs.services.preconditions import ALWAYS, Precondition
+from pycmbs.services.reaching import Reach
 from pycmbs.services.retrying import retried
-from pycmbs.services.selection import (
-    EVERYTHING,
-    Selection,
-    collection,
-    kinds_at,
-)
-from pycmbs.store.base import Document, Store, Write
+from pycmbs.services.selection import EVERYTHING, Selection, collection, kinds_at
+from pycmbs.store.base import Store, Write
 
 _TOGETHER = 5000
 """How many entities of a collection are deleted with one commit. It holds up others' writes: for some 0.2 s."""
@@ -54,14 +45,23 @@ T = TypeVar("T")
 class EntityService:
     """Every operation on entities. Each is atomic: it happens as a whole, or raises and changes nothing."""
 
-    def __init__(self, store: Store, categories: CategoryService, give_way: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        categories: CategoryService,
+        access: Access,
+        give_way: Callable[[], None] = lambda: None,
+    ) -> None:
         """``give_way`` lets others run, in a process that has one thread for all."""
         self._store = store
         self._categories = categories
-        self._links = Links(store, categories)
+        self._access = access
+        self._reach = Reach(store, categories, access)
+        self.at, self.stored, self.stored_many = self._reach.at, self._reach.stored, self._reach.many
+        self._links = Links(store, categories, access)
         self._acting = Acting(categories)
-        self.memberships = Memberships(store, categories)
-        self._finder = Finder(store, categories, give_way)
+        self.memberships = Memberships(store, categories, self._reach, access)
+        self._finder = Finder(store, categories, access, give_way)
         self._give_way = give_way
 
     # Reading
@@ -69,45 +69,28 @@ class EntityService:
     def get(self, path: str) -> Entity:
         """The entity at a path as it is shown. Raises UnknownEntity."""
         self._categories.registry()
-        return self.shown(self.stored(path))
+        return self.shown(self._reach.reached(path, "read"))
 
     def shown(self, entity: Entity) -> Entity:
         """The stored entity as it is shown: with what its backend adds, and its links."""
         shown = self._backend(entity).retrieve(entity)
-        links = self._links.starting_at(entity.path)
+        links = [link for link in self._links.starting_at(entity.path) if self._access.permits("read", link)]
         return replace(shown, attributes=self.schema(entity).known(shown.attributes), links=links)
 
     def schema(self, entity: Entity) -> Schema:
         """The definitions of its attributes."""
         return self._categories.snapshot.described(entity.kind, entity.mixins)
 
-    def stored(self, path: str) -> Entity:
-        """The entity at a path as it is stored. Raises UnknownEntity."""
-        entity = self.at(path)
-        if entity is None:
-            raise unknown_entity(self._store, self._categories.registry(), path)
-        return entity
-
-    def at(self, path: str) -> Entity | None:
-        """The entity at a path, however its id is spelled there, as it is stored; None when there is none."""
-        document = self._document(path)
-        return entity_from(document) if document is not None else None
-
-    def _document(self, path: str) -> Document | None:
-        found = (self._store.get(document_id(one)) for one in naming.spellings(path))
-        return next((document for document in found if document is not None), None)
+    def knows(self, entity: Entity) -> bool:
+        """Whether who asks may know what an entity is."""
+        return self._access.knows(entity)
 
     def is_resource(self, path: str) -> bool:
         """Whether a resource is at a path, or would be if it were made there without saying its kind."""
         registry = self._categories.registry()
-        stored = self.at(path)
+        stored = self._reach.seen(path)
         kind = registry.get(stored.kind) if stored else registry.at(path[: path.rfind("/") + 1])
         return isinstance(kind, Kind) and not is_link(registry, kind)
-
-    def stored_many(self, paths: Iterable[str]) -> dict[str, Entity]:
-        """Those of the entities at these paths that exist, as stored, by path."""
-        found = self._store.get_many([document_id(path) for path in paths])
-        return {document.body["path"]: entity_from(document) for document in found.values()}
 
     def links_at(self, path: str) -> list[Entity]:
         """The links that start or end at an entity: those that go with it."""
@@ -125,7 +108,7 @@ class EntityService:
         """Raises UnknownEntity unless an entity is there, or, if ``makes``, a kind's location is right above."""
         registry = self._categories.registry()
         if not (makes and isinstance(registry.at(path[: path.rfind("/") + 1]), Kind)):
-            self.stored(path)
+            self._reach.reached(path, "read")
 
     def find(self, location: str, selection: Selection = EVERYTHING) -> list[str]:
         """The paths of the entities of a collection, in order of creation.
@@ -193,6 +176,7 @@ class EntityService:
         writes: list[Write] = []
         _check_number(len(new))
         for entity in self.in_turns(new):
+            self._access.made(entity)
             self._links.complete(registry, entity, together)
             writes += self._backend(entity).create(entity)
             writes.append(entity_write(entity, revision=None))
@@ -212,9 +196,7 @@ class EntityService:
             path = path_of(str(exc.data.get("id", "")))
             if path not in paths:
                 raise  # what was written along was changed meanwhile: the same again may pass
-            raise DuplicateId(
-                f"{path} exists already", hint="PUT replaces it, POST to its own URL changes it.", id=path
-            ) from exc
+            raise self._reach.taken(path) from exc
         for entity in new:
             entity.revision = stored[document_id(entity.path)]
 
@@ -232,6 +214,8 @@ class EntityService:
 
         def attempt() -> tuple[Entity, bool]:
             current = self.at(path)
+            if current is not None:
+                self._check_replace(current)
             precondition.check(path, current.revision if current else None)
             if current is not None:
                 return self._replaced(current, draft, whole=True), False
@@ -258,15 +242,20 @@ class EntityService:
         """
 
         def attempt() -> Entity:
-            current = self._expected(path, precondition)
+            current = self._expected(path, precondition, "update")
             return self._replaced(current, draft, whole=False)
 
         entity = retried(path, attempt)
         self._backend(entity).updated(entity)
         return self.shown(entity)
 
-    def _expected(self, path: str, precondition: Precondition) -> Entity:
-        entity = self.stored(path)
+    def _check_replace(self, current: Entity) -> None:
+        """Raises Forbidden; for what may not be read as if a new one was not allowed."""
+        if not self._access.permits("replace", current):
+            raise forbidden("replace" if self._access.permits("read", current) else "create")
+
+    def _expected(self, path: str, precondition: Precondition, operation: str) -> Entity:
+        entity = self._reach.reached(path, operation)
         precondition.check(path, entity.revision)
         return entity
 
@@ -307,13 +296,15 @@ class EntityService:
         """Delete one entity, and the links that start or end at it. Raises UnknownEntity, PreconditionFailed."""
 
         def attempt() -> list[Entity]:
-            return self._write_deletion([self._expected(path, precondition)])
+            return self._write_deletion([self._expected(path, precondition, "delete")])
 
         self.deleted(retried(path, attempt))
 
     def deletion(self, entities: Sequence[Entity]) -> tuple[list[Entity], list[Write]]:
         """These entities and the links at them, and the writes that delete all of those; the last one's own is the last."""
         gone = [*self._links.around(self._categories.registry(), entities), *entities]
+        for one in gone:
+            self._access.check("delete", one)
         writes = self._acting.deletion(gone)
         return gone, [*self._links.sources(gone, writes), *writes]
 
@@ -330,6 +321,7 @@ class EntityService:
     def delete_all(self, location: str, selection: Selection = EVERYTHING) -> int:
         """Delete the entities of a collection, all or none up to :data:`_TOGETHER`, more in steps of as many; returns how many.
         One that somebody else deleted meanwhile is fine."""
+        self._finder.check_all("delete", location, selection)
         paths = self.find(location, selection)
         deleted = 0
         together = _TOGETHER if self._store.atomic else _TOGETHER_APART
@@ -358,12 +350,15 @@ class EntityService:
         self._categories.registry()
 
         def attempt() -> Performance:
-            return self._begun([self._expected(path, precondition)], replace(invocation, pinned=precondition.pins))
+            entity = self._expected(path, precondition, f"act:{invocation.term}")
+            return self._begun([entity], replace(invocation, pinned=precondition.pins))
 
         ((entity, checked),) = retried(path, attempt)
         return checked.identifier, self._backend(entity).act(entity, checked)
 
     def _begun(self, entities: Sequence[Entity], invocation: Invocation) -> Performance:
+        for entity in entities:
+            self._access.check(f"act:{invocation.term}", entity)
         begun, writes = self._acting.begun(entities, invocation)
         if writes:
             self._store.write(writes)
@@ -376,8 +371,9 @@ class EntityService:
         it changes of them is written together. Returns the action's identifier and the reports by path."""
 
         def attempt() -> Performance:
-            return self._begun(self.whole(location, selection), invocation)
+            return self._begun(list(self._finder.places_whole(location, selection)), invocation)
 
+        self._finder.check_all(f"act:{invocation.term}", location, selection)
         begun = retried(location, attempt)
         if not begun:
             kinds = kinds_at(self._categories.snapshot, location)

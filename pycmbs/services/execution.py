@@ -11,7 +11,6 @@ effect is in the store) → ``done``, with an ``outcome``: ``{"result": …}`` o
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -31,13 +30,14 @@ from pycmbs.errors import (
 from pycmbs.handlers import Call, Handler
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
-from pycmbs.services import allow
+from pycmbs.services.access.access import Access, asking
+from pycmbs.services.access.principal import MESSAGE, Principal
 from pycmbs.services.deliveries import moment
 from pycmbs.services.documents import ENTITY, entity_write, path_of, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.fitting import fitting_outcome
 from pycmbs.services.marked import EffectDone, Intent, MarkedStore
-from pycmbs.services.operations import May, OperationService
+from pycmbs.services.operations import OperationService
 from pycmbs.services.receipts import RECEIPT, receipt_id
 from pycmbs.store.base import Document, Query, Write
 
@@ -123,7 +123,7 @@ class ExecutionService:
         entities: EntityService,
         operations: OperationService,
         handlers: Handlers,
-        rules: tuple[allow.Rule, ...],
+        access: Access,
         *,
         most: int,
     ) -> None:
@@ -132,7 +132,7 @@ class ExecutionService:
         self._entities = entities
         self._operations = operations
         self._handlers = handlers
-        self._rules = rules
+        self._access = access
         self._most = most
         self._unstored: dict[str, dict[str, Any]] = {}
         self._closing = False
@@ -156,18 +156,16 @@ class ExecutionService:
     def _refusal(self, execution: Execution) -> dict[str, Any] | None:
         """The outcome of what no rule allows; None for what one does."""
         touched = self._touched(execution.operation)
-        if all(self._may(execution.sender)(operation, kinds) for operation, kinds in touched):
-            return None
+        with asking(_sender(execution.sender)):
+            if all(self._access.may(operation, kinds) for operation, kinds in touched):
+                return None
         operation = touched[0][0]
         refusal = Forbidden(
             f"{execution.sender} may not have {operation[:100]!r} executed here",
-            hint="The setting allow of this broker says who may what.",
+            hint="The setting allow of this broker, and its rules, say who may what.",
             operation=operation[:100],
         )
         return {"error": refusal.to_dict()}
-
-    def _may(self, sender: str) -> May:
-        return functools.partial(allow.permits, self._rules, sender)
 
     def _touched(self, operation: dict[str, Any]) -> list[tuple[str, list[str]]]:
         """The operation as rules name it, and the names of its target's kind; and so for what else it touches, each of which
@@ -244,8 +242,8 @@ class ExecutionService:
             return _write(document, replace(execution, state=state, wrote=paths, intent=plan))
 
         try:
-            with self._store.marking(receipt, mark):
-                return {"result": self._operations.perform(execution.operation, self._may(execution.sender))}
+            with self._store.marking(receipt, mark), asking(_sender(execution.sender)):
+                return {"result": self._operations.perform(execution.operation)}
         except EffectDone:
             return {"result": self._again(self._now(receipt.id) or execution)}
         except StoreUnavailable:
@@ -270,12 +268,15 @@ class ExecutionService:
         if handler is None:
             return self._operations.perform(execution.operation)  # raises: it says what there is
         origin = str(message.attributes.get(cmbs.ORIGIN, ""))
-        if message.attributes.get(cmbs.STATE) == cmbs.RECEIVED and not self._may(origin)(handler.name, []):
-            raise Forbidden(
-                f"{origin} may not have {handler.name!r} executed here, and the message is from there",
-                hint="The setting allow says who may what; a message of this broker's own needs no rule.",
-                operation=handler.name,
-            )
+        if message.attributes.get(cmbs.STATE) == cmbs.RECEIVED:
+            with asking(_sender(origin)):
+                allowed = self._access.may(handler.name, ())
+            if not allowed:
+                raise Forbidden(
+                    f"{origin} may not have {handler.name!r} executed here, and the message is from there",
+                    hint="The setting allow says who may what; a message of this broker's own needs no rule.",
+                    operation=handler.name,
+                )
         return self._handlers.call(handler, execution.call())
 
     def _now(self, id: str) -> Execution | None:
@@ -288,8 +289,8 @@ class ExecutionService:
         if verb == "create" and execution.wrote:
             return {"location": execution.wrote[-1]}
         if verb in ("replace", "update"):
-            with contextlib.suppress(CmbsError):
-                return self._operations.perform({"operation": "read", "target": target}, self._may(execution.sender))
+            with contextlib.suppress(CmbsError), asking(_sender(execution.sender)):
+                return self._operations.perform({"operation": "read", "target": target})
         return {}
 
     def _finish(self, id: str, execution: Execution) -> Execution:
@@ -312,6 +313,10 @@ class ExecutionService:
                 continue
             break
         return execution
+
+
+def _sender(member: str) -> Principal:
+    return Principal(member, via=MESSAGE)
 
 
 def shown(execution: Execution) -> Any:

@@ -14,13 +14,25 @@ from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import spellings
 from pycmbs.occi.registry import Registry
+from pycmbs.services.access.access import BY, Access, forbidden
+from pycmbs.services.access.rules import ROOT
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import BEYOND, ENTITY, entity_from, path_of
 from pycmbs.services.paging import Bookmarks, Window
-from pycmbs.services.selection import ENDS, EVERYTHING, Plan, Selection, collections_hint, plans, unknown_location
+from pycmbs.services.selection import (
+    ENDS,
+    EVERYTHING,
+    Plan,
+    Selection,
+    collections_hint,
+    is_bound,
+    kinds_at,
+    plans,
+    unknown_location,
+)
 from pycmbs.store.base import Document, Query, Store
 
-_OF_NO_ARRAY = frozenset({"kind", "mixin", "id", "folder", "occi.core.title", *ENDS})
+_OF_NO_ARRAY = frozenset({"kind", "mixin", "id", "folder", "occi.core.title", BY, *ENDS})
 _WHOLE = 100
 """Documents that are read at once, and so held in memory together: one may be megabytes."""
 _PLACES = 1000
@@ -39,10 +51,11 @@ class Place(NamedTuple):
 class Finder:
     """Reads collections."""
 
-    def __init__(self, store: Store, categories: CategoryService, give_way: Callable[[], None]) -> None:
+    def __init__(self, store: Store, categories: CategoryService, access: Access, give_way: Callable[[], None]) -> None:
         """``give_way`` lets others run: called between portions."""
         self._store = store
         self._categories = categories
+        self._access = access
         self._give_way = give_way
         self._bookmarks = Bookmarks()
 
@@ -51,21 +64,34 @@ class Finder:
 
         Raises UnknownLocation, UnknownCategory, InvalidAttribute (a filter on what no entity there can have).
         """
-        return self._listed(location, selection, window, self._places)
+        return self._listed(location, self._listable(location, selection), selection, window, self._places)
 
     def whole(self, location: str, selection: Selection, window: Window | None) -> Iterator[Entity]:
-        """The same; the entities as stored."""
-        return self._listed(location, selection, window, self._pages)
+        """The same, of those that who asks may read; the entities as stored."""
+        alternatives = self._plans(location, selection, ("list", "read"))
+        return self._listed(location, alternatives, selection, window, self._pages)
+
+    def places_whole(self, location: str, selection: Selection) -> Iterator[Entity]:
+        """Those that :meth:`places` tells of, as stored: for what is done with all of them."""
+        return self._merged(location, self._listable(location, selection), 0, self._pages)
+
+    def _listable(self, location: str, selection: Selection) -> list[Plan]:
+        # Who filters by what he may not read would learn it.
+        return self._plans(location, selection, ("list",) if selection == EVERYTHING else ("list", "read"))
 
     def _listed(
-        self, location: str, selection: Selection, window: Window | None, pages: Callable[[Plan, int], Iterator[F]]
+        self,
+        location: str,
+        alternatives: list[Plan],
+        selection: Selection,
+        window: Window | None,
+        pages: Callable[[Plan, int], Iterator[F]],
     ) -> Iterator[F]:
         if window is None:
-            yield from self._merged(location, self._plans(location, selection), 0, pages)
+            yield from self._merged(location, alternatives, 0, pages)
             return
-        listing = repr((location, selection, window.number))
+        listing = repr((location, selection, window.number, self._access.key))
         page, after = self._bookmarks.nearest(listing, window.page)
-        alternatives = self._plans(location, selection)
         if page < window.page and len(alternatives) == 1 and alternatives[0].exact:
             query = replace(alternatives[0].query, after=after)
             start = self._store.seek(query, (window.page - page) * window.number)
@@ -84,23 +110,59 @@ class Finder:
         if page == window.page:
             yield from found
 
+    def check_all(self, operation: str, location: str, selection: Selection) -> None:
+        """Raises Forbidden unless an operation is allowed with each entity of a collection that who asks may see, and with some
+        that could be there; a deletion of all there are needs a rule of its own."""
+        access = self._access
+        if not access.asked:
+            return
+        registry = self._categories.registry()
+        if location == ROOT and operation == "delete":
+            access.check_kind(operation, ROOT)
+        kinds = [kind.identifier for kind in kinds_at(registry, location)]
+        if kinds and not any(access.conceivable(operation, kind) for kind in kinds):
+            raise forbidden(operation)
+        if not all(access.always(operation, kind) for kind in kinds):
+            for entity in self.places_whole(location, selection):
+                access.check(operation, entity)
+
     def check_location(self, location: str) -> None:
         """Raises UnknownLocation unless a kind or mixin is there or below, or an entity is."""
-        alternatives = plans(self._categories.registry(), location, EVERYTHING)
+        alternatives = self._allowed(plans(self._categories.registry(), location, EVERYTHING), location, ("list",))
         if all(plan.unbound for plan in alternatives):
             next(self._merged(location, alternatives, 0, self._places), None)
 
-    def _plans(self, location: str, selection: Selection) -> list[Plan]:
-        """The alternatives, those included in which a UUID is in upper case, as versions up to 0.3 may have kept it, and those
-        of arrays that are too long for all of their items to be keys."""
+    def _plans(self, location: str, selection: Selection, operations: Sequence[str]) -> list[Plan]:
+        """The alternatives that who asks may see, those included in which a UUID is in upper case, as versions up to 0.3 may
+        have kept it, and those of arrays that are too long for all of their items to be keys. Raises Forbidden where he may
+        see nothing."""
         found: list[Plan] = []
-        for plan in plans(self._categories.registry(), location, selection):
+        for plan in self._allowed(plans(self._categories.registry(), location, selection), location, operations):
             some = [plan, *filter(None, (self._older(plan, name) for name in ("id", *ENDS)))]
             for key in plan.query.equals.keys() - _OF_NO_ARRAY:
                 if self._store.find(Query(ENTITY, {BEYOND: key}, limit=1)):
                     some += [one.beyond(key) for one in some]
             found += some
         return found
+
+    def _allowed(self, alternatives: list[Plan], location: str, operations: Sequence[str]) -> list[Plan]:
+        """Those parts of the alternatives with whose entities the operations are allowed. Raises Forbidden where that is none
+        of a kind's own collection: that there is that kind is no secret."""
+        if not self._access.asked:
+            return alternatives
+        registry = self._categories.snapshot
+        every = [one.identifier for one in registry if isinstance(one, Kind)]
+        found: list[Plan | None] = []
+        for plan in alternatives:
+            named = plan.query.equals.get("kind")
+            scopes = {one: self._access.scope(operations, one) for one in ([named] if named else every)}
+            if all(scope == [{}] for scope in scopes.values()):
+                found.append(plan)
+                continue
+            found += [plan.within({**keys, "kind": kind}) for kind, scope in scopes.items() for keys in scope]
+        if alternatives and not found and isinstance(registry.at(location), Kind):
+            raise forbidden(operations[0])
+        return [plan for plan in found if plan is not None]
 
     def _older(self, plan: Plan, name: str) -> Plan | None:
         value = plan.query.equals.get(name, "")
@@ -119,8 +181,10 @@ class Finder:
             if one.number != last:
                 yield one
             last = one.number
-        if last == 0 and after == 0 and alternatives and all(plan.unbound for plan in alternatives):
-            raise unknown_location(self._categories.registry(), location)
+        if last == 0 and after == 0 and all(plan.unbound for plan in alternatives):
+            registry = self._categories.registry()
+            if alternatives or (self._access.asked and not is_bound(registry, location)):
+                raise unknown_location(registry, location)
 
     def _places(self, plan: Plan, after: int) -> Iterator[Place]:
         if plan.compares:
@@ -143,12 +207,16 @@ class Finder:
             after, limit = documents[-1].number, most
 
 
-def unknown_entity(store: Store, registry: Registry, path: str) -> UnknownEntity:
-    """What to say of a path at which no entity is: what is beside it, or what may be meant."""
+def unknown_entity(store: Store, registry: Registry, path: str, access: Access) -> UnknownEntity:
+    """What to say of a path at which no entity is: what is beside it, as far as who asks may see all of that, or what may be
+    meant."""
     folder = path[: path.rfind("/") + 1]
     category = registry.at(folder)
     if category is not None:
         name = "kind" if isinstance(category, Kind) else "mixin"
+        kinds = [category] if isinstance(category, Kind) else [one for one in registry if isinstance(one, Kind)]
+        if not all(access.always("list", one.identifier) for one in kinds):
+            return UnknownEntity(f"there is no entity at {path[:300]}", location=path[:300])
         there = store.find(Query(ENTITY, {name: category.identifier}, limit=3, bare=True))
         hint = f"There is {', '.join(path_of(one.id) for one in there)}." if there else f"{folder} is empty."
     elif registry.at(path + "/") is not None or path.endswith("/-"):

@@ -15,6 +15,7 @@ from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import canonical_path, spellings
 from pycmbs.occi.registry import Registry
+from pycmbs.services.access.access import Access
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import ENTITY, document_id, entity_from, entity_write
 from pycmbs.services.making import SOURCE, TARGET, is_link
@@ -28,9 +29,10 @@ _MOST_WATCHED = 4
 class Links:
     """What entities need to know of links."""
 
-    def __init__(self, store: Store, categories: CategoryService) -> None:
+    def __init__(self, store: Store, categories: CategoryService, access: Access) -> None:
         self._store = store
         self._categories = categories
+        self._access = access
         self._queries: dict[str, Query] = {}
         self._known: dict[str, tuple[str, bool]] = {}
         """By kind: at which version of the question for its links it was seen whether there are any."""
@@ -99,14 +101,16 @@ class Links:
                 entity.attributes[f"{name}.kind"] = end.kind
 
     def _end(self, link: Entity, name: str, together: Mapping[str, Entity]) -> Entity | None:
-        """What is at an end of a link, if it is here; then the link has its path as it is kept."""
+        """What is at an end of a link, if it is here, and who makes the link may see it; then the link has its path as it is
+        kept."""
         path = link.attributes[name]
         if not path.startswith("/"):
             return None
         kept = canonical_path(path)
         found = together.get(kept)
         for spelling in spellings(path) if found is None else ():
-            if document := self._store.get(document_id(spelling)):
+            document = self._store.get(document_id(spelling))
+            if document is not None and self._access.knows(entity_from(document)):
                 found = entity_from(document)
                 break
         link.attributes[name] = found.path if found is not None else kept

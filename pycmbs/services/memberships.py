@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pycmbs.errors import TooLarge
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import spellings
+from pycmbs.services.access.access import Access
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.documents import ENTITY, document_id, entity_from, entity_write
-from pycmbs.services.finding import unknown_entity
 from pycmbs.services.links import Links
 from pycmbs.services.making import with_mixin
+from pycmbs.services.reaching import Reach
 from pycmbs.services.retrying import retried
 from pycmbs.store.base import Query, Store, Write
 
@@ -22,10 +23,12 @@ MOST_NAMED = 5000
 class Memberships:
     """Changes of what a mixin's location holds. Each is atomic."""
 
-    def __init__(self, store: Store, categories: CategoryService) -> None:
+    def __init__(self, store: Store, categories: CategoryService, reach: Reach, access: Access) -> None:
         self._store = store
         self._categories = categories
-        self._links = Links(store, categories)
+        self._reach = reach
+        self._access = access
+        self._links = Links(store, categories, access)
 
     def associate(self, mixin: str, paths: Sequence[str], *, member: bool = True) -> list[Entity]:
         """Give a mixin to existing entities, or, with ``member`` false, take it from them; all or none. Returns them.
@@ -46,7 +49,7 @@ class Memberships:
 
         def attempt() -> list[Entity]:
             there = [entity_from(one) for one in self._store.find(Query(ENTITY, {"mixin": mixin}))]
-            leaving = {entity.path: False for entity in there}
+            leaving = {entity.path: False for entity in there if self._access.permits("read", entity)}
             staying = {one.path: True for one in self._at(paths)}
             found = self._changed(mixin, {**leaving, **staying})
             return [entity for entity in found if mixin in entity.mixins]
@@ -60,9 +63,8 @@ class Memberships:
         found = []
         for path, ids in every.items():
             document = next((stored[id] for id in ids if id in stored), None)
-            if document is None:
-                raise unknown_entity(self._store, self._categories.snapshot, path)
-            found.append(entity_from(document))
+            entity = entity_from(document) if document is not None else None
+            found.append(self._reach.allowed(entity, path, "update"))
         return found
 
     def _changed(self, mixin: str, wanted: dict[str, bool]) -> list[Entity]:
@@ -73,8 +75,8 @@ class Memberships:
         for path, member in wanted.items():
             document = stored.get(document_id(path))
             if document is None:
-                raise unknown_entity(self._store, registry, path)
-            current = entity_from(document)
+                raise self._reach.unknown(path)
+            current = self._reach.allowed(entity_from(document), path, "update")
             entity = with_mixin(registry, current, mixin, member=member)
             found.append(entity or current)
             if entity is not None:

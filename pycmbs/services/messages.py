@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from pycmbs import codec
@@ -19,6 +21,8 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import check_topic
 from pycmbs.services import deliveries
+from pycmbs.services.access.access import Access, asking
+from pycmbs.services.access.principal import MESSAGE, Principal
 from pycmbs.services.entities import EntityService
 from pycmbs.services.execution import is_operation, record_result
 from pycmbs.services.letter import differ
@@ -41,6 +45,7 @@ class MessageService:
         entities: EntityService,
         members: MemberService,
         operations: OperationService,
+        access: Access,
         engine: EngineLink,
         check_address: Callable[[str], None],
         sending: SendingService,
@@ -52,6 +57,7 @@ class MessageService:
         self._entities = entities
         self._members = members
         self._operations = operations
+        self._access = access
         self._engine = engine
         self._check_address = check_address
         self._sending = sending
@@ -128,7 +134,8 @@ class MessageService:
         ]
 
     def execute(self, message: Entity) -> Report:
-        """Perform, here, the operation in the message's content; what comes of it is its ``result``.
+        """Perform, here, the operation in the message's content; what comes of it is its ``result``. Who asks must be allowed
+        what the content says; and if it was received, so must its sender, who is not lent more.
 
         Raises NotExecutable, InvalidRequest (no operation), and whatever the operation raises, which is then its result.
         """
@@ -136,15 +143,24 @@ class MessageService:
             raise NotExecutable(f"{message.path} is not executable", attribute=cmbs.EXECUTABLE)
         content = message.attributes.get(cmbs.CONTENT)
         try:
-            if is_operation(content) and not self._operations.knows(content["operation"]):
-                result = self._engine.call("handle", {"message": message.path}, seconds=_HANDLE_SECONDS)["result"]
-            else:
-                result = self._operations.perform(content)
+            with self._asking(message):
+                result = self._executed(message, content)
         except CmbsError as exc:
             record_result(self._entities, message.path, {"error": exc.to_dict()})
             raise
         record_result(self._entities, message.path, result)
         return {"result": result}
+
+    def _asking(self, message: Entity) -> AbstractContextManager[None]:
+        if not self._access.asked or message.attributes.get(cmbs.STATE) != cmbs.RECEIVED:
+            return contextlib.nullcontext()
+        return asking(Principal(str(message.attributes.get(cmbs.ORIGIN, "")), via=MESSAGE))
+
+    def _executed(self, message: Entity, content: Any) -> Any:
+        if not is_operation(content) or self._operations.knows(content["operation"]):
+            return self._operations.perform(content)
+        self._access.check_handler(content["operation"])
+        return self._engine.call("handle", {"message": message.path}, seconds=_HANDLE_SECONDS)["result"]
 
     def send(
         self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool = False

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pycmbs.errors import InvalidRequest
-from pycmbs.occi.category import LINK, Kind
+from pycmbs.occi.category import LINK
 from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.naming import canonical
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.occi.steps import bounded
-from pycmbs.services import allow
+from pycmbs.services.access import rules as allow
+from pycmbs.services.access.access import names_of
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.entities import EntityService
 
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary", "links")
 _MEMBERS = frozenset({"operation", "target", "action", *_DESCRIBING})
-NO_KIND = "-"
-"""Stands for the kind of what has none: only a rule for any kind matches it."""
-May = Callable[[str, Collection[str]], bool]
-"""Whether who asks may do something (its name in rules) with something of a kind (all names of it)."""
 
 
 class OperationService:
@@ -34,6 +30,7 @@ class OperationService:
     """
 
     def __init__(self, entities: EntityService, categories: CategoryService) -> None:
+        self._access = categories.access
         self._entities = entities
         self._categories = categories
         performers = (self._create, self._list, self._read, self._replace, self._update, self._delete, self._act)
@@ -41,9 +38,9 @@ class OperationService:
             zip(allow.OPERATIONS, performers, strict=True)
         )
 
-    def perform(self, operation: Any, may: May = lambda _verb, _kinds: True) -> dict[str, Any]:
-        """Do it; returns what came of it, without the links that who asks may not read. Raises InvalidRequest for what is no
-        operation, and whatever the service does."""
+    def perform(self, operation: Any) -> dict[str, Any]:
+        """Do it, for who asks (:class:`~pycmbs.services.access.access.asking`); returns what came of it, as far as he may read
+        that. Raises InvalidRequest for what is no operation, and whatever the service does."""
         if not isinstance(operation, dict) or not isinstance(operation.get("operation"), str):
             raise InvalidRequest(
                 "the content is no operation", hint='It looks like {"operation": "read", "target": "/cmbs/member/…"}.'
@@ -60,8 +57,7 @@ class OperationService:
             found = self._verbs[verb](target, operation)
         if isinstance(found, dict):
             return found
-        seen = [link for link in found.links if may("read", self._names(link.kind))]
-        return entity_document(replace(found, links=seen))
+        return entity_document(found) if self._access.knows(found) else {}
 
     def knows(self, verb: str) -> bool:
         """Whether this is one of the operations here, and not a handler's name."""
@@ -92,11 +88,7 @@ class OperationService:
         return found
 
     def _names(self, identifier: str) -> list[str]:
-        registry = self._categories.registry()
-        kind = registry.get(identifier)
-        if not isinstance(kind, Kind):
-            return [NO_KIND]
-        return [word for one in registry.lineage(kind) for word in (one.identifier, one.term)]
+        return names_of(self._categories.registry(), identifier)
 
     def _create(self, target: str, operation: Mapping[str, Any]) -> dict[str, Any]:
         return {"location": self._entities.create(target, [_draft(operation)])[0].path}

@@ -61,6 +61,13 @@ class Plan(Struct, frozen=True):
             _has(_value(entity, name), value) for name, value in self.attributes.items()
         )
 
+    def within(self, keys: Mapping[str, str]) -> Plan | None:
+        """The same among entities with these keys; None when it has another of them."""
+        equals = self.query.equals
+        if any(equals.get(name, text) != text for name, text in keys.items()):
+            return None
+        return replace(self, query=replace(self.query, equals={**equals, **keys}))
+
     def beyond(self, key: str) -> Plan:
         """The same among entities that have more items in the array of this key than are keys."""
         equals = {name: text for name, text in self.query.equals.items() if name != key}
@@ -94,7 +101,7 @@ def plans(registry: Registry, location: str, selection: Selection) -> list[Plan]
             hint="Ask several times.",
         )
     found = [_plan(registry, scope, selection, draft) for scope in scopes for draft in alternatives]
-    if not _is_bound(registry, location):
+    if not is_bound(registry, location):
         apart = [_plan(registry, None, selection, draft) for draft in alternatives]
         found += [
             replace(plan, query=replace(plan.query, equals={**plan.query.equals, "folder": location}), unbound=True)
@@ -104,13 +111,14 @@ def plans(registry: Registry, location: str, selection: Selection) -> list[Plan]
     return [plan for plan in found if plan is not None]
 
 
-def _is_bound(registry: Registry, location: str) -> bool:
+def is_bound(registry: Registry, location: str) -> bool:
+    """Whether there is a collection, even with nothing in it."""
     return location == "/" or registry.at(location) is not None
 
 
 def _scopes(registry: Registry, location: str) -> list[Kind | Mixin | None]:
     """What a location holds: its kind or mixin; of one that is bound to none, those below it (GFD.185 3.4.1)."""
-    if _is_bound(registry, location):
+    if is_bound(registry, location):
         return [registry.at(location)]
     return [one for one in registry if isinstance(one, Kind | Mixin) and one.location.startswith(location)]
 

@@ -26,6 +26,8 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import canonical
 from pycmbs.services import deliveries, routing
+from pycmbs.services.access.access import Access
+from pycmbs.services.access.rules import Part
 from pycmbs.services.bound import OutboxBound
 from pycmbs.services.deliveries import FAILED, Delivery
 from pycmbs.services.documents import entity_write, settle
@@ -73,6 +75,7 @@ class SendingService:
         store: Store,
         entities: EntityService,
         members: MemberService,
+        access: Access,
         engine: EngineLink,
         bound: OutboxBound,
         *,
@@ -82,6 +85,7 @@ class SendingService:
         self._store = store
         self._entities = entities
         self._members = members
+        self._access = access
         self._engine = engine
         self._bound = bound
         self._deadline = deadline
@@ -110,6 +114,8 @@ class SendingService:
                 "this broker has no member to send as",
                 hint=f"POST one to {cmbs.MEMBER_LOCATION} first.",
             )
+        for message in messages if self._access.asked else ():
+            self._access.check_parts(message, layer, self._parts(message, layer))
         if attributes.get("dry_run"):
             silent = self._silent_on(layer)
             return [_plan(self._route(message, layer), layer, silent) for message in messages]
@@ -130,6 +136,20 @@ class SendingService:
         return rows or self._rows_of(self._entities.stored(path))
 
     # Who gets it
+
+    def _parts(self, message: Entity, layer: str) -> list[Part]:
+        """What the message is sent for, as it says: whether that can be done is seen later."""
+        attributes = message.attributes
+        topics = list(cmbs.items(attributes, cmbs.TOPICS))
+        members = [routing.provider_id(name) for name in cmbs.items(attributes, cmbs.PROVIDERS)]
+        if layer == "l1":
+            behind = self._members.now().at(layer, str(attributes.get(cmbs.RECEIVER)))
+            return [Part(layer, to=next((one.id for one in behind), ""))]
+        if layer == "l31":
+            return [Part(layer, to=one) for one in members]
+        if layer == "l32":
+            return [Part(layer, topic) for topic in topics]
+        return [Part(layer, topic, one) for topic in topics for one in members] if layer == "l4" else [Part(layer)]
 
     def _route(self, message: Entity, layer: str) -> routing.Routing:
         """Who gets the message on this layer, as of now. Raises InvalidRequest when it does not say whom it is for."""

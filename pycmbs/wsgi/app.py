@@ -23,6 +23,7 @@ from pycmbs.occi.rendering.text import error_header
 from pycmbs.occi.steps import bounded
 from pycmbs.queues import Budget
 from pycmbs.runtime import asked
+from pycmbs.services.access.access import Access, asking, forbidden
 from pycmbs.services.access.principal import OPEN
 from pycmbs.wsgi.auth import PRINCIPAL, Gate
 from pycmbs.wsgi.errors import FAILED, SERVER, status_of
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 _BODIES = 256 * 1024 * 1024
 """Bytes of the bodies of all requests that are being answered: what they become on their way to the store is about as large."""
+CHANGING = ("POST", "PUT", "DELETE")
+"""Methods of requests that may change something."""
 _OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, PreconditionFailed)
 """Errors about what else a request says than its path: where nothing is at the path, that is what is wrong."""
 
@@ -43,8 +46,9 @@ _OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, Precondi
 class Application:
     """WSGI (PEP 3333)."""
 
-    def __init__(self, routes: Routes, guard: Guard, gate: Gate, *, max_body: int) -> None:
+    def __init__(self, routes: Routes, guard: Guard, gate: Gate, access: Access, *, max_body: int) -> None:
         """``max_body``: bytes."""
+        self._access = access
         self._routes = routes
         self._guard = guard
         self._gate = gate
@@ -87,8 +91,11 @@ class Application:
         exchange.rendition = rendition(environ.get("HTTP_ACCEPT"), environ.get("HTTP_USER_AGENT", ""), exchange.sent)
         check_version(environ.get("HTTP_USER_AGENT", ""))
         exchange.place = self._guard.admit(environ)
-        environ[PRINCIPAL] = self._gate.admit(environ)
-        with bounded():
+        principal = environ[PRINCIPAL] = self._gate.admit(environ)
+        with asking(principal), bounded():
+            if principal is not OPEN and exchange.request.method in CHANGING and not self._access.changes_anything:
+                raise forbidden("change")  # before it is looked at
+
             try:
                 return self._routes.find(exchange.request.method, exchange.path)(exchange)
             except _OF_THE_REST:

@@ -19,18 +19,20 @@ class Shown:
         self._entities = entities
 
     def one(self, exchange: Exchange, entity: Entity) -> Response:
-        """An entity that is shown already."""
+        """An entity that is shown already; to who may not read it, where it is that he changed."""
+        if not self._entities.knows(entity):
+            return exchange.listing([entity.path])
         return exchange.entity(self._view(exchange, entity))
 
     def several(self, exchange: Exchange, stored: Sequence[Entity]) -> Response:
         """A collection of entities as they are stored: where they are, or, in a rendering that has them whole, what."""
-        if not exchange.rendition.writer.full:
+        if not exchange.rendition.writer.full or not all(map(self._entities.knows, stored)):
             return exchange.listing([entity.path for entity in stored])
         return exchange.fresh(self._whole(exchange, stored))
 
     def created(self, exchange: Exchange, stored: Sequence[Entity]) -> Response:
         """What was made."""
-        if not exchange.rendition.writer.full:
+        if not exchange.rendition.writer.full or not all(map(self._entities.knows, stored)):
             return exchange.created([entity.path for entity in stored])
         return exchange.answer(self._whole(exchange, stored), 201, [("Location", exchange.url(stored[0].path))])
 

@@ -8,12 +8,13 @@ from pycmbs.engine import route as route_module
 from pycmbs.engine.engine import Engine
 from pycmbs.errors import QueueFull
 from pycmbs.occi import cmbs
-from pycmbs.services import allow
+from pycmbs.services.access import rules as allow
 from pycmbs.transport.envelope import ACK, OUTCOME, decode
 from pycmbs.transport.memory import MemoryTransport
 from pycmbs.transport.router import Transports
 from tests.engine.test_engines import join, node, pair  # noqa: F401 - fixtures
 from tests.harness import wait_until
+from tests.services.world import fixed
 from tests.store.faulty import Fault
 
 CREATE = {"operation": "create", "target": cmbs.MESSAGE_LOCATION, "id": "made"}
@@ -113,7 +114,7 @@ def test_an_answer_to_an_earlier_attempt_counts(pair, monkeypatch):  # noqa: F81
 def test_a_late_outcome_corrects_the_ledger(pair):  # noqa: F811
     """What was executed is executed, though nobody waited for it any more."""
     a, b = pair
-    b.broker.execution._rules = allow.parse("* * *")
+    b.broker.access._rules = fixed(allow.parse("* * *"))
     with held_back(b, "outcome"):
         path = a.message("l2", message_content=CREATE, deadline=0.5)
         a.act(path, "send_l2")

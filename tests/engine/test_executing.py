@@ -5,7 +5,7 @@ import pytest
 from pycmbs.engine.asked import Asked
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.occi import cmbs
-from pycmbs.services import allow
+from pycmbs.services.access import rules as allow
 from pycmbs.services.deliveries import DELIVERED, EXECUTED, Delivery
 from pycmbs.services.marked import EffectDone, MarkedStore
 from pycmbs.store.base import Write
@@ -13,6 +13,7 @@ from pycmbs.store.memory import MemoryStore
 from pycmbs.transport.envelope import ACK, OUTCOME, Envelope, decode
 from tests.engine.test_engines import node, pair  # noqa: F401 - fixtures
 from tests.harness import wait_until
+from tests.services.world import fixed
 from tests.store.faulty import Fault
 
 CREATE = {"operation": "create", "target": cmbs.MESSAGE_LOCATION, "id": "made"}
@@ -22,7 +23,7 @@ MADE = cmbs.MESSAGE_LOCATION + "made"
 @pytest.fixture
 def allowing(pair):  # noqa: F811
     """A sender, and a receiver that executes everything."""
-    pair[1].broker.execution._rules = allow.parse("* * *")
+    pair[1].broker.access._rules = fixed(allow.parse("* * *"))
     return pair
 
 

@@ -5,7 +5,7 @@ import pytest
 from pycmbs.config_loading import load_settings
 from pycmbs.errors import ConfigurationError
 from pycmbs.occi import cmbs
-from pycmbs.services.allow import check, dormant, parse, permits
+from pycmbs.services.access.rules import check, dormant, parse, permits
 from tests.services.world import OWN, add_own, make_broker
 
 MEMBER = [cmbs.MEMBER, "member", "http://schemas.ogf.org/occi/core#resource", "resource"]

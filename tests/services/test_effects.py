@@ -8,13 +8,13 @@ from pycmbs.errors import StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft
 from pycmbs.occi.rendering.json_reader import JsonReader
-from pycmbs.services import allow
+from pycmbs.services.access import rules as allow
 from pycmbs.services.making import SOURCE, TARGET
 from pycmbs.services.marked import EFFECTS
 from pycmbs.store.base import Write
 from tests.harness import ROOT
 from tests.services.test_execution import Hands, allowed, take
-from tests.services.world import FaultyStore, add_member, add_message, add_own, make_broker
+from tests.services.world import FaultyStore, add_member, add_message, add_own, fixed, make_broker
 from tests.store.faulty import Fault
 
 MACHINES = ROOT / "json_examples" / "infrastructure" / "post_category_compute.json"
@@ -44,7 +44,7 @@ NAMED = {"b", "c", "new", "named", "own", "other"}
 def broker_on(store):
     """The next life of a broker that executes everything."""
     broker = make_broker(store)
-    broker.execution._rules = allow.parse("* * *")
+    broker.access._rules = fixed(allow.parse("* * *"))
     broker.execution._handlers = Hands()
     return broker
 

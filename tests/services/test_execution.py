@@ -9,12 +9,12 @@ from pycmbs.handlers import Handler
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft
 from pycmbs.occi.rendering.json_reader import JsonReader
-from pycmbs.services import allow
+from pycmbs.services.access import rules as allow
 from pycmbs.services.execution import DONE, STARTED, WAITING, Lane, execution_from
 from pycmbs.services.inbox import Incoming
 from pycmbs.services.making import TARGET
 from tests.services.test_inbox import incoming
-from tests.services.world import add_message, add_own, make_broker
+from tests.services.world import add_message, add_own, fixed, make_broker
 from tests.store.faulty import Fault
 
 PATH = cmbs.MESSAGE_LOCATION + "m1"
@@ -45,7 +45,7 @@ class Hands:
 def broker(store):
     broker = make_broker(store)
     add_own(broker)
-    broker.execution._rules = allow.parse("* * *")
+    broker.access._rules = fixed(allow.parse("* * *"))
     broker.execution._handlers = broker.hands = Hands()
     for name, idempotent in (("once", False), ("again", True)):
         broker.hands.known[name] = Handler(name, "m", "f", idempotent=idempotent)
@@ -65,7 +65,7 @@ def kept(broker, answer):
 
 def test_a_refusal_is_shown_with_the_message(broker):
     """What is refused is known at once: in the acknowledgement, in the receipt and in the `result` of the message here."""
-    broker.execution._rules = ()
+    broker.access._rules = fixed(())
     answer = take(broker, CREATE)
     assert answer.waits is None
     assert answer.body["outcome"]["error"]["code"] == "forbidden"
@@ -76,7 +76,7 @@ def test_a_refusal_is_shown_with_the_message(broker):
 def test_a_rule_that_is_gone_allows_nothing_any_more(broker):
     """What waits when a rule is taken away, and the broker started again, is refused."""
     answer = take(broker, CREATE)
-    broker.execution._rules = ()
+    broker.access._rules = fixed(())
     assert broker.execution.run(answer.receipt).outcome["error"]["code"] == "forbidden"
     assert broker.entities.find(cmbs.MESSAGE_LOCATION) == [PATH]
 
@@ -123,7 +123,7 @@ def test_a_stop_is_no_failure_of_the_handler(broker, store, name, calls, code):
         broker.execution.run(answer.receipt)
     assert kept(broker, answer).state == STARTED
     later = make_broker(store)
-    later.execution._handlers, later.execution._rules = broker.hands, allow.parse("* * *")
+    later.execution._handlers, later.access._rules = broker.hands, fixed(allow.parse("* * *"))
     broker.hands.answer = "done"
     outcome = later.execution.run(answer.receipt).outcome
     assert (broker.hands.calls, outcome.get("error", {}).get("code", "")) == (calls, code)
@@ -209,7 +209,7 @@ def cloud(broker):
 
 def allowed(broker, rules, content):
     """What comes of a message whose sender has these rules: the result, or the error."""
-    broker.execution._rules = allow.parse(rules)
+    broker.access._rules = fixed(allow.parse(rules))
     broker.executed = getattr(broker, "executed", 0) + 1
     answer = take(broker, content, id=f"x{broker.executed}")
     execution = kept(broker, answer)
@@ -288,22 +288,22 @@ def test_members_get_no_hints(cloud, rules, content):
 
 def test_the_handler_of_a_received_message_needs_its_rule(broker):
     """Who executes here what another member sent has the handler called for that member: by its rule, or not at all."""
-    broker.execution._rules = ()
+    broker.access._rules = fixed(())
     answer = take(broker, {"operation": "once"})
     path = next(path for path in broker.entities.find("/cmbs/message/"))
     for rules in ("", "* * message", "somebody-else once"):
-        broker.execution._rules = allow.parse(rules)
+        broker.access._rules = fixed(allow.parse(rules))
         with pytest.raises(Forbidden):
             broker.execution.handle(path)
     assert broker.hands.calls == 0
     origin = broker.entities.stored(path).attributes[cmbs.ORIGIN]
-    broker.execution._rules = allow.parse(f"{origin} once")
+    broker.access._rules = fixed(allow.parse(f"{origin} once"))
     assert broker.execution.handle(path) == "done"
     assert answer.error is None
 
 
 def test_the_handler_of_an_own_message_needs_none(broker):
     """A client of this broker may have its own message executed, whatever the rules say to others."""
-    broker.execution._rules = ()
+    broker.access._rules = fixed(())
     message = add_message(broker, "l2", message_content={"operation": "once"})
     assert broker.execution.handle(message.path) == "done"

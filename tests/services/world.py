@@ -11,6 +11,8 @@ from pycmbs.config import Settings
 from pycmbs.errors import CmbsError
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Entity
+from pycmbs.services.access.rulebook import SHIPPED
+from pycmbs.services.access.rules import Rule
 from pycmbs.store.base import Store
 from tests.store.faulty import FaultyStore
 
@@ -48,6 +50,11 @@ def make_broker(
     if shipped:
         broker.categories.ship(CATEGORIES)
     return broker
+
+
+def fixed(rules: tuple[Rule, ...]) -> Callable[[], tuple[tuple[Rule, ...], tuple[Rule, ...]]]:
+    """What :class:`~pycmbs.services.access.access.Access` asks for rules: always these, and those of the roles."""
+    return lambda: (SHIPPED, rules)
 
 
 def member(id: str, number: int = 0, **attributes: Any) -> Draft:

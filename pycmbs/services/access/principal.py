@@ -30,5 +30,3 @@ class Principal:
 
 OPEN = Principal("")
 """Whoever it is, where nobody is asked: everything is allowed."""
-NOBODY = Principal("", (), "nobody")
-"""Who was let in without being known, to ask what everybody may: nothing that is kept here."""

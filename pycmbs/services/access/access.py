@@ -1,0 +1,254 @@
+"""What who asks may do, as services ask it. Who asks is known to the thread, green or real, that does it.
+
+A service that a principal's request reaches asks :class:`Access` before it tells or changes anything. Where nobody asks (the
+broker does something by itself; there are no users) everything is allowed, and that costs one look. Where several ask at once
+(a user has the content of a member's message executed) all of them must be allowed it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextvars import ContextVar
+from typing import NamedTuple
+
+from pycmbs.errors import Forbidden
+from pycmbs.occi import cmbs
+from pycmbs.occi.category import Kind
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.registry import Registry
+from pycmbs.services.access import rules as grammar
+from pycmbs.services.access.principal import OPEN, Principal
+from pycmbs.services.access.rules import OWN, RECEIVED, SEND, Part, Rule
+
+BY = "@by"
+"""Key of an entity that a principal made: who that was, as rules name it. No attribute has such a name."""
+TENANT = "@tenant"
+"""Key that is kept free for a gateway that tells projects apart: within a broker there are none, a home is a tenant."""
+NO_KIND = "-"
+"""Stands for the kind of what has none: only a rule for any kind matches it."""
+_MOST_REMEMBERED = 10_000
+"""Answers that are remembered for each version of rules and categories: clients choose the kinds."""
+
+_LOOKING = ("list", "read")
+
+Keys = dict[str, str]
+
+_asking: ContextVar[tuple[Principal, ...]] = ContextVar("asking", default=())
+
+
+class asking:  # noqa: N801 - a context, and one of a generator costs three times as much, with every request
+    """What this thread does meanwhile is asked for by a principal, besides those that ask already."""
+
+    __slots__ = ("_principal", "_token")
+
+    def __init__(self, principal: Principal) -> None:
+        self._principal = principal
+
+    def __enter__(self) -> None:
+        now = _asking.get()
+        self._token = _asking.set(now if self._principal is OPEN else (*now, self._principal))
+
+    def __exit__(self, *_raised: object) -> None:
+        _asking.reset(self._token)
+
+
+def who() -> tuple[Principal, ...]:
+    """Who asks for what this thread does; nobody, where everything is allowed."""
+    return _asking.get()
+
+
+class Grant(NamedTuple):
+    """One way in which something is allowed: for entities that have these keys, and, for a send, by this rule."""
+
+    keys: tuple[tuple[str, str], ...]
+    rule: Rule
+
+
+class Access:
+    """Answers from the rules as they are now."""
+
+    def __init__(
+        self, rules: Callable[[], tuple[Sequence[Rule], Sequence[Rule]]], registry: Callable[[], Registry]
+    ) -> None:
+        """``rules`` gives those that come with the roles and those of this broker, the same objects while they are the same;
+        ``registry`` the categories, as new as the operation that asks."""
+        self._rules = rules
+        self._registry = registry
+        self._remembered: tuple[tuple[object, ...], dict[tuple[Principal, str, str], tuple[Grant, ...]]] = ((), {})
+        """Of which rules and categories, and what: one object, for threads."""
+        self._generation = 0
+
+    # What there is to ask
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody asks who may not do everything."""
+        return bool(_asking.get())
+
+    @property
+    def key(self) -> object:
+        """Differs for those who may see different things, and with the rules that were last asked."""
+        asking = _asking.get()
+        return (self._generation, *((one.subject, one.roles) for one in asking)) if asking else ()
+
+    def permits(self, operation: str, entity: Entity) -> bool:
+        """Whether it is allowed with this entity; a send, on some condition."""
+        return all(
+            any(_has(entity, grant.keys) for grant in self._grants(one, operation, entity.kind))
+            for one in _asking.get()
+        )
+
+    def knows(self, entity: Entity) -> bool:
+        """Whether who asks may know what an entity is: who may change it is told what it is then."""
+        return self.permits("read", entity) or self.permits("update", entity)
+
+    def conceivable(self, operation: str, kind: str) -> bool:
+        """Whether it is allowed with some entity of a kind (its identifier; :data:`NO_KIND`)."""
+        return all(self._grants(one, operation, kind) for one in _asking.get())
+
+    def always(self, operation: str, kind: str) -> bool:
+        """Whether it is allowed with every entity of a kind."""
+        return all(any(not grant.keys for grant in self._grants(one, operation, kind)) for one in _asking.get())
+
+    @property
+    def changes_anything(self) -> bool:
+        """Whether who asks may do more than look."""
+        return all(any(rule.operation not in _LOOKING for rule in self._lines(one)) for one in _asking.get())
+
+    def may(self, operation: str, names: Collection[str]) -> bool:
+        """Whether it is allowed on some condition. ``names``: of the kind, or none for a handler."""
+        shipped, own = self._rules()
+        return all(
+            deciding(
+                one,
+                [rule for rule in shipped if rule.speaks(operation, names)],
+                [rule for rule in own if rule.speaks(operation, names)],
+            )
+            for one in _asking.get()
+        )
+
+    def check(self, operation: str, entity: Entity) -> None:
+        """Raises Forbidden unless it is allowed with this entity."""
+        if not self.permits(operation, entity):
+            raise forbidden(operation)
+
+    def made(self, entity: Entity) -> None:
+        """Note on a new entity who makes it. Raises Forbidden unless he may."""
+        if asking := _asking.get():
+            entity.private["by"] = asking[0].subject
+            self.check("create", entity)
+
+    def check_kind(self, operation: str, kind: str) -> None:
+        """Raises Forbidden unless it is allowed with some entity of a kind, or at one of the places that rules know."""
+        if not self.conceivable(operation, kind):
+            raise forbidden(operation)
+
+    def check_handler(self, name: str) -> None:
+        """Raises Forbidden unless who asks may have a handler called."""
+        if not self.may(name, ()):
+            raise forbidden(name)
+
+    def check_parts(self, message: Entity, layer: str, parts: Iterable[Part]) -> None:
+        """Raises Forbidden unless who asks may send a message for every one of these."""
+        for one in _asking.get():
+            grants = [
+                grant for grant in self._grants(one, f"act:send_{layer}", message.kind) if _has(message, grant.keys)
+            ]
+            for part in parts:
+                if not any(grant.rule.carries(part) for grant in grants):
+                    raise forbidden(SEND)
+
+    def scope(self, operations: Sequence[str], kind: str) -> list[Keys]:
+        """With which entities of a kind all of these operations are allowed: those that have the keys of one of the
+        alternatives. ``{}`` is every one, no alternative none."""
+        asking = _asking.get()
+        found: list[Keys] = [{}]
+        for one, operation in itertools.product(asking, operations):
+            grants = {grant.keys for grant in self._grants(one, operation, kind)}
+            if () in grants:
+                continue
+            merged = (_merged(keys, dict(more)) for keys in found for more in sorted(grants))
+            found = [keys for keys in merged if keys is not None]
+        return found
+
+    # How it is answered
+
+    def _lines(self, principal: Principal) -> list[Rule]:
+        """All rules about a principal."""
+        subjects = {grammar.ANY, principal.subject, *(f"role:{role}" for role in principal.roles)}
+        return [rule for some in self._rules() for rule in some if rule.subject in subjects]
+
+    def _grants(self, principal: Principal, operation: str, kind: str) -> tuple[Grant, ...]:
+        shipped, own = self._rules()
+        registry = self._registry()
+        of, remembered = self._remembered
+        if not of or of[0] is not own or of[1] is not registry:
+            self._remembered = of, remembered = (own, registry), {}
+            self._generation += 1
+        key = (principal, operation, kind)
+        found = remembered.get(key)
+        if found is None:
+            names = names_of(registry, kind)
+            speaking = [rule for rule in own if rule.speaks(operation, names)]
+            rules = deciding(principal, [rule for rule in shipped if rule.speaks(operation, names)], speaking)
+            found = tuple(Grant(_keys(rule, principal), rule) for rule in rules)
+            if len(remembered) >= _MOST_REMEMBERED:
+                remembered.clear()
+            remembered[key] = found
+        return found
+
+
+def deciding(principal: Principal, shipped: Sequence[Rule], own: Sequence[Rule]) -> list[Rule]:
+    """Of the rules that speak of an operation and a kind, those that decide about a principal.
+
+    What this broker's rules say of him by name takes the place of what his roles may; what they say of a role, the place of
+    what comes with that. What they say of everybody comes on top.
+    """
+    found = [rule for rule in own if rule.subject == grammar.ANY]
+    named = [rule for rule in own if rule.subject == principal.subject]
+    if named:
+        return [*found, *named]
+    for role in principal.roles:
+        subject = f"role:{role}"
+        of_role = [rule for rule in own if rule.subject == subject]
+        found += of_role or [rule for rule in shipped if rule.subject == subject]
+    return found
+
+
+def names_of(registry: Registry, kind: str) -> list[str]:
+    """All names of a kind and its parents, as rules may call it; what is none has :data:`NO_KIND`, a place its own."""
+    if kind in grammar.PLACES:
+        return [kind]
+    found = registry.get(kind)
+    if not isinstance(found, Kind):
+        return [NO_KIND]
+    return [word for one in registry.lineage(found) for word in (one.identifier, one.term)]
+
+
+def forbidden(operation: str) -> Forbidden:
+    """What to say to who may not. It names nothing that is here."""
+    asking = _asking.get()
+    subject = asking[-1].subject if asking else "nobody"
+    return Forbidden(
+        f"{subject} may not {operation[:100]} this",
+        hint="Roles and rules say who may what: pycmbs rule list shows them.",
+        operation=operation[:100],
+    )
+
+
+def _keys(rule: Rule, principal: Principal) -> tuple[tuple[str, str], ...]:
+    if rule.whose == OWN:
+        return ((BY, principal.subject),)
+    return ((cmbs.STATE, cmbs.RECEIVED),) if rule.whose == RECEIVED else ()
+
+
+def _has(entity: Entity, keys: Collection[tuple[str, str]]) -> bool:
+    return all(
+        (entity.private.get("by") if name == BY else entity.attributes.get(name)) == value for name, value in keys
+    )
+
+
+def _merged(one: Keys, other: Keys) -> Keys | None:
+    """Both; None when nothing can have both."""
+    return None if any(one.get(name, value) != value for name, value in other.items()) else {**one, **other}

@@ -1,0 +1,39 @@
+"""The rules of a broker: those that come with its roles, those of the setting ``allow``, and those of ``HOME/rules``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from pycmbs.errors import ConfigurationError
+from pycmbs.services.access.files import Watched
+from pycmbs.services.access.rules import ROLES, Rule, parse
+
+log = logging.getLogger(__name__)
+
+RULES = "rules"
+"""The file's name."""
+SHIPPED = parse(ROLES, "pycmbs")
+
+
+class Rulebook:
+    """The rules as they are now: what was changed in the file counts within a second."""
+
+    def __init__(self, home: Path, allow: Sequence[Rule]) -> None:
+        self._allow = tuple(allow)
+        self._file = Watched(home / RULES, self._parsed, self._allow)
+
+    def __call__(self) -> tuple[Sequence[Rule], Sequence[Rule]]:
+        """Those that come with roles, and those of this broker."""
+        return SHIPPED, self._file.value
+
+    def _parsed(self, text: str) -> tuple[Rule, ...]:
+        """A line that is no rule allows nothing: the others count."""
+        found: list[Rule] = []
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                found += parse(line, f"line {number} of {self._file.path}")
+            except ConfigurationError as exc:
+                log.error("%s; it allows nothing", exc.message)  # noqa: TRY400 - a line of a file, no fault here
+        return (*self._allow, *found)

@@ -1,0 +1,74 @@
+"""Entities at paths, as far as who asks may reach them: what he may not see is not there for him."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pycmbs.errors import DuplicateId, UnknownEntity
+from pycmbs.occi.category import Kind
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.naming import spellings
+from pycmbs.services.access.access import NO_KIND, Access, forbidden
+from pycmbs.services.categories import CategoryService
+from pycmbs.services.documents import document_id, entity_from
+from pycmbs.services.finding import unknown_entity
+from pycmbs.store.base import Store
+
+
+class Reach:
+    """Reads single entities, as they are stored."""
+
+    def __init__(self, store: Store, categories: CategoryService, access: Access) -> None:
+        self._store = store
+        self._categories = categories
+        self._access = access
+
+    def at(self, path: str) -> Entity | None:
+        """The entity at a path, however its id is spelled there; None when there is none. Whoever asks."""
+        found = (self._store.get(document_id(one)) for one in spellings(path))
+        document = next((one for one in found if one is not None), None)
+        return entity_from(document) if document is not None else None
+
+    def seen(self, path: str) -> Entity | None:
+        """The same; None when who asks may not read it, too."""
+        entity = self.at(path)
+        return entity if entity is not None and self._access.permits("read", entity) else None
+
+    def stored(self, path: str) -> Entity:
+        """The entity at a path, whoever asks. Raises UnknownEntity."""
+        entity = self.at(path)
+        if entity is None:
+            raise self.unknown(path)
+        return entity
+
+    def many(self, paths: Iterable[str]) -> dict[str, Entity]:
+        """Those of the entities at these paths that exist, by path, whoever asks."""
+        found = self._store.get_many([document_id(path) for path in paths])
+        return {document.body["path"]: entity_from(document) for document in found.values()}
+
+    def reached(self, path: str, operation: str) -> Entity:
+        """The entity at a path, for an operation. Raises Forbidden, UnknownEntity: what may not be read, and what is not there,
+        are told apart by neither."""
+        return self.allowed(self.at(path), path, operation)
+
+    def allowed(self, entity: Entity | None, path: str, operation: str) -> Entity:
+        """The entity that is at a path, if it is there and the operation is allowed. Raises as :meth:`reached`."""
+        access = self._access
+        if entity is not None and access.permits(operation, entity):
+            return entity
+        if entity is not None and access.permits("read", entity):
+            raise forbidden(operation)
+        folder = self._categories.registry().at(path[: path.rfind("/") + 1])
+        access.check_kind(operation, folder.identifier if isinstance(folder, Kind) else NO_KIND)
+        raise self.unknown(path)
+
+    def unknown(self, path: str) -> UnknownEntity:
+        """What to say of a path at which nothing is, or nothing for who asks."""
+        return unknown_entity(self._store, self._categories.registry(), path, self._access)
+
+    def taken(self, path: str) -> Exception:
+        """What to say to who wants to make an entity at a path where one is."""
+        entity = self.at(path) if self._access.asked else None
+        if entity is not None and not self._access.permits("read", entity):
+            return forbidden("create")
+        return DuplicateId(f"{path} exists already", hint="PUT replaces it, POST to its own URL changes it.", id=path)
