@@ -38,10 +38,10 @@ from pycmbs.services.link import EngineLink
 from pycmbs.services.marked import MarkedStore
 from pycmbs.services.members import MemberService
 from pycmbs.services.messages import MessageService
-from pycmbs.services.node import NodeService
 from pycmbs.services.operations import OperationService
 from pycmbs.services.outbox import OutboxService
-from pycmbs.services.rekeying import rekey
+from pycmbs.services.records.node import NodeService
+from pycmbs.services.records.rekeying import rekey
 from pycmbs.services.retention import RetentionService
 from pycmbs.services.sending import SendingService
 from pycmbs.store import open_store

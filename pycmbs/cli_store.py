@@ -13,7 +13,7 @@ from pycmbs.errors import ConfigurationError, StoreUnavailable
 from pycmbs.processes.claims import claim_home, release_home
 from pycmbs.processes.identity import this_node
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.services.node import NodeService
+from pycmbs.services.records.node import NodeService
 from pycmbs.store import open_store, tools
 from pycmbs.store.base import Store
 

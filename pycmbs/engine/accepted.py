@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from pycmbs.services.deliveries import Delivery
 from pycmbs.services.outbox import OutboxService
+from pycmbs.services.records.deliveries import Delivery
 
 _PAGE = 500
 

@@ -7,8 +7,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from pycmbs.errors import Overdue, from_dict
-from pycmbs.services.deliveries import DELIVERED, FAILED, Delivery
-from pycmbs.services.fitting import DEEPEST, fitting_outcome, misfit
+from pycmbs.services.records.deliveries import DELIVERED, FAILED, Delivery
+from pycmbs.services.records.fitting import DEEPEST, fitting_outcome, misfit
 
 MOST_REPLY = 65536
 """Bytes of JSON of what a layer returns to the sender; what is larger is not kept."""

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pycmbs.engine.asked import Asked
 from pycmbs.errors import from_dict
-from pycmbs.services.deliveries import Delivery
+from pycmbs.services.records.deliveries import Delivery
 from pycmbs.transport.envelope import OUTCOME, REFUSAL, Envelope
 
 _IDS = 4

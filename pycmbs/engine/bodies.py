@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pycmbs.services.deliveries import Delivery
 from pycmbs.services.outbox import OutboxService
+from pycmbs.services.records.deliveries import Delivery
 
 _CACHED = 16
 

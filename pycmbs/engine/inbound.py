@@ -25,12 +25,12 @@ from pycmbs.occi import naming
 from pycmbs.queues import BoundedQueue
 from pycmbs.runtime import in_turn, new_thread
 from pycmbs.seldom import Seldom
-from pycmbs.services import numbers
-from pycmbs.services.deliveries import DELIVERED
 from pycmbs.services.execution import DONE, ExecutionService
 from pycmbs.services.inbox import InboxService, Incoming
 from pycmbs.services.lives import LIFE, Lives
-from pycmbs.services.receipts import receipt_id
+from pycmbs.services.records import numbers
+from pycmbs.services.records.deliveries import DELIVERED
+from pycmbs.services.records.receipts import receipt_id
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import (
     ACK,

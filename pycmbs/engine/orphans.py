@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pycmbs.services.deliveries import Delivery
 from pycmbs.services.outbox import OutboxService
+from pycmbs.services.records.deliveries import Delivery
 
 _YOUNG = 1.0
 """Seconds in which the message of a row is looked for at every occasion; later, once in as many."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from pycmbs.engine.asked import Asked
-from pycmbs.services.deliveries import SENT, Delivery
+from pycmbs.services.records.deliveries import SENT, Delivery
 
 _PATIENCE = 2.0
 """Seconds to wait for an answer before a row counts as unanswered, at least; three times as long as answers take, if that is

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from pycmbs.services.deliveries import Delivery
+from pycmbs.services.records.deliveries import Delivery
 
 Waiter = Future[dict[str, Any]]
 """``{"rows": […]}``, the rows as they were settled, if it is known; an empty object otherwise."""

@@ -12,7 +12,7 @@ from pycmbs.errors import ConfigurationError, Unavailable
 from pycmbs.processes import child
 from pycmbs.processes.identity import forget
 from pycmbs.runtime import KEEPER, new_thread
-from pycmbs.services.node import NodeService
+from pycmbs.services.records.node import NodeService
 
 _PAUSE = 1.0
 """Seconds between looks at a store that does not answer."""

@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 
 from pycmbs.config import Settings
-from pycmbs.services.node import Node
+from pycmbs.services.records.node import Node
 
 _FILE = "node"
 

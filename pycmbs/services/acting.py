@@ -14,7 +14,7 @@ from pycmbs.occi.category import Action, Kind, Mixin
 from pycmbs.occi.entity import Entity, Invocation
 from pycmbs.occi.schema import Schema
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import entity_delete, entity_write
+from pycmbs.services.records.entities import entity_delete, entity_write
 from pycmbs.store.base import Write
 
 _MOST_COMBINATIONS = 1000

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from pycmbs.errors import NotSendable, QueueFull
-from pycmbs.services.deliveries import DELIVERY
+from pycmbs.services.records.deliveries import DELIVERY
 from pycmbs.store.base import Query, Store
 
 FRESH_SECONDS = 1.0

@@ -25,8 +25,8 @@ from pycmbs.occi.rendering import ProviderBinding
 from pycmbs.occi.rendering.json_2012 import category_document, shown_document
 from pycmbs.services.access.access import Access
 from pycmbs.services.access.rules import CATEGORIES, SHIPPED, Rule
-from pycmbs.services.documents import ENTITY, entity_from, entity_write
-from pycmbs.services.retrying import retried
+from pycmbs.services.records.entities import ENTITY, entity_from, entity_write
+from pycmbs.services.records.retrying import retried
 from pycmbs.store.base import Document, Query, Store, Write
 
 CATEGORY = "category"

@@ -10,10 +10,10 @@ from pycmbs.errors import ClaimedId, Departed, RevisionConflict
 from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs
 from pycmbs.services import versions
-from pycmbs.services.deliveries import moment
-from pycmbs.services.documents import entity_delete
 from pycmbs.services.health import ALIVE, HealthService
-from pycmbs.services.retrying import retried
+from pycmbs.services.records.deliveries import moment
+from pycmbs.services.records.entities import entity_delete
+from pycmbs.services.records.retrying import retried
 from pycmbs.services.roster import INSTANCE, VERSION, Roster, is_local, version_of
 from pycmbs.store.base import Document, Query, Store, Write
 

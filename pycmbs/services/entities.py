@@ -17,7 +17,6 @@ from pycmbs.occi.schema import Schema
 from pycmbs.services.access.access import Access, forbidden
 from pycmbs.services.acting import Acting, Performance
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import document_id, entity_write, path_of
 from pycmbs.services.finding import Finder, Place
 from pycmbs.services.links import Links
 from pycmbs.services.making import changed, inline_link, is_link, made
@@ -25,7 +24,8 @@ from pycmbs.services.memberships import Memberships
 from pycmbs.services.paging import Window
 from pycmbs.services.preconditions import ALWAYS, Precondition
 from pycmbs.services.reaching import Reach
-from pycmbs.services.retrying import retried
+from pycmbs.services.records.entities import document_id, entity_write, path_of
+from pycmbs.services.records.retrying import retried
 from pycmbs.services.selection import EVERYTHING, Selection, collection, kinds_at
 from pycmbs.store.base import Store, Write
 

@@ -32,13 +32,13 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
-from pycmbs.services.deliveries import moment
-from pycmbs.services.documents import ENTITY, entity_write, path_of, settle
 from pycmbs.services.entities import EntityService
-from pycmbs.services.fitting import fitting_outcome
 from pycmbs.services.marked import EffectDone, Intent, MarkedStore
 from pycmbs.services.operations import OperationService
-from pycmbs.services.receipts import RECEIPT, receipt_id
+from pycmbs.services.records.deliveries import moment
+from pycmbs.services.records.entities import ENTITY, entity_write, path_of, settle
+from pycmbs.services.records.fitting import fitting_outcome
+from pycmbs.services.records.receipts import RECEIPT, receipt_id
 from pycmbs.store.base import Document, Query, Write
 
 log = logging.getLogger(__name__)

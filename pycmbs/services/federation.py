@@ -23,11 +23,11 @@ from pycmbs.occi.topics import is_subscription
 from pycmbs.services import versions
 from pycmbs.services.categories import CategoryService
 from pycmbs.services.departures import Departures
-from pycmbs.services.documents import entity_write
 from pycmbs.services.health import ALIVE, HealthService
 from pycmbs.services.lives import LIFE, Lives
 from pycmbs.services.members import MemberService
-from pycmbs.services.retrying import retried
+from pycmbs.services.records.entities import entity_write
+from pycmbs.services.records.retrying import retried
 from pycmbs.services.roster import INSTANCE, VERSION, Roster, introduce, socket_of, version_of
 from pycmbs.store.base import Store, Write
 

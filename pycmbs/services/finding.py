@@ -17,8 +17,8 @@ from pycmbs.occi.registry import Registry
 from pycmbs.services.access.access import BY, Access, forbidden
 from pycmbs.services.access.rules import ROOT
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import BEYOND, ENTITY, entity_from, path_of
 from pycmbs.services.paging import Bookmarks, Window
+from pycmbs.services.records.entities import BEYOND, ENTITY, entity_from, path_of
 from pycmbs.services.selection import (
     ENDS,
     EVERYTHING,

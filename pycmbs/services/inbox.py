@@ -24,14 +24,14 @@ from pycmbs.occi import cmbs, naming
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_reader import draft
-from pycmbs.services import numbers
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.deliveries import DELIVERED, moment
-from pycmbs.services.documents import document_id, entity_write, settle
 from pycmbs.services.execution import DONE, Execution, ExecutionService, execution_from, shown
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService
-from pycmbs.services.receipts import RECEIPT, receipt_id
+from pycmbs.services.records import numbers
+from pycmbs.services.records.deliveries import DELIVERED, moment
+from pycmbs.services.records.entities import document_id, entity_write, settle
+from pycmbs.services.records.receipts import RECEIPT, receipt_id
 from pycmbs.services.rounds import TAKEN, Rounds
 from pycmbs.store.base import Document, Store, Write
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pycmbs.errors import RevisionConflict, StoreUnavailable
-from pycmbs.services.documents import ENTITY
+from pycmbs.services.records.entities import ENTITY
 from pycmbs.store.base import Batch, Document, Store, Wrapper, Write
 
 Outcome = list[list[Document] | RevisionConflict]

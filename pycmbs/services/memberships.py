@@ -9,11 +9,11 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import spellings
 from pycmbs.services.access.access import Access
 from pycmbs.services.categories import CategoryService
-from pycmbs.services.documents import ENTITY, document_id, entity_from, entity_write
 from pycmbs.services.links import Links
 from pycmbs.services.making import with_mixin
 from pycmbs.services.reaching import Reach
-from pycmbs.services.retrying import retried
+from pycmbs.services.records.entities import ENTITY, document_id, entity_from, entity_write
+from pycmbs.services.records.retrying import retried
 from pycmbs.store.base import Query, Store, Write
 
 MOST_NAMED = 5000

@@ -20,7 +20,6 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import check_topic
-from pycmbs.services import deliveries
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
 from pycmbs.services.entities import EntityService
@@ -29,6 +28,7 @@ from pycmbs.services.letter import differ
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService
 from pycmbs.services.operations import OperationService
+from pycmbs.services.records import deliveries
 from pycmbs.services.sending import SendingService
 from pycmbs.store.base import Store, Write
 

@@ -17,7 +17,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.rendering.json_2012 import entity_document
-from pycmbs.services.documents import ENTITY, entity_from
+from pycmbs.services.records.entities import ENTITY, entity_from
 from pycmbs.store.base import Query, Store
 
 CLAIM = "claim"

@@ -25,15 +25,16 @@ from pycmbs.errors import (
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import canonical
-from pycmbs.services import deliveries, routing
+from pycmbs.services import routing
 from pycmbs.services.access.access import Access
 from pycmbs.services.access.rules import Part
 from pycmbs.services.bound import OutboxBound
-from pycmbs.services.deliveries import FAILED, Delivery
-from pycmbs.services.documents import entity_write, settle
 from pycmbs.services.entities import EntityService
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService
+from pycmbs.services.records import deliveries
+from pycmbs.services.records.deliveries import FAILED, Delivery
+from pycmbs.services.records.entities import entity_write, settle
 from pycmbs.services.roster import Roster, is_local, is_silent, socket_of
 from pycmbs.store.base import Store, Write
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from pycmbs.occi import cmbs
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.services.deliveries import Delivery
+from pycmbs.services.records.deliveries import Delivery
 from pycmbs.store import open_store
 from pycmbs.store.base import Query, Store
 from tests.chaos.federation import MACHINES, Site

@@ -14,7 +14,7 @@ from msgspec.structs import asdict
 
 from pycmbs.occi import cmbs
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.services.deliveries import Delivery
+from pycmbs.services.records.deliveries import Delivery
 from pycmbs.store import open_store
 from pycmbs.store.base import Query, Write
 from tests.chaos.audit import Audit, Kept, arrivals

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pycmbs.engine.accepted import AcceptedRows
 from pycmbs.engine.route import Route
 from pycmbs.occi.entity import Invocation
-from pycmbs.services.deliveries import DELIVERED, Delivery
+from pycmbs.services.records.deliveries import DELIVERED, Delivery
 from pycmbs.store.couchdb_documents import Clock
 from tests.engine.test_route import refill, send
 from tests.engine.test_route import row as make_row

@@ -5,8 +5,8 @@ import pytest
 from pycmbs.engine import orphans as orphans_module
 from pycmbs.errors import StoreUnavailable
 from pycmbs.occi import cmbs
-from pycmbs.services.deliveries import DELIVERY
-from pycmbs.services.documents import entity_write
+from pycmbs.services.records.deliveries import DELIVERY
+from pycmbs.services.records.entities import entity_write
 from pycmbs.store.base import Query
 from tests.engine.test_engines import join, node  # noqa: F401 - a fixture
 from tests.harness import wait_until

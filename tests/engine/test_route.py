@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from pycmbs.engine.asked import Asked
 from pycmbs.engine.route import Flight, Route
-from pycmbs.services.deliveries import SENT, Delivery
+from pycmbs.services.records.deliveries import SENT, Delivery
 
 
 def row(number):

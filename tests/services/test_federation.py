@@ -6,9 +6,9 @@ from pycmbs.errors import ClaimedId, Conflict, Departed, InvalidRequest, from_di
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.services import versions
-from pycmbs.services.documents import document_id
 from pycmbs.services.health import ALIVE, DEAD, Health
 from pycmbs.services.members import version_of
+from pycmbs.services.records.entities import document_id
 from pycmbs.store.base import Write
 from tests.services.test_members import described, told
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker

@@ -25,7 +25,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.services import sending
-from pycmbs.services.deliveries import (
+from pycmbs.services.records.deliveries import (
     DELIVERED,
     EXPIRED,
     FAILED,

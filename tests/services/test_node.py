@@ -10,8 +10,8 @@ import pytest
 
 from pycmbs.errors import ConfigurationError
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.services import node as module
-from pycmbs.services.node import Node, NodeService
+from pycmbs.services.records import node as module
+from pycmbs.services.records.node import Node, NodeService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
 

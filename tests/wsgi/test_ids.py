@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pycmbs.services.documents import document_id
+from pycmbs.services.records.entities import document_id
 from pycmbs.store.base import Write
 from tests.wsgi.conftest import INFRA, JSON, V12, text, urls
 

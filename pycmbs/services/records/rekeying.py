@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pycmbs.occi.category import CORE_KINDS, CORE_NAME
 from pycmbs.occi.registry import Registry
-from pycmbs.services.documents import ENTITY, attribute_key, entity_from, entity_write, keys_of
+from pycmbs.services.records.entities import ENTITY, attribute_key, entity_from, entity_write, keys_of
 from pycmbs.store.base import Query, Store, Write
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 from pycmbs.ids import canonical_id
 from pycmbs.occi.entity import Entity
 from pycmbs.services.access.access import BY
-from pycmbs.services.deliveries import moment
+from pycmbs.services.records.deliveries import moment
 from pycmbs.store.base import Document, Write
 
 ENTITY = "entity"
