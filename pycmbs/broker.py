@@ -28,8 +28,8 @@ from pycmbs.services.access import rules as allow
 from pycmbs.services.access.rulebook import Rulebook
 from pycmbs.services.access.users import Users
 from pycmbs.services.bound import OutboxBound
-from pycmbs.services.categories import CategoryService
-from pycmbs.services.entities import EntityService
+from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.service import EntityService
 from pycmbs.services.execution import ExecutionService, Handlers
 from pycmbs.services.federation import FederationService
 from pycmbs.services.health import HealthService

@@ -32,7 +32,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
-from pycmbs.services.entities import EntityService
+from pycmbs.services.entities.service import EntityService
 from pycmbs.services.marked import EffectDone, Intent, MarkedStore
 from pycmbs.services.operations import OperationService
 from pycmbs.services.records.deliveries import moment

@@ -21,8 +21,8 @@ from pycmbs.occi.entity import Draft, Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import is_subscription
 from pycmbs.services import versions
-from pycmbs.services.categories import CategoryService
 from pycmbs.services.departures import Departures
+from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.health import ALIVE, HealthService
 from pycmbs.services.lives import LIFE, Lives
 from pycmbs.services.members import MemberService

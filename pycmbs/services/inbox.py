@@ -24,7 +24,7 @@ from pycmbs.occi import cmbs, naming
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_reader import draft
-from pycmbs.services.categories import CategoryService
+from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.execution import DONE, Execution, ExecutionService, execution_from, shown
 from pycmbs.services.federation import FederationService
 from pycmbs.services.members import MemberService

@@ -14,7 +14,7 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import check_subscription
 from pycmbs.services.departures import LEFT, left_document, left_write
-from pycmbs.services.entities import EntityService
+from pycmbs.services.entities.service import EntityService
 from pycmbs.services.health import HealthService
 from pycmbs.services.link import EngineLink
 from pycmbs.services.roster import (

@@ -22,7 +22,7 @@ from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import check_topic
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
-from pycmbs.services.entities import EntityService
+from pycmbs.services.entities.service import EntityService
 from pycmbs.services.execution import is_operation, record_result
 from pycmbs.services.letter import differ
 from pycmbs.services.link import EngineLink

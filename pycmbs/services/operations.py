@@ -15,8 +15,8 @@ from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.occi.steps import bounded
 from pycmbs.services.access import rules as allow
 from pycmbs.services.access.access import names_of
-from pycmbs.services.categories import CategoryService
-from pycmbs.services.entities import EntityService
+from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.service import EntityService
 
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary", "links")
 _MEMBERS = frozenset({"operation", "target", "action", *_DESCRIBING})

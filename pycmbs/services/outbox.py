@@ -16,7 +16,7 @@ from pycmbs.errors import CmbsError, Departed, NoLocalMember, RevisionConflict, 
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import entity_document
-from pycmbs.services.entities import EntityService
+from pycmbs.services.entities.service import EntityService
 from pycmbs.services.federation import FederationService
 from pycmbs.services.letter import travelling
 from pycmbs.services.members import MemberService

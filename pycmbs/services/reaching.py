@@ -9,8 +9,8 @@ from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import spellings
 from pycmbs.services.access.access import NO_KIND, Access, forbidden
-from pycmbs.services.categories import CategoryService
-from pycmbs.services.finding import unknown_entity
+from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.finding import unknown_entity
 from pycmbs.services.records.entities import document_id, entity_from
 from pycmbs.store.base import Store
 

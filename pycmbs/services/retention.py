@@ -17,7 +17,7 @@ from pycmbs import clock
 from pycmbs.errors import CmbsError, RevisionConflict, Unavailable, UnknownEntity
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
-from pycmbs.services.entities import EntityService
+from pycmbs.services.entities.service import EntityService
 from pycmbs.services.records import deliveries
 from pycmbs.services.records.entities import ENTITY, KEPT, SETTLED, entity_delete, entity_from, entity_write, settle
 from pycmbs.store.base import Document, Query, Store, Write

@@ -29,7 +29,7 @@ from pycmbs.services import routing
 from pycmbs.services.access.access import Access
 from pycmbs.services.access.rules import Part
 from pycmbs.services.bound import OutboxBound
-from pycmbs.services.entities import EntityService
+from pycmbs.services.entities.service import EntityService
 from pycmbs.services.link import EngineLink
 from pycmbs.services.members import MemberService
 from pycmbs.services.records import deliveries

@@ -7,9 +7,9 @@ from webob import Response
 from pycmbs.errors import InvalidRequest, MethodNotAllowed
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.naming import local_path
-from pycmbs.services.categories import CategoryService
-from pycmbs.services.entities import EntityService
-from pycmbs.services.selection import Selection
+from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.selection import Selection
+from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.shown import Shown
 

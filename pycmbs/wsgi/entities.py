@@ -6,7 +6,7 @@ from webob import Response
 
 from pycmbs.errors import MalformedBody
 from pycmbs.occi.entity import Draft
-from pycmbs.services.entities import EntityService
+from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.shown import Shown
 

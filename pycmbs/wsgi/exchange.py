@@ -17,8 +17,8 @@ from pycmbs.occi.entity import Draft
 from pycmbs.occi.rendering import EntityView, Reader
 from pycmbs.occi.rendering import fields as f
 from pycmbs.queues import Budget
-from pycmbs.services.paging import Window
-from pycmbs.services.preconditions import ALWAYS, Precondition
+from pycmbs.services.entities.paging import Window
+from pycmbs.services.entities.preconditions import ALWAYS, Precondition
 from pycmbs.wsgi.guard import Place
 from pycmbs.wsgi.head import RAW_PATH
 from pycmbs.wsgi.negotiation import DEFAULT, HEADERS, JSON_TYPES, TEXT, URI_LIST, Rendition, media_type, reader

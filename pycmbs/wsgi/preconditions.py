@@ -11,7 +11,7 @@ import zlib
 from dataclasses import dataclass
 
 from pycmbs.errors import PreconditionFailed
-from pycmbs.services.preconditions import Precondition
+from pycmbs.services.entities.preconditions import Precondition
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
@@ -39,7 +39,7 @@ class Tagged(Precondition):
 
     @property
     def pins(self) -> bool:
-        """See :class:`~pycmbs.services.preconditions.Precondition`."""
+        """See :class:`~pycmbs.services.entities.preconditions.Precondition`."""
         return self.match is not None and "*" not in self.match
 
     def check(self, path: str, revision: str | None) -> None:

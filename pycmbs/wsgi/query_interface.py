@@ -6,7 +6,7 @@ from webob import Response
 
 from pycmbs.errors import UnknownCategory
 from pycmbs.occi.category import Category
-from pycmbs.services.categories import CategoryService
+from pycmbs.services.entities.categories import CategoryService
 from pycmbs.wsgi.exchange import MOST_CATEGORIES, Exchange
 
 

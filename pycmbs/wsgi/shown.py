@@ -8,7 +8,7 @@ from webob import Response
 
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering import EntityView
-from pycmbs.services.entities import EntityService
+from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
 
 

@@ -9,7 +9,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft
 from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.services.access import rules as allow
-from pycmbs.services.making import SOURCE, TARGET
+from pycmbs.services.entities.drafts import SOURCE, TARGET
 from pycmbs.services.marked import EFFECTS
 from pycmbs.store.base import Write
 from tests.harness import ROOT

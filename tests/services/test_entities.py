@@ -14,7 +14,7 @@ from pycmbs.errors import (
 )
 from pycmbs.occi.category import parse_category
 from pycmbs.occi.entity import Draft, Invocation
-from pycmbs.services.selection import Selection
+from pycmbs.services.entities.selection import Selection
 from tests.services.world import make_broker
 from tests.store.faulty import Fault
 

@@ -14,9 +14,9 @@ from pycmbs.errors import (
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import LINK, RESOURCE, parse_category
 from pycmbs.occi.entity import Draft
+from pycmbs.services.entities.selection import Selection
 from pycmbs.services.records.entities import attribute_key, document_id, entity_from, keys_of
 from pycmbs.services.records.rekeying import rekey
-from pycmbs.services.selection import Selection
 from pycmbs.store.base import Query, Write
 from tests.services.world import OWN, add_own, make_broker
 

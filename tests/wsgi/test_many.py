@@ -3,7 +3,8 @@
 import pytest
 
 from pycmbs.occi import cmbs
-from pycmbs.services import entities, finding
+from pycmbs.services.entities import finding
+from pycmbs.services.entities import service as entities
 from tests.wsgi.conftest import V12, Front
 
 LINK = "http://schemas.ogf.org/occi/core#link"

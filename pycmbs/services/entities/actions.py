@@ -13,7 +13,7 @@ from pycmbs.errors import InvalidRequest
 from pycmbs.occi.category import Action, Kind, Mixin
 from pycmbs.occi.entity import Entity, Invocation
 from pycmbs.occi.schema import Schema
-from pycmbs.services.categories import CategoryService
+from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.records.entities import entity_delete, entity_write
 from pycmbs.store.base import Write
 

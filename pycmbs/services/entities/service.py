@@ -15,18 +15,18 @@ from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.schema import Schema
 from pycmbs.services.access.access import Access, forbidden
-from pycmbs.services.acting import Acting, Performance
-from pycmbs.services.categories import CategoryService
-from pycmbs.services.finding import Finder, Place
-from pycmbs.services.links import Links
-from pycmbs.services.making import changed, inline_link, is_link, made
-from pycmbs.services.memberships import Memberships
-from pycmbs.services.paging import Window
-from pycmbs.services.preconditions import ALWAYS, Precondition
+from pycmbs.services.entities.actions import Acting, Performance
+from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.drafts import changed, inline_link, is_link, made
+from pycmbs.services.entities.finding import Finder, Place
+from pycmbs.services.entities.links import Links
+from pycmbs.services.entities.mixins import Memberships
+from pycmbs.services.entities.paging import Window
+from pycmbs.services.entities.preconditions import ALWAYS, Precondition
+from pycmbs.services.entities.selection import EVERYTHING, Selection, collection, kinds_at
 from pycmbs.services.reaching import Reach
 from pycmbs.services.records.entities import document_id, entity_write, path_of
 from pycmbs.services.records.retrying import retried
-from pycmbs.services.selection import EVERYTHING, Selection, collection, kinds_at
 from pycmbs.store.base import Store, Write
 
 _TOGETHER = 5000

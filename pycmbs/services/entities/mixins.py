@@ -8,9 +8,9 @@ from pycmbs.errors import TooLarge
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import spellings
 from pycmbs.services.access.access import Access
-from pycmbs.services.categories import CategoryService
-from pycmbs.services.links import Links
-from pycmbs.services.making import with_mixin
+from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.drafts import with_mixin
+from pycmbs.services.entities.links import Links
 from pycmbs.services.reaching import Reach
 from pycmbs.services.records.entities import ENTITY, document_id, entity_from, entity_write
 from pycmbs.services.records.retrying import retried

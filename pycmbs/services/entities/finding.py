@@ -16,10 +16,9 @@ from pycmbs.occi.naming import spellings
 from pycmbs.occi.registry import Registry
 from pycmbs.services.access.access import BY, Access, forbidden
 from pycmbs.services.access.rules import ROOT
-from pycmbs.services.categories import CategoryService
-from pycmbs.services.paging import Bookmarks, Window
-from pycmbs.services.records.entities import BEYOND, ENTITY, entity_from, path_of
-from pycmbs.services.selection import (
+from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.paging import Bookmarks, Window
+from pycmbs.services.entities.selection import (
     ENDS,
     EVERYTHING,
     Plan,
@@ -30,6 +29,7 @@ from pycmbs.services.selection import (
     plans,
     unknown_location,
 )
+from pycmbs.services.records.entities import BEYOND, ENTITY, entity_from, path_of
 from pycmbs.store.base import Document, Query, Store
 
 _OF_NO_ARRAY = frozenset({"kind", "mixin", "id", "folder", "occi.core.title", BY, *ENDS})

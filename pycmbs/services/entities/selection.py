@@ -15,7 +15,7 @@ from pycmbs.occi.category import RESOURCE, Kind, Mixin
 from pycmbs.occi.entity import Draft, Entity
 from pycmbs.occi.naming import canonical_path, plain_id
 from pycmbs.occi.registry import Registry
-from pycmbs.services.making import SOURCE, TARGET
+from pycmbs.services.entities.drafts import SOURCE, TARGET
 from pycmbs.services.records.entities import BEYOND, ENTITY, attribute_key, key_value
 from pycmbs.store.base import Query
 

@@ -16,8 +16,8 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import canonical_path, spellings
 from pycmbs.occi.registry import Registry
 from pycmbs.services.access.access import Access
-from pycmbs.services.categories import CategoryService
-from pycmbs.services.making import SOURCE, TARGET, is_link
+from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.drafts import SOURCE, TARGET, is_link
 from pycmbs.services.records.entities import ENTITY, document_id, entity_from, entity_write
 from pycmbs.store.base import Query, Store, Write
 
