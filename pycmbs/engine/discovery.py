@@ -17,9 +17,9 @@ from pycmbs.engine.probes import Probes
 from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.runtime import drain, new_thread
-from pycmbs.services.federation import FederationService
-from pycmbs.services.members import MemberService
-from pycmbs.services.roster import socket_of
+from pycmbs.services.federation.gossip import FederationService
+from pycmbs.services.federation.members import MemberService
+from pycmbs.services.federation.roster import socket_of
 from pycmbs.transport.envelope import HELLO, LEAVE, Envelope
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import threading
 
 from pycmbs.errors import Unavailable
 from pycmbs.runtime import new_thread
-from pycmbs.services.federation import FederationService
+from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.inbox import InboxService
 from pycmbs.services.outbox import OutboxService
 from pycmbs.services.retention import RetentionService

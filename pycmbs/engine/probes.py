@@ -20,10 +20,10 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.queues import BoundedQueue
 from pycmbs.runtime import new_thread
-from pycmbs.services.health import ALIVE, DEAD, Health, HealthService
-from pycmbs.services.lives import LIFE, Lives
-from pycmbs.services.members import MemberService
-from pycmbs.services.roster import Roster, socket_of, version_of
+from pycmbs.services.federation.health import ALIVE, DEAD, Health, HealthService
+from pycmbs.services.federation.lives import LIFE, Lives
+from pycmbs.services.federation.members import MemberService
+from pycmbs.services.federation.roster import Roster, socket_of, version_of
 from pycmbs.transport.envelope import ALIVE as ALIVE_ANSWER
 from pycmbs.transport.envelope import PROBE, Envelope
 
@@ -165,7 +165,7 @@ class Probes:
 
     def answering(self, member: str) -> tuple[bool, str]:
         """Whether a member answers probes, as far as is known, and the number of the process that does: see
-        :mod:`pycmbs.services.lives`."""
+        :mod:`pycmbs.services.federation.lives`."""
         vitals = self._vitals.get(member)
         return vitals is not None and vitals.state == ALIVE and not vitals.failures, self._lives.last(member)
 

@@ -7,7 +7,7 @@ import statistics
 from collections import deque
 from dataclasses import replace
 
-from pycmbs.services.health import ALIVE, DEAD, SUSPECT, Health
+from pycmbs.services.federation.health import ALIVE, DEAD, SUSPECT, Health
 
 MISSES = 3
 """Rounds of probes without an answer after which a member counts as dead; before that it is suspect."""

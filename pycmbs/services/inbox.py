@@ -26,8 +26,8 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.execution import DONE, Execution, ExecutionService, execution_from, shown
-from pycmbs.services.federation import FederationService
-from pycmbs.services.members import MemberService
+from pycmbs.services.federation.gossip import FederationService
+from pycmbs.services.federation.members import MemberService
 from pycmbs.services.records import numbers
 from pycmbs.services.records.deliveries import DELIVERED, moment
 from pycmbs.services.records.entities import document_id, entity_write, settle

@@ -30,12 +30,12 @@ from pycmbs.services.access.access import Access
 from pycmbs.services.access.rules import Part
 from pycmbs.services.bound import OutboxBound
 from pycmbs.services.entities.service import EntityService
+from pycmbs.services.federation.members import MemberService
+from pycmbs.services.federation.roster import Roster, is_local, is_silent, socket_of
 from pycmbs.services.link import EngineLink
-from pycmbs.services.members import MemberService
 from pycmbs.services.records import deliveries
 from pycmbs.services.records.deliveries import FAILED, Delivery
 from pycmbs.services.records.entities import entity_write, settle
-from pycmbs.services.roster import Roster, is_local, is_silent, socket_of
 from pycmbs.store.base import Store, Write
 
 _TRIES = 20

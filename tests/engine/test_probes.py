@@ -8,9 +8,9 @@ from typing import cast
 from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.vitals import Vitals
-from pycmbs.services.health import HealthService
-from pycmbs.services.lives import Lives
-from pycmbs.services.members import MemberService
+from pycmbs.services.federation.health import HealthService
+from pycmbs.services.federation.lives import Lives
+from pycmbs.services.federation.members import MemberService
 
 
 def test_many_who_are_due_at_once_are_probed_by_and_by() -> None:

@@ -5,9 +5,9 @@ import pytest
 from pycmbs.errors import ClaimedId, Conflict, Departed, InvalidRequest, from_dict
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
-from pycmbs.services import versions
-from pycmbs.services.health import ALIVE, DEAD, Health
-from pycmbs.services.members import version_of
+from pycmbs.services.federation import versions
+from pycmbs.services.federation.health import ALIVE, DEAD, Health
+from pycmbs.services.federation.members import version_of
 from pycmbs.services.records.entities import document_id
 from pycmbs.store.base import Write
 from tests.services.test_members import described, told

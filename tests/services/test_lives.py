@@ -3,7 +3,7 @@
 import pytest
 
 from pycmbs.errors import ClaimedId
-from pycmbs.services.lives import Lives
+from pycmbs.services.federation.lives import Lives
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pycmbs.errors import (
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
-from pycmbs.services.members import version_of
+from pycmbs.services.federation.members import version_of
 from tests.services.world import OWN, add_member, add_own, make_broker, member
 
 PATH = cmbs.MEMBER_LOCATION + OWN

@@ -24,7 +24,7 @@ CLAIM = "claim"
 LOCAL_CLAIM = f"{CLAIM}:local-member"
 """The document that says which member is the own one: two requests that both see none both write it, and one loses."""
 VERSION, INSTANCE = "version", "instance"
-"""The member's private record of what tells its descriptions apart: see :mod:`pycmbs.services.federation`."""
+"""The member's private record of what tells its descriptions apart: see :mod:`pycmbs.services.federation.gossip`."""
 _SHARED = ("state", *(f"{layer}_socket" for layer in LAYERS), "neighbors_socket", "topics", "listening")
 _MEMBERS = Query(ENTITY, {"kind": cmbs.MEMBER})
 

@@ -9,12 +9,12 @@ from pycmbs import clock
 from pycmbs.errors import ClaimedId, Departed, RevisionConflict
 from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs
-from pycmbs.services import versions
-from pycmbs.services.health import ALIVE, HealthService
+from pycmbs.services.federation import versions
+from pycmbs.services.federation.health import ALIVE, HealthService
+from pycmbs.services.federation.roster import INSTANCE, VERSION, Roster, is_local, version_of
 from pycmbs.services.records.deliveries import moment
 from pycmbs.services.records.entities import entity_delete
 from pycmbs.services.records.retrying import retried
-from pycmbs.services.roster import INSTANCE, VERSION, Roster, is_local, version_of
 from pycmbs.store.base import Document, Query, Store, Write
 
 LEFT = "left"

@@ -13,11 +13,10 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import check_subscription
-from pycmbs.services.departures import LEFT, left_document, left_write
 from pycmbs.services.entities.service import EntityService
-from pycmbs.services.health import HealthService
-from pycmbs.services.link import EngineLink
-from pycmbs.services.roster import (
+from pycmbs.services.federation.departures import LEFT, left_document, left_write
+from pycmbs.services.federation.health import HealthService
+from pycmbs.services.federation.roster import (
     CLAIM,
     INSTANCE,
     LOCAL_CLAIM,
@@ -29,7 +28,8 @@ from pycmbs.services.roster import (
     socket_of,
     version_of,
 )
-from pycmbs.services.versions import credible, following, newer
+from pycmbs.services.federation.versions import credible, following, newer
+from pycmbs.services.link import EngineLink
 from pycmbs.store.base import Store, Write
 from pycmbs.transport.address import check_networked
 

@@ -20,15 +20,15 @@ from pycmbs.occi import cmbs, naming
 from pycmbs.occi.entity import Draft, Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import is_subscription
-from pycmbs.services import versions
-from pycmbs.services.departures import Departures
 from pycmbs.services.entities.categories import CategoryService
-from pycmbs.services.health import ALIVE, HealthService
-from pycmbs.services.lives import LIFE, Lives
-from pycmbs.services.members import MemberService
+from pycmbs.services.federation import versions
+from pycmbs.services.federation.departures import Departures
+from pycmbs.services.federation.health import ALIVE, HealthService
+from pycmbs.services.federation.lives import LIFE, Lives
+from pycmbs.services.federation.members import MemberService
+from pycmbs.services.federation.roster import INSTANCE, VERSION, Roster, introduce, socket_of, version_of
 from pycmbs.services.records.entities import entity_write
 from pycmbs.services.records.retrying import retried
-from pycmbs.services.roster import INSTANCE, VERSION, Roster, introduce, socket_of, version_of
 from pycmbs.store.base import Store, Write
 
 log = logging.getLogger(__name__)
