@@ -30,15 +30,15 @@ from pycmbs.services.access.users import Users
 from pycmbs.services.bound import OutboxBound
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.service import EntityService
-from pycmbs.services.execution import ExecutionService, Handlers
+from pycmbs.services.execution.once import MarkedStore
+from pycmbs.services.execution.operations import OperationService
+from pycmbs.services.execution.service import ExecutionService, Handlers
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.inbox import InboxService
 from pycmbs.services.link import EngineLink
-from pycmbs.services.marked import MarkedStore
 from pycmbs.services.messages import MessageService
-from pycmbs.services.operations import OperationService
 from pycmbs.services.outbox import OutboxService
 from pycmbs.services.records.node import NodeService
 from pycmbs.services.records.rekeying import rekey

@@ -25,7 +25,7 @@ from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest
 from pycmbs.occi import cmbs
 from pycmbs.occi.naming import LAYERS
 from pycmbs.runtime import new_thread
-from pycmbs.services.execution import ExecutionService
+from pycmbs.services.execution.service import ExecutionService
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.members import MemberService

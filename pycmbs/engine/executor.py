@@ -13,7 +13,7 @@ from typing import Any
 from pycmbs.engine.handling import PROCESSES
 from pycmbs.errors import Unavailable
 from pycmbs.runtime import later, logged
-from pycmbs.services.execution import DONE, Execution, ExecutionService, Lane, execution_from
+from pycmbs.services.execution.service import DONE, Execution, ExecutionService, Lane, execution_from
 
 log = logging.getLogger(__name__)
 

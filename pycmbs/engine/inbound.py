@@ -25,7 +25,7 @@ from pycmbs.occi import naming
 from pycmbs.queues import BoundedQueue
 from pycmbs.runtime import in_turn, new_thread
 from pycmbs.seldom import Seldom
-from pycmbs.services.execution import DONE, ExecutionService
+from pycmbs.services.execution.service import DONE, ExecutionService
 from pycmbs.services.federation.lives import LIFE, Lives
 from pycmbs.services.inbox import InboxService, Incoming
 from pycmbs.services.records import numbers

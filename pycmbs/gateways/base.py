@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 Perform = Callable[[Any], dict[str, Any]]
-"""Performs one operation: :meth:`pycmbs.services.operations.OperationService.perform`. Raises CmbsError."""
+"""Performs one operation: :meth:`pycmbs.services.execution.operations.OperationService.perform`. Raises CmbsError."""
 
 
 class Gateway(ABC):

@@ -25,7 +25,7 @@ from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.services.entities.categories import CategoryService
-from pycmbs.services.execution import DONE, Execution, ExecutionService, execution_from, shown
+from pycmbs.services.execution.service import DONE, Execution, ExecutionService, execution_from, shown
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.records import numbers

@@ -23,11 +23,11 @@ from pycmbs.occi.topics import check_topic
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
 from pycmbs.services.entities.service import EntityService
-from pycmbs.services.execution import is_operation, record_result
+from pycmbs.services.execution.operations import OperationService
+from pycmbs.services.execution.service import is_operation, record_result
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.letter import differ
 from pycmbs.services.link import EngineLink
-from pycmbs.services.operations import OperationService
 from pycmbs.services.records import deliveries
 from pycmbs.services.sending import SendingService
 from pycmbs.store.base import Store, Write

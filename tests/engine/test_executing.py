@@ -6,7 +6,7 @@ from pycmbs.engine.asked import Asked
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.occi import cmbs
 from pycmbs.services.access import rules as allow
-from pycmbs.services.marked import EffectDone, MarkedStore
+from pycmbs.services.execution.once import EffectDone, MarkedStore
 from pycmbs.services.records.deliveries import DELIVERED, EXECUTED, Delivery
 from pycmbs.store.base import Write
 from pycmbs.store.memory import MemoryStore

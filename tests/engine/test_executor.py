@@ -10,7 +10,7 @@ from pycmbs.engine import executor as executor_module
 from pycmbs.engine.executor import Executor
 from pycmbs.engine.handling import PROCESSES
 from pycmbs.errors import StoreUnavailable
-from pycmbs.services.execution import DONE, Execution, Lane
+from pycmbs.services.execution.service import DONE, Execution, Lane
 from pycmbs.services.records.receipts import RECEIPT
 from pycmbs.store.base import Document
 from tests.harness import wait_until

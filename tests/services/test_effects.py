@@ -10,7 +10,7 @@ from pycmbs.occi.entity import Draft
 from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.services.access import rules as allow
 from pycmbs.services.entities.drafts import SOURCE, TARGET
-from pycmbs.services.marked import EFFECTS
+from pycmbs.services.execution.once import EFFECTS
 from pycmbs.store.base import Write
 from tests.harness import ROOT
 from tests.services.test_execution import Hands, allowed, take

@@ -33,8 +33,8 @@ from pycmbs.occi.entity import Entity
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
 from pycmbs.services.entities.service import EntityService
-from pycmbs.services.marked import EffectDone, Intent, MarkedStore
-from pycmbs.services.operations import OperationService
+from pycmbs.services.execution.once import EffectDone, Intent, MarkedStore
+from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.records.deliveries import moment
 from pycmbs.services.records.entities import ENTITY, entity_write, path_of, settle
 from pycmbs.services.records.fitting import fitting_outcome

@@ -1,0 +1,1 @@
+"""Operations in messages of other members: which are allowed, and that each is done once in effect."""
