@@ -27,7 +27,12 @@ from pycmbs.runtime import Runtime, ThreadRuntime
 from pycmbs.services.access import rules as allow
 from pycmbs.services.access.rulebook import Rulebook
 from pycmbs.services.access.users import Users
-from pycmbs.services.bound import OutboxBound
+from pycmbs.services.delivery.inbox import InboxService
+from pycmbs.services.delivery.limit import OutboxBound
+from pycmbs.services.delivery.messages import MessageService
+from pycmbs.services.delivery.outbox import OutboxService
+from pycmbs.services.delivery.retention import RetentionService
+from pycmbs.services.delivery.sending import SendingService
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.execution.once import MarkedStore
@@ -36,14 +41,9 @@ from pycmbs.services.execution.service import ExecutionService, Handlers
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.members import MemberService
-from pycmbs.services.inbox import InboxService
 from pycmbs.services.link import EngineLink
-from pycmbs.services.messages import MessageService
-from pycmbs.services.outbox import OutboxService
 from pycmbs.services.records.node import NodeService
 from pycmbs.services.records.rekeying import rekey
-from pycmbs.services.retention import RetentionService
-from pycmbs.services.sending import SendingService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store, StoreDamaged
 from pycmbs.transport.address import check_address, parse_listen_at

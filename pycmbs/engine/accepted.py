@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from pycmbs.services.outbox import OutboxService
+from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.records.deliveries import Delivery
 
 _PAGE = 500

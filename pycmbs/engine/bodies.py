@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pycmbs.services.outbox import OutboxService
+from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.records.deliveries import Delivery
 
 _CACHED = 16

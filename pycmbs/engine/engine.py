@@ -25,14 +25,14 @@ from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest
 from pycmbs.occi import cmbs
 from pycmbs.occi.naming import LAYERS
 from pycmbs.runtime import new_thread
+from pycmbs.services.delivery.inbox import InboxService
+from pycmbs.services.delivery.outbox import OutboxService
+from pycmbs.services.delivery.retention import RetentionService
 from pycmbs.services.execution.service import ExecutionService
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import socket_of
-from pycmbs.services.inbox import InboxService
-from pycmbs.services.outbox import OutboxService
-from pycmbs.services.retention import RetentionService
 from pycmbs.store.base import Store
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import Envelope

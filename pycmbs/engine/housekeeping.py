@@ -7,10 +7,10 @@ import threading
 
 from pycmbs.errors import Unavailable
 from pycmbs.runtime import new_thread
+from pycmbs.services.delivery.inbox import InboxService
+from pycmbs.services.delivery.outbox import OutboxService
+from pycmbs.services.delivery.retention import RetentionService
 from pycmbs.services.federation.gossip import FederationService
-from pycmbs.services.inbox import InboxService
-from pycmbs.services.outbox import OutboxService
-from pycmbs.services.retention import RetentionService
 from pycmbs.store.base import Store
 
 log = logging.getLogger(__name__)

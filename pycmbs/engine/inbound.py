@@ -25,9 +25,9 @@ from pycmbs.occi import naming
 from pycmbs.queues import BoundedQueue
 from pycmbs.runtime import in_turn, new_thread
 from pycmbs.seldom import Seldom
+from pycmbs.services.delivery.inbox import InboxService, Incoming
 from pycmbs.services.execution.service import DONE, ExecutionService
 from pycmbs.services.federation.lives import LIFE, Lives
-from pycmbs.services.inbox import InboxService, Incoming
 from pycmbs.services.records import numbers
 from pycmbs.services.records.deliveries import DELIVERED
 from pycmbs.services.records.receipts import receipt_id

@@ -10,7 +10,7 @@ from pycmbs import clock
 from pycmbs.engine.answers import acknowledged
 from pycmbs.engine.asked import Asked
 from pycmbs.engine.awaiting import Awaiting
-from pycmbs.services.outbox import OutboxService
+from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.records.deliveries import Delivery
 from pycmbs.transport.envelope import ACK, OUTCOME, Envelope
 

@@ -40,7 +40,7 @@ from pycmbs.errors import (
 )
 from pycmbs.runtime import in_turn, new_thread
 from pycmbs.seldom import Seldom
-from pycmbs.services.outbox import OutboxService
+from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.records.deliveries import FAILED, Delivery
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import ACK, MESSAGE, OUTCOME, REFUSAL, Envelope, decode, encode

@@ -9,7 +9,7 @@ from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.probes import Probes, Way
 from pycmbs.errors import CmbsError
-from pycmbs.services.outbox import OutboxService
+from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.transport.envelope import INQUIRY, Envelope, encode
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pycmbs import clock
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.engine.waiters import Waiters
 from pycmbs.errors import CmbsError, RemoteError, Unavailable
-from pycmbs.services.outbox import OutboxService
+from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.records.deliveries import Delivery
 
 log = logging.getLogger(__name__)

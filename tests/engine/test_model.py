@@ -20,7 +20,7 @@ from pycmbs.engine.outbound import Outbound
 from pycmbs.errors import BeingSent, StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
-from pycmbs.services.inbox import Incoming
+from pycmbs.services.delivery.inbox import Incoming
 from pycmbs.services.records.deliveries import DELIVERY, EXPIRED, SENT, Delivery, delivery_from
 from pycmbs.services.records.receipts import receipt_id
 from pycmbs.store.base import Query

@@ -10,9 +10,9 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft
 from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.services.access import rules as allow
+from pycmbs.services.delivery.inbox import Incoming
 from pycmbs.services.entities.drafts import TARGET
 from pycmbs.services.execution.service import DONE, STARTED, WAITING, Lane, execution_from
-from pycmbs.services.inbox import Incoming
 from tests.services.test_inbox import incoming
 from tests.services.world import add_message, add_own, fixed, make_broker
 from tests.store.faulty import Fault

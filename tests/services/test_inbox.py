@@ -8,7 +8,7 @@ import pytest
 from pycmbs.errors import InvalidAttribute, NoLocalMember, StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Invocation
-from pycmbs.services.inbox import Incoming
+from pycmbs.services.delivery.inbox import Incoming
 from pycmbs.store.base import Query
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker
 from tests.store.faulty import Fault

@@ -24,7 +24,7 @@ from pycmbs.errors import (
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Draft, Invocation
-from pycmbs.services import sending
+from pycmbs.services.delivery import sending
 from pycmbs.services.records.deliveries import (
     DELIVERED,
     EXPIRED,

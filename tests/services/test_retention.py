@@ -8,8 +8,8 @@ import pycmbs.clock
 from pycmbs.errors import StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
-from pycmbs.services.inbox import Incoming
-from pycmbs.services.retention import REMOVAL
+from pycmbs.services.delivery.inbox import Incoming
+from pycmbs.services.delivery.retention import REMOVAL
 from pycmbs.store.base import Query, Write
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker
 from tests.store.faulty import WRITE, Fault, FaultyStore

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycmbs.occi import naming
-from pycmbs.services.routing import (
+from pycmbs.services.delivery.recipients import (
     Peer,
     Recipient,
     broadcast,

@@ -3,7 +3,7 @@
 import pytest
 
 from pycmbs.occi import cmbs
-from pycmbs.services import sending
+from pycmbs.services.delivery import sending
 from tests.services.world import add_member, add_own
 from tests.store.faulty import Fault
 from tests.wsgi.conftest import COMPUTE, INFRA, Front, text

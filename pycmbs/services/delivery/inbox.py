@@ -24,6 +24,7 @@ from pycmbs.occi import cmbs, naming
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_reader import draft
+from pycmbs.services.delivery.rounds import TAKEN, Rounds
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.execution.service import DONE, Execution, ExecutionService, execution_from, shown
 from pycmbs.services.federation.gossip import FederationService
@@ -32,7 +33,6 @@ from pycmbs.services.records import numbers
 from pycmbs.services.records.deliveries import DELIVERED, moment
 from pycmbs.services.records.entities import document_id, entity_write, settle
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
-from pycmbs.services.rounds import TAKEN, Rounds
 from pycmbs.store.base import Document, Store, Write
 
 DUPLICATE = "duplicate"

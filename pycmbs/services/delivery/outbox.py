@@ -16,11 +16,11 @@ from pycmbs.errors import CmbsError, Departed, NoLocalMember, RevisionConflict, 
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering.json_2012 import entity_document
+from pycmbs.services.delivery.letter import travelling
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import socket_of
-from pycmbs.services.letter import travelling
 from pycmbs.services.records import deliveries
 from pycmbs.services.records.deliveries import SENDING, Delivery
 from pycmbs.services.records.entities import ENTITY, entity_write, settle

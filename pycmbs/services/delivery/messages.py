@@ -1,4 +1,4 @@
-"""Messages: made ready, shown with their ledger, executed, forgotten. Sending them is :mod:`pycmbs.services.sending`."""
+"""Messages: made ready, shown with their ledger, executed, forgotten. For sending: :mod:`pycmbs.services.delivery.sending`."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import check_topic
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
+from pycmbs.services.delivery.letter import differ
+from pycmbs.services.delivery.sending import SendingService
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.execution.service import is_operation, record_result
 from pycmbs.services.federation.members import MemberService
-from pycmbs.services.letter import differ
 from pycmbs.services.link import EngineLink
 from pycmbs.services.records import deliveries
-from pycmbs.services.sending import SendingService
 from pycmbs.store.base import Store, Write
 
 _HANDLE_SECONDS = 60.0
@@ -165,5 +165,5 @@ class MessageService:
     def send(
         self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool = False
     ) -> list[Report]:
-        """See :meth:`pycmbs.services.sending.SendingService.send`."""
+        """See :meth:`pycmbs.services.delivery.sending.SendingService.send`."""
         return self._sending.send(messages, layer, attributes, pinned=pinned)

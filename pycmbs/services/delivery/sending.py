@@ -25,10 +25,10 @@ from pycmbs.errors import (
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import canonical
-from pycmbs.services import routing
 from pycmbs.services.access.access import Access
 from pycmbs.services.access.rules import Part
-from pycmbs.services.bound import OutboxBound
+from pycmbs.services.delivery import recipients
+from pycmbs.services.delivery.limit import OutboxBound
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import Roster, is_local, is_silent, socket_of
@@ -93,7 +93,7 @@ class SendingService:
         self._round = 0
         """The last one that was given: the clock may be set back."""
         self._silent: tuple[Roster | None, dict[str, frozenset[str]]] = (None, {})
-        self._peers: tuple[Roster | None, dict[str, list[routing.Peer]]] = (None, {})
+        self._peers: tuple[Roster | None, dict[str, list[recipients.Peer]]] = (None, {})
 
     def send(
         self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool = False
@@ -142,7 +142,7 @@ class SendingService:
         """What the message is sent for, as it says: whether that can be done is seen later."""
         attributes = message.attributes
         topics = list(cmbs.items(attributes, cmbs.TOPICS))
-        members = [routing.provider_id(name) for name in cmbs.items(attributes, cmbs.PROVIDERS)]
+        members = [recipients.provider_id(name) for name in cmbs.items(attributes, cmbs.PROVIDERS)]
         if layer == "l1":
             behind = self._members.now().at(layer, str(attributes.get(cmbs.RECEIVER)))
             return [Part(layer, to=next((one.id for one in behind), ""))]
@@ -152,23 +152,23 @@ class SendingService:
             return [Part(layer, topic) for topic in topics]
         return [Part(layer, topic, one) for topic in topics for one in members] if layer == "l4" else [Part(layer)]
 
-    def _route(self, message: Entity, layer: str) -> routing.Routing:
+    def _route(self, message: Entity, layer: str) -> recipients.Routing:
         """Who gets the message on this layer, as of now. Raises InvalidRequest when it does not say whom it is for."""
         attributes, roster = message.attributes, self._members.now()
         if layer == "l1":
             socket = _needed(attributes, cmbs.RECEIVER, layer)
-            return routing.unicast(socket, [_peer(member, layer) for member in roster.at(layer, socket)])
+            return recipients.unicast(socket, [_peer(member, layer) for member in roster.at(layer, socket)])
         peers = self._peers_on(layer, roster)
         if layer == "l2":
-            return routing.broadcast(peers)
+            return recipients.broadcast(peers)
         if layer == "l31":
-            return routing.multicast(_needed(attributes, cmbs.PROVIDERS, layer), peers)
+            return recipients.multicast(_needed(attributes, cmbs.PROVIDERS, layer), peers)
         if layer == "l32":
-            return routing.topical(_needed(attributes, cmbs.TOPICS, layer), peers)
+            return recipients.topical(_needed(attributes, cmbs.TOPICS, layer), peers)
         providers, topics = _needed(attributes, cmbs.PROVIDERS, layer), _needed(attributes, cmbs.TOPICS, layer)
-        return routing.multicast_topical(providers, topics, peers)
+        return recipients.multicast_topical(providers, topics, peers)
 
-    def _peers_on(self, layer: str, roster: Roster) -> list[routing.Peer]:
+    def _peers_on(self, layer: str, roster: Roster) -> list[recipients.Peer]:
         """The members as routing sees them; put together once, for as long as they stay the same."""
         of, kept = self._peers
         if of is not roster:
@@ -333,9 +333,9 @@ def _check_sendable(message: Entity, layer: str) -> None:
         )
 
 
-def _peer(member: Entity, layer: str) -> routing.Peer:
+def _peer(member: Entity, layer: str) -> recipients.Peer:
     topics = tuple(member.attributes.get(cmbs.MEMBER_TOPICS) or ())
-    return routing.Peer(member.id, socket_of(member, layer), topics, is_local(member))
+    return recipients.Peer(member.id, socket_of(member, layer), topics, is_local(member))
 
 
 def _needed(attributes: Mapping[str, Any], name: str, layer: str) -> Any:
@@ -361,7 +361,7 @@ def _report(message: Entity, rows: Sequence[Delivery]) -> Report:
     return report
 
 
-def _plan(found: routing.Routing, layer: str, silent: frozenset[str]) -> Report:
+def _plan(found: recipients.Routing, layer: str, silent: frozenset[str]) -> Report:
     recipients: list[Report] = []
     for one in found.recipients:
         recipients.append({"member": one.member, "socket": one.socket, "why": one.reason})
