@@ -33,6 +33,7 @@ from pycmbs.services.delivery.messages import MessageService
 from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.delivery.retention import RetentionService
 from pycmbs.services.delivery.sending import SendingService
+from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.execution.once import MarkedStore
@@ -41,7 +42,6 @@ from pycmbs.services.execution.service import ExecutionService, Handlers
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.members import MemberService
-from pycmbs.services.link import EngineLink
 from pycmbs.services.records.node import NodeService
 from pycmbs.services.records.rekeying import rekey
 from pycmbs.store import open_store

@@ -165,7 +165,7 @@ class _Line:
 
 
 class ControlClient:
-    """An :class:`~pycmbs.services.link.EngineLink`."""
+    """An :class:`~pycmbs.services.engine_link.EngineLink`."""
 
     def __init__(self, path: Path, runtime: Runtime) -> None:
         self._path = path
@@ -175,7 +175,7 @@ class ControlClient:
         self._waking = False
 
     def wake(self) -> None:
-        """See :class:`~pycmbs.services.link.EngineLink`. Wake-ups of one turn become one."""
+        """See :class:`~pycmbs.services.engine_link.EngineLink`. Wake-ups of one turn become one."""
         if not self._waking:
             self._waking = True
             self._runtime.spawn(self._send_wake)
@@ -188,7 +188,7 @@ class ControlClient:
             log.info("the engine misses a wake-up and will poll: %s", exc)
 
     def call(self, operation: str, parameters: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        """See :class:`~pycmbs.services.link.EngineLink`. A call whose connection breaks is made again, or, of an operation that
+        """See :class:`~pycmbs.services.engine_link.EngineLink`. A call whose connection breaks is made again, or, of an operation that
         must not be done twice, asked after."""
         end = time.monotonic() + seconds
         document: dict[str, Any] = {"operation": operation, "parameters": parameters}

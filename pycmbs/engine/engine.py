@@ -60,7 +60,7 @@ class Services(Protocol):
 
 
 class Engine:
-    """Owns the transports. Also the :class:`~pycmbs.services.link.EngineLink` of the services in its own process."""
+    """Owns the transports. Also the :class:`~pycmbs.services.engine_link.EngineLink` of the services in its own process."""
 
     def __init__(self, settings: Settings, store: Store, transports: Transports, control: Path) -> None:
         self._settings = settings
@@ -138,11 +138,11 @@ class Engine:
     # The engine as the services of its own process see it
 
     def wake(self) -> None:
-        """See :class:`~pycmbs.services.link.EngineLink`."""
+        """See :class:`~pycmbs.services.engine_link.EngineLink`."""
         self._outbound.wake()
 
     def call(self, operation: str, parameters: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        """See :class:`~pycmbs.services.link.EngineLink`. Runs in the caller's thread."""
+        """See :class:`~pycmbs.services.engine_link.EngineLink`. Runs in the caller's thread."""
         answer = self._operations[operation](parameters)
         try:
             result: dict[str, Any] = answer.result(seconds) if isinstance(answer, Future) else answer

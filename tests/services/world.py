@@ -21,7 +21,7 @@ CATEGORIES = tuple(shipped_definitions())
 
 
 class FakeEngine:
-    """An :class:`~pycmbs.services.link.EngineLink` that notes what it is asked, and answers or fails as told."""
+    """An :class:`~pycmbs.services.engine_link.EngineLink` that notes what it is asked, and answers or fails as told."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, Any]]] = []

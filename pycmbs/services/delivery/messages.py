@@ -24,11 +24,11 @@ from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
 from pycmbs.services.delivery.letter import differ
 from pycmbs.services.delivery.sending import SendingService
+from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.execution.service import is_operation, record_result
 from pycmbs.services.federation.members import MemberService
-from pycmbs.services.link import EngineLink
 from pycmbs.services.records import deliveries
 from pycmbs.store.base import Store, Write
 

@@ -29,10 +29,10 @@ from pycmbs.services.access.access import Access
 from pycmbs.services.access.rules import Part
 from pycmbs.services.delivery import recipients
 from pycmbs.services.delivery.limit import OutboxBound
+from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import Roster, is_local, is_silent, socket_of
-from pycmbs.services.link import EngineLink
 from pycmbs.services.records import deliveries
 from pycmbs.services.records.deliveries import FAILED, Delivery
 from pycmbs.services.records.entities import entity_write, settle

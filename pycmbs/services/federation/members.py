@@ -13,6 +13,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import check_subscription
+from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.federation.departures import LEFT, left_document, left_write
 from pycmbs.services.federation.health import HealthService
@@ -29,7 +30,6 @@ from pycmbs.services.federation.roster import (
     version_of,
 )
 from pycmbs.services.federation.versions import credible, following, newer
-from pycmbs.services.link import EngineLink
 from pycmbs.store.base import Store, Write
 from pycmbs.transport.address import check_networked
 
