@@ -199,7 +199,7 @@ def prepare(settings: Settings) -> str:
 
 def build_application(settings: Settings, runtime: Runtime) -> Application:
     """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
-    from pycmbs.engine.calls import ControlClient
+    from pycmbs.control.client import ControlClient
     from pycmbs.store.group import GroupCommit
     from pycmbs.store.turns import HeadsByTurn
 

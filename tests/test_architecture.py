@@ -82,6 +82,7 @@ def importers(library):
              "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base"],
         ),
         ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi"]),
+        ("pycmbs.control", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.codec", "pycmbs.seldom"]),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
         (
             "pycmbs.wsgi",
@@ -89,7 +90,8 @@ def importers(library):
         ),
         (
             "pycmbs.engine",
-            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.handlers", "pycmbs.runtime", "pycmbs.config",
+            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.control", "pycmbs.handlers", "pycmbs.runtime",
+             "pycmbs.config",
              "pycmbs.clock", "pycmbs.codec", "pycmbs.queues", "pycmbs.seldom", "pycmbs.store.base", "pycmbs.transport.base",
              "pycmbs.transport.envelope", "pycmbs.transport.router"],
         ),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pycmbs.config import Settings
-from pycmbs.engine.control import ControlServer
+from pycmbs.control.server import ControlServer
 from pycmbs.engine.discovery import Discovery
 from pycmbs.engine.executor import Executor
 from pycmbs.engine.housekeeping import Housekeeping

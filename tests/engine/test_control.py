@@ -7,10 +7,11 @@ from concurrent.futures import Future
 
 import pytest
 
-from pycmbs.engine import calls, fronts, once
-from pycmbs.engine.calls import ControlClient
-from pycmbs.engine.control import ControlServer
-from pycmbs.engine.frames import Frames, encode, short_path
+from pycmbs.control import client as calls
+from pycmbs.control import fronts, once
+from pycmbs.control.client import ControlClient
+from pycmbs.control.frames import Frames, encode, short_path
+from pycmbs.control.server import ControlServer
 from pycmbs.errors import EngineUnavailable, RemoteError, SocketUnavailable
 from pycmbs.runtime import ThreadRuntime
 from tests.harness import wait_until
@@ -374,7 +375,7 @@ def test_calls_that_are_over_are_forgotten_first(monkeypatch):
 
 def test_too_many_calls_are_refused(serve, client, monkeypatch):
     """Calls that wait for a thread of the engine are bounded; one more is refused at once."""
-    monkeypatch.setattr("pycmbs.engine.control._MOST_CALLS", 2)
+    monkeypatch.setattr("pycmbs.control.server._MOST_CALLS", 2)
     release, begun = threading.Event(), threading.Semaphore(0)
 
     def wait(_):

@@ -9,9 +9,9 @@ from os import close, dup, listdir
 
 import pytest
 
+from pycmbs.control.client import ControlClient
 from pycmbs.engine import housekeeping as housekeeping_module
 from pycmbs.engine import route as route_module
-from pycmbs.engine.calls import ControlClient
 from pycmbs.errors import StoreUnavailable, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft

@@ -104,7 +104,7 @@ def test_another_user_cannot_control_the_engine(start_broker: Start) -> None:
         path.chmod(0o777)
     code = (
         "import os, socket, sys\n"
-        "from pycmbs.engine.frames import encode\n"
+        "from pycmbs.control.frames import encode\n"
         f"os.setuid({NOBODY})\n"
         "s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect('run/engine.sock')\n"
         "try: s.sendall(encode({'id': 1, 'operation': 'stop', 'parameters': {'layer': 'l1'}})); print(len(s.recv(9)))\n"

@@ -1,4 +1,4 @@
-"""The local socket on which the engine answers the fronts (see :mod:`pycmbs.engine.frames`)."""
+"""The local socket on which the engine answers the fronts (see :mod:`pycmbs.control.frames`)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from pycmbs.engine.frames import BEAT, ONCE, WAKE, Frames, short_path
-from pycmbs.engine.fronts import Front
-from pycmbs.engine.once import Once
+from pycmbs.control.frames import BEAT, ONCE, WAKE, Frames, short_path
+from pycmbs.control.fronts import Front
+from pycmbs.control.once import Once
 from pycmbs.errors import CmbsError, EngineUnavailable
 from pycmbs.runtime import logged, new_thread, start_thread
 from pycmbs.seldom import Seldom

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from pycmbs.engine.frames import encode
+from pycmbs.control.frames import encode
 from pycmbs.runtime import start_thread
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""The engine as the other processes of a broker see it: calls over its local socket (see :mod:`pycmbs.engine.frames`)."""
+"""The engine as the other processes of a broker see it: calls over its local socket (see :mod:`pycmbs.control.frames`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from pycmbs.engine.frames import BEAT, ONCE, WAKE, Frames, encode, short_path
+from pycmbs.control.frames import BEAT, ONCE, WAKE, Frames, encode, short_path
 from pycmbs.errors import EngineUnavailable, from_dict
 from pycmbs.runtime import Runtime, Signal
 
@@ -188,8 +188,8 @@ class ControlClient:
             log.info("the engine misses a wake-up and will poll: %s", exc)
 
     def call(self, operation: str, parameters: dict[str, Any], *, seconds: float) -> dict[str, Any]:
-        """See :class:`~pycmbs.services.engine_link.EngineLink`. A call whose connection breaks is made again, or, of an operation that
-        must not be done twice, asked after."""
+        """See :class:`~pycmbs.services.engine_link.EngineLink`. A call whose connection breaks is made
+        again, or, of an operation that must not be done twice, asked after."""
         end = time.monotonic() + seconds
         document: dict[str, Any] = {"operation": operation, "parameters": parameters}
         if operation in ONCE:

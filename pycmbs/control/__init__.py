@@ -1,0 +1,1 @@
+"""The local socket between the fronts and the engine of one broker."""
