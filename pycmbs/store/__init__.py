@@ -20,7 +20,7 @@ STORES = {
     "couchdb": "pycmbs.store.couchdb:CouchStore",
     "couchdb+https": "pycmbs.store.couchdb:CouchHttpsStore",
     "memory": "pycmbs.store.memory:MemoryStore",
-    "sqlite": "pycmbs.store.sqlite:SqliteStore",
+    "sqlite": "pycmbs.store.sqlite.store:SqliteStore",
 }
 """The implementations, by the scheme of the store's URL."""
 

@@ -11,7 +11,7 @@ import pytest
 from pycmbs.errors import RevisionConflict, StoreUnavailable
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store.base import Query, Store
-from pycmbs.store.sqlite import SqliteStore
+from pycmbs.store.sqlite.store import SqliteStore
 from tests.store.contract import StoreContract, create
 from tests.store.faulty import Fault, FaultyStore
 

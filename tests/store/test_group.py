@@ -16,7 +16,7 @@ from pycmbs.store import group
 from pycmbs.store.base import Batch, Query, Store
 from pycmbs.store.group import GroupCommit, Outcome
 from pycmbs.store.memory import MemoryStore
-from pycmbs.store.sqlite import SqliteStore
+from pycmbs.store.sqlite.store import SqliteStore
 from tests.harness import wait_until
 from tests.store.contract import StoreContract, create
 from tests.store.faulty import Fault, FaultyStore

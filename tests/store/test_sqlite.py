@@ -21,11 +21,14 @@ from msgspec.structs import replace
 
 from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.store import open_store, sqlite_log, sqlite_ranks, sqlite_runs
-from pycmbs.store import sqlite_sql as sql
+from pycmbs.store import open_store
 from pycmbs.store.base import Batch, Query, Store, Write
-from pycmbs.store.sqlite import SqliteStore
-from pycmbs.store.sqlite_commit import Commit
+from pycmbs.store.sqlite import ranks as sqlite_ranks
+from pycmbs.store.sqlite import runs as sqlite_runs
+from pycmbs.store.sqlite import sql
+from pycmbs.store.sqlite import wal as sqlite_log
+from pycmbs.store.sqlite.commit import Commit
+from pycmbs.store.sqlite.store import SqliteStore
 from tests.harness import ROOT, wait_until
 from tests.store.contract import StoreContract, create, ids
 
@@ -126,7 +129,7 @@ import sys
 from pathlib import Path
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store.base import Write
-from pycmbs.store.sqlite import SqliteStore
+from pycmbs.store.sqlite.store import SqliteStore
 home, name, most = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 store = SqliteStore.open("", home=home, runtime=ThreadRuntime())
 for n in range(most):
@@ -605,7 +608,7 @@ import eventlet
 from pycmbs.processes.front import GreenRuntime
 from pycmbs.store.base import Query, Write
 from pycmbs.store.group import GroupCommit
-from pycmbs.store.sqlite import SqliteStore
+from pycmbs.store.sqlite.store import SqliteStore
 runtime = GreenRuntime()
 store = GroupCommit(SqliteStore.open("", home=Path(sys.argv[1]), runtime=runtime), runtime)
 print("ready", flush=True)

@@ -12,7 +12,7 @@ import pytest
 from pycmbs.errors import ConfigurationError
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store.base import Query, Write
-from pycmbs.store.sqlite import SqliteStore
+from pycmbs.store.sqlite.store import SqliteStore
 from tests.store.contract import create, ids
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from pycmbs.errors import StoreUnavailable
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.store import sqlite_reserve
 from pycmbs.store.base import Query, SomeUnwritten, Write
-from pycmbs.store.sqlite import SqliteStore
-from pycmbs.store.sqlite_reserve import Reserve, adds
+from pycmbs.store.sqlite import reserve as sqlite_reserve
+from pycmbs.store.sqlite.reserve import Reserve, adds
+from pycmbs.store.sqlite.store import SqliteStore
 from tests.harness import wait_until
 from tests.store.contract import create
 

@@ -10,10 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.store import sqlite_runs
-from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Document, Query, Store, Write
-from pycmbs.store.sqlite import SqliteStore
+from pycmbs.store.sqlite import runs as sqlite_runs
+from pycmbs.store.sqlite import sql
+from pycmbs.store.sqlite.store import SqliteStore
 from tests.store.contract import create, ids
 
 _VERSION_1 = """

@@ -4,7 +4,7 @@ A document has a *place*, at the end of its table when it is made, and a *number
 
 The key table keeps *runs*: a row says that all documents of a type from one number to another have a value. What is made
 together, or one after the other, has most of its values in common: for a hundred messages such a value takes one row, or makes
-the latest one longer, and rows are what a write costs. How queries go through runs is in :mod:`pycmbs.store.sqlite_runs`.
+the latest one longer, and rows are what a write costs. How queries go through runs is in :mod:`pycmbs.store.sqlite.runs`.
 """
 
 from __future__ import annotations

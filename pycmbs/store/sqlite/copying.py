@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pycmbs.errors import ConfigurationError
-from pycmbs.store import sqlite_log
-from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import OF_A_PROCESS, Advance
 from pycmbs.store.files import SIDECARS, name_it, under_way
+from pycmbs.store.sqlite import sql, wal
 
 _STEP = 1000
 """Pages that are copied at a time."""
@@ -24,7 +23,7 @@ def make(path: Path) -> None:
     with under_way(path) as new:
         with _opened(new) as connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before anything is in the file
-            connection.executescript(f"BEGIN; {sql.SCHEMA} PRAGMA application_id = {sqlite_log.new_id()}; COMMIT")
+            connection.executescript(f"BEGIN; {sql.SCHEMA} PRAGMA application_id = {wal.new_id()}; COMMIT")
         with contextlib.suppress(FileExistsError):
             name_it(new, path)
 
@@ -50,7 +49,7 @@ def replace(source: Path, target: Path) -> tuple[int, Path | None]:
     what is damaged, which leaves all as it was; OSError, sqlite3.Error."""
     if target.exists() and source.samefile(target):
         raise ConfigurationError(f"{source} is the store itself", hint="Name a backup of it.")
-    if not sqlite_log.belongs(source):
+    if not wal.belongs(source):
         raise ConfigurationError(
             f"the log beside {source} was not begun on it", hint="Name a file that pycmbs backup made."
         )
@@ -79,7 +78,7 @@ def _finish(connection: sqlite3.Connection, path: Path) -> int:
         if found != "ok":
             raise ConfigurationError(f"{path} is damaged: {' '.join(found.split())}", hint="Use another backup.")
         connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute(f"PRAGMA application_id = {sqlite_log.new_id()}")
+        connection.execute(f"PRAGMA application_id = {wal.new_id()}")
         for type in OF_A_PROCESS:  # they have no keys
             connection.execute("DELETE FROM documents WHERE type = ?", (type,))
         documents: int = connection.execute("SELECT count(*) FROM documents WHERE deleted = 0").fetchone()[0]

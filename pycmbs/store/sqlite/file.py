@@ -17,10 +17,9 @@ from typing import Any
 
 from pycmbs.errors import StoreUnavailable
 from pycmbs.runtime import Runtime
-from pycmbs.store import sqlite_copy
-from pycmbs.store import sqlite_sql as sql
-from pycmbs.store.sqlite_log import HEAD as LOG_HEAD
-from pycmbs.store.sqlite_log import belongs, in_use, mark, salt_of
+from pycmbs.store.sqlite import copying, sql
+from pycmbs.store.sqlite.wal import HEAD as LOG_HEAD
+from pycmbs.store.sqlite.wal import belongs, in_use, mark, salt_of
 
 _PATIENCE = 0.8
 """Seconds that whoever writes or reads waits for those who do, the queue of its own process included: it is told within a
@@ -64,7 +63,7 @@ class SqliteFile:
                 raise StoreUnavailable(f"it is not there, but its log {self._log} is")
             if not create:
                 raise StoreUnavailable("it is not there")
-            sqlite_copy.make(path)
+            copying.make(path)
         self._writer: sqlite3.Connection | None = self._open_writer()
         self._inodes = self._identity()
 
@@ -94,7 +93,7 @@ class SqliteFile:
             self._mark_log(connection)
 
     def _mark_log(self, connection: sqlite3.Connection) -> None:
-        """Have a log that has just begun say what it belongs to: see :mod:`pycmbs.store.sqlite_log`. It can be done later."""
+        """Have a log that has just begun say what it belongs to: see :mod:`pycmbs.store.sqlite.wal`. It can be done later."""
         if salt_of(os.pread(self._log_fd, LOG_HEAD, 0)) == self._log_salt:
             return
         with contextlib.suppress(sqlite3.Error):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from pycmbs import codec
 from pycmbs.errors import RevisionConflict
-from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Batch, Document, Keys, Write
-from pycmbs.store.sqlite_runs import Index, Pair
+from pycmbs.store.sqlite import sql
+from pycmbs.store.sqlite.runs import Index, Pair
 
 _NEW = (0, 0)
 """The head of a type of which there was nothing yet."""

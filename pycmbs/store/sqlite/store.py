@@ -1,6 +1,6 @@
 """The embedded store: one SQLite file, WAL, every commit on disk before it is answered.
 
-Several processes of a broker open the same file, and one commits at a time: :mod:`pycmbs.store.sqlite_file`.
+Several processes of a broker open the same file, and one commits at a time: :mod:`pycmbs.store.sqlite.file`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from typing import Any
 from pycmbs import codec
 from pycmbs.errors import CmbsError, ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime
-from pycmbs.store import sqlite_copy
-from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Advance, Batch, Change, Document, Query, Store, StoreDamaged, decided
 from pycmbs.store.files import SIDECARS
-from pycmbs.store.sqlite_commit import Commit, Ready, ready
-from pycmbs.store.sqlite_file import SqliteFile
-from pycmbs.store.sqlite_ranks import Ranks
-from pycmbs.store.sqlite_reserve import Reserve, adds
-from pycmbs.store.sqlite_runs import matching
+from pycmbs.store.sqlite import copying, sql
+from pycmbs.store.sqlite.commit import Commit, Ready, ready
+from pycmbs.store.sqlite.file import SqliteFile
+from pycmbs.store.sqlite.ranks import Ranks
+from pycmbs.store.sqlite.reserve import Reserve, adds
+from pycmbs.store.sqlite.runs import matching
 from pycmbs.store.values import StoredKeys
 
 _SCAN = 200
@@ -228,7 +227,7 @@ class SqliteStore(Store):
     def snapshot(self, path: Path, advance: Advance) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
         try:
-            return sqlite_copy.snapshot(self._path, path, advance)
+            return copying.snapshot(self._path, path, advance)
         except (OSError, sqlite3.Error) as exc:
             raise ConfigurationError(f"{path} cannot be made: {exc}", path=str(path)) from exc
 
@@ -237,7 +236,7 @@ class SqliteStore(Store):
         """See :class:`~pycmbs.store.base.Store`."""
         target = path_of(rest, home)
         try:
-            documents, kept = sqlite_copy.replace(source, target)
+            documents, kept = copying.replace(source, target)
         except (OSError, sqlite3.Error) as exc:
             raise ConfigurationError(f"{source} cannot be restored: {exc}", path=str(source)) from exc
         return f"sqlite:{target}", documents, kept

@@ -16,9 +16,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pycmbs.store import sqlite_runs as runs
-from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Query
+from pycmbs.store.sqlite import runs, sql
 
 Rows = Callable[[str, Sequence[Any] | Mapping[str, Any]], list[tuple[Any, ...]]]
 Listing = tuple[str, tuple[tuple[str, str], ...]]
@@ -46,7 +45,7 @@ class Ranks:
         self._listings: OrderedDict[Listing, Counted] = OrderedDict()
 
     def seek(self, query: Query, order: list[str], past: int) -> int | None:
-        """See :meth:`pycmbs.store.base.Store.seek`; ``order``: the query's names, as :func:`pycmbs.store.sqlite_runs.matching`
+        """See :meth:`pycmbs.store.base.Store.seek`; ``order``: the query's names, as :func:`pycmbs.store.sqlite.runs.matching`
         wants them."""
         if past <= runs.STRETCH:
             return self._place(query, order, past)

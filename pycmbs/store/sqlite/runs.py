@@ -1,4 +1,4 @@
-"""The key table's runs: how they are written, and the queries that go through them (see :mod:`pycmbs.store.sqlite_sql`)."""
+"""The key table's runs: how they are written, and the queries that go through them (see :mod:`pycmbs.store.sqlite.sql`)."""
 
 # ruff: noqa: S608 - what statements are put together from are constants
 from __future__ import annotations
@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pycmbs.store import sqlite_sql as sql
 from pycmbs.store.base import Query
+from pycmbs.store.sqlite import sql
 from pycmbs.store.values import indexed
 
 STRETCH = 4096
-"""How many numbers of a type :mod:`pycmbs.store.sqlite_ranks` counts together: no run goes beyond a multiple of it."""
+"""How many numbers of a type :mod:`pycmbs.store.sqlite.ranks` counts together: no run goes beyond a multiple of it."""
 
 Pair = tuple[str, str]
 """A name and a value, as the key table has them."""
