@@ -17,8 +17,8 @@ from pycmbs.runtime import Runtime
 from pycmbs.store.base import Store
 
 STORES = {
-    "couchdb": "pycmbs.store.couchdb:CouchStore",
-    "couchdb+https": "pycmbs.store.couchdb:CouchHttpsStore",
+    "couchdb": "pycmbs.store.couchdb.store:CouchStore",
+    "couchdb+https": "pycmbs.store.couchdb.store:CouchHttpsStore",
     "memory": "pycmbs.store.memory:MemoryStore",
     "sqlite": "pycmbs.store.sqlite.store:SqliteStore",
 }

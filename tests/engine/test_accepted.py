@@ -13,7 +13,7 @@ from pycmbs.engine.accepted import AcceptedRows
 from pycmbs.engine.route import Route
 from pycmbs.occi.entity import Invocation
 from pycmbs.services.records.deliveries import DELIVERED, Delivery
-from pycmbs.store.couchdb_documents import Clock
+from pycmbs.store.couchdb.documents import Clock
 from tests.engine.test_route import refill, send
 from tests.engine.test_route import row as make_row
 from tests.services.world import add_member, add_message, add_own, make_broker

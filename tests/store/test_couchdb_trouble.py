@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from pycmbs.errors import StoreUnavailable
-from pycmbs.store import couchdb_pool
 from pycmbs.store.base import Query, Write
-from pycmbs.store.couchdb_client import Address, CouchClient
+from pycmbs.store.couchdb import pool as couchdb_pool
+from pycmbs.store.couchdb.client import Address, CouchClient
 from tests.couchdb_server import CouchServer
 from tests.harness import wait_until
 from tests.store.contract import create

@@ -12,9 +12,9 @@ import pytest
 
 from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.store import couchdb
 from pycmbs.store.base import Query, SomeUnwritten, Write
-from pycmbs.store.couchdb import CouchStore
+from pycmbs.store.couchdb import store as couchdb
+from pycmbs.store.couchdb.store import CouchStore
 from pycmbs.store.group import GroupCommit
 from tests.couchdb_proxy import (
     Ask,

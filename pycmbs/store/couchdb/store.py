@@ -16,14 +16,14 @@ from msgspec.structs import replace
 
 from pycmbs.errors import RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime
-from pycmbs.store import couchdb_documents as layout
 from pycmbs.store.base import Batch, Change, Document, Query, Store
-from pycmbs.store.couchdb_answers import number, rows_of, told
-from pycmbs.store.couchdb_client import Address, CouchClient
-from pycmbs.store.couchdb_database import Database
-from pycmbs.store.couchdb_errors import NotThere, Refused, TimedOut
-from pycmbs.store.couchdb_feed import Feed, Heads, Marks
-from pycmbs.store.couchdb_writer import Writer
+from pycmbs.store.couchdb import documents as layout
+from pycmbs.store.couchdb.answers import number, rows_of, told
+from pycmbs.store.couchdb.client import Address, CouchClient
+from pycmbs.store.couchdb.database import Database
+from pycmbs.store.couchdb.errors import NotThere, Refused, TimedOut
+from pycmbs.store.couchdb.feed import Feed, Heads, Marks
+from pycmbs.store.couchdb.writer import Writer
 
 log = logging.getLogger(__name__)
 

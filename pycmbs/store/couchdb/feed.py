@@ -15,10 +15,10 @@ from msgspec.structs import replace
 
 from pycmbs.runtime import Runtime, Signal, asked_at
 from pycmbs.store.base import Change, Document, Query
-from pycmbs.store.couchdb_answers import needed, number, rows_of, told
-from pycmbs.store.couchdb_client import CouchClient
-from pycmbs.store.couchdb_documents import document_from, is_document, rev_of
-from pycmbs.store.couchdb_errors import Refused
+from pycmbs.store.couchdb.answers import needed, number, rows_of, told
+from pycmbs.store.couchdb.client import CouchClient
+from pycmbs.store.couchdb.documents import document_from, is_document, rev_of
+from pycmbs.store.couchdb.errors import Refused
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pycmbs.store.couchdb_errors import Failed
+from pycmbs.store.couchdb.errors import Failed
 
 Row = dict[str, Any]
 

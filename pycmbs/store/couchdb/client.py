@@ -3,15 +3,15 @@
 What CouchDB-Python does, and what is done about it here:
 
 - It retries every request on a connection error, also one that may have been carried out: nothing is retried here.
-- It takes a connection that the server closed meanwhile out of its pool, and fails: :mod:`pycmbs.store.couchdb_pool` looks
+- It takes a connection that the server closed meanwhile out of its pool, and fails: :mod:`pycmbs.store.couchdb.pool` looks
   before.
 - It never closes the connection of a request that failed: :meth:`CouchClient.call` does.
 - It has no deadline by default, and then one for each operation on a socket: here a call has one as a whole, and after one
   that was not answered others fail at once for a moment.
 - It caches answers by ETag, though not all servers' ETags follow the document: nothing is cached here.
 - It says neither which status a write had (201 or 202) nor why something was not found: both are kept here.
-- It knows one form of an error answer: the pool reads those, and :mod:`pycmbs.store.couchdb_errors` knows what they mean.
-- It sends user and password with every request: here :mod:`pycmbs.store.couchdb_login` has a session.
+- It knows one form of an error answer: the pool reads those, and :mod:`pycmbs.store.couchdb.errors` knows what they mean.
+- It sends user and password with every request: here :mod:`pycmbs.store.couchdb.login` has a session.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ import couchdb.http
 
 from pycmbs import codec
 from pycmbs.errors import CmbsError, ConfigurationError, StoreUnavailable
-from pycmbs.store.couchdb_answers import needed, rows_of
-from pycmbs.store.couchdb_errors import BadCredentials, Locked, NoDatabase, NotThere, Refused, TimedOut, meaning, said
-from pycmbs.store.couchdb_login import Login
-from pycmbs.store.couchdb_pool import ErrorAnswer, Pool
+from pycmbs.store.couchdb.answers import needed, rows_of
+from pycmbs.store.couchdb.errors import BadCredentials, Locked, NoDatabase, NotThere, Refused, TimedOut, meaning, said
+from pycmbs.store.couchdb.login import Login
+from pycmbs.store.couchdb.pool import ErrorAnswer, Pool
 
 _TIMEOUT = 0.9
 """Seconds for one call, so that a client hears of a silent server within a second."""

@@ -16,10 +16,10 @@ from typing import Any
 from pycmbs import codec
 from pycmbs.errors import CmbsError, RevisionConflict, StoreUnavailable, TooLarge
 from pycmbs.store.base import Batch, Document, decided
-from pycmbs.store.couchdb_answers import checked
-from pycmbs.store.couchdb_client import CouchClient
-from pycmbs.store.couchdb_documents import Clock, couch_document, rev_of, written
-from pycmbs.store.couchdb_errors import Failed
+from pycmbs.store.couchdb.answers import checked
+from pycmbs.store.couchdb.client import CouchClient
+from pycmbs.store.couchdb.documents import Clock, couch_document, rev_of, written
+from pycmbs.store.couchdb.errors import Failed
 
 log = logging.getLogger(__name__)
 

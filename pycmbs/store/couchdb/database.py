@@ -9,10 +9,10 @@ import uuid
 from typing import Any
 
 from pycmbs.errors import ConfigurationError, StoreUnavailable
-from pycmbs.store import couchdb_documents as layout
-from pycmbs.store.couchdb_answers import number, rows_of
-from pycmbs.store.couchdb_client import CouchClient
-from pycmbs.store.couchdb_errors import BadCredentials, Refused
+from pycmbs.store.couchdb import documents as layout
+from pycmbs.store.couchdb.answers import number, rows_of
+from pycmbs.store.couchdb.client import CouchClient
+from pycmbs.store.couchdb.errors import BadCredentials, Refused
 
 _LOOK_SECONDS = 1.0
 """How often it is looked whether the database is still the same."""

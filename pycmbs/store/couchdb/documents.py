@@ -16,7 +16,7 @@ from typing import Any
 
 from pycmbs.errors import RevisionConflict
 from pycmbs.store.base import Document, Write
-from pycmbs.store.couchdb_numbers import kept, restore
+from pycmbs.store.couchdb.numbers import kept, restore
 from pycmbs.store.values import LONGEST, indexed
 
 LAYOUT = 1
