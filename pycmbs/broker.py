@@ -242,7 +242,7 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     themselves, so the store needs no group commit."""
     from pycmbs.engine.engine import Engine
     from pycmbs.store.turns import HeadsByTurn
-    from pycmbs.transport.zeromq import ZeroMQTransport
+    from pycmbs.transport.zeromq.transport import ZeroMQTransport
 
     runtime = ThreadRuntime()
     store = HeadsByTurn(_open(settings, runtime), runtime)

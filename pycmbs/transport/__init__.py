@@ -29,7 +29,7 @@ SCHEMES = MappingProxyType({"tcp": "zeromq", "ipc": "zeromq", "inproc": "zeromq"
 
 IMPLEMENTATIONS = MappingProxyType(
     {
-        "zeromq": ("pycmbs.transport.zeromq", "ZeroMQTransport"),
+        "zeromq": ("pycmbs.transport.zeromq.transport", "ZeroMQTransport"),
         "memory": ("pycmbs.transport.memory", "MemoryTransport"),
     }
 )

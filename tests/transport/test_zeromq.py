@@ -14,16 +14,16 @@ import pytest
 import zmq
 
 from pycmbs.errors import QueueFull, SocketUnavailable, TooLarge
-from pycmbs.transport import zeromq_guests
-from pycmbs.transport.resolver import resolve
-from pycmbs.transport.zeromq import ZeroMQTransport
-from pycmbs.transport.zeromq_context import CONTEXT, Limits
+from pycmbs.transport.zeromq import guests as zeromq_guests
+from pycmbs.transport.zeromq.context import CONTEXT, Limits
+from pycmbs.transport.zeromq.resolver import resolve
+from pycmbs.transport.zeromq.transport import ZeroMQTransport
 from tests.harness import wait_until
 from tests.transport.contract import DEADLINE, Node, TransportContract, fill, until
 
 ECHO = """
 import sys, threading
-from pycmbs.transport.zeromq import ZeroMQTransport
+from pycmbs.transport.zeromq.transport import ZeroMQTransport
 transport = ZeroMQTransport()
 def receiver(arrivals):
     for arrival in arrivals:
@@ -164,7 +164,7 @@ class TestAddresses:
 
     def test_a_name_is_where_it_leads(self, make, monkeypatch):
         """A host name that means an address of this machine's network is refused like the address."""
-        monkeypatch.setattr("pycmbs.transport.resolver.resolve", lambda _host: ["192.0.2.1"])
+        monkeypatch.setattr("pycmbs.transport.zeromq.resolver.resolve", lambda _host: ["192.0.2.1"])
         with pytest.raises(SocketUnavailable, match="other machines could reach it"):
             make().transport.listen("tcp://broker.example.org:5010")
 
@@ -195,16 +195,16 @@ class TestAddresses:
         here, there = make(), make()
         port = free_port()
         there.transport.listen(f"tcp://127.0.0.1:{port}")
-        monkeypatch.setattr("pycmbs.transport.resolver.resolve", lambda host: next(answers))
+        monkeypatch.setattr("pycmbs.transport.zeromq.resolver.resolve", lambda host: next(answers))
         here.transport.send(f"tcp://late.example:{port}", b"x")
         there.inbox.wait(1)
 
     def test_a_name_that_moves_is_followed(self, make, monkeypatch):
         """A name is resolved again by and by, also while somebody answers where it led: it may be another's address now. One
         that still means that address among others, or none just now, is left in peace."""
-        monkeypatch.setattr("pycmbs.transport.zeromq.RESOLVE_SECONDS", 0.0)
+        monkeypatch.setattr("pycmbs.transport.zeromq.transport.RESOLVE_SECONDS", 0.0)
         found, asked = ["127.0.0.1"], []
-        monkeypatch.setattr("pycmbs.transport.resolver.resolve", lambda host: asked.append(host) or list(found))
+        monkeypatch.setattr("pycmbs.transport.zeromq.resolver.resolve", lambda host: asked.append(host) or list(found))
         here, old, new = make(), make(echo=True), make(echo=True)
         port = free_port()
         old.transport.listen(f"tcp://127.0.0.1:{port}")

@@ -21,9 +21,9 @@ from pycmbs.queues import Budget
 from pycmbs.seldom import Seldom
 from pycmbs.transport.address import Address
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.zeromq_context import ANSWER_BYTES, CONTEXT, MOST_ANSWERS, Context, Limits, Socket, new_socket
-from pycmbs.transport.zeromq_guests import Guests, Reception
-from pycmbs.transport.zeromq_loop import Loop, Port
+from pycmbs.transport.zeromq.context import ANSWER_BYTES, CONTEXT, MOST_ANSWERS, Context, Limits, Socket, new_socket
+from pycmbs.transport.zeromq.guests import Guests, Reception
+from pycmbs.transport.zeromq.loop import Loop, Port
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ import zmq
 
 from pycmbs.seldom import Seldom
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.zeromq_context import Context, Socket
-from pycmbs.transport.zeromq_loop import Loop, Port
+from pycmbs.transport.zeromq.context import Context, Socket
+from pycmbs.transport.zeromq.loop import Loop, Port
 
 log = logging.getLogger(__name__)
 

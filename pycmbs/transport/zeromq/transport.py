@@ -1,10 +1,10 @@
 """``tcp:``, ``ipc:`` and ``inproc:`` addresses: ZeroMQ.
 
 Who listens binds a ROUTER, who sends connects a DEALER per address; each datagram is one frame, which other ZeroMQ
-programs can speak too. One thread looks after every socket (:mod:`~pycmbs.transport.zeromq_loop`); the methods here may be
+programs can speak too. One thread looks after every socket (:mod:`~pycmbs.transport.zeromq.loop`); the methods here may be
 called from any thread. A send goes out by itself when nothing waits for its address; otherwise it is counted and refused
 here, without asking that thread: what waits is a bounded queue of ours, which the thread drains into the socket while
-libzmq takes more (:class:`~pycmbs.transport.zeromq_ports.Link`).
+libzmq takes more (:class:`~pycmbs.transport.zeromq.ports.Link`).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable, TooLarge
 from pycmbs.queues import Budget
 from pycmbs.transport.address import Address, parse_address, parse_bound
 from pycmbs.transport.base import Receiver, Transport
-from pycmbs.transport.resolver import Resolver
-from pycmbs.transport.zeromq_context import CONTEXT, MAX_SIZE, MOST_GUESTS, Context, Limits, room_for
-from pycmbs.transport.zeromq_guests import Guests
-from pycmbs.transport.zeromq_loop import Loop
-from pycmbs.transport.zeromq_ports import Link, Listener
+from pycmbs.transport.zeromq.context import CONTEXT, MAX_SIZE, MOST_GUESTS, Context, Limits, room_for
+from pycmbs.transport.zeromq.guests import Guests
+from pycmbs.transport.zeromq.loop import Loop
+from pycmbs.transport.zeromq.ports import Link, Listener
+from pycmbs.transport.zeromq.resolver import Resolver
 
 log = logging.getLogger(__name__)
 

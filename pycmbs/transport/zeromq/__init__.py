@@ -1,0 +1,1 @@
+"""ZeroMQ as a transport."""
