@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from pycmbs import __version__, cli_store, surroundings
 from pycmbs.config import FILES, SETTINGS, Settings
-from pycmbs.config_loading import load_settings
+from pycmbs.config_loading import load_with_origins
 from pycmbs.config_values import Setting
 from pycmbs.errors import CmbsError, ConfigurationError
 from pycmbs.trust import has_password, masked
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     flags = {setting.name: getattr(options, setting.name, None) for setting in SETTINGS}
     try:
-        settings = load_settings(options.config, os.environ, flags)
+        settings, options.origins = load_with_origins(options.config, os.environ, flags)
         if any(has_password(getattr(options, name, None) or "") for name in ("store", "source", "target")):
             print(_SEEN, file=sys.stderr)
         code: int = options.run(settings, options)
@@ -96,8 +96,7 @@ def _words(parser: argparse.ArgumentParser) -> set[str]:
 def _serve(settings: Settings, options: argparse.Namespace) -> int:
     from pycmbs.processes.supervisor import serve  # not needed to print help
 
-    del options
-    return serve(settings)
+    return serve(settings, options.origins)
 
 
 def _sentence(error: CmbsError) -> str:

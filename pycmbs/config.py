@@ -45,6 +45,7 @@ _log = logging.getLogger(__name__)
 
 # Where a setting stands: file and section.
 _SERVER = (SERVER_FILE, "server")
+_TLS = (SERVER_FILE, "tls")
 _MEMBER = (SERVER_FILE, "member")
 _DELIVERY = (SERVER_FILE, "delivery")
 _EXECUTION = (SERVER_FILE, "execution")
@@ -76,7 +77,9 @@ class Settings:
         _SERVER, "~/.pycmbs", DIRECTORY,
         "The home of this broker: its database and runtime files. Two homes are two brokers.",
     )  # fmt: skip
-    host: str = _setting(_SERVER, "127.0.0.1", HOST, "The address the HTTP server listens on.")
+    host: str = _setting(_SERVER, "127.0.0.1", HOST,
+        "The address the HTTP server listens on. One that others can reach needs users, and TLS or plain_http.",
+    )  # fmt: skip
     port: int = _setting(
         _SERVER, "8090", whole(0, 65535),
         "The TCP port the HTTP server listens on; 0 takes a free one and the start line says which.",
@@ -101,7 +104,7 @@ class Settings:
     )  # fmt: skip
     proxies: str = _setting(
         _SERVER, "", NETWORKS,
-        "Proxies whose X-Forwarded-Proto and X-Forwarded-Host are believed; those of others are ignored.",
+        "Proxies whose X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host are believed; those of others are ignored.",
     )  # fmt: skip
     max_body: int = _setting(
         _SERVER, "4194304", whole(1024, 1073741824),
@@ -114,6 +117,22 @@ class Settings:
     preload: str = _setting(
         _SERVER, "cmbs", one_of("cmbs", "none"),
         "Definitions that are registered at start: cmbs, the kinds member and message; none, an empty broker.",
+    )  # fmt: skip
+    tls_cert: str = _setting(
+        _TLS, "", FILE,
+        "The certificate of the HTTP server in PEM, followed by those that lead to its authority; empty: no TLS. It is read "
+        "anew when it changes.",
+    )  # fmt: skip
+    tls_key: str = _setting(
+        _TLS, "", FILE, "The key of tls_cert in PEM, without a passphrase; empty: it is in the same file.",
+    )  # fmt: skip
+    tls_client_ca: str = _setting(
+        _TLS, "", FILE,
+        "The authorities, in PEM, whose clients' certificates are believed; empty: clients are not asked for any.",
+    )  # fmt: skip
+    plain_http: str = _setting(
+        _TLS, "off", one_of("on", "off"),
+        "on: HTTP without TLS also at an address that others can reach, where a proxy in front does TLS.",
     )  # fmt: skip
     neighbor_timeout: float = _setting(
         _MEMBER, "2", seconds(0.01, 600),
@@ -240,9 +259,9 @@ class Settings:
 
     @property
     def url(self) -> str:
-        """The HTTP root, ``http://host:port/``; meaningful once a port 0 is resolved."""
+        """The HTTP root, such as ``http://host:port/``; meaningful once a port 0 is resolved."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}/"
+        return f"{'https' if self.tls_cert else 'http'}://{host}:{self.port}/"
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON data, to be handed to a child process."""

@@ -118,10 +118,7 @@ def _parse_listen_at(text: str) -> str:
 def _parse_host(text: str) -> str:
     if text.lower() == "localhost":
         return "127.0.0.1"
-    address = ipaddress.ip_address(text.removeprefix("[").removesuffix("]"))
-    if not address.is_loopback:
-        raise ValueError(text)
-    return str(address)
+    return str(ipaddress.ip_address(text.removeprefix("[").removesuffix("]")))
 
 
 def _words(text: str) -> list[str]:
@@ -196,12 +193,7 @@ RULES = Value(
     "rules SENDER OPERATION KIND with ; or a newline between them, such as * read member; * reboot",
 )
 MODULES = Value(_parse_modules, "MODULES", "names of Python modules with a comma or a space between them")
-HOST = Value(
-    _parse_host,
-    "ADDRESS",
-    "a loopback address, since this version has no authentication yet: "
-    "run `pycmbs serve --host 127.0.0.1` and put an authenticating proxy in front",
-)
+HOST = Value(_parse_host, "ADDRESS", "an IP address of this machine; 0.0.0.0 or :: are all of them")
 NAMES = Value(_parse_names, "NAMES", "names or addresses of hosts, without ports, with a comma or a space between them")
 ORIGINS = Value(
     _parse_origins, "ORIGINS", "origins such as https://console.example.org, with a comma or a space between them"

@@ -86,7 +86,8 @@ def importers(library):
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
         (
             "pycmbs.wsgi",
-            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.descriptors", "pycmbs.queues"],
+            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.descriptors", "pycmbs.queues",
+             "pycmbs.seldom"],
         ),
         (
             "pycmbs.engine",

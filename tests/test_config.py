@@ -102,7 +102,7 @@ def test_a_directory_that_is_not_there_is_named(tmp_path):
         ("[sever]\nport = 1\n", "{path} sets port in [sever], but it belongs in occi_server.conf [server]"),
         (
             "[sever]\nprot = 1\n",
-            "{path} has an unknown section [sever], but there is only [server], [member], [delivery]",
+            "{path} has an unknown section [sever], but there is only [server], [tls], [member], [delivery]",
         ),
         ("[server]\nprot = 1\n", "{path} [server] sets prot, which is unknown; known there: home, host, port"),
         ("[server]\nwindow = 1\n", "{path} sets window in [server], but it belongs in occi_server.conf [delivery]"),
@@ -141,13 +141,10 @@ def test_a_wrong_flag_or_variable_is_named():
     assert "--port" in sentence(flags={"port": "9" * 5000})
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
-def test_a_host_that_others_can_reach_is_refused_with_what_works(host):
-    """Without authentication the broker listens on loopback only, and says how to get there."""
-    said = sentence(flags={"host": host})
-    assert "no authentication yet" in said
-    assert "pycmbs serve --host 127.0.0.1" in said
-    assert "authenticating proxy" in said
+@pytest.mark.parametrize("host", ["example.org", "", "127.0.0.1:80", "10.0.0.0/8"])
+def test_a_host_is_an_address(host):
+    """Names would mean what a name server says."""
+    assert sentence(flags={"host": host}).startswith(f"the flag --host is {host!r}, but must be an IP address")
 
 
 @pytest.mark.parametrize(
@@ -162,6 +159,7 @@ def test_a_host_that_others_can_reach_is_refused_with_what_works(host):
 def test_loopback_addresses_pass_in_every_spelling(host, url):
     """However loopback is written, the URL of the start line can be pasted into curl."""
     assert load_settings(None, {}, {"host": host}).url == url
+    assert load_settings(None, {}, {"host": host, "tls_cert": "x"}).url == url.replace("http://", "https://")
 
 
 def test_settings_survive_the_way_to_a_child():

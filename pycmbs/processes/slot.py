@@ -139,8 +139,9 @@ class Slot:
         return self.started_at + self.READY_DEADLINE
 
     def send(self, number: signal.Signals) -> None:
-        """Send the process a signal, should there be one."""
-        self.told = number
+        """Send the process a signal, should there be one. All but SIGHUP ask it to stop."""
+        if number is not signal.SIGHUP:
+            self.told = number
         if self.process:
             self.process.send_signal(number)
 

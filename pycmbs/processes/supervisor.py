@@ -25,7 +25,9 @@ from pycmbs.errors import ConfigurationError, StoreUnavailable, Unavailable
 from pycmbs.processes.apart import run_apart
 from pycmbs.processes.child import Child
 from pycmbs.processes.claims import claim_home, claim_port, release_home
+from pycmbs.processes.reach import check_reach
 from pycmbs.processes.slot import Slot, describe_exit
+from pycmbs.wsgi.tls import Certificates
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +46,13 @@ _COMMANDS: Mapping[str, Sequence[str]] = {
 }
 
 
-def serve(settings: Settings) -> int:
-    """Run a broker until it is told to stop; the exit code.
+def serve(settings: Settings, origins: Mapping[str, str]) -> int:
+    """Run a broker until it is told to stop; the exit code. ``origins``: where settings are from, by name.
 
     Raises ConfigurationError when a setting keeps it from starting, Unavailable when something else does.
     """
+    check_reach(settings, origins)
+    Certificates.of(settings.tls_cert, settings.tls_key, settings.tls_client_ca)  # raises while nothing is begun
     return Supervisor(settings, _prepare).run()
 
 
@@ -85,6 +89,7 @@ class Supervisor:
         self._prepare_at: float | None = None  # when to look again for a store that did not answer
         self._ahead = 0.0  # how far the wall clock was set, as was said
         self._serving = False  # everything was ready once, and the start line is printed
+        self._had_terminal = _has_terminal()
         self._stopping_since: float | None = None
 
     def run(self) -> int:
@@ -188,6 +193,8 @@ class Supervisor:
     def _obey(self) -> None:
         """Act on the signals that came: the first asks to stop, Ctrl-C after that kills at once."""
         received = set(self._read_signals())
+        if signal.SIGHUP in received and self._reads_anew():
+            received.discard(signal.SIGHUP)
         if not received & _STOP:
             return
         if self._stopping_since is None:
@@ -197,6 +204,16 @@ class Supervisor:
             _log.warning("asked again: stopping at once")
             for slot in self._slots:
                 slot.send(signal.SIGKILL)
+
+    def _reads_anew(self) -> bool:
+        """Have the fronts read their certificates anew. False where SIGHUP asks to stop instead: where there are none, or the
+        terminal is gone."""
+        if not self._settings.tls_cert or (self._had_terminal and not _has_terminal()):
+            return False
+        for slot in self._fronts:
+            if slot.ready:  # else it has yet to read them
+                slot.send(signal.SIGHUP)
+        return True
 
     def _read_signals(self) -> bytes:
         try:
@@ -285,6 +302,15 @@ class Supervisor:
                 slot.process.wait()
             slot.close_pipe()
         (self._settings.run_dir / BROKER_FILE).unlink(missing_ok=True)
+
+
+def _has_terminal() -> bool:
+    """Whether this process can be hung up on: it is of a session that has a terminal."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

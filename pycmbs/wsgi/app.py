@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from webob import Response
+from webob import Request, Response
 
 from pycmbs.errors import (
     CmbsError,
@@ -54,15 +54,12 @@ class Application:
         self._gate = gate
         self._max_body = max_body
         self._bodies = Budget(_BODIES)
-        self._always = (
-            ("Server", SERVER),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Vary", "Accept, Accept-Encoding, User-Agent" + guard.varies),  # User-Agent may say which version of OCCI
-        )
+        self._varies = "Accept, Accept-Encoding, User-Agent" + guard.varies  # User-Agent may say which version of OCCI
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
-        exchange = Exchange(environ, DEFAULT, max_body=self._max_body, bodies=self._bodies)
+        request = Request(environ)
+        exchange = Exchange(request, DEFAULT, max_body=self._max_body, bodies=self._bodies)
         id = request_id(environ)
         try:
             with asked():
@@ -70,36 +67,39 @@ class Application:
         except CmbsError as exc:
             response = self._refused(exchange, exc)
         except Exception:
-            log.exception("%s %s failed (request %s)", exchange.method, environ.get("PATH_INFO"), id)
+            log.exception("%s %s failed (request %s)", request.method, environ.get("PATH_INFO"), id)
             response = self._refused(exchange, FAILED)
         finally:
             exchange.release()
-        headers = response.headerlist
-        headers += self._always
-        headers.append(("X-Request-Id", id))
-        headers += self._guard.shared(environ)
-        headers += _private(environ)
+        response.headerlist.extend(
+            (
+                ("Server", SERVER),
+                ("X-Request-Id", id),
+                ("X-Content-Type-Options", "nosniff"),
+                ("Vary", self._varies),
+                *self._guard.shared(environ),
+                *_private(environ),
+            )
+        )
         compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
-        # What webob would do besides is to make URLs absolute: they are.
-        start_response(response.status, response.headerlist)
-        answer: Iterable[bytes] = response.app_iter
-        return answer if exchange.method != "HEAD" else []
+        answer: Iterable[bytes] = response(environ, start_response)
+        return answer
 
     def _respond(self, exchange: Exchange) -> Response:
-        environ = exchange.environ
+        environ = exchange.request.environ
         exchange.rendition = default(exchange.sent)
         exchange.rendition = rendition(environ.get("HTTP_ACCEPT"), environ.get("HTTP_USER_AGENT", ""), exchange.sent)
         check_version(environ.get("HTTP_USER_AGENT", ""))
         exchange.place = self._guard.admit(environ)
         principal = environ[PRINCIPAL] = self._gate.admit(environ)
         with asking(principal), bounded():
-            if principal is not OPEN and exchange.method in CHANGING and not self._access.changes_anything:
+            if principal is not OPEN and exchange.request.method in CHANGING and not self._access.changes_anything:
                 raise forbidden("change")  # before it is looked at
 
             try:
-                return self._routes.find(exchange.method, exchange.path)(exchange)
+                return self._routes.find(exchange.request.method, exchange.path)(exchange)
             except _OF_THE_REST:
-                self._routes.check_there(exchange.method, exchange.path)
+                self._routes.check_there(exchange.request.method, exchange.path)
                 raise
 
     def _refused(self, exchange: Exchange, error: CmbsError) -> Response:
@@ -111,7 +111,7 @@ class Application:
         if isinstance(error, NotAcceptable | UnsupportedMediaType):
             response.headers["Accept"] = ", ".join(WRITERS)
         if isinstance(error, Unauthenticated):
-            response.headerlist.extend(self._gate.challenge(exchange.environ))
+            response.headerlist.extend(self._gate.challenge(exchange.request.environ))
         if isinstance(error, Unavailable | TooManyAttempts):
             response.headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, MethodNotAllowed):

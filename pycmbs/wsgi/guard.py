@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,17 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 _OWN_SITE = (None, "same-origin", "none")
 _MOST = 1024
 """Hosts and addresses whose answer is kept: clients choose them."""
+_MOST_HOPS = 16
+"""Proxies that are trusted, one behind the other."""
+_WITH_PORT = re.compile(r"([0-9.]+|\[([0-9A-Fa-f:.]+)\])(?::[0-9]+)?")
 _ALLOWED = (
     ("Access-Control-Allow-Methods", "DELETE, GET, HEAD, OPTIONS, POST, PUT"),
     (
         "Access-Control-Allow-Headers",
-        "Accept, Authorization, Category, Content-Type, If-Match, If-None-Match, Link, X-OCCI-Attribute, X-OCCI-Location",
+        (
+            "Accept, Authorization, Category, Content-Type, If-Match, If-None-Match, Link, "
+            "X-Auth-Token, X-OCCI-Attribute, X-OCCI-Location"
+        ),
     ),
     ("Access-Control-Max-Age", "600"),
 )
@@ -65,10 +71,11 @@ class Guard:
         self._is_proxy = functools.lru_cache(_MOST)(self._check_address)
         self._place = functools.lru_cache(_MOST)(self._make_place)
 
-    def admit(self, environ: Environ) -> Place:
-        """Let a request in. Raises UnknownHost, CrossOrigin."""
+    def admit(self, environ: MutableMapping[str, Any]) -> Place:
+        """Let a request in; from then on ``REMOTE_ADDR`` is the client's address, where proxies that are trusted say it. Raises
+        UnknownHost, CrossOrigin."""
         host = environ.get("HTTP_HOST")
-        if host is not None and not self._is_own(host):
+        if host is not None and not self._is_own(host) and not _is_address(host, environ.get("SERVER_NAME", "")):
             raise _unknown(host)
         scheme = environ.get("wsgi.url_scheme", "http")
         if self._proxies:
@@ -100,17 +107,32 @@ class Guard:
         found = getattr(found, "ipv4_mapped", None) or found
         return any(found in network for network in self._proxies)
 
-    def _forwarded(self, environ: Environ, scheme: str, host: str | None) -> tuple[str, str | None]:
-        """What the proxy nearest to this broker says that it was asked for, if it is one that is trusted."""
-        said, proto = environ.get("HTTP_X_FORWARDED_HOST"), environ.get("HTTP_X_FORWARDED_PROTO")
-        if (said is None and proto is None) or not self._is_proxy(environ.get("REMOTE_ADDR", "")):
+    def _forwarded(self, environ: MutableMapping[str, Any], scheme: str, host: str | None) -> tuple[str, str | None]:
+        """What the proxy farthest from this broker that is trusted says that it was asked for, and by whom."""
+        if not self._is_proxy(environ.get("REMOTE_ADDR", "")):
             return scheme, host
-        if said is not None:
-            host = said.rpartition(",")[2].strip()
+        hops = self._find_client(environ)
+        if said := _said(environ, "HTTP_X_FORWARDED_HOST", hops):
+            host = said
             if not self._is_own(host):
                 raise _unknown(host)
-        last = (proto or "").rpartition(",")[2].strip().lower()
-        return last if last in ("http", "https") else scheme, host
+        proto = _said(environ, "HTTP_X_FORWARDED_PROTO", hops).lower()
+        return proto if proto in ("http", "https") else scheme, host
+
+    def _find_client(self, environ: MutableMapping[str, Any]) -> int:
+        """Have ``REMOTE_ADDR`` be the last address that is no proxy's, of those that the request came by; how many proxies
+        it came by. What stands before that address, anybody may have written."""
+        hops = 1
+        for one in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", _MOST_HOPS)[-_MOST_HOPS:]):
+            address = _WITH_PORT.fullmatch(one.strip())
+            text = (address[2] or address[1]) if address else one.strip()
+            if not _is_address_at_all(text):
+                break
+            environ["REMOTE_ADDR"] = text
+            if not self._is_proxy(text):
+                break
+            hops += 1
+        return hops
 
     def _check_origin(self, environ: Environ, place: Place) -> None:
         origin, site = environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE")
@@ -142,6 +164,28 @@ def _name(host: str) -> str:
     """The name or address in an authority, as it is compared; empty for what is none."""
     found = _HOST.fullmatch(host)
     return (found[1] or found[2]).lower().removesuffix(".") if found else ""
+
+
+def _said(environ: Environ, name: str, hops: int) -> str:
+    """What the last but so many of the proxies says. One that overwrites what others said leaves its own word alone."""
+    values = environ.get(name, "").split(",")
+    return str(values[-min(hops, len(values))]).strip()
+
+
+def _is_address(host: str, address: str) -> bool:
+    """Whether an authority has this very address, which no name can be made to mean."""
+    try:
+        return ipaddress.ip_address(_name(host)) == ipaddress.ip_address(address)
+    except ValueError:
+        return False
+
+
+def _is_address_at_all(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _unknown(host: str) -> UnknownHost:

@@ -1,4 +1,5 @@
-"""The HTTP server: eventlet's WSGI server with the settings its defaults get wrong. One of two modules that know eventlet."""
+"""The HTTP server: eventlet's WSGI server with the settings its defaults get wrong, and TLS. One of two modules that know
+eventlet."""
 
 from __future__ import annotations
 
@@ -9,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +21,16 @@ import eventlet.wsgi
 from eventlet.hubs import trampoline
 
 from pycmbs import descriptors
+from pycmbs.seldom import Seldom
+from pycmbs.wsgi.auth import PEER_CERTIFICATE
 from pycmbs.wsgi.connection import Connection
+from pycmbs.wsgi.tls import Certificates, Session
 
 log = logging.getLogger(__name__)
 
 _KEEP_ALIVE_SECONDS = 75
 _HEADER_SECONDS = 60
+_HANDSHAKE_SECONDS = 10.0
 _MOST_CONNECTIONS = 10_000  # beyond, and where there are no descriptors, those that were idle for longest give way
 _GIVE_WAY = 16  # of these at a time
 _SPARE_DESCRIPTORS = 256  # for everything but connections
@@ -33,8 +39,11 @@ _CALM_SECONDS = 0.1  # before it is tried again to accept where there was no des
 _BACKLOG = 1024
 _LINGER_SECONDS = 2.0
 _PIECE = 65_536
+_MAPPED = "::ffff:"
+"""What an address of IPv4 begins with where the broker listens at ``::``."""
 _LOOK_SECONDS = 1.0
 """How often it is looked for connections that are silent for too long. A timer for every wait would cost more than the wait."""
+_no_tls = Seldom(log, logging.INFO, seconds=_SAY_SECONDS)
 
 
 class _Channel:
@@ -61,18 +70,23 @@ class _Channel:
             self._state[2] = eventlet.wsgi.STATE_IDLE
         self.idle = idle
         self.deadline = time.monotonic() + (_KEEP_ALIVE_SECONDS if idle else _HEADER_SECONDS)
+        try:
+            piece = self._next()
+        except OSError:  # it was reset: the same as its end
+            piece = b""
+        if idle and not self.closing:
+            self._state[2] = eventlet.wsgi.STATE_REQUEST
+        self.deadline, self.idle = float("inf"), False
+        return piece
+
+    def _next(self) -> bytes:
+        """Wait for bytes of the socket; nothing at its end. Raises OSError."""
         while True:
             trampoline(self._plain, read=True)
             try:
-                piece = self._plain.recv(_PIECE)
+                return self._plain.recv(_PIECE)
             except BlockingIOError:
                 continue
-            except OSError:  # it was reset: the same as its end
-                piece = b""
-            if idle and not self.closing:
-                self._state[2] = eventlet.wsgi.STATE_REQUEST
-            self.deadline, self.idle = float("inf"), False
-            return piece
 
     def send(self, data: bytes) -> None:
         """See :class:`~pycmbs.wsgi.connection.Channel`."""
@@ -90,35 +104,110 @@ class _Channel:
     def linger(self) -> None:
         """See :class:`~pycmbs.wsgi.connection.Channel`."""
         with contextlib.suppress(OSError), eventlet.Timeout(_LINGER_SECONDS, False):
+            self.finish()
             self._plain.shutdown(socket.SHUT_WR)
             while self.receive(idle=False):
                 pass
+
+    def finish(self) -> None:
+        """Nothing more is sent."""
 
     def hang_up(self) -> None:
         """End it; who waits for it gets nothing."""
         eventlet.greenio.shutdown_safe(self._green)
 
-    def environ(self) -> dict[str, str]:
+    def environ(self) -> dict[str, Any]:
         """Who is at both ends, as WSGI says it."""
         server, client = self._plain.getsockname(), self._state[0]
         return {
-            "SERVER_NAME": server[0],
+            "SERVER_NAME": server[0].removeprefix(_MAPPED),
             "SERVER_PORT": str(server[1]),
-            "REMOTE_ADDR": client[0],
+            "REMOTE_ADDR": client[0].removeprefix(_MAPPED),
             "REMOTE_PORT": str(client[1]),
         }
+
+
+class _TlsChannel(_Channel):
+    """A client's socket over which TLS is spoken."""
+
+    def __init__(self, state: list[Any], session: Session) -> None:
+        super().__init__(state)
+        self._session = session
+        self._over = False
+        self._early = b""
+
+    def shake(self) -> None:
+        """The handshake. Raises OSError when it fails, as it does when it takes too long: until it is over, a client that makes
+        none gives way before those that are only idle."""
+        self.deadline, self.idle = time.monotonic() + _HANDSHAKE_SECONDS, True
+        try:
+            while not self._session.ready:
+                piece = super()._next()
+                if not piece:
+                    raise ConnectionResetError("it went away during the handshake")
+                self._session.shake(piece)
+                self._send_due()
+            self._early = self._session.arrived(b"")  # a request may come with the end of the handshake
+        except ssl.SSLError as exc:
+            _no_tls("a client at %s makes no TLS connection: %s", self._state[0][0], exc.reason or "no reason is given")
+            self._send_due()  # an alert that says why
+            raise
+        self.deadline, self.idle = float("inf"), False
+
+    def _next(self) -> bytes:
+        if self._early:
+            found, self._early = self._early, b""
+            return found
+        while True:
+            piece = super()._next() if self._over or not self._session.ended else b""
+            if self._over or not piece:
+                return piece
+            try:
+                found = self._session.arrived(piece)
+            finally:
+                self._send_due()
+            if found or self._session.ended:
+                return found
+
+    def _send_due(self) -> None:
+        if data := self._session.outgoing():
+            super().send(data)
+
+    def send(self, data: bytes) -> None:
+        """See :class:`~pycmbs.wsgi.connection.Channel`. Piece by piece, so that what is large is not there twice."""
+        for start in range(0, len(data), _PIECE):
+            super().send(self._session.wrapped(data[start : start + _PIECE] if len(data) > _PIECE else data))
+
+    def finish(self) -> None:
+        """Nothing more is sent, and the client is told so: otherwise it cannot know that nothing was cut off."""
+        if self._session.ready and not self._over:
+            self._over = True
+            with contextlib.suppress(OSError):  # if there is no room for it, it is not waited for
+                self._plain.send(self._session.farewell())
+
+    def environ(self) -> dict[str, Any]:
+        """Who is at both ends, and the client's certificate, if it showed one."""
+        certificate = self._session.certificate
+        shown = {PEER_CERTIFICATE: certificate} if certificate else {}
+        return {**super().environ(), "wsgi.url_scheme": "https", "HTTPS": "on", **shown}
 
 
 class _Protocol:
     """What eventlet's server calls for a connection; it serves until the connection ends."""
 
     channels: set[_Channel] = set()  # noqa: RUF012 - all of this process
+    certificates: Certificates | None = None
+    """For connections over TLS; None: they are not."""
 
     def __init__(self, state: list[Any], server: Any) -> None:
-        channel = _Channel(state)
+        tls = _TlsChannel(state, Session(self.certificates.context)) if self.certificates else None
+        channel = tls or _Channel(state)
         self.channels.add(channel)
         try:
+            if tls:
+                tls.shake()
             Connection(channel, server.app, channel.environ()).serve()
+            channel.finish()
         except OSError:
             log.debug("a client went away")  # before it was served, or while it was refused
         except Exception:
@@ -197,12 +286,18 @@ def serve(
     *,
     started: Callable[[], None],
     drain_seconds: float,
+    certificates: Certificates | None = None,
 ) -> None:
     """Serve until SIGTERM, then let requests under way finish, for at most ``drain_seconds``.
 
-    ``started`` is called once connections are accepted. Raises SystemExit, or what went wrong, when no more are.
+    ``started`` is called once connections are accepted. With ``certificates`` they are over TLS, and SIGHUP has the files read
+    anew. Raises SystemExit, or what went wrong, when no more are.
     """
     terminated, terminate = _termination_pipe()
+    if certificates:
+        _Protocol.certificates = certificates
+        signal.signal(signal.SIGHUP, lambda _number, _frame: certificates.reload())
+        eventlet.spawn(certificates.keep_fresh, eventlet.sleep)
     server = eventlet.spawn(
         eventlet.wsgi.server,
         listener,
@@ -216,7 +311,10 @@ def serve(
     server.link(lambda _thread: os.write(terminate, b"\0"))
     eventlet.spawn(_Protocol.end_silent)
     started()
-    trampoline(terminated, read=True)
+    while not server.dead:
+        trampoline(terminated, read=True)
+        if os.read(terminated, 1)[0] != signal.SIGHUP:
+            break
     if server.dead:
         log.critical("the HTTP server ended by itself, and so does its process")
         server.wait()  # raises what ended it
@@ -228,7 +326,7 @@ def serve(
 
 
 def _termination_pipe() -> tuple[int, int]:
-    """A descriptor that becomes readable at SIGTERM, and one that makes it so.
+    """A descriptor from which the number of a signal that comes can be read, SIGTERM's at least, and one that makes it so.
 
     A handler that talked to the hub would have to wait for its poll."""
     reader, writer = os.pipe()

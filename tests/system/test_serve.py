@@ -121,16 +121,6 @@ def test_a_store_that_cannot_be_opened(tmp_path: Path, store: str) -> None:
     assert (home / "text").read_text().startswith("this is no database")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
-def test_a_host_beyond_this_machine(tmp_path: Path, host: str) -> None:
-    """Without authentication a broker listens on loopback only, and says which command does."""
-    code, said = run("--home", str(tmp_path / "h"), "--port", "0", "--host", host)
-    assert code == 2
-    assert host in said
-    assert "pycmbs serve" in said
-    assert not (tmp_path / "h").exists()
-
-
 def test_a_home_that_is_none(tmp_path: Path) -> None:
     """A home that is a file, or has too long a path, is one sentence that names it, and exit code 2."""
     (tmp_path / "file").write_text("")

@@ -2,6 +2,8 @@
 
 import pytest
 
+from pycmbs.errors import UnknownHost
+from pycmbs.wsgi.guard import Guard
 from tests.wsgi.conftest import Front
 
 PATH = "/cmbs/message/x"
@@ -230,3 +232,87 @@ def test_a_version_that_is_too_new_is_refused_in_the_clients_form(front, accept)
     answer = front.request("GET", "/-/", Accept=accept, User_Agent="someone OCCI/1.3")
     assert (answer.status_code, answer.content_type) == (501, accept)
     assert "unsupported-version" in answer.headers["X-OCCI-Error"]
+
+
+PROXIES = "10.0.0.0/8 2001:db8:1::/48 192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("peer", "said", "client"),
+    [
+        ("203.0.113.9", "198.51.100.1", "203.0.113.9"),  # no proxy of ours
+        ("192.0.2.1", None, "192.0.2.1"),
+        ("192.0.2.1", "", "192.0.2.1"),
+        ("192.0.2.1", "198.51.100.1", "198.51.100.1"),
+        ("::ffff:192.0.2.1", "198.51.100.1", "198.51.100.1"),
+        ("192.0.2.1", "127.0.0.1, 198.51.100.1", "198.51.100.1"),  # the client wrote the first
+        ("192.0.2.1", "198.51.100.1,10.1.2.3 , 10.9.9.9", "198.51.100.1"),
+        ("192.0.2.1", "127.0.0.1, 198.51.100.1, 10.1.2.3", "198.51.100.1"),
+        ("192.0.2.1", "10.1.1.1, 10.1.2.3", "10.1.1.1"),  # the client is among the proxies
+        ("192.0.2.1", "198.51.100.1:4711", "198.51.100.1"),
+        ("192.0.2.1", "[2001:db8::7]:4711", "2001:db8::7"),
+        ("192.0.2.1", "2001:db8::7", "2001:db8::7"),
+        ("2001:db8:1::1", "2001:db8::7, 2001:db8:1::2", "2001:db8::7"),
+        ("192.0.2.1", "unknown", "192.0.2.1"),
+        ("192.0.2.1", "198.51.100.1, unknown", "192.0.2.1"),
+        ("192.0.2.1", "198.51.100.1, _hidden, 10.1.2.3", "10.1.2.3"),
+        ("192.0.2.1", '198.51.100.1\t"<script>', "192.0.2.1"),
+        ("192.0.2.1", ",,,", "192.0.2.1"),
+        ("192.0.2.1", "198.51.100.1" + ", 10.0.0.1" * 5000, "10.0.0.1"),
+    ],
+)
+def test_the_client_is_the_last_address_that_no_proxy_has(peer, said, client):
+    """X-Forwarded-For counts from a proxy of ``proxies`` only, and from the right: left of the first stranger anybody
+    may have written."""
+    environ = {"REQUEST_METHOD": "GET", "HTTP_HOST": "localhost", "REMOTE_ADDR": peer}
+    if said is not None:
+        environ["HTTP_X_FORWARDED_FOR"] = said
+    Guard("http://localhost:8090", proxies=PROXIES).admit(environ)
+    assert environ["REMOTE_ADDR"] == client
+
+
+@pytest.mark.parametrize(
+    ("addresses", "proto", "host", "base"),
+    [
+        ("198.51.100.1", "https", "b.example", "https://b.example"),
+        ("198.51.100.1", "http, https", "evil.example, b.example", "https://b.example"),  # the client wrote the first
+        (
+            "198.51.100.1, 10.1.2.3",
+            "https, http",
+            "b.example, c.example",
+            "https://b.example",
+        ),  # each proxy added its own
+        ("198.51.100.1, 10.1.2.3", "http, https, http", "evil.example, b.example, c.example", "https://b.example"),
+        ("198.51.100.1, 10.1.2.3", "https", "b.example", "https://b.example"),  # the nearer one left it alone
+        ("198.51.100.1", "gopher", "b.example", "http://b.example"),
+    ],
+)
+def test_scheme_and_host_are_what_the_first_proxy_was_asked_for(addresses, proto, host, base):
+    """That is the one next to the client; what the client says itself stands before it."""
+    environ = {
+        "REQUEST_METHOD": "GET", "HTTP_HOST": "localhost", "REMOTE_ADDR": "192.0.2.1", "HTTP_X_FORWARDED_FOR": addresses,
+        "HTTP_X_FORWARDED_PROTO": proto, "HTTP_X_FORWARDED_HOST": host,
+    }  # fmt: skip
+    guard = Guard("http://localhost:8090", names="b.example c.example", proxies=PROXIES)
+    assert guard.admit(environ).base == base
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "is_it"),
+    [
+        ("192.0.2.7:8090", "192.0.2.7", True),
+        ("[2001:DB8::7]", "2001:db8::7", True),
+        ("192.0.2.8", "192.0.2.7", False),
+        ("evil.example", "192.0.2.7", False),
+        ("192.0.2.7.evil.example", "192.0.2.7", False),
+    ],
+)
+def test_the_address_that_was_connected_to_is_a_name(host, address, is_it):
+    """Where a broker listens at all addresses: no name can be made to be an address."""
+    environ = {"REQUEST_METHOD": "GET", "HTTP_HOST": host, "REMOTE_ADDR": "192.0.2.1", "SERVER_NAME": address}
+    guard = Guard("https://0.0.0.0:8090")
+    if is_it:
+        assert guard.admit(environ).base == f"http://{host}"
+    else:
+        with pytest.raises(UnknownHost):
+            guard.admit(environ)
