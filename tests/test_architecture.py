@@ -103,6 +103,34 @@ def test_imports_point_one_way(package, allowed):
     assert offenders(package, allowed) == []
 
 
+WINGS = {
+    "records": (),
+    "access": ("records",),
+    "entities": ("records", "access"),
+    "federation": ("records", "access", "entities", "engine_link"),
+    "execution": ("records", "access", "entities"),
+    "delivery": ("records", "access", "entities", "federation", "execution", "engine_link"),
+    "engine_link": (),
+}
+"""The rooms of services/, from the lowest floor to the highest, and into which each may look."""
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_looks_down_only(wing):
+    """Delivery stands on execution and federation, both on entities, that on records."""
+    beside = [f"pycmbs.services.{one}" for one in WINGS[wing]]
+    found = offenders(
+        f"pycmbs.services.{wing}", [*beside, *(one for one in MODULES if not below(one, ["pycmbs.services"]))]
+    )
+    assert found == []
+
+
+def test_services_has_no_module_of_its_own_but_the_link():
+    """Who adds one finds a wing for it."""
+    assert {path.name for path in (PACKAGE / "services").glob("*.py")} == {"__init__.py", "engine_link.py"}
+    assert {path.name for path in (PACKAGE / "services").iterdir() if (path / "__init__.py").exists()} <= WINGS.keys()
+
+
 @pytest.mark.parametrize("package", ["pycmbs.services", "pycmbs.backends", "pycmbs.occi", "pycmbs.gateways"])
 def test_the_core_knows_no_library_of_the_edges(package):
     """Services and what they stand on know neither HTTP nor sockets nor SQL."""

@@ -23,6 +23,10 @@ _INTERRUPTED = "interrupted by a restart"
 
 
 _TRACE = re.compile(r"^(?:\| )?Traceback .*?(?=^\d{4}-\d\d-|\Z)", re.MULTILINE | re.DOTALL)
+_STILLBORN = re.compile(
+    r"in spawn_main\n(?:(?!  File ).*\n)*  File .* in _main\n(?:(?!  File ).*\n)*EOFError: Ran out of input"
+)
+"""Of a process of handlers whose engine was killed while it started it: the standard library's own, before any code of ours."""
 _ENGINE = re.compile(r" engine\[(\d+)\]")
 _LINES = 16
 """Of a traceback that are shown."""
@@ -283,7 +287,7 @@ class Audit:
 
     def _logs(self) -> Iterator[str]:
         for index, broker in enumerate(self._brokers):
-            traces = _TRACE.findall(broker.log)
+            traces = [one for one in _TRACE.findall(broker.log) if not _STILLBORN.search(one)]
             if traces:
                 last = "\n".join(traces[0].strip().splitlines()[-_LINES:])
                 yield f"site {index} logged {len(traces)} tracebacks, of which the first ends with\n{last}"

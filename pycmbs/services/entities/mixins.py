@@ -11,7 +11,7 @@ from pycmbs.services.access.access import Access
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.drafts import with_mixin
 from pycmbs.services.entities.links import Links
-from pycmbs.services.reaching import Reach
+from pycmbs.services.entities.reaching import Reach
 from pycmbs.services.records.entities import ENTITY, document_id, entity_from, entity_write
 from pycmbs.services.records.retrying import retried
 from pycmbs.store.base import Query, Store, Write

@@ -23,8 +23,8 @@ from pycmbs.services.entities.links import Links
 from pycmbs.services.entities.mixins import Memberships
 from pycmbs.services.entities.paging import Window
 from pycmbs.services.entities.preconditions import ALWAYS, Precondition
+from pycmbs.services.entities.reaching import Reach
 from pycmbs.services.entities.selection import EVERYTHING, Selection, collection, kinds_at
-from pycmbs.services.reaching import Reach
 from pycmbs.services.records.entities import document_id, entity_write, path_of
 from pycmbs.services.records.retrying import retried
 from pycmbs.store.base import Store, Write
