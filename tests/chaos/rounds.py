@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pycmbs.runtime import ThreadRuntime
+from pycmbs.store import open_store
+from pycmbs.store.base import Query
 from tests.chaos.audit import Audit, kept
 from tests.chaos.disk import can_mount
-from tests.chaos.federation import Federation, federation
+from tests.chaos.federation import Federation, Site, federation
 from tests.chaos.traffic import Client
 from tests.chaos.troubles import Trouble, Troubles, script
 from tests.couchdb_server import CouchServer, running_server
@@ -161,6 +164,17 @@ def _settle(made: Federation, clients: list[Client], report: Report) -> None:
     for client in clients:
         if (state := client.last()) != "delivered":
             report.disagreements.append(f"after it all a message to everybody is {state}")
+    for site in made.sites:
+        wait_until(lambda s=site: not _unsettled(s), SETTLED, f"nothing half-done is left at site {site.index}")
+
+
+def _unsettled(site: Site) -> list[str]:
+    """Rows that are left where all messages are settled: those of a send that broke off, in a store that is not atomic."""
+    store = open_store(site.store, home=site.broker.home, runtime=ThreadRuntime())
+    try:
+        return [] if store.atomic else [one.id for one in store.find(Query("delivery", {"unsettled": "1"}))]
+    finally:
+        store.close()
 
 
 def _sending(broker: Broker) -> list[str]:
