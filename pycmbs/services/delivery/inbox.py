@@ -31,7 +31,7 @@ from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.records import numbers
 from pycmbs.services.records.deliveries import DELIVERED, moment
-from pycmbs.services.records.entities import document_id, entity_write, settle
+from pycmbs.services.records.entities import document_id, entity_write, settle, take_place
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
 from pycmbs.store.base import Document, Store, Write
 
@@ -243,6 +243,8 @@ class InboxService:
         taken.execution = self._execution.planned(entity, taken.origin)
         if not kept:
             return
+        if present is not None:
+            take_place(entity, present.body["private"])
         if taken.execution is not None and taken.execution.state == DONE:
             entity.attributes[cmbs.RESULT] = shown(taken.execution)
         if taken.execution is None or taken.execution.state == DONE:

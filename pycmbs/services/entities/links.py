@@ -1,12 +1,14 @@
 """Links as entities of their own, whose life is bound to their source (GFD.221 4.5.2).
 
 A link's creation, change and deletion also write its source, unchanged: so the source has a new revision when what is shown of
-it is new, and no link can come to a source that is being deleted.
+it is new, and no link can come to a source that is being deleted. The source notes its links, so that they are read with it by
+their ids: an index need not be asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -18,10 +20,12 @@ from pycmbs.occi.registry import Registry
 from pycmbs.services.access.access import Access
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.drafts import SOURCE, TARGET, is_link
-from pycmbs.services.records.entities import ENTITY, document_id, entity_from, entity_write
+from pycmbs.services.records.entities import ENTITY, LINKS, document_id, entity_from, entity_write
 from pycmbs.store.base import Query, Store, Write
 
 _FEW = 20
+_MOST_NOTED = 64
+"""Links that are noted with their source; of one with more they are looked for."""
 _MOST_WATCHED = 4
 """Kinds of links of which it is known whether there are any, where that is cheaper than to ask for those at an entity."""
 
@@ -37,9 +41,14 @@ class Links:
         self._known: dict[str, tuple[str, bool]] = {}
         """By kind: at which version of the question for its links it was seen whether there are any."""
 
-    def starting_at(self, path: str) -> list[Entity]:
-        """The links whose source is the entity at ``path``."""
-        return self._at(SOURCE, path) if self._may_be_any() else []
+    def starting_at(self, entity: Entity) -> list[Entity]:
+        """The links whose source is this entity, in order of creation. As a rule they are read by their ids."""
+        noted = entity.private.get(LINKS)
+        if noted is None:
+            return self._at(SOURCE, entity.path) if self._may_be_any() else []
+        found = self._store.get_many([document_id(path) for path in noted]) if noted else {}
+        links = [entity_from(one) for one in found.values()]
+        return sorted((one for one in links if one.attributes.get(SOURCE) == entity.path), key=attrgetter("number"))
 
     def ending_at(self, path: str) -> list[Entity]:
         """The links whose target is the entity at ``path``."""
@@ -116,9 +125,42 @@ class Links:
         link.attributes[name] = found.path if found is not None else kept
         return found
 
+    def added(self, source: Entity, links: Sequence[Entity]) -> list[Entity]:
+        """Those of the links that do not start at the source yet; they are noted with it."""
+        known = {link.path for link in self.starting_at(source)} if links else set()
+        new = [link for link in links if link.path not in known]
+        self.note(source, [link.path for link in new])
+        return new
+
+    def note(self, source: Entity, links: Iterable[str]) -> None:
+        """Note with a source, which is to be written, the paths of links that are to start there. What is noted of links that
+        are gone does no harm, and goes when there are too many."""
+        noted = source.private.get(LINKS, () if source.revision == "" else None)
+        if noted is None:
+            return
+        every = list(dict.fromkeys([*noted, *links]))
+        if len(every) > _MOST_NOTED:
+            every = list(dict.fromkeys([*(one.path for one in self.starting_at(source)), *links]))
+        source.private[LINKS] = every if len(every) <= _MOST_NOTED else None
+
+    def note_together(self, together: Mapping[str, Entity]) -> None:
+        """The same for sources that are made with their links."""
+        starting: dict[str, list[str]] = {}
+        for one in together.values():
+            if one.attributes.get(SOURCE) in together:
+                starting.setdefault(one.attributes[SOURCE], []).append(one.path)
+        for path, links in starting.items():
+            self.note(together[path], links)
+
     def sources(self, links: Iterable[Entity], writes: Iterable[Write]) -> list[Write]:
         """The writes of the links' sources that go along, but for those that are written anyway."""
         written = {write.id for write in writes}
-        wanted = {document_id(path) for one in links if (path := one.attributes.get(SOURCE))} - written
-        found = self._store.get_many(sorted(wanted)) if wanted else {}
-        return [entity_write(entity_from(one), revision=one.revision) for one in found.values()]
+        starting: dict[str, list[str]] = {}
+        for one in links:
+            if (path := one.attributes.get(SOURCE)) and document_id(path) not in written:
+                starting.setdefault(document_id(path), []).append(one.path)
+        found = self._store.get_many(sorted(starting)) if starting else {}
+        sources = [entity_from(one) for one in found.values()]
+        for source in sources:
+            self.note(source, starting[document_id(source.path)])
+        return [entity_write(source, revision=source.revision) for source in sources]

@@ -74,7 +74,7 @@ class EntityService:
     def shown(self, entity: Entity) -> Entity:
         """The stored entity as it is shown: with what its backend adds, and its links."""
         shown = self._backend(entity).retrieve(entity)
-        links = [link for link in self._links.starting_at(entity.path) if self._access.permits("read", link)]
+        links = [link for link in self._links.starting_at(entity) if self._access.permits("read", link)]
         return replace(shown, attributes=self.schema(entity).known(shown.attributes), links=links)
 
     def schema(self, entity: Entity) -> Schema:
@@ -94,7 +94,8 @@ class EntityService:
 
     def links_at(self, path: str) -> list[Entity]:
         """The links that start or end at an entity: those that go with it."""
-        return [*self._links.starting_at(path), *self._links.ending_at(path)]
+        found = self.at(path)
+        return [*self._links.starting_at(found), *self._links.ending_at(found.path)] if found else []
 
     def actions(self, entity: Entity) -> dict[str, Action]:
         """The actions that apply to the entity as it is now, by term."""
@@ -178,6 +179,8 @@ class EntityService:
         for entity in self.in_turns(new):
             self._access.made(entity)
             self._links.complete(registry, entity, together)
+        self._links.note_together(together)
+        for entity in self.in_turns(new):
             writes += self._backend(entity).create(entity)
             writes.append(entity_write(entity, revision=None))
         return [*self._links.sources(new, [*writes, *along]), *writes, *along]
@@ -264,10 +267,9 @@ class EntityService:
         shown = self._backend(current).retrieve(current).attributes
         entity = changed(registry, current, draft, whole=whole, shown=shown)
         writes = [*self._backend(entity).update(current, entity)]
-        own = entity_write(entity, revision=current.revision)
         links = [] if whole else [inline_link(registry, link, entity) for link in draft.links or ()]
-        known = {link.path for link in self._links.starting_at(entity.path)} if links else set()
-        added = [link for link in links if link.path not in known]
+        added = self._links.added(entity, links)
+        own = entity_write(entity, revision=current.revision)
         if added:
             writes = self._new_writes(registry, added, [*writes, own])
             self._store_new([*added, entity], writes)

@@ -27,7 +27,7 @@ from pycmbs.services.federation.health import ALIVE, HealthService
 from pycmbs.services.federation.lives import LIFE, Lives
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import INSTANCE, VERSION, Roster, introduce, socket_of, version_of
-from pycmbs.services.records.entities import entity_write
+from pycmbs.services.records.entities import entity_write, take_place
 from pycmbs.services.records.retrying import retried
 from pycmbs.store.base import Store, Write
 
@@ -201,6 +201,7 @@ class FederationService:
                 *self.departures.undone(told.id, told.version, direct=direct),
                 entity_write(member, revision=None),
             ]
+        take_place(member, known.private)
         if self._replaces(known, member, direct=direct):
             return member, [entity_write(member, revision=known.revision)]
         self._heard[told.id] = (told, direct, known.revision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pycmbs.ids import canonical_id
@@ -13,6 +14,8 @@ from pycmbs.store.base import Document, Write
 ENTITY = "entity"
 SETTLED, KEPT = "@settled", "@kept"
 """Keys of a message of which nothing more is to come: since when, and that it is one of them. No attribute has such a name."""
+LINKS = "links"
+"""The private record of the paths of links that may start at an entity; None: of too many. Up to version 0.3 there was none."""
 BEYOND = "@beyond"
 """Key of an entity with arrays of which not all items are keys: which arrays those are."""
 _OWN = frozenset({"kind", "id", "mixin", "folder"})
@@ -91,6 +94,9 @@ def settle(message: Entity, at: float | None) -> None:
 
 def entity_write(entity: Entity, *, revision: str | None) -> Write:
     """The write that stores the entity; ``revision`` as in :class:`~pycmbs.store.base.Write`."""
+    private = entity.private
+    if revision is None and LINKS not in private:
+        private = {**private, LINKS: []}
     body: dict[str, Any] = {
         "id": entity.id,
         "kind": entity.kind,
@@ -99,9 +105,15 @@ def entity_write(entity: Entity, *, revision: str | None) -> Write:
         "attributes": entity.attributes,
         "title": entity.title,
         "summary": entity.summary,
-        "private": entity.private,
+        "private": private,
     }
     return Write(document_id(entity.path), ENTITY, body, keys_of(entity), revision)
+
+
+def take_place(entity: Entity, private: Mapping[str, Any]) -> None:
+    """Have an entity that is written over another keep what is noted of that one's links. ``private``: its record."""
+    if LINKS in private:
+        entity.private[LINKS] = private[LINKS]
 
 
 def entity_delete(entity: Entity) -> Write:
