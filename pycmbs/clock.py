@@ -1,4 +1,4 @@
-"""Time that only goes on: what deadlines, expiries and ages are reckoned in (DESIGN "Delivery").
+"""Time that only goes on: what deadlines, expiries and ages are reckoned in.
 
 The wall clock of a machine may be set, while the broker runs or between two runs: deadlines would pass that have not passed,
 and what is to be kept would be taken for old. So all processes of a broker, and the next ones until the machine is started

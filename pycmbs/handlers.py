@@ -1,4 +1,4 @@
-"""Handlers: Python functions that messages can call at their receiver (DESIGN "Execution").
+"""Handlers: Python functions that messages can call at their receiver.
 
 A handler is a function of one :class:`Call` that returns a JSON value, or raises::
 

@@ -1,8 +1,8 @@
 """How code that waits gets to wait: the few verbs that differ between green threads and real ones.
 
 Services, stores and clients wait, spawn and offload only through a :class:`Runtime`, so they run unchanged in a front
-process (green threads, :mod:`pycmbs.processes.green`) and in the engine, the command line and the tests (real threads,
-:class:`ThreadRuntime`).
+process (green threads, :class:`pycmbs.processes.front.GreenRuntime`) and in the engine, the command line and the tests
+(real threads, :class:`ThreadRuntime`).
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def importers(library):
     ],
 )  # fmt: skip
 def test_imports_point_one_way(package, allowed):
-    """DESIGN 2: each package imports what it may, and nothing else of the broker."""
+    """Each package imports what it may, and nothing else of the broker."""
     assert offenders(package, allowed) == []
 
 
@@ -140,12 +140,12 @@ def test_the_core_knows_no_library_of_the_edges(package):
 
 
 def test_eventlet_stays_behind_two_modules():
-    """DESIGN 6: the day eventlet must go, two files change."""
+    """The day eventlet must go, two files change."""
     assert importers("eventlet") == EVENTLET
 
 
 def test_zeromq_stays_behind_its_transport():
-    """DESIGN 2: nothing above the seam may assume ZeroMQ."""
+    """Nothing above the seam may assume ZeroMQ."""
     assert {name for name in importers("zmq") if not name.startswith("pycmbs.transport.zeromq")} == set()
 
 
@@ -177,7 +177,7 @@ def test_threads_have_one_keeper():
      ("backends", ("cmbs_member", "cmbs_message", "dummy"))],
 )  # fmt: skip
 def test_nobody_imports_an_implementation(seam, implementations):
-    """DESIGN 2: implementations are named by the composition root and by their seam's table, which imports when asked."""
+    """Implementations are named by the composition root and by their seam's table, which imports when asked."""
     concrete = tuple(f"pycmbs.{seam}.{name}" for name in implementations)
     found = {
         f"{name} imports {target}"
@@ -190,7 +190,7 @@ def test_nobody_imports_an_implementation(seam, implementations):
 
 
 def test_importing_patches_nothing():
-    """DESIGN 6: nothing in pycmbs patches at import; only a front process does, when it starts."""
+    """Nothing in pycmbs patches at import; only a front process does, when it starts."""
     names = [name for name in MODULES if not name.endswith("__main__")]
     script = (
         "import importlib, socket, threading, time, queue, os, select\n"

@@ -1,4 +1,4 @@
-"""Passing on what is meant for a member that the sender cannot reach (DESIGN 5: the sender's ledger speaks for the recipient).
+"""Passing on what is meant for a member that the sender cannot reach.
 
 Nothing is stored here: the sender keeps what it sent until the recipient's own answer has come back the way it went, and the
 recipient tells duplicates apart. So a relay that dies costs another try, and no promise has to be passed on.

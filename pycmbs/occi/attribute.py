@@ -1,4 +1,4 @@
-"""Attribute definitions, and the check of one value against one definition (GFD.221 4.3.3; DESIGN "The model")."""
+"""Attribute definitions, and the check of one value against one definition (GFD.221 4.3.3)."""
 
 from __future__ import annotations
 

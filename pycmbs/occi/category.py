@@ -191,7 +191,7 @@ def references(value: Any, name: str, field: str) -> tuple[str, ...]:
 
 
 def covers(registered: Category, posted: Category) -> bool:
-    """Whether ``posted`` says nothing that ``registered`` does not: a POST of it then changes nothing (DESIGN 3)."""
+    """Whether ``posted`` says nothing that ``registered`` does not: a POST of it then changes nothing."""
     if registered.class_ != posted.class_:
         return False
     if getattr(registered, "location", "") != getattr(posted, "location", ""):

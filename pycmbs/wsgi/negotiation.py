@@ -1,4 +1,4 @@
-"""Which rendering reads a body and which writes the answer (RFC 9110 12.5.1; GFD.223 5.3; doc/adr/0006)."""
+"""Which rendering reads a body and which writes the answer (RFC 9110 12.5.1; GFD.223 5.3; doc/adr/0008)."""
 
 from __future__ import annotations
 

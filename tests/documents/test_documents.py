@@ -109,6 +109,22 @@ def test_bounds_are_those_of_the_code() -> None:
         assert float(value.split()[0]) == actual, name
 
 
+def test_what_the_code_cites_is_in_the_repository() -> None:
+    """A docstring or comment cites only documents and names that a reader of the repository can open."""
+    decisions = {path.name[:4] for path in DECISIONS}
+    astray = []
+    for path in _python_files():
+        text = path.read_text(encoding="utf-8")
+        names = [name for _, name in re.findall(r":(\w+):`~?pycmbs\.([\w.]+)`", text) if not list(_found(name))]
+        files = [name for name in re.findall(r"(?<![\w/])(?:doc/)?[\w/-]+\.md\b", text) if not _file(name)]
+        numbers = [
+            number for number in re.findall(r"\b(?:ADR |doc/adr/)(\d+)", text) if number.zfill(4) not in decisions
+        ]
+        outside = re.findall(r"(?<!\.)\bDESIGN(?: \d|,? \")", text)
+        astray += [f"{path.relative_to(ROOT)}: {one}" for one in (*names, *files, *numbers, *outside)]
+    assert astray == []
+
+
 @all_documents
 def test_a_document_stands_alone(document: Path) -> None:
     """No document names a place outside the checkout or of the machine it was written on."""
@@ -124,6 +140,15 @@ def test_a_decision_has_its_parts(decision: Path) -> None:
     headings = re.findall(r"^## (.+)$", prose(decision), re.MULTILINE)
     assert headings == ["Status", "Context", "Decision", "Consequences"]
     assert prose(decision).startswith(f"# {int(decision.name[:4])}. ")
+
+
+def _python_files() -> list[Path]:
+    folders = ("pycmbs", "tests", "bench", "examples")
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")) if path != Path(__file__)]
+
+
+def _file(name: str) -> bool:
+    return any((folder / name).exists() for folder in (ROOT, ROOT / "doc", ROOT / "doc" / "adr"))
 
 
 def _found(name: str) -> Iterator[ast.AST | Path]:

@@ -118,7 +118,7 @@ def join(a, b):
 
 
 def test_l1_is_request_and_reply(pair):
-    """DESIGN 4: the receiver has the message, the sender the handshake as its result."""
+    """The receiver has the message, the sender the handshake as its result."""
     a, b = pair
     path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
     assert a.act(path, "send_l1")["state"] in ("sending", "delivered")
@@ -128,7 +128,7 @@ def test_l1_is_request_and_reply(pair):
 
 
 def test_l2_reaches_everybody(node, pair):
-    """DESIGN 4: every known member gets it and acknowledges it."""
+    """Every known member gets it and acknowledges it."""
     a, b = pair
     c = node("c")
     c.become("l1", "l2", neighbors=["memory:a-l1"])
@@ -209,7 +209,7 @@ def test_a_refusal_for_good_fails_at_once(pair):
 
 
 def test_order_is_that_of_acceptance(pair):
-    """DESIGN 5: per sender and recipient, in the order of acceptance."""
+    """Per sender and recipient, in the order of acceptance."""
     a, b = pair
     for number in range(30):
         a.act(a.message("l2", f"m{number:02}"), "send_l2")
@@ -295,7 +295,7 @@ def test_the_outbox_outlives_its_engine(pair, tmp_path):
 
 
 def test_a_new_engine_listens_where_the_old_one_did(pair, tmp_path):
-    """DESIGN 4: what was listening listens again after a restart."""
+    """What was listening listens again after a restart."""
     _, b = pair
     b.engine.close()
     transports = Transports(["memory"], {"memory": lambda: MemoryTransport(b.transport._network)})
@@ -309,7 +309,7 @@ def test_a_new_engine_listens_where_the_old_one_did(pair, tmp_path):
 
 
 def test_a_socket_in_use_is_an_error_answer(pair):
-    """DESIGN 4: a socket that cannot be bound is an answer that names it; nothing is changed by it."""
+    """A socket that cannot be bound is an answer that names it; nothing is changed by it."""
     a, b = pair
     with pytest.raises(SocketUnavailable, match="memory:a-l1"):
         b.broker.entities.update(cmbs.MEMBER_LOCATION + "b", Draft(attributes={"cmbs.member.l1_socket": "memory:a-l1"}))
@@ -326,7 +326,7 @@ def test_starting_and_stopping_are_idempotent(pair):
 
 
 def test_a_federation_is_found_from_one_neighbor(node):
-    """DESIGN 4: check_neighbors finds everybody, reports who does not answer, and ends in spite of loops."""
+    """check_neighbors finds everybody, reports who does not answer, and ends in spite of loops."""
     first, second, third = node("a"), node("b"), node("c")
     first.become("l1", neighbors=["memory:b-l1"])
     second.become("l1", neighbors=["memory:c-l1", "memory:a-l1"])

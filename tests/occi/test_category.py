@@ -57,7 +57,7 @@ def test_the_message_of_2012_is_read():
 
 @pytest.mark.parametrize("name", ["member", "message"])
 def test_the_definitions_of_2012_are_covered_by_the_shipped_ones(name):
-    """DESIGN 3: the README's own JSON, posted verbatim, changes nothing."""
+    """The README's own JSON, posted verbatim, changes nothing."""
     ours = shipped()
     assert [one for one in printed(name).values() if not covers(ours[one.identifier], one)] == []
 
@@ -106,7 +106,7 @@ def test_a_definition_covers_what_says_no_more(change):
     ],
 )
 def test_a_definition_does_not_cover_what_contradicts_it(change):
-    """DESIGN 3: another location, type, flag or parent, or more of anything, is a contradiction."""
+    """Another location, type, flag or parent, or more of anything, is a contradiction."""
     assert not covers(kind(**MEMBER), kind(**{**MEMBER, **change}))
 
 

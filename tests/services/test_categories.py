@@ -60,7 +60,7 @@ def test_an_unchanged_registry_is_the_same_object(categories):
 
 
 def test_what_is_covered_changes_nothing(store, categories):
-    """DESIGN 3: the same definition again is accepted and writes nothing."""
+    """The same definition again is accepted and writes nothing."""
     categories.register([kind()])
     before = store.head("category")
     categories.register([kind()])
@@ -68,7 +68,7 @@ def test_what_is_covered_changes_nothing(store, categories):
 
 
 def test_a_contradiction_is_refused(categories):
-    """DESIGN 3: a definition that contradicts the registered one is a conflict that names it."""
+    """A definition that contradicts the registered one is a conflict that names it."""
     categories.register([kind()])
     with pytest.raises(CategoryConflict) as caught:
         categories.register([kind(location="/boxes/")])
@@ -360,7 +360,7 @@ def test_categories_are_filtered_by_parts(categories, wanted, terms):
 
 
 def test_the_backend_adds_its_actions():
-    """DESIGN 3: stop_l1 works on a member kind that does not declare it."""
+    """stop_l1 works on a member kind that does not declare it."""
     broker = make_broker()
     assert "stop_l1" in broker.categories.actions(Kind(S, "x", provider="cmbs_member", parent=CORE + "resource"), ())
 

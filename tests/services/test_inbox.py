@@ -55,7 +55,7 @@ def test_a_message_is_taken_in(broker):
 
 
 def test_the_way_it_took_is_kept(broker):
-    """DESIGN 4: path_history grows by one member per hop, those that passed the message on included."""
+    """path_history grows by one member per hop, those that passed the message on included."""
     message = dataclasses.replace(incoming(), path=("b", "c"))
     assert statuses(broker.inbox.receive([message])) == ["delivered"]
     assert broker.entities.get(PATH).attributes[cmbs.PATH_HISTORY] == [*map(cmbs.urn, "abc")]
@@ -74,7 +74,7 @@ def test_a_turn_is_one_commit(broker, store):
 
 
 def test_a_second_arrival_changes_nothing(broker, store):
-    """DESIGN 5: effect once: the same origin, id and round is acknowledged again and nothing else."""
+    """Effect once: the same origin, id and round is acknowledged again and nothing else."""
     broker.inbox.receive([incoming()])
     before = store.head("entity")
     assert statuses(broker.inbox.receive([incoming(message_content="forged")])) == ["duplicate"]
@@ -109,7 +109,7 @@ def test_an_own_message_is_not_overwritten(broker):
 
 
 def test_what_is_not_storable_is_forgotten(broker, store):
-    """DESIGN 4: storable false is acknowledged and not kept; its receipt is, so that it counts once."""
+    """What has storable false is acknowledged and not kept; its receipt is, so that it counts once."""
     message = incoming(storable="False")
     assert statuses(broker.inbox.receive([message])) == ["delivered"]
     assert broker.entities.find(cmbs.MESSAGE_LOCATION) == []
@@ -133,7 +133,7 @@ def test_a_sender_becomes_known(broker):
 
 
 def test_l1_is_answered_with_the_handshake(broker):
-    """DESIGN 4: the reply to L1 holds the own description and the sockets of all."""
+    """The reply to L1 holds the own description and the sockets of all."""
     (answer,) = broker.inbox.receive([incoming(layer="l1")])
     assert answer.body["reply"]["member_description"]["id"] == OWN
     assert answer.body["reply"]["sockets_l1"] == ["memory:l1-0", "memory:l1-1"]

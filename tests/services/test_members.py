@@ -43,7 +43,7 @@ def test_a_broker_begins_without_a_member(broker):
 
 
 def test_a_posted_member_is_the_brokers_own(broker):
-    """DESIGN 3: a member that a client posts is local unless it says otherwise."""
+    """A member that a client posts is local unless it says otherwise."""
     broker.entities.create(cmbs.MEMBER_LOCATION, [member(OWN)])
     assert broker.members.local().id == OWN
 
@@ -56,7 +56,7 @@ def test_a_member_may_be_another_brokers(broker):
 
 
 def test_a_second_local_member_is_refused(broker):
-    """DESIGN 3: a broker is one member, and the conflict names it."""
+    """A broker is one member, and the conflict names it."""
     add_own(broker)
     with pytest.raises(SecondLocalMember) as caught:
         add_member(broker, "second", 1, local="true")
@@ -324,7 +324,7 @@ def test_topics_that_are_none_keep_no_member_out(broker):
 
 
 def test_a_state_is_one_of_four(broker):
-    """DESIGN 3: "activeX" is refused, by the attribute's name."""
+    """A state "activeX" is refused, by the attribute's name."""
     with pytest.raises(InvalidAttribute) as caught:
         add_own(broker, state="activeX")
     assert caught.value.data["attribute"] == "cmbs.member.state"

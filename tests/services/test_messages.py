@@ -111,13 +111,13 @@ def test_the_report_tells_who_gets_it(broker, engine):
     ],
 )
 def test_each_layer_has_its_recipients(broker, layer, given, members):
-    """DESIGN 4: the table of layers."""
+    """The table of layers."""
     add_message(broker, layer, **given)
     assert [entry["member"] for entry in send(broker, layer)["deliveries"]] == members
 
 
 def test_an_unknown_provider_fails_at_once(broker):
-    """DESIGN 4: a provider that nobody knows is reported, not dropped."""
+    """A provider that nobody knows is reported, not dropped."""
     add_message(broker, "l31", providers=["a", "nobody"])
     entries = send(broker, "l31")["deliveries"]
     assert [(one["state"], one.get("reason", "")) for one in entries] == [
@@ -218,7 +218,7 @@ def test_a_message_has_its_origin_from_its_creation_on(broker):
 
 
 def test_a_dry_run_sends_nothing(broker, engine, store):
-    """DESIGN 5: it lists the recipients and why each matched."""
+    """It lists the recipients and why each matched."""
     add_message(broker, "l4", providers=["a", "x"], topics=["net.link"])
     before = store.head("entity")
     plan = send(broker, "l4", dry_run=True)
@@ -269,7 +269,7 @@ def test_a_change_made_meanwhile_is_respected(broker, store):
 
 @pytest.mark.parametrize("value", ["false", "False", False])
 def test_what_is_not_sendable_is_refused(broker, value):
-    """DESIGN 4: sendable false, in any spelling."""
+    """What has sendable false, in any spelling, is not sent."""
     add_message(broker, "l2", sendable=value)
     with pytest.raises(NotSendable):
         send(broker, "l2")
@@ -464,7 +464,7 @@ def test_settling_one_of_many(broker):
 
 
 def test_the_answer_to_l1_is_the_result(broker, store):
-    """DESIGN 4: L1 is request and reply; row and message are settled with one commit."""
+    """L1 is request and reply; row and message are settled with one commit."""
     add_message(broker, "l1", l1_socket_receiver_member="memory:l1-1")
     send(broker, "l1")
     rows = broker.outbox.pending(after=0, limit=10)
@@ -545,7 +545,7 @@ def test_an_attempt_is_in_the_ledger(broker):
 
 
 def test_rows_are_in_the_order_of_acceptance(broker):
-    """DESIGN 5: per recipient, in the order in which messages were accepted."""
+    """Per recipient, in the order in which messages were accepted."""
     for id in ("m1", "m2", "m3"):
         add_message(broker, "l2", id)
     for id in ("m2", "m1", "m3"):
@@ -637,7 +637,7 @@ ROW = Delivery("/m", 1, 0, 1, "a", "s", "l1", 0.0, 0.0)
     ],
 )
 def test_a_message_is_summed_up(states, state):
-    """DESIGN 5: the least settled row decides, then the worst."""
+    """The least settled row decides, then the worst."""
     assert summary(replace(ROW, state=one) for one in states) == state
 
 

@@ -83,7 +83,7 @@ def test_a_member_named_twice_gets_it_once():
     ],
 )
 def test_a_provider_is_an_id_a_urn_or_a_url(name):
-    """DESIGN 4: providers are named by id, URN or URL."""
+    """Providers are named by id, URN or URL."""
     assert provider_id(name) == "x-1"
 
 

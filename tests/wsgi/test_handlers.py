@@ -337,7 +337,7 @@ def test_urls_are_as_the_client_reaches_them(host):
     ("fault", "request_"), [("find", ("GET", "/cmbs/message/")), ("write", ("PUT", "/cmbs/message/x", {"title": "x"}))]
 )
 def test_a_store_that_is_gone_is_a_503(front, fault, request_):
-    """DESIGN 5: 503 with Retry-After, and full service when it is back."""
+    """503 with Retry-After, and full service when it is back."""
     front.store.arm(Fault.UNAVAILABLE, fault)
     answer = front.request(*request_)
     assert (answer.status_code, answer.json["error"]["code"]) == (503, "store-unavailable")
@@ -347,7 +347,7 @@ def test_a_store_that_is_gone_is_a_503(front, fault, request_):
 
 
 def test_a_fault_is_a_500_without_a_trace(front, monkeypatch, caplog):
-    """DESIGN 7: a traceback never leaves the process; the log has it."""
+    """A traceback never leaves the process; the log has it."""
 
     def fail(*_arguments):
         raise ZeroDivisionError("secret")

@@ -245,7 +245,7 @@ def test_a_client_of_a_newer_occi_is_told(cloud, agent, status):
 
 
 def test_the_form_of_12_is_asked_for(cloud):
-    """DESIGN 7: by OCCI/1.2 in User-Agent or by the version in Accept; else it is that of 2012."""
+    """By OCCI/1.2 in User-Agent or by the version in Accept; else it is that of 2012."""
     assert "X-OCCI-Location" in cloud.request("GET", "/compute/").json
     for headers in ({"User_Agent": "x OCCI/1.2"}, {"Accept": V12}):
         (shown,) = cloud.request("GET", "/compute/", **headers).json["resources"]

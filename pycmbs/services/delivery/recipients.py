@@ -1,4 +1,4 @@
-"""Who gets a message: pure rules, no I/O (DESIGN "The layers")."""
+"""Who gets a message: pure rules, no I/O."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class SendingService:
         self._bound = bound
         self._deadline = deadline
         self._round = 0
-        """The last one that was given: the clock may be set back."""
+        """The last one that was given: two sends may fall into one microsecond."""
         self._silent: tuple[Roster | None, dict[str, frozenset[str]]] = (None, {})
         self._peers: tuple[Roster | None, dict[str, list[recipients.Peer]]] = (None, {})
 

@@ -23,7 +23,7 @@ _MEMBERS = frozenset({"operation", "target", "action", *_DESCRIBING})
 
 
 class OperationService:
-    """Performs ``{"operation": …, "target": …, "action": …, "attributes": …}`` (DESIGN "Execution").
+    """Performs ``{"operation": …, "target": …, "action": …, "attributes": …}``.
 
     ``operation`` is ``create`` (``target``: a kind's location), ``list`` (a collection), ``read``, ``replace``, ``update``,
     ``delete`` or ``act`` (an entity; ``action``: the term). What describes an entity stands beside them as in OCCI JSON.
