@@ -9,7 +9,8 @@ from itertools import zip_longest
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "doc").rglob("*.md")), ROOT / "CHANGELOG.md")
+DOCUMENTS = (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "doc").rglob("*.md")))
+DECISIONS = sorted((ROOT / "doc" / "adr").glob("[0-9]*.md"))
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

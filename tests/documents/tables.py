@@ -9,7 +9,7 @@ from pycmbs import errors
 from pycmbs.config import SETTINGS
 from pycmbs.errors import CmbsError
 from pycmbs.wsgi.errors import status_of
-from tests.documents.markdown import ROOT
+from tests.documents.markdown import DECISIONS, ROOT
 
 
 def settings() -> str:
@@ -37,6 +37,19 @@ def error_codes() -> str:
     return "\n".join(lines)
 
 
+def decisions() -> str:
+    """Every decision with its date, as doc/adr/README.md has it."""
+    lines = ["| Number | Date | Decision |", "| --- | --- | --- |"]
+    for path in DECISIONS:
+        text = path.read_text(encoding="utf-8")
+        heading = re.match(r"# (\d+)\. (.+)\n", text)
+        date = re.search(r"^## Status\n\nAccepted on (\d{4}-\d\d-\d\d)\.", text, re.MULTILINE)
+        assert heading, f'{path.name} must begin with "# N. Title"'
+        assert date, f'{path.name}: its status must be "Accepted on YYYY-MM-DD."; then run make tables'
+        lines.append(f"| {heading[1]} | {date[1]} | [{heading[2]}]({path.name}) |")
+    return "\n".join(lines)
+
+
 def _tree(cls: type[CmbsError]) -> Iterator[type[CmbsError]]:
     yield cls
     for child in cls.__subclasses__():
@@ -44,7 +57,11 @@ def _tree(cls: type[CmbsError]) -> Iterator[type[CmbsError]]:
             yield from _tree(child)
 
 
-TABLES = {"doc/configuration.md": ("settings", settings), "doc/http.md": ("errors", error_codes)}
+TABLES = {
+    "doc/configuration.md": ("settings", settings),
+    "doc/http.md": ("errors", error_codes),
+    "doc/adr/README.md": ("decisions", decisions),
+}
 """Document to the name of its table's markers, and what makes the table."""
 
 

@@ -16,12 +16,11 @@ from pycmbs.wsgi.entities import Entities
 from pycmbs.wsgi.query_interface import QueryInterface
 from pycmbs.wsgi.routes import QUERY_PATHS, Routes
 from tests.documents import tables
-from tests.documents.markdown import DOCUMENTS, ROOT, fences, links, prose, quoted, table
+from tests.documents.markdown import DECISIONS, DOCUMENTS, ROOT, fences, links, prose, quoted, table
 
 PACKAGE = ROOT / "pycmbs"
 HTTP = ROOT / "doc" / "http.md"
 ARCHITECTURE = ROOT / "doc" / "architecture.md"
-DECISIONS = sorted((ROOT / "doc" / "adr").glob("*.md"))
 
 all_documents = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 with_names = pytest.mark.parametrize("document", [ARCHITECTURE, *DECISIONS], ids=lambda path: path.name)
@@ -123,6 +122,16 @@ def test_what_the_code_cites_is_in_the_repository() -> None:
         outside = re.findall(r"(?<!\.)\bDESIGN(?: \d|,? \")", text)
         astray += [f"{path.relative_to(ROOT)}: {one}" for one in (*names, *files, *numbers, *outside)]
     assert astray == []
+
+
+def test_make_help_says_it_all() -> None:
+    """Every target of the Makefile has a line of `make help`, and a row in the README."""
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
+    described = re.findall(r"^([a-z]+):.*## .", text, re.MULTILINE)
+    assert described == phony.split()
+    rows = {row[0].strip("`") for row in table(ROOT / "README.md", "Command")}
+    assert {f"make {name}" for name in described} - rows <= {"make help", "make run", "make demo"}
 
 
 @all_documents
