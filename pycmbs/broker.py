@@ -214,6 +214,7 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
     """The WSGI application of a broker, whatever its store and engine are."""
     from pycmbs.wsgi import auth
     from pycmbs.wsgi.app import Application
+    from pycmbs.wsgi.auditor import Audit, Auditor
     from pycmbs.wsgi.collections import Collections
     from pycmbs.wsgi.entities import Entities
     from pycmbs.wsgi.guard import Guard
@@ -233,8 +234,11 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
         proxies=settings.proxies,
     )
     users = Users(settings.home, settings.authentication, loopback=is_loopback(settings.host))
-    gate = auth.Gate(users, auth.standard(users, runtime or ThreadRuntime()), keystone=settings.keystone_uri)
-    return Application(routes, guard, gate, broker.access, max_body=settings.max_body)
+    runtime = runtime or ThreadRuntime()
+    ways = auth.standard(users, runtime, settings.run_dir)
+    gate = auth.Gate(users, runtime, ways, keystone=settings.keystone_uri)
+    auditor = Auditor(Audit(settings.home, runtime), settings.audit)
+    return Application(routes, guard, gate, broker.access, auditor, max_body=settings.max_body)
 
 
 def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:

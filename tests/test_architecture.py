@@ -81,7 +81,7 @@ def importers(library):
              "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base", "pycmbs.codec", "pycmbs.depth",
              "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base"],
         ),
-        ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi"]),
+        ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi", "pycmbs.codec"]),
         ("pycmbs.control", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.codec", "pycmbs.seldom"]),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
         (

@@ -34,7 +34,7 @@ def claim_home(settings: Settings) -> int:
         )
     try:
         for directory in (settings.home, settings.run_dir):
-            _make_private(directory)
+            make_private(directory)
         lock = settings.home / "lock"
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -51,7 +51,7 @@ def claim_home(settings: Settings) -> int:
     return descriptor
 
 
-def _make_private(directory: Path) -> None:
+def make_private(directory: Path) -> None:
     """Make the directory if it is not there, and have it for this user only. Raises ConfigurationError, OSError."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = directory.stat()

@@ -25,6 +25,7 @@ from pycmbs.queues import Budget
 from pycmbs.runtime import asked
 from pycmbs.services.access.access import Access, asking, forbidden
 from pycmbs.services.access.principal import OPEN
+from pycmbs.wsgi.auditor import CHANGING, Auditor
 from pycmbs.wsgi.auth import PRINCIPAL, Gate
 from pycmbs.wsgi.errors import FAILED, SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
@@ -37,8 +38,6 @@ log = logging.getLogger(__name__)
 
 _BODIES = 256 * 1024 * 1024
 """Bytes of the bodies of all requests that are being answered: what they become on their way to the store is about as large."""
-CHANGING = ("POST", "PUT", "DELETE")
-"""Methods of requests that may change something."""
 _OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, PreconditionFailed)
 """Errors about what else a request says than its path: where nothing is at the path, that is what is wrong."""
 
@@ -46,8 +45,11 @@ _OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, Precondi
 class Application:
     """WSGI (PEP 3333)."""
 
-    def __init__(self, routes: Routes, guard: Guard, gate: Gate, access: Access, *, max_body: int) -> None:
+    def __init__(
+        self, routes: Routes, guard: Guard, gate: Gate, access: Access, auditor: Auditor, *, max_body: int
+    ) -> None:
         """``max_body``: bytes."""
+        self._auditor = auditor
         self._access = access
         self._routes = routes
         self._guard = guard
@@ -81,6 +83,8 @@ class Application:
                 *_private(environ),
             )
         )
+        if self._gate.required:
+            self._auditor.note(environ, id, response.status_code)
         compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
         answer: Iterable[bytes] = response(environ, start_response)
         return answer

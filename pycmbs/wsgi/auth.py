@@ -27,13 +27,15 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from pycmbs.errors import Unauthenticated
-from pycmbs.runtime import Runtime
+from pycmbs.errors import CmbsError, Unauthenticated
+from pycmbs.runtime import Runtime, Signal
 from pycmbs.services.access import passwords
 from pycmbs.services.access.principal import OPEN, Principal
 from pycmbs.services.access.users import Users
+from pycmbs.wsgi.attempts import Attempts, Desk
 
 PEER_CERTIFICATE = "pycmbs.peer_certificate"
 """Where in the environment the client's certificate is."""
@@ -43,6 +45,8 @@ KEEP_SECONDS = 60.0
 """How long it is known what came of credentials, unless something changes before."""
 MOST_KEPT = 10_000
 """Credentials of which that is known."""
+ATTEMPTS = "attempts"
+"""The file of wrong passwords, among the runtime files."""
 REALM = "pyCMBS"
 
 Environ = Mapping[str, Any]
@@ -71,17 +75,35 @@ def bearer(environ: Environ) -> str | None:
     return environ.get("HTTP_X_AUTH_TOKEN")
 
 
+class _Pending:
+    """Credentials that are being checked: others that come with the same wait."""
+
+    def __init__(self, signal: Signal) -> None:
+        self.signal = signal
+        self.found: Principal | None = None
+        self.error: CmbsError | None = None
+
+
 class Gate:
     """Gives each request its principal."""
 
-    def __init__(self, users: Users, authenticators: Sequence[Authenticator], *, keystone: str = "") -> None:
+    def __init__(
+        self, users: Users, runtime: Runtime, authenticators: Sequence[Authenticator], *, keystone: str = ""
+    ) -> None:
         """``authenticators`` are asked in this order. ``keystone``: the URL of a Keystone to which who is not known is sent."""
         self._users = users
+        self._runtime = runtime
+        self._pending: dict[bytes, _Pending] = {}
         self._authenticators = authenticators
         self._challenge = f"Keystone uri='{keystone}'" if keystone else f'Basic realm="{REALM}"'
         self._secret = secrets.token_bytes(32)
         self._kept: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._version = -1
+
+    @property
+    def required(self) -> bool:
+        """Whether who asks must say who he is."""
+        return self._users.required
 
     def admit(self, environ: Environ) -> Principal:
         """Who asks. Raises Unauthenticated, TooManyAttempts, Unavailable."""
@@ -100,12 +122,31 @@ class Gate:
         if kept is not None and kept[0] > time.monotonic() and kept[1].until > time.time():
             return kept[1]
         version = self._version
-        principal = self._ask(environ)
+        principal = self._once(key, environ)
         if version == self._users.version:  # else what was found may be revoked already
             self._kept[key] = (time.monotonic() + KEEP_SECONDS, principal)
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
         return principal
+
+    def _once(self, key: bytes, environ: Environ) -> Principal:
+        """Ask once for all requests with these credentials that are here now. Raises what that raises."""
+        pending = self._pending.get(key)
+        if pending is None:
+            pending = self._pending[key] = _Pending(self._runtime.signal())
+            try:
+                pending.found = self._ask(environ)
+            except CmbsError as exc:
+                pending.error = exc
+                raise
+            finally:
+                del self._pending[key]
+                pending.signal.set()
+            return pending.found
+        pending.signal.wait()
+        if pending.found is None:
+            raise pending.error or refusal()
+        return pending.found
 
     def _ask(self, environ: Environ) -> Principal:
         for authenticator in self._authenticators:
@@ -124,9 +165,10 @@ class Gate:
 class Passwords:
     """``Authorization: Basic``, of the users' file (RFC 7617)."""
 
-    def __init__(self, users: Users, runtime: Runtime) -> None:
+    def __init__(self, users: Users, runtime: Runtime, attempts: Attempts) -> None:
         self._users = users
-        self._runtime = runtime
+        self._desk = Desk(runtime)
+        self._attempts = attempts
 
     def authenticate(self, environ: Environ) -> Principal | None:
         """See :class:`Authenticator`."""
@@ -136,9 +178,12 @@ class Passwords:
         name, password = _pair(text)
         user = self._users.directory.users.get(name)
         kept = user.password if user is not None else ""
-        good = self._runtime.offload(_check, kept, password)
+        address = environ.get("REMOTE_ADDR", "")
+        self._attempts.begin(name, address)
+        good = self._desk.look(_check, kept, password)
         if user is None or not good:
             raise refusal("the name or the password is wrong")
+        self._attempts.right(name, address)
         return Principal(name, user.roles, "password")
 
 
@@ -176,6 +221,6 @@ class Tokens:
         return Principal(token.name, roles, "token", token.until)
 
 
-def standard(users: Users, runtime: Runtime) -> list[Authenticator]:
-    """The authenticators that every broker has."""
-    return [Passwords(users, runtime), Tokens(users)]
+def standard(users: Users, runtime: Runtime, run_dir: Path) -> list[Authenticator]:
+    """The authenticators that every broker has. ``run_dir``: where its fronts share what they count."""
+    return [Passwords(users, runtime, Attempts(run_dir / ATTEMPTS)), Tokens(users)]

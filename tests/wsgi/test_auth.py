@@ -1,6 +1,8 @@
 """Who asks: by which credentials, and what is said to who is not known."""
 
 import base64
+import json
+import stat
 import time
 
 import pytest
@@ -133,3 +135,35 @@ def test_a_file_that_cannot_be_read_lets_nobody_in(house):
     assert house.request("GET", "/-/").status_code == 401
     (house.home / USERS).write_text("user_1:$apr1$abc$def:admin\n# nobody\n")
     assert house.request("GET", "/-/", Authorization=basic("user_1", "pass")).status_code == 401
+
+
+def test_requests_are_noted_and_secrets_are_not(house):
+    """What changes something, and what is refused: who, what, where, and with what answer; a reading is not, unless all are."""
+    good = {"Authorization": basic("user_1", "pass")}
+    house.request("GET", "/-/", **good)
+    house.request("GET", "/cmbs/member/", Authorization=basic("user_1", "sesame"), X_Request_Id="r1")
+    house.request("DELETE", "/", **good)
+    house.request("POST", "/cmbs/member/x?action=start_l1", {"attributes": {"a": "sesame"}}, X_Auth_Token=TOKEN)
+    house.request("PUT", "/-/", {}, Host="evil.example")
+    deadline = time.monotonic() + 10
+    while (
+        len(lines := (house.home / "audit.log").read_text().splitlines() if (house.home / "audit.log").exists() else [])
+        < 4
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    noted = [
+        (one["subject"], one["via"], one["operation"], one["path"], one["status"]) for one in map(json.loads, lines)
+    ]
+    assert noted == [
+        ("", "", "list", "/cmbs/member/", 401),
+        ("user:user_1", "password", "delete", "/", 403),
+        ("user:ci", "token", "act:start_l1", "/cmbs/member/x", 404),
+        ("", "", "replace", "/-/", 421),
+    ]
+    first = json.loads(lines[0])
+    assert (first["address"], first["request"]) == ("127.0.0.1", "r1")
+    text = (house.home / "audit.log").read_text()
+    assert "sesame" not in text
+    assert TOKEN not in text
+    assert stat.S_IMODE((house.home / "audit.log").stat().st_mode) == 0o600
