@@ -132,7 +132,9 @@ def test_waiting_for_an_answer_costs_nothing(pair, monkeypatch):  # noqa: F811
     for number in range(3):
         a.act(a.message("l1", f"m{number}", l1_socket_receiver_member="memory:nobody"), "send_l1")
     wait_until(
-        lambda: any(one.failures and one.flights and one.more for one in list(queue._routes.values())), 10, "a probe"
+        lambda: any(one.failures and one.flights and one.more for one in list(queue._traffic._routes.values())),
+        10,
+        "a probe",
     )
     assert queue._pause() > 0
 
@@ -154,8 +156,8 @@ def test_rows_survive_that_the_own_member_is_deleted(pair):  # noqa: F811
         path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
         a.act(path, "send_l1")
         a.broker.entities.delete(MEMBER_A)
-        a.engine._outbound._bodies._made.clear()
-        routes = a.engine._outbound._routes
+        a.engine._outbound._traffic._bodies._made.clear()
+        routes = a.engine._outbound._traffic._routes
         wait_until(lambda: any(one.failures > 2 for one in list(routes.values())), what="three pauses")
     a.name = "a2"
     a.become()

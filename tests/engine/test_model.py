@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from msgspec.structs import replace
 
 from pycmbs import clock
-from pycmbs.engine import lapsed, outbound, waiters
+from pycmbs.engine import lapsed, outbound, rows, traffic, waiters
 from pycmbs.engine.outbound import Outbound
 from pycmbs.errors import BeingSent, StoreUnavailable
 from pycmbs.occi import cmbs
@@ -46,7 +46,7 @@ class Machine(RuleBasedStateMachine):
         self.wall, self.ticks = 1e9, 1000.0
         self.patch.setattr(clock, "now", lambda: self.wall)
         fake = SimpleNamespace(monotonic=lambda: self.ticks, sleep=time.sleep)
-        for module in (outbound, lapsed, waiters):
+        for module in (outbound, rows, traffic, lapsed, waiters):
             self.patch.setattr(module, "time", fake)
         self.wire: list[bytes] = []
         self.answers: list[bytes] = []
