@@ -53,6 +53,7 @@ from pycmbs.transport.router import Transports
 if TYPE_CHECKING:
     from pycmbs.engine.engine import Engine
     from pycmbs.wsgi.app import Application
+    from pycmbs.wsgi.auth import Gate
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,6 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
 
 def application(broker: Broker, settings: Settings, runtime: Runtime | None = None) -> Application:
     """The WSGI application of a broker, whatever its store and engine are."""
-    from pycmbs.wsgi import auth
     from pycmbs.wsgi.app import Application
     from pycmbs.wsgi.auditor import Audit, Auditor
     from pycmbs.wsgi.collections import Collections
@@ -233,12 +233,30 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
         public_url=settings.public_url,
         proxies=settings.proxies,
     )
-    users = Users(settings.home, settings.authentication, loopback=is_loopback(settings.host))
     runtime = runtime or ThreadRuntime()
-    ways = auth.standard(users, runtime, settings.run_dir)
-    gate = auth.Gate(users, runtime, ways, keystone=settings.keystone_uri)
     auditor = Auditor(Audit(settings.home, runtime), settings.audit)
-    return Application(routes, guard, gate, broker.access, auditor, max_body=settings.max_body)
+    return Application(routes, guard, _gate(settings, runtime), broker.access, auditor, max_body=settings.max_body)
+
+
+def _gate(settings: Settings, runtime: Runtime) -> Gate:
+    """What gives each request its principal. Raises ConfigurationError."""
+    from pycmbs.wsgi import auth
+    from pycmbs.wsgi.client_certificates import ClientCertificates
+    from pycmbs.wsgi.jwt import WebTokens
+
+    web_tokens = WebTokens.of(
+        runtime,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        keys=settings.jwt_keys,
+        claim=settings.jwt_claim,
+        roles=settings.jwt_roles,
+    )
+    # Who names an issuer wants to know who asks, though nobody is in the users' file.
+    wanted = "on" if web_tokens and settings.authentication == "auto" else settings.authentication
+    users = Users(settings.home, wanted, loopback=is_loopback(settings.host))
+    ways = [*auth.standard(users, runtime, settings.run_dir), *filter(None, [web_tokens]), ClientCertificates(users)]
+    return auth.Gate(users, runtime, ways, keystone=settings.keystone_uri)
 
 
 def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:

@@ -18,6 +18,8 @@ from pycmbs.config_values import (
     DIRECTORY,
     FILE,
     HOST,
+    JWT_ROLES,
+    KEYS,
     KEYSTONE,
     LISTEN_AT,
     LOG_FILE,
@@ -28,6 +30,7 @@ from pycmbs.config_values import (
     PUBLIC_URL,
     RULES,
     STORE,
+    TEXT,
     Setting,
     Value,
     one_of,
@@ -213,6 +216,25 @@ class Settings:
         _ACCESS, "", KEYSTONE,
         "The URL of a Keystone, where clients that do not say who they are are told to get a token; empty: they are asked for "
         "a password.",
+    )  # fmt: skip
+    jwt_issuer: str = _setting(
+        _ACCESS, "", TEXT,
+        "The issuer of tokens (JWT) that are believed, as their iss says it; empty: none. It goes together with the settings "
+        "below, and needs pip install 'pycmbs[jwt]'.",
+    )  # fmt: skip
+    jwt_audience: str = _setting(
+        _ACCESS, "", TEXT, "What this broker is called in the aud of the issuer's tokens: those for others are refused.",
+    )  # fmt: skip
+    jwt_keys: str = _setting(
+        _ACCESS, "", KEYS,
+        "Where the issuer's public keys are: a JWK set, or keys or certificates in PEM. They sign by RS256, ES256 or EdDSA.",
+    )  # fmt: skip
+    jwt_claim: str = _setting(
+        _ACCESS, "roles", TEXT,
+        "The claim of a token that says what its subject may do: a list or words, also within objects (realm_access.roles).",
+    )  # fmt: skip
+    jwt_roles: str = _setting(
+        _ACCESS, "", JWT_ROLES, "Which role each value of jwt_claim stands for; other values are none.",
     )  # fmt: skip
     store: str = _setting(
         _STORE, "sqlite:", STORE,

@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pycmbs.errors import ConfigurationError, InvalidAddress
 from pycmbs.services.access import rules as allow
 from pycmbs.transport.address import parse_listen_at
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_ROLE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _KEYSTONE = re.compile(r"https?://[!#-&(-~]{1,500}")
 _ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 
@@ -163,6 +165,32 @@ def _parse_keystone(text: str) -> str:
     return text
 
 
+def _parse_line(text: str) -> str:
+    if text and not text.isprintable():
+        raise ValueError(text)
+    return text
+
+
+def _parse_keys(text: str) -> str:
+    """Who is between could put in keys of his own where there is no TLS."""
+    if "://" not in text:
+        return _parse_log_file(text)
+    url = urlsplit(text)
+    if url.scheme == "https" or (url.scheme == "http" and url.hostname in ("localhost", "127.0.0.1", "::1")):
+        return _parse_line(text)
+    raise ValueError(text)
+
+
+def _parse_jwt_roles(text: str) -> str:
+    found = []
+    for pair in filter(None, (one.strip() for one in text.replace("\n", ";").split(";"))):
+        value, _, role = (part.strip() for part in pair.rpartition("="))
+        if not _parse_line(value) or not _ROLE.fullmatch(role):
+            raise ValueError(text)
+        found.append(f"{value}={role}")
+    return "; ".join(found)
+
+
 def is_loopback(host: str) -> bool:
     """Whether an address that is listened on can be reached from this machine only."""
     return ipaddress.ip_address(host).is_loopback
@@ -200,6 +228,13 @@ ORIGINS = Value(
 )
 PUBLIC_URL = Value(_parse_public_url, "URL", "http:// or https:// with a host and, if need be, a port, and no path")
 KEYSTONE = Value(_parse_keystone, "URL", "an http:// or https:// URL without quotes and spaces; empty: none")
+TEXT = Value(_parse_line, "TEXT", "one line of text")
+KEYS = Value(_parse_keys, "URL|FILE", "an https:// URL (http:// on loopback only) or the path of a file; empty: none")
+JWT_ROLES = Value(
+    _parse_jwt_roles,
+    "PAIRS",
+    "VALUE=ROLE pairs with ; or a newline between them, such as cmbs-admins=admin; cmbs-users=publisher",
+)
 NETWORKS = Value(
     _parse_networks, "NETWORKS", "addresses or networks such as 10.0.0.0/8, with a comma or a space between them"
 )

@@ -21,7 +21,7 @@ def check_reach(settings: Settings, origins: Mapping[str, str]) -> None:
             f"{host}, which others can reach, and {origins.get('authentication', 'authentication')} is 'off': "
             "leave that out, so that the broker wants to know who asks"
         )
-    if not Users(settings.home).directory.lines:
+    if not Users(settings.home).directory.lines and not settings.jwt_issuer:
         home = shlex.quote(str(settings.home))
         raise ConfigurationError(
             f"{host}, which others can reach, and this broker has no users: "
