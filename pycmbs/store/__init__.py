@@ -1,14 +1,16 @@
 """Where the broker keeps what it must not lose: the store seam.
 
 :mod:`base` is the contract, :mod:`memory` the reference in a page, :mod:`sqlite` the embedded store, :mod:`couchdb` the one
-on a database server, :mod:`group` the group commit in front of any. May import :mod:`pycmbs.errors` and
-:mod:`pycmbs.runtime`, and nothing else of the broker.
+on a database server, :mod:`group` the group commit in front of any. Third parties add theirs by the entry-point group
+``pycmbs.stores`` (name = scheme of the URL, value = class). May import :mod:`pycmbs.errors`, :mod:`pycmbs.runtime` and
+:mod:`pycmbs.codec`, and nothing else of the broker.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,7 +24,9 @@ STORES = {
     "memory": "pycmbs.store.memory:MemoryStore",
     "sqlite": "pycmbs.store.sqlite.store:SqliteStore",
 }
-"""The implementations, by the scheme of the store's URL."""
+"""The broker's own, by the scheme of the store's URL."""
+
+GROUP = "pycmbs.stores"
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,15}", re.IGNORECASE)
 
@@ -37,18 +41,31 @@ def open_store(url: str, *, home: Path, runtime: Runtime, create: bool = True, l
     return cast(Store, implementation.open(rest, home=home, runtime=runtime, create=create, least_free=least_free))
 
 
-def find_store(url: str) -> tuple[Any, str]:
+def find_store(url: str) -> tuple[type[Any], str]:
     """The class of the store that ``url`` names, and the rest of it. Raises as :func:`open_store`."""
     scheme, rest = parse(url)
-    module, _, name = STORES[scheme].partition(":")
-    return getattr(importlib.import_module(module), name), rest
+    target = implementations()[scheme]
+    module, _, name = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+        if not (isinstance(found, type) and issubclass(found, Store)):
+            raise TypeError(f"{name} is no Store")
+    except Exception as exc:
+        raise ConfigurationError(f"the store {scheme!r} ({target}) cannot be loaded: {exc}") from exc
+    return found, rest
+
+
+def implementations() -> dict[str, str]:
+    """Module and class of every store there is, by scheme: third parties' and the broker's own, which nobody replaces."""
+    return {entry.name.lower(): entry.value for entry in entry_points(group=GROUP)} | STORES
 
 
 def parse(url: str) -> tuple[str, str]:
     """The scheme of a store's URL, and the rest. Raises ConfigurationError, which does not say what may be a password."""
     scheme, colon, rest = url.partition(":")
-    if not colon or scheme.lower() not in STORES:
-        known = ", ".join(f"{name}:" for name in sorted(STORES))
+    there = implementations()
+    if not colon or scheme.lower() not in there:
+        known = ", ".join(f"{name}:" for name in sorted(there))
         kind = f"of the kind {scheme!r}" if _SCHEME.fullmatch(scheme) else "with that URL"
         raise ConfigurationError(f"there is no store {kind}; a store's URL starts with one of {known}")
     return scheme.lower(), rest
