@@ -12,6 +12,8 @@ _SHIM = """
 import time
 
 FILE = {file!r}
+with open("/proc/self/cmdline") as file:
+    CONCERNED = {only!r} in file.read()
 _real, _monotonic, _offset, _until = time.time, time.monotonic, 0.0, 0.0
 
 
@@ -24,18 +26,19 @@ def _ahead():
     return _offset
 
 
-time.time = lambda: _real() + _ahead()
-time.time_ns = lambda: int(time.time() * 1e9)
+if CONCERNED:
+    time.time = lambda: _real() + _ahead()
+    time.time_ns = lambda: int(time.time() * 1e9)
 """
 
 
 class Clock:
-    """The wall clock of the Python processes that have ``modules`` in their PYTHONPATH."""
+    """The wall clock of the Python processes that have ``modules`` in their PYTHONPATH, and this in their command line."""
 
-    def __init__(self, modules: Path) -> None:
+    def __init__(self, modules: Path, only: str = "") -> None:
         self._file = modules / "clock.txt"
         self.step(0)
-        (modules / "sitecustomize.py").write_text(_SHIM.format(file=str(self._file)), encoding="utf-8")
+        (modules / "sitecustomize.py").write_text(_SHIM.format(file=str(self._file), only=only), encoding="utf-8")
 
     def step(self, seconds: float) -> None:
         """From now on (within 0.1 s) it is so far ahead of the machine's, or behind it."""
