@@ -12,7 +12,8 @@ class Entity:
 
     ``path`` is where it is read, always starting with '/'. ``attributes`` has full dotted names. ``links`` are the links that
     start here, on an entity as it is shown: they are entities of their own, and not stored with it. ``private`` is the broker's
-    own record on it and is never rendered. ``revision`` is the store's, empty while it is not stored.
+    own record on it and is never rendered. ``revision`` is the store's, empty while it is not stored. ``drawn``: it is
+    new, with an id that the broker drew.
     """
 
     id: str
@@ -26,6 +27,7 @@ class Entity:
     private: dict[str, Any] = field(default_factory=dict)
     revision: str = ""
     number: int = 0
+    drawn: bool = False
 
     def copy(self) -> Entity:
         """A copy whose attributes, links and private record can be changed without changing this one's."""

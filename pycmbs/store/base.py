@@ -57,7 +57,7 @@ class Write(Struct, frozen=True):
 
     ``revision`` is the condition: ``None`` creates (the id must not exist, or be deleted), a revision replaces or
     deletes exactly that one, if it is of this ``type``. ``delete`` removes the document and its keys, and leaves a mark in the
-    change feed.
+    change feed. ``drawn``: the id of a new document was drawn for this write, so nobody has it, and a store need not look.
     """
 
     id: str
@@ -66,6 +66,7 @@ class Write(Struct, frozen=True):
     keys: Keys = field(default_factory=dict)
     revision: str | None = None
     delete: bool = False
+    drawn: bool = False
 
 
 Batch = Sequence[Write]

@@ -12,9 +12,12 @@ from pycmbs.errors import (
     UnknownEntity,
     UnknownLocation,
 )
+from pycmbs.occi import cmbs
 from pycmbs.occi.category import parse_category
 from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.services.entities.drafts import TARGET
 from pycmbs.services.entities.selection import Selection
+from pycmbs.services.records.entities import path_of
 from tests.services.world import make_broker
 from tests.store.faulty import Fault
 
@@ -361,3 +364,22 @@ def test_a_long_text_is_found_by_its_value(entities):
     path = box(entities, attributes={"b.name": "x" * 5000}).path
     box(entities, "2", attributes={"b.name": "x" * 5001})
     assert entities.find("/box/", Selection(attributes={"b.name": "x" * 5000})) == [path]
+
+
+def test_only_ids_that_the_broker_drew_are_drawn(store):
+    """A store may take it that nobody has them: not those that a client chose, in a body or a URL, nor what is changed."""
+    broker = make_broker(store)
+    store.batches.clear()
+    linked = Draft(
+        cmbs.MESSAGE, links=[Draft(attributes={TARGET: "/other"}), Draft(id="c", attributes={TARGET: "/other"})]
+    )
+    made, _ = broker.entities.create(cmbs.MESSAGE_LOCATION, [linked, Draft(cmbs.MESSAGE, "chosen")])
+    broker.entities.put(cmbs.MESSAGE_LOCATION + "put", Draft(cmbs.MESSAGE))
+    broker.entities.update(made.path, Draft(title="again"))
+    drawn = [[(path_of(write.id).rpartition("/")[0], write.drawn) for write in batch] for batch in store.batches]
+    link, message = "/link", cmbs.MESSAGE_LOCATION.rstrip("/")
+    assert drawn == [
+        [(link, True), (link, False), (message, True), (message, False)],
+        [(message, False)],
+        [(message, False)],
+    ]

@@ -121,6 +121,17 @@ class StoreContract:
         assert (store.head("new"), store.count(Query("new"))) == (head, 0)
         assert [change.id for change in store.changes(cursor)[0]] == ["c"]
 
+    def test_drawn_ids_make_no_difference_to_what_holds(self, store: Store) -> None:
+        """A batch of new documents with drawn ids is written whole and in order, or refused without a trace where one of
+        the ids is taken all the same; others of the call are not held up."""
+        store.write([create("b")])
+        drawn = [[replace(create(id), drawn=True) for id in some] for some in (("d", "c"), ("e", "b", "f"), ("g",))]
+        first, refused, last = store.write_batches(drawn)
+        assert isinstance(refused, RevisionConflict)
+        assert refused.data["id"] == "b"
+        assert [ids(one) for one in (first, last) if not isinstance(one, RevisionConflict)] == [["d", "c"], ["g"]]
+        assert ids(store.find(Query("thing"))) == ["b", "d", "c", "g"]
+
     def test_later_batches_see_earlier_ones(self, store: Store) -> None:
         """Of two batches of one call that create the same document, the second is refused."""
         first, second, third = store.write_batches([[create("a")], [create("a")], [create("b")]])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import ThreadRuntime, asked
@@ -164,6 +165,9 @@ def test_a_group_is_one_request(store: CouchStore, calls: Calls) -> None:
     store.write_batches([[create(f"{n}a"), create(f"{n}b")] for n in range(50)])
     assert [path for _, path, _ in calls] == ["_all_docs", "_bulk_docs", "_bulk_docs"]
     assert [one["_id"][-1] for one in calls[-1][2]["body"]["docs"]] == ["b"] * 50
+    calls.clear()
+    store.write([replace(create(f"d{number}"), drawn=True) for number in range(100)])
+    assert [path for _, path, _ in calls] == ["_bulk_docs"]
 
 
 def test_a_document_is_readable(store: CouchStore, couchdb_server: CouchServer, couchdb_url: str) -> None:

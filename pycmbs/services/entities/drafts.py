@@ -46,6 +46,7 @@ def made(registry: Registry, draft: Draft, kind: Kind | None, path: str | None =
         attributes=registry.schema(own, mixins).created(draft.attributes or {}),
         title=draft.title or "",
         summary=draft.summary or "",
+        drawn=draft.id is None and path is None,
     )
     folder = entity.path[: entity.path.rfind("/") + 1]
     if folder != own.location:

@@ -136,7 +136,10 @@ def _naming(mark: str, write: Write) -> Write:
         return write
     private = write.body["private"]
     others = [one for one in private.get(EFFECTS, ()) if one != mark]
-    return replace(write, body={**write.body, "private": {**private, EFFECTS: [*others, mark][-_MOST_EFFECTS:]}})
+    # Not drawn: of what is written in no order, the last document does not tell that the others are there.
+    return replace(
+        write, drawn=False, body={**write.body, "private": {**private, EFFECTS: [*others, mark][-_MOST_EFFECTS:]}}
+    )
 
 
 def _names(document: Document, mark: str) -> bool:

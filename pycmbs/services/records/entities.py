@@ -107,7 +107,8 @@ def entity_write(entity: Entity, *, revision: str | None) -> Write:
         "summary": entity.summary,
         "private": private,
     }
-    return Write(document_id(entity.path), ENTITY, body, keys_of(entity), revision)
+    drawn = entity.drawn and revision is None
+    return Write(document_id(entity.path), ENTITY, body, keys_of(entity), revision, drawn=drawn)
 
 
 def take_place(entity: Entity, private: Mapping[str, Any]) -> None:

@@ -3,7 +3,8 @@
 All documents of a batch but the last are written first, those of all batches with one request; the last ones with the next.
 So a batch counts from the moment when its last document is there, and a kill in between leaves documents that nobody takes
 for valid without it. A conflict is noticed before anything is written, unless somebody writes in the same moment: then what
-the batch has written is taken back.
+the batch has written is taken back. A batch of nothing but new documents with drawn ids depends on nothing, and is written with
+the last ones as a whole.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ class _Plan:
     revs: dict[str, str] = field(default_factory=dict)
     refusal: RevisionConflict | CmbsError | None = None
 
+    @property
+    def first(self) -> list[dict[str, Any]]:
+        """What is to be there before the rest is written."""
+        return [] if all(write.drawn for write in self.writes) else self.documents[:-1]
+
     def refuse(self, id: str, error: CmbsError | None = None) -> None:
         """A condition does not hold, or the server fails at a document."""
         if self.refusal is None:
@@ -80,10 +86,11 @@ class Writer:
         return decided([outcomes[index] for index in range(len(batches))])
 
     def _write(self, plans: list[_Plan]) -> None:
-        several = [plan for plan in plans if len(plan.documents) > 1]
-        self._check(several)
-        self._step([(plan, plan.documents[:-1]) for plan in several if plan.refusal is None])
-        self._step([(plan, plan.documents[-1:]) for plan in plans if plan.refusal is None])
+        first = [(plan, plan.first) for plan in plans]
+        self._check([plan for plan, documents in first if documents])
+        self._step([(plan, documents) for plan, documents in first if documents and plan.refusal is None])
+        rest = [(plan, plan.documents[len(documents) :]) for plan, documents in first]
+        self._step([(plan, documents) for plan, documents in rest if plan.refusal is None])
         self._undo([plan for plan in plans if plan.refusal is not None and plan.revs])
 
     def _check(self, plans: list[_Plan]) -> None:
