@@ -17,7 +17,7 @@ from typing import Any
 from pycmbs.errors import RevisionConflict
 from pycmbs.store.base import Document, Write
 from pycmbs.store.couchdb.numbers import kept, restore
-from pycmbs.store.values import LONGEST, indexed
+from pycmbs.store.index_keys import LONGEST, indexed
 
 LAYOUT = 1
 """Of the documents and the view; kept in the document :data:`MARK`."""

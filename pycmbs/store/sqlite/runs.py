@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pycmbs.store.base import Query
+from pycmbs.store.index_keys import indexed
 from pycmbs.store.sqlite import sql
-from pycmbs.store.values import indexed
 
 STRETCH = 4096
 """How many numbers of a type :mod:`pycmbs.store.sqlite.ranks` counts together: no run goes beyond a multiple of it."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from pycmbs.store.values import LONGEST, indexed
+from pycmbs.store.index_keys import LONGEST, indexed
 
 VERSION = 3
 """Of the schema; kept in ``user_version``."""

@@ -17,13 +17,13 @@ from pycmbs.errors import CmbsError, ConfigurationError, RevisionConflict, Store
 from pycmbs.runtime import Runtime
 from pycmbs.store.base import Advance, Batch, Change, Document, Query, Store, StoreDamaged, decided
 from pycmbs.store.files import SIDECARS
+from pycmbs.store.index_keys import StoredKeys
 from pycmbs.store.sqlite import copying, sql
 from pycmbs.store.sqlite.commit import Commit, Ready, ready
 from pycmbs.store.sqlite.file import SqliteFile
 from pycmbs.store.sqlite.ranks import Ranks
 from pycmbs.store.sqlite.reserve import Reserve, adds
 from pycmbs.store.sqlite.runs import matching
-from pycmbs.store.values import StoredKeys
 
 _SCAN = 200
 """A read of more documents than this does not run where it would hold up other green threads."""
