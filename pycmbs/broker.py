@@ -201,8 +201,8 @@ def prepare(settings: Settings) -> str:
 def build_application(settings: Settings, runtime: Runtime) -> Application:
     """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
     from pycmbs.control.client import ControlClient
+    from pycmbs.store.change_tokens import HeadsByTurn
     from pycmbs.store.group import GroupCommit
-    from pycmbs.store.turns import HeadsByTurn
 
     store = HeadsByTurn(GroupCommit(_open(settings, runtime), runtime), runtime)
     engine = ControlClient(control_path(settings), runtime)
@@ -263,7 +263,7 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     """The engine process: the engine, its store, and what keeps that for this broker. Its threads group what they write
     themselves, so the store needs no group commit."""
     from pycmbs.engine.engine import Engine
-    from pycmbs.store.turns import HeadsByTurn
+    from pycmbs.store.change_tokens import HeadsByTurn
     from pycmbs.transport.zeromq.transport import ZeroMQTransport
 
     runtime = ThreadRuntime()

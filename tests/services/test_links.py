@@ -15,7 +15,7 @@ from pycmbs.runtime import ThreadRuntime, asked
 from pycmbs.services.entities.drafts import SOURCE, TARGET
 from pycmbs.services.records.entities import LINKS
 from pycmbs.store import open_store
-from pycmbs.store.turns import HeadsByTurn
+from pycmbs.store.change_tokens import HeadsByTurn
 from tests.services.world import FaultyStore, add_member, add_message, add_own, make_broker
 
 

@@ -16,8 +16,8 @@ from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import ThreadRuntime, asked
 from pycmbs.store import open_store
 from pycmbs.store.base import Query, Store, Write
+from pycmbs.store.change_tokens import HeadsByTurn
 from pycmbs.store.couchdb.store import CouchStore
-from pycmbs.store.turns import HeadsByTurn
 from tests.couchdb_server import CouchServer, stand_in
 from tests.store.contract import StoreContract, create, ids
 

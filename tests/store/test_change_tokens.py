@@ -12,8 +12,8 @@ import requests
 
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store.base import Query, Store
+from pycmbs.store.change_tokens import HeadsByTurn
 from pycmbs.store.memory import MemoryStore
-from pycmbs.store.turns import HeadsByTurn
 from tests.harness import JSON, Broker
 from tests.store.contract import StoreContract, create
 
