@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from pycmbs import clock
 from pycmbs.engine.answers import acknowledged, gone, refused
 from pycmbs.engine.asked import Asked, new_id
-from pycmbs.engine.bodies import Bodies
+from pycmbs.engine.body_cache import Bodies
 from pycmbs.engine.inquiry import SILENT_SECONDS, Sender
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.route import Flight, Route
