@@ -16,7 +16,7 @@ from pycmbs.backends import load_backends
 from pycmbs.backends.base import Members, Messages
 from pycmbs.config import Settings
 from pycmbs.config_values import is_loopback
-from pycmbs.engine.handling import HandlerPool
+from pycmbs.engine.handler_pool import HandlerPool
 from pycmbs.errors import ConfigurationError
 from pycmbs.handlers import load as load_handlers
 from pycmbs.occi import cmbs

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from pycmbs.engine.handling import PROCESSES
+from pycmbs.engine.handler_pool import PROCESSES
 from pycmbs.errors import Unavailable
 from pycmbs.runtime import later, logged
 from pycmbs.services.execution.service import DONE, Execution, ExecutionService, Lane, execution_from

@@ -8,7 +8,7 @@ import pytest
 
 from pycmbs.engine import executor as executor_module
 from pycmbs.engine.executor import Executor
-from pycmbs.engine.handling import PROCESSES
+from pycmbs.engine.handler_pool import PROCESSES
 from pycmbs.errors import StoreUnavailable
 from pycmbs.services.execution.service import DONE, Execution, Lane
 from pycmbs.services.records.receipts import RECEIPT

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pycmbs.engine.handling import _Context
+from pycmbs.engine.handler_pool import _Context
 
 
 def test_a_process_whose_engine_stops_while_it_is_started_ends_without_a_word(
