@@ -22,9 +22,9 @@ import pycmbs
 from pycmbs import clock, logs
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError, StoreUnavailable, Unavailable
-from pycmbs.processes.apart import run_apart
 from pycmbs.processes.child import Child
 from pycmbs.processes.claims import claim_home, claim_port, release_home
+from pycmbs.processes.forked import run_apart
 from pycmbs.processes.reach import check_reach
 from pycmbs.processes.slot import Slot, describe_exit
 from pycmbs.wsgi.tls import Certificates

@@ -7,8 +7,8 @@ import json
 import os
 
 from pycmbs.config import Settings
-from pycmbs.processes.apart import run_apart
 from pycmbs.processes.child import READY, Child
+from pycmbs.processes.forked import run_apart
 
 
 def test_what_is_made_before_it_serves_is_not_looked_through_again() -> None:

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from pycmbs.errors import ConfigurationError, Unavailable
-from pycmbs.processes.apart import run_apart
+from pycmbs.processes.forked import run_apart
 
 
 def test_the_answer_comes_back_and_the_process_was_another():
