@@ -30,7 +30,7 @@ from pycmbs.wsgi.auth import PRINCIPAL, Gate
 from pycmbs.wsgi.errors import FAILED, SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.guard import Guard
-from pycmbs.wsgi.manners import compressed, request_id
+from pycmbs.wsgi.middleware import compressed, request_id
 from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition
 from pycmbs.wsgi.routes import Routes
 
