@@ -11,7 +11,7 @@ from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.selection import Selection
 from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
-from pycmbs.wsgi.shown import Shown
+from pycmbs.wsgi.presenter import Shown
 
 
 class Collections:

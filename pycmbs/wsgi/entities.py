@@ -8,7 +8,7 @@ from pycmbs.errors import MalformedBody
 from pycmbs.occi.entity import Draft
 from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
-from pycmbs.wsgi.shown import Shown
+from pycmbs.wsgi.presenter import Shown
 
 
 class Entities:
