@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.probes import Probes
+from pycmbs.engine.requests import Inquiries
 from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.runtime import drain, new_thread

@@ -17,10 +17,10 @@ from pycmbs.engine.discovery import Discovery
 from pycmbs.engine.executor import Executor
 from pycmbs.engine.housekeeping import Housekeeping
 from pycmbs.engine.inbound import Inbound
-from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.outbound import Outbound
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.relay import Relay
+from pycmbs.engine.requests import Inquiries
 from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest, SocketUnavailable, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.naming import LAYERS

@@ -16,9 +16,9 @@ from msgspec.structs import replace
 from pycmbs import clock
 from pycmbs.engine.answers import bounded
 from pycmbs.engine.events import Events
-from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.outcomes import Outcomes
 from pycmbs.engine.probes import Probes
+from pycmbs.engine.requests import Sender
 from pycmbs.engine.rows import Rows
 from pycmbs.engine.traffic import Traffic
 from pycmbs.engine.waiters import Waiter

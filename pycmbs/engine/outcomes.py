@@ -6,8 +6,8 @@ import logging
 
 from pycmbs.engine.asked import Asked, new_id
 from pycmbs.engine.awaiting import Awaiting
-from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.probes import Probes, Way
+from pycmbs.engine.requests import Sender
 from pycmbs.errors import CmbsError
 from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.transport.envelope import INQUIRY, Envelope, encode

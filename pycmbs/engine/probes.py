@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pycmbs import clock
-from pycmbs.engine.inquiry import Inquiries
+from pycmbs.engine.requests import Inquiries
 from pycmbs.engine.vitals import HURRY, Vitals
 from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity

@@ -15,8 +15,8 @@ from collections.abc import Callable, Hashable
 from msgspec.structs import replace
 
 from pycmbs.engine.asked import Asked, new_id
-from pycmbs.engine.inquiry import Sender
 from pycmbs.engine.probes import Way
+from pycmbs.engine.requests import Sender
 from pycmbs.errors import CmbsError, NoRoute
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import MESSAGE, REFUSAL, Envelope, encode

@@ -15,8 +15,8 @@ from pycmbs import clock
 from pycmbs.engine.answers import acknowledged, gone, refused
 from pycmbs.engine.asked import Asked, new_id
 from pycmbs.engine.body_cache import Bodies
-from pycmbs.engine.inquiry import SILENT_SECONDS, Sender
 from pycmbs.engine.probes import Probes
+from pycmbs.engine.requests import SILENT_SECONDS, Sender
 from pycmbs.engine.route import Flight, Route
 from pycmbs.engine.rows import Rows
 from pycmbs.engine.settling import Settled

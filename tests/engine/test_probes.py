@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
-from pycmbs.engine.inquiry import Inquiries
 from pycmbs.engine.probes import Probes
+from pycmbs.engine.requests import Inquiries
 from pycmbs.engine.vitals import Vitals
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.lives import Lives

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pycmbs.engine.inquiry import SILENT_SECONDS, Inquiries
+from pycmbs.engine.requests import SILENT_SECONDS, Inquiries
 from pycmbs.errors import RemoteError
 from pycmbs.transport.envelope import ALIVE, PROBE, REFUSAL, Envelope, decode, reply_to
 from tests.harness import wait_until
