@@ -95,6 +95,8 @@ class Application:
         exchange.rendition = rendition(environ.get("HTTP_ACCEPT"), environ.get("HTTP_USER_AGENT", ""), exchange.sent)
         check_version(environ.get("HTTP_USER_AGENT", ""))
         exchange.place = self._guard.admit(environ)
+        if self._guard.is_preflight(environ):
+            return exchange.answer(b"")
         principal = environ[PRINCIPAL] = self._gate.admit(environ)
         with asking(principal), bounded():
             if principal is not OPEN and exchange.request.method in CHANGING and not self._access.changes_anything:

@@ -144,6 +144,12 @@ class Guard:
         hint = f"Name it in --origins to allow it: {origin[:200]}." if origin not in (None, "", "null") else ""
         raise CrossOrigin(f"{who} may not do this", hint=hint, **({"origin": origin[:200]} if origin else {}))
 
+    def is_preflight(self, environ: Environ) -> bool:
+        """Whether a browser asks for a page of one of ``origins`` what that may ask: it says nobody's name then, and the answer
+        is the same wherever it asks."""
+        asked = environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        return asked and environ.get("HTTP_ORIGIN") in self._origins
+
     def shared(self, environ: Environ) -> list[tuple[str, str]]:
         """The headers by which a browser lets a page of another origin that is allowed read the answer (CORS), and ask for
         what needs a preflight; without credentials."""
@@ -151,8 +157,7 @@ class Guard:
         if origin not in self._origins:
             return []
         found = [("Access-Control-Allow-Origin", origin), _SHOWN]
-        asked = environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
-        return [*found, *_ALLOWED] if asked else found
+        return [*found, *_ALLOWED] if self.is_preflight(environ) else found
 
     @property
     def varies(self) -> str:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import ipaddress
 import itertools
+import ssl
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +20,16 @@ from pycmbs.occi.rendering.json_2012 import JsonWriter
 from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.occi.rendering.text import TextReader, TextWriter
 from pycmbs.occi.rendering.uri_list import UriListReader
+from pycmbs.runtime import ThreadRuntime
+from pycmbs.services.access.users import Users
 from pycmbs.transport import envelope as envelopes
+from pycmbs.wsgi import auth
+from pycmbs.wsgi.client_certificates import ClientCertificates
+from pycmbs.wsgi.guard import Guard
+from pycmbs.wsgi.head import Head
 from pycmbs.wsgi.negotiation import rendition
 from pycmbs.wsgi.preconditions import tags
+from pycmbs.wsgi.tls import Certificates, Session
 from tests.harness import EXAMPLES
 
 SEEDS = Path(__file__).with_name("seeds")
@@ -171,6 +182,79 @@ def _asked(method: str, target: str, headers: dict[str, str], body: bytes) -> di
     }
 
 
+def tls(data: bytes) -> None:
+    """What a client sends that may know TLS: cut into pieces as large as its first bytes say, it is a handshake, or waits
+    for more, or is an error of TLS."""
+    sizes = [byte + 1 for byte in data[:4]] or [1]
+    session = Session(_context())
+    with contextlib.suppress(ssl.SSLError):
+        for piece in _cut(data[4:], sizes):
+            if session.ready:
+                session.arrived(piece)
+            else:
+                session.shake(piece)
+            session.outgoing()
+    session.outgoing()
+    session.farewell()
+
+
+def _cut(data: bytes, sizes: list[int]) -> Iterator[bytes]:
+    for size in itertools.cycle(sizes):
+        if not data:
+            return
+        yield data[:size]
+        data = data[size:]
+
+
+@functools.cache
+def _context() -> ssl.SSLContext:
+    from tests.certificates import Authority  # only this target needs what makes certificates
+
+    with tempfile.TemporaryDirectory() as folder:
+        cert, key = Authority(Path(folder)).issue("server")
+        return Certificates(str(cert), str(key)).context
+
+
+def head(data: bytes) -> None:
+    """The head of a request, before anybody is asked who he is: it is one, or an error of the project's own."""
+    with contextlib.suppress(CmbsError):
+        Head(data, {})
+
+
+def credentials(data: bytes) -> None:
+    """Lines of Authorization, X-Auth-Token, X-Forwarded-For and Host: each request is somebody's, or refused."""
+    authorization, token, forwarded, host, *_ = [*data.decode("latin-1").split("\n"), "", "", "", ""]
+    environ = {
+        "REQUEST_METHOD": "GET", "REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": forwarded, "HTTP_HOST": host or "localhost",
+        **({"HTTP_AUTHORIZATION": authorization} if authorization else {}), **({"HTTP_X_AUTH_TOKEN": token} if token else {}),
+    }  # fmt: skip
+    guard, ways = _door()
+    with contextlib.suppress(CmbsError):
+        guard.admit(environ)
+        ipaddress.ip_address(environ["REMOTE_ADDR"])
+        for way in ways:
+            way.authenticate(environ)
+
+
+@functools.cache
+def _door() -> tuple[Guard, list[Any]]:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from pycmbs.wsgi.jwt import WebTokens
+
+    folder = Path(tempfile.mkdtemp())
+    key = ec.generate_private_key(ec.SECP256R1()).public_key()
+    (folder / "keys").write_bytes(
+        key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    runtime = ThreadRuntime()
+    given = {"issuer": "i", "audience": "a", "keys": str(folder / "keys"), "claim": "roles", "roles": "a=admin"}
+    users = Users(folder)
+    ways = [*auth.standard(users, runtime, folder), WebTokens.of(runtime, **given), ClientCertificates(users)]
+    return Guard("http://localhost", proxies="10.0.0.0/8"), ways
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "text": text,
     "json": json,
@@ -178,6 +262,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "negotiation": negotiation,
     "envelope": envelope,
     "request": request,
+    "tls": tls,
+    "head": head,
+    "credentials": credentials,
 }
 
 

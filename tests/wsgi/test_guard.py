@@ -316,3 +316,22 @@ def test_the_address_that_was_connected_to_is_a_name(host, address, is_it):
     else:
         with pytest.raises(UnknownHost):
             guard.admit(environ)
+
+
+@pytest.mark.parametrize("path", ["/", "/-/", "/cmbs/message/", "/cmbs/message/x", "/nowhere/"])
+def test_a_preflight_is_answered_whoever_asks(tmp_path, path):
+    """A browser says no name before it knows that it may; for another origin, or without its question, it is a 401."""
+    front = Front(home=tmp_path, authentication="on", origins="https://page.example")
+    asked = {"Origin": "https://page.example", "Access_Control_Request_Method": "POST"}
+    answer = front.request("OPTIONS", path, **asked)
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == "https://page.example"
+    assert "Authorization" in answer.headers["Access-Control-Allow-Headers"]
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert "Origin" in answer.headers["Vary"]
+    assert "Allow" not in answer.headers
+    other = front.request("OPTIONS", path, **{**asked, "Origin": "https://other.example"})
+    assert other.status_code == 401
+    assert not [name for name in other.headers if name.startswith("Access-Control")]
+    assert front.request("OPTIONS", path, Origin="https://page.example").status_code == 401
+    assert front.request("GET", path, **asked).status_code == 401
