@@ -71,6 +71,8 @@ class Query:
     window: Window | None = None
 
 
+_PIECE = 65_536
+"""Bytes of a body that are read at a time."""
 _NO_QUERY = Query()
 
 
@@ -201,7 +203,7 @@ class Exchange:
                 f"the body is encoded as {coding[:40]!r}", hint="Send it without a Content-Encoding."
             )
         try:
-            body: bytes = self.request.environ["wsgi.input"].read(wanted)
+            body = self._received(wanted)
         except TimeoutError as exc:
             raise RequestTimeout(f"the body did not arrive in time: {exc}") from exc
         except (OSError, ValueError) as exc:
@@ -210,10 +212,20 @@ class Exchange:
             raise self._too_large()
         if not chunked and len(body) < wanted:
             raise InvalidRequest(f"the body breaks off after {len(body)} of {wanted} bytes")
-        if not self._bodies.take(len(body)):
-            raise QueueFull("the bodies of other requests fill what there is for them", hint="Try again in a second.")
-        self._held = len(body)
         return body
+
+    def _received(self, most: int) -> bytes:
+        """At most so many bytes of the body, each piece of which counts as soon as it is there. Raises QueueFull."""
+        source, pieces = self.request.environ["wsgi.input"], []
+        while most and (piece := source.read(min(most, _PIECE))):
+            if not self._bodies.take(len(piece)):
+                raise QueueFull(
+                    "the bodies of other requests fill what there is for them", hint="Try again in a second."
+                )
+            self._held += len(piece)
+            pieces.append(piece)
+            most -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def release(self) -> None:
         """The request is answered: what it was given is needed no more."""
