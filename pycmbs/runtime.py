@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import queue
 import socket
 import threading
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
-log = logging.getLogger(__name__)
+from pycmbs.workers import new_thread
 
 T = TypeVar("T")
 _thread = threading.local()
@@ -46,8 +45,9 @@ class Runtime(Protocol):
     def sleep(self, seconds: float) -> None:
         """Let others run for at least ``seconds``; 0 only yields."""
 
-    def spawn(self, work: Callable[[], None]) -> None:
-        """Run ``work`` concurrently, after the caller next waits. An exception in it is logged, never lost."""
+    def spawn(self, name: str, work: Callable[[], None], *, vital: bool = False) -> None:
+        """Run ``work`` concurrently, after the caller next waits, under the guard of a thread of this name: see
+        :class:`~pycmbs.workers.Keeper`. Raises RuntimeError when there are too many."""
 
     def signal(self) -> Signal:
         """A new, unset signal."""
@@ -72,9 +72,9 @@ class ThreadRuntime:
         """Sleep this thread."""
         time.sleep(seconds)
 
-    def spawn(self, work: Callable[[], None]) -> None:
+    def spawn(self, name: str, work: Callable[[], None], *, vital: bool = False) -> None:
         """Run ``work`` in a new daemon thread."""
-        start_thread("spawned", work)
+        new_thread(name, work, vital=vital).start()
 
     def signal(self) -> Signal:
         """A :class:`threading.Event`."""
@@ -91,51 +91,6 @@ class ThreadRuntime:
     def connect_unix(self, path: str) -> socket.socket:
         """A plain blocking socket."""
         return connected(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
-
-
-class Keeper:
-    """Starts the threads of a process. One that ends by an error is logged; when it is *vital*, :attr:`ending` is called too:
-    a process that lacks it is worse than none, which is replaced."""
-
-    def __init__(self) -> None:
-        self.ending: Callable[[], None] = lambda: None
-
-    def thread(self, name: str, work: Callable[[], object], *, vital: bool = False) -> threading.Thread:
-        """A new thread, a daemon, which will do ``work``."""
-        return threading.Thread(target=self._guarded, args=(name, work, vital), name=name, daemon=True)
-
-    def logged(self, work: Callable[..., object], *args: Any) -> None:
-        """Do ``work``, of which nobody looks at what comes: for a pool, which would lose an error."""
-        try:
-            work(*args)
-        except Exception:
-            log.critical("work that nobody waits for ended by an error", exc_info=True)
-
-    def _guarded(self, name: str, work: Callable[[], object], vital: bool) -> None:
-        try:
-            work()
-        except Exception:
-            log.critical("the thread %s ended by an error", name, exc_info=True)
-            if vital:
-                self.ending()
-
-    def later(self, seconds: float, work: Callable[[], object]) -> None:
-        """Do ``work`` after so many seconds, in a thread of its own."""
-        timer = threading.Timer(seconds, self._guarded, ("timer", work, False))
-        timer.daemon = True
-        timer.start()
-
-
-KEEPER = Keeper()
-"""Of this process."""
-new_thread = KEEPER.thread
-later = KEEPER.later
-logged = KEEPER.logged
-
-
-def start_thread(name: str, work: Callable[[], object]) -> None:
-    """Do ``work`` in a thread of its own. Raises RuntimeError when there are too many."""
-    new_thread(name, work).start()
 
 
 @contextlib.contextmanager

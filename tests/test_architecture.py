@@ -59,7 +59,8 @@ def importers(library):
     [
         ("pycmbs.sentences", []),
         ("pycmbs.errors", ["pycmbs.sentences"]),
-        ("pycmbs.runtime", []),
+        ("pycmbs.workers", []),
+        ("pycmbs.runtime", ["pycmbs.workers"]),
         ("pycmbs.descriptors", []),
         ("pycmbs.queues", []),
         ("pycmbs.seldom", []),
@@ -71,7 +72,7 @@ def importers(library):
         ("pycmbs.store", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.codec"]),
         (
             "pycmbs.transport",
-            ["pycmbs.errors", "pycmbs.runtime", "pycmbs.ids", "pycmbs.depth", "pycmbs.codec", "pycmbs.descriptors",
+            ["pycmbs.errors", "pycmbs.workers", "pycmbs.ids", "pycmbs.depth", "pycmbs.codec", "pycmbs.descriptors",
              "pycmbs.queues", "pycmbs.seldom"],
         ),
         ("pycmbs.backends", ["pycmbs.errors", "pycmbs.occi", "pycmbs.store.base"]),
@@ -82,17 +83,17 @@ def importers(library):
              "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base"],
         ),
         ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi", "pycmbs.codec"]),
-        ("pycmbs.control", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.codec", "pycmbs.seldom"]),
+        ("pycmbs.control", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.workers", "pycmbs.codec", "pycmbs.seldom"]),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
         (
             "pycmbs.wsgi",
-            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.descriptors", "pycmbs.queues",
-             "pycmbs.seldom"],
+            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.workers", "pycmbs.descriptors",
+             "pycmbs.queues", "pycmbs.seldom"],
         ),
         (
             "pycmbs.engine",
             ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.control", "pycmbs.handlers", "pycmbs.runtime",
-             "pycmbs.config",
+             "pycmbs.workers", "pycmbs.config",
              "pycmbs.clock", "pycmbs.codec", "pycmbs.queues", "pycmbs.seldom", "pycmbs.store.base", "pycmbs.transport.base",
              "pycmbs.transport.envelope", "pycmbs.transport.router"],
         ),
@@ -160,15 +161,24 @@ def test_sql_stays_in_its_store():
 
 
 def test_threads_have_one_keeper():
-    """A thread that dies is noticed: whoever needs one has it from the runtime. Pools keep what comes of their work."""
+    """What goes wrong in a thread or a pool is logged by its name: whoever needs one has it from there. The demo is a client,
+    and imports nothing of the broker."""
     makers = {
         name
         for name, path in MODULES.items()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
-        and ast.unparse(node.func) in ("threading.Thread", "Thread", "threading.Timer", "Timer")
+        and ast.unparse(node.func)
+        in (
+            "threading.Thread",
+            "Thread",
+            "threading.Timer",
+            "Timer",
+            "ThreadPoolExecutor",
+            "futures.ThreadPoolExecutor",
+        )
     }
-    assert makers == {"pycmbs.runtime"}
+    assert makers - {"pycmbs.demo"} == {"pycmbs.workers"}
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ class _Line:
         self._watching = False
         self._missed = 0
         self.ended = False
-        runtime.spawn(self._receive)
+        runtime.spawn("engine-answers", self._receive)
 
     @property
     def frozen(self) -> bool:
@@ -88,7 +88,7 @@ class _Line:
             raise
         finally:
             if watch:
-                self._runtime.spawn(self._watch)
+                self._runtime.spawn("engine-watch", self._watch)
         return call
 
     def forget(self, call: _Call) -> None:
@@ -105,7 +105,7 @@ class _Line:
             self._out_bytes += len(frame)
             lead, self._sending = not self._sending, True
         if lead:
-            self._runtime.spawn(self._flush)
+            self._runtime.spawn("engine-calls", self._flush)
 
     def _flush(self) -> None:
         while True:
@@ -178,7 +178,7 @@ class ControlClient:
         """See :class:`~pycmbs.services.engine_link.EngineLink`. Wake-ups of one turn become one."""
         if not self._waking:
             self._waking = True
-            self._runtime.spawn(self._send_wake)
+            self._runtime.spawn("engine-wake", self._send_wake)
 
     def _send_wake(self) -> None:
         self._waking = False

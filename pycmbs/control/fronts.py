@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pycmbs.control.frames import encode
-from pycmbs.runtime import start_thread
+from pycmbs.workers import start_thread
 
 log = logging.getLogger(__name__)
 
@@ -55,16 +55,22 @@ class Front:
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def _write(self) -> None:
-        """Send what waits, as the front takes it."""
-        while True:
-            with self._lock:
-                piece = bytes(self._waiting[:_PIECE])
-                if not piece:
-                    self._writing = False
-                    return
-            sent = self._send(memoryview(piece), 0)
-            with self._lock:
-                del self._waiting[: sent or len(self._waiting)]
+        """Send what waits, as the front takes it. When that fails the front has to connect anew."""
+        try:
+            while piece := self._next_piece():
+                sent = self._send(memoryview(piece), 0)
+                with self._lock:
+                    del self._waiting[: sent or len(self._waiting)]
+        except BaseException:
+            self.close()
+            raise
+
+    def _next_piece(self) -> bytes:
+        """What is to be sent next; nothing when this thread is done."""
+        with self._lock:
+            piece = bytes(self._waiting[:_PIECE])
+            self._writing = bool(piece)
+        return piece
 
     def _send(self, data: memoryview, flags: int) -> int:
         """How much of it went out; all of it when there is nobody any more."""

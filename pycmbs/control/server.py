@@ -10,7 +10,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from pycmbs.control.frames import BEAT, ONCE, WAKE, Frames, short_path
 from pycmbs.control.fronts import Front
 from pycmbs.control.once import Once
 from pycmbs.errors import CmbsError, EngineUnavailable
-from pycmbs.runtime import logged, new_thread, start_thread
 from pycmbs.seldom import Seldom
+from pycmbs.workers import Pool, new_thread, start_thread
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class ControlServer:
         self._wake = wake
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._connections: set[Front] = set()
-        self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="control")
+        self._pool = Pool("control", _WORKERS)
         self._room = threading.Semaphore(_MOST_CALLS)
         self._once = Once()
         self._refused = Seldom(log)
@@ -66,7 +66,7 @@ class ControlServer:
         self._listener.close()
         for front in list(self._connections):
             front.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
         self._path.unlink(missing_ok=True)
 
     def _accept(self) -> None:
@@ -114,7 +114,7 @@ class ControlServer:
             )
             front.answer({"id": frame.get("id"), "error": error.to_dict()})
             return
-        self._pool.submit(logged, self._perform, front, frame, self._room.release)
+        self._pool.do(self._perform, front, frame, self._room.release)
 
     def _perform(self, front: Front, frame: dict[str, Any], over: Callable[[], None] = lambda: None) -> None:
         """Answer a call; ``over`` is called once that is done."""

@@ -7,7 +7,7 @@ import logging
 import queue
 import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -16,11 +16,12 @@ from pycmbs.engine.probes import Probes
 from pycmbs.engine.requests import Inquiries
 from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, Unavailable
 from pycmbs.occi import cmbs
-from pycmbs.runtime import drain, new_thread
+from pycmbs.runtime import drain
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import socket_of
 from pycmbs.transport.envelope import HELLO, LEAVE, Envelope
+from pycmbs.workers import Pool, new_thread
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Discovery:
         self._probes = probes
         self._inquiries = inquiries
         self._seconds = seconds
-        self._pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="discovery")
+        self._pool = Pool("discovery", _PARALLEL)
         self._closing = False
         self._hints: queue.Queue[tuple[str, bool] | None] = queue.Queue(10_000)
         self._joiner = new_thread("joiner", self._join, vital=True)
@@ -73,7 +74,7 @@ class Discovery:
         self._closing = True
         with contextlib.suppress(queue.Full):  # then there is enough to wake it
             self._hints.put_nowait(None)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
     def hint(self, sockets: Iterable[str]) -> None:
         """Somebody may be found at these sockets: look soon, where nobody is known yet. Never blocks."""

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +24,6 @@ from pycmbs.engine.requests import Inquiries
 from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest, SocketUnavailable, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.naming import LAYERS
-from pycmbs.runtime import new_thread
 from pycmbs.services.delivery.inbox import InboxService
 from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.delivery.retention import RetentionService
@@ -37,6 +36,7 @@ from pycmbs.store.base import Store
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import Envelope
 from pycmbs.transport.router import Transports
+from pycmbs.workers import Pool, Started, new_thread
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +72,12 @@ class Engine:
         self._said: dict[str, str] = {}
         self._binding = threading.RLock()
         self._closing = threading.Event()
+        self.started = Started()
+        """What works, in the order in which it began."""
         self._own = ""
         self._waits = False
         # Walks take long: they must not keep the control socket's threads from starting and stopping layers.
-        self._walks = ThreadPoolExecutor(_WALKS, thread_name_prefix="walk")
+        self._walks = Pool("walk", _WALKS)
         self._operations: dict[str, Callable[[dict[str, Any]], Any]] = {
             "start": self._start_layer,
             "stop": self._stop_layer,
@@ -167,33 +169,26 @@ class Engine:
     def start(self) -> None:
         """Listen, take up the outbox, answer the fronts, once all is prepared. Sockets that cannot be bound now are tried again
         every second."""
+        self.started.add("transports", self._transports.close)
         self._transports.start(self._receive)
-        self._inquiries.start()
-        self._inbound.start()
-        self._executor.start()  # before anything new comes in: what waits from before is first
+        self.started.start("inquiries", self._inquiries)
+        self.started.start("inbound", self._inbound)
+        self.started.start("executor", self._executor)  # before anything new comes in: what waits from before is first
         with contextlib.suppress(Unavailable):
             self._bind_wanted()
-        self._outbound.start()
-        self._discovery.start()
-        self._probes.start()
+        self.started.start("outbound", self._outbound)
+        self.started.start("discovery", self._discovery)
+        self.started.start("probes", self._probes)
         self._discovery.announce()
-        self._control.start()
-        self._housekeeping.start()
+        self.started.add("walks", self._walks.close)
+        self.started.start("control", self._control)
+        self.started.start("housekeeping", self._housekeeping)
+        self.started.add("binding", self._closing.set)
         new_thread("binding", self._keep_bound, vital=True).start()
 
     def close(self) -> None:
         """Stop taking calls and arrivals, finish what was taken, close the sockets. What is unsettled stays stored."""
-        self._closing.set()
-        self._housekeeping.close()
-        self._control.close()
-        self._walks.shutdown(wait=False, cancel_futures=True)
-        self._discovery.close()
-        self._probes.close()
-        self._executor.close()
-        self._inquiries.close()
-        self._outbound.close()
-        self._inbound.close()
-        self._transports.close()
+        self.started.stop()
 
     def _receive(self, arrivals: list[Arrival]) -> None:
         for arrival in arrivals:

@@ -7,13 +7,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from pycmbs.engine.handler_pool import PROCESSES
 from pycmbs.errors import Unavailable
-from pycmbs.runtime import later, logged
 from pycmbs.services.execution.service import DONE, Execution, ExecutionService, Lane, execution_from
+from pycmbs.workers import Pool, later
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,9 @@ class Executor:
 
     def __init__(self, execution: ExecutionService) -> None:
         self._execution = execution
-        self._operations = ThreadPoolExecutor(_THREADS, thread_name_prefix="execution")
+        self._operations = Pool("execution", _THREADS)
         # Threads of their own: however many handlers are slow, operations go on.
-        self._handlers = ThreadPoolExecutor(PROCESSES, thread_name_prefix="handler")
+        self._handlers = Pool("handler", PROCESSES)
         self._lock = threading.Lock()  # never held while something is read or written
         self._lanes: dict[Lane, deque[str]] = {}
         self._known: dict[str, list[Listener]] = {}
@@ -55,8 +55,8 @@ class Executor:
     def close(self) -> None:
         """Begin nothing more. What is not done stays in the store."""
         self._closing.set()
-        self._operations.shutdown(wait=False, cancel_futures=True)
-        self._handlers.shutdown(wait=False, cancel_futures=True)
+        self._operations.close()
+        self._handlers.close()
         self._execution.close()
 
     def submit(self, receipt: str, execution: Execution, listener: Listener | None = None) -> None:
@@ -117,11 +117,11 @@ class Executor:
     def _next(self, lane: Lane) -> None:
         if not self._closing.is_set():
             with contextlib.suppress(RuntimeError):  # it closes just now
-                (self._handlers if lane.handler else self._operations).submit(logged, self._run, lane)
+                (self._handlers if lane.handler else self._operations).do(self._run, lane)
 
     def _later(self, work: Callable[[], None]) -> None:
         if not self._closing.is_set():
-            later(_RETRY_SECONDS, work)
+            later("execution-again", _RETRY_SECONDS, work)
 
     def _run(self, lane: Lane) -> None:
         receipt = self._lanes[lane][0]

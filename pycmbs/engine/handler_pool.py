@@ -15,9 +15,9 @@ from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from pycmbs import codec, handlers
-from pycmbs.errors import HandlerFailed
+from pycmbs.errors import HandlerFailed, Unavailable
 from pycmbs.handlers import Call, Handler
-from pycmbs.runtime import start_thread
+from pycmbs.workers import KEEPER, new_thread
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -37,13 +37,14 @@ class HandlerPool:
         self._known = known
         self._lock = threading.Lock()
         self._pool: ProcessPool | None = None
+        self._closed = False
 
     def get(self, name: str) -> Handler | None:
         """The handler of this name, or None."""
         return self._known.get(name)
 
     def call(self, handler: Handler, call: Call) -> Any:
-        """What the handler returns, within its deadline. Raises HandlerFailed."""
+        """What the handler returns, within its deadline. Raises HandlerFailed, and Unavailable once this is closed."""
         from pebble import ProcessExpired  # where nothing is executed it need not be loaded
 
         future = self._started().schedule(_called, args=[handler, call], timeout=handler.deadline)
@@ -59,6 +60,7 @@ class HandlerPool:
     def close(self) -> None:
         """Kill what runs."""
         with self._lock:
+            self._closed = True
             if self._pool is not None:
                 self._pool.stop()  # type: ignore[no-untyped-call]
                 self._pool.join(2)
@@ -67,7 +69,9 @@ class HandlerPool:
         from pebble import ProcessPool
 
         with self._lock:
-            if self._pool is None:
+            if self._closed:
+                raise Unavailable("the engine stops")
+            if self._pool is None or not self._pool.active:  # one that broke ends by itself
                 self._pool = ProcessPool(
                     max_workers=PROCESSES,
                     max_tasks=_CALLS,
@@ -112,12 +116,14 @@ def _enter(parent: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    KEEPER.ending = lambda: os._exit(1)
+
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(_LOOK_SECONDS)
         os._exit(1)
 
-    start_thread("parent", watch)
+    new_thread("parent", watch, vital=True).start()
 
 
 def _called(handler: Handler, call: Call) -> bytes:

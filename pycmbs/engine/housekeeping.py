@@ -6,12 +6,12 @@ import logging
 import threading
 
 from pycmbs.errors import Unavailable
-from pycmbs.runtime import new_thread
 from pycmbs.services.delivery.inbox import InboxService
 from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.delivery.retention import RetentionService
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.store.base import Store
+from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from pycmbs.errors import (
 )
 from pycmbs.occi import naming
 from pycmbs.queues import BoundedQueue
-from pycmbs.runtime import in_turn, new_thread
+from pycmbs.runtime import in_turn
 from pycmbs.seldom import Seldom
 from pycmbs.services.delivery.inbox import InboxService, Incoming
 from pycmbs.services.execution.service import DONE, ExecutionService
@@ -48,6 +48,7 @@ from pycmbs.transport.envelope import (
     encode,
     reply_to,
 )
+from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)
 

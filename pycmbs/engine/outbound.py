@@ -23,12 +23,13 @@ from pycmbs.engine.rows import Rows
 from pycmbs.engine.traffic import Traffic
 from pycmbs.engine.waiters import Waiter
 from pycmbs.errors import BadEnvelope, Unavailable
-from pycmbs.runtime import in_turn, new_thread
+from pycmbs.runtime import in_turn
 from pycmbs.seldom import Seldom
 from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.records.deliveries import Delivery
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import Envelope, decode
+from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)
 

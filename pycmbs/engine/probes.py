@@ -19,13 +19,13 @@ from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
 from pycmbs.queues import BoundedQueue
-from pycmbs.runtime import new_thread
 from pycmbs.services.federation.health import ALIVE, DEAD, Health, HealthService
 from pycmbs.services.federation.lives import LIFE, Lives
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import Roster, socket_of, version_of
 from pycmbs.transport.envelope import ALIVE as ALIVE_ANSWER
 from pycmbs.transport.envelope import PROBE, Envelope
+from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from pycmbs.engine.asked import Asked, new_id
 from pycmbs.errors import CmbsError, RemoteError, from_dict
-from pycmbs.runtime import new_thread
 from pycmbs.transport.envelope import REFUSAL, Envelope, encode
+from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from typing import NoReturn
 from pycmbs import clock, logs
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError
-from pycmbs.runtime import KEEPER, new_thread
+from pycmbs.workers import KEEPER, new_thread
 
 VARIABLE = "PYCMBS_CHILD"
 log = logging.getLogger(__name__)

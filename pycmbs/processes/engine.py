@@ -11,8 +11,8 @@ from pycmbs.engine.engine import Engine
 from pycmbs.errors import ConfigurationError, Unavailable
 from pycmbs.processes import child
 from pycmbs.processes.identity import forget
-from pycmbs.runtime import KEEPER, new_thread
 from pycmbs.services.records.node import NodeService
+from pycmbs.workers import KEEPER, new_thread
 
 _PAUSE = 1.0
 """Seconds between looks at a store that does not answer."""

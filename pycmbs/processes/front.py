@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import select
 import socket
 import warnings
@@ -24,10 +23,10 @@ with warnings.catch_warnings():
 from pycmbs import broker
 from pycmbs.processes import child
 from pycmbs.runtime import Signal, connected
+from pycmbs.workers import guarded
 from pycmbs.wsgi.tls import Certificates
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
 _DRAIN_SECONDS = 2.5
 
@@ -99,9 +98,9 @@ class GreenRuntime:
         """Let other green threads run."""
         eventlet.sleep(seconds)
 
-    def spawn(self, work: Callable[[], None]) -> None:
+    def spawn(self, name: str, work: Callable[[], None], *, vital: bool = False) -> None:
         """Run ``work`` in a green thread after the caller next waits."""
-        eventlet.spawn_n(_logged, work)
+        eventlet.spawn_n(guarded(name, work, vital=vital))
 
     def signal(self) -> Signal:
         """A signal for green threads."""
@@ -121,19 +120,12 @@ class GreenRuntime:
         return connected(eventlet.green.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
 
 
-def _logged(work: Callable[[], None]) -> None:
-    try:
-        work()
-    except Exception:
-        log.exception("a green thread failed")
-
-
 def main(me: child.Child) -> None:
     """Serve HTTP until SIGTERM."""
     eventlet.hubs.use_hub(_Hub)
     runtime = GreenRuntime()
     application = broker.build_application(me.settings, runtime)
-    runtime.spawn(lambda: me.beat_for_ever(eventlet.sleep))
+    runtime.spawn("heartbeat", lambda: me.beat_for_ever(eventlet.sleep), vital=True)
     certificates = Certificates.of(me.settings.tls_cert, me.settings.tls_key, me.settings.tls_client_ca)
     listener = server.listen(me.settings.host, me.settings.port)
     server.serve(

@@ -88,7 +88,7 @@ class GroupCommit(Wrapper):
 
     def _spawn_flush(self) -> None:
         try:
-            self._runtime.spawn(self._flush)
+            self._runtime.spawn("group-commit", self._flush)
         except RuntimeError:  # no more threads
             self._flush()
 

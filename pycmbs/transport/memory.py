@@ -13,9 +13,9 @@ from collections.abc import Hashable
 from typing import ClassVar, NamedTuple
 
 from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable
-from pycmbs.runtime import new_thread
 from pycmbs.transport.address import parse_address
 from pycmbs.transport.base import Arrival, Receiver, Transport
+from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)
 

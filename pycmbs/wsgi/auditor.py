@@ -50,7 +50,7 @@ class Audit:
         self._lines.append(line(entry))
         if not self._writing:
             self._writing = True
-            self._runtime.spawn(self._write)
+            self._runtime.spawn("audit", self._write)
 
     def _write(self) -> None:
         try:

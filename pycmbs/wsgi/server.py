@@ -22,6 +22,7 @@ from eventlet.hubs import trampoline
 
 from pycmbs import descriptors
 from pycmbs.seldom import Seldom
+from pycmbs.workers import guarded
 from pycmbs.wsgi.auth import PEER_CERTIFICATE
 from pycmbs.wsgi.connection import Connection
 from pycmbs.wsgi.tls import Certificates, Session
@@ -297,7 +298,7 @@ def serve(
     if certificates:
         _Protocol.certificates = certificates
         signal.signal(signal.SIGHUP, lambda _number, _frame: certificates.reload())
-        eventlet.spawn(certificates.keep_fresh, eventlet.sleep)
+        eventlet.spawn_n(guarded("certificates", lambda: certificates.keep_fresh(eventlet.sleep), vital=True))
     server = eventlet.spawn(
         eventlet.wsgi.server,
         listener,
@@ -309,7 +310,7 @@ def serve(
         socket_timeout=_HEADER_SECONDS,  # of what is sent
     )
     server.link(lambda _thread: os.write(terminate, b"\0"))
-    eventlet.spawn(_Protocol.end_silent)
+    eventlet.spawn_n(guarded("silent-connections", _Protocol.end_silent, vital=True))
     started()
     while not server.dead:
         trampoline(terminated, read=True)

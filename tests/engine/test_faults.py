@@ -10,6 +10,7 @@ from os import close, dup, listdir
 import pytest
 
 from pycmbs.control.client import ControlClient
+from pycmbs.control.fronts import Front
 from pycmbs.engine import housekeeping as housekeeping_module
 from pycmbs.engine import route as route_module
 from pycmbs.errors import StoreUnavailable, Unavailable
@@ -245,7 +246,7 @@ def test_a_walk_ends_when_the_engine_stops(pair):  # noqa: F811
 
     walking = threading.Thread(target=walk, daemon=True)
     walking.start()
-    wait_until(lambda: discovery._pool._work_queue.qsize() > 0, what="some wait for their turn")
+    wait_until(lambda: discovery._pool._threads._work_queue.qsize() > 0, what="some wait for their turn")
     discovery.close()
     walking.join(10)
     walk()
@@ -344,3 +345,32 @@ def test_a_member_that_cannot_be_deleted_goes_on_listening(pair):  # noqa: F811
     assert a.attribute(MEMBER_A, cmbs.LISTENING) == ["l1", "l2"]
     a.broker.entities.delete(MEMBER_A)
     assert a.engine._bound == {}
+
+
+def test_an_engine_stops_the_other_way_round(pair):  # noqa: F811
+    """What takes in work from others stops first, and the transports last; one that fails in that keeps no other from it."""
+    a, _ = pair
+    assert a.engine.started.names == [
+        "transports", "inquiries", "inbound", "executor", "outbound", "discovery", "probes", "walks", "control", "housekeeping",
+        "binding",
+    ]  # fmt: skip
+    closed, close = [], a.transport.close
+    a.transport.close = lambda: closed.append("transport") or close()
+    a.engine._outbound.close = lambda: 1 / 0
+    a.engine.close()
+    assert closed == ["transport"]
+    a.engine._outbound._closing = True
+    a.engine._outbound.wake()
+
+
+def test_a_front_whose_answers_cannot_be_written_connects_anew():
+    """An error in the thread that writes them ends the connection, and not only that thread."""
+    here, there = socket.socketpair()
+    with here, there:
+        front = Front(here)
+        front._next_piece = lambda: 1 / 0
+        here.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        front.answer({"answer": "x" * 1_000_000})
+        there.settimeout(10)
+        while there.recv(65_536):
+            pass

@@ -6,7 +6,9 @@ import os
 
 import pytest
 
-from pycmbs.engine.handler_pool import _Context
+from pycmbs.engine.handler_pool import HandlerPool, _Context
+from pycmbs.errors import Unavailable
+from pycmbs.handlers import Call, Handler
 
 
 def test_a_process_whose_engine_stops_while_it_is_started_ends_without_a_word(
@@ -32,3 +34,18 @@ def test_a_process_is_started_with_what_it_shares() -> None:
     assert shared.wait(60)
     process.join(60)
     assert process.exitcode == 0
+
+
+def test_processes_that_broke_are_replaced() -> None:
+    """Handlers are called also after all of their processes, and what keeps them, came to an end; not once the engine stops."""
+    echo = Handler("echo", "tests.example_handlers", "echo", 60, False)
+    pool = HandlerPool({"echo": echo})
+    try:
+        assert pool.call(echo, Call("echo", "/1"))["target"] == "/1"
+        assert pool._pool is not None
+        pool._pool.stop()  # type: ignore[no-untyped-call]
+        assert pool.call(echo, Call("echo", "/2"))["target"] == "/2"
+    finally:
+        pool.close()
+    with pytest.raises(Unavailable):
+        pool.call(echo, Call("echo", "/3"))

@@ -128,8 +128,8 @@ eventlet.hubs.use_hub(front._Hub)
 runtime, seen = front.GreenRuntime(), []
 def look():
     seen.append(runtime.turn())
-runtime.spawn(look)
-runtime.spawn(look)
+runtime.spawn("look", look)
+runtime.spawn("look", look)
 runtime.sleep(0.01)
 look()
 print(seen[0] == seen[1], seen[1] < seen[2])

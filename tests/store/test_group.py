@@ -246,7 +246,7 @@ class StingyRuntime(ThreadRuntime):
         self._threads = threads
         self._sleeps = sleeps
 
-    def spawn(self, work: Callable[[], None]) -> None:
+    def spawn(self, name: str, work: Callable[[], None], *, vital: bool = False) -> None:
         if not self._threads:
             raise RuntimeError("can't start new thread")
 
@@ -254,7 +254,7 @@ class StingyRuntime(ThreadRuntime):
             with contextlib.suppress(SystemExit):
                 work()
 
-        super().spawn(until_interrupted)
+        super().spawn(name, until_interrupted, vital=vital)
 
     def sleep(self, seconds: float) -> None:
         if not self._sleeps:

@@ -25,8 +25,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
-from pycmbs.runtime import new_thread
 from pycmbs.transport.base import Arrival, Receiver
+from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)
 

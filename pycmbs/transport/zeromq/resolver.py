@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
-from pycmbs.runtime import new_thread
+from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)
 
