@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 import warnings
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,7 +14,6 @@ with warnings.catch_warnings():
     # eventlet announces its retirement at every import; that decision is recorded in doc/architecture.md.
     warnings.simplefilter("ignore")
     import eventlet
-    import eventlet.event
     import eventlet.green.socket
     import eventlet.hubs.epolls
     import eventlet.hubs.hub
@@ -29,6 +30,9 @@ from pycmbs.wsgi.tls import Certificates
 T = TypeVar("T")
 
 _DRAIN_SECONDS = 2.5
+_FAILED = select.EPOLLERR | select.EPOLLHUP
+_READABLE = select.EPOLLIN | select.EPOLLPRI | _FAILED
+_WRITABLE = select.EPOLLOUT | _FAILED
 
 
 class _Hub(eventlet.hubs.epolls.Hub):  # type: ignore[misc] # eventlet is untyped
@@ -45,14 +49,20 @@ class _Hub(eventlet.hubs.epolls.Hub):  # type: ignore[misc] # eventlet is untype
         """Whether this platform has it: eventlet asks."""
         return hasattr(select, "epoll")
 
+    def add(self, evtype: str, fileno: int, cb: Any, tb: Any, mac: Any) -> Any:
+        """Have one more listener."""
+        listener = eventlet.hubs.hub.BaseHub.add(self, evtype, fileno, cb, tb, mac)
+        self.register(fileno)
+        return listener
+
     def register(self, fileno: int, new: bool = False) -> None:
         """Wait once for what the listeners of a descriptor want."""
         del new
         mask = select.EPOLLONESHOT
         if fileno in self.listeners[self.READ]:
-            mask |= self.READ_MASK | self.EXC_MASK
+            mask |= _READABLE
         if fileno in self.listeners[self.WRITE]:
-            mask |= self.WRITE_MASK | self.EXC_MASK
+            mask |= _WRITABLE
         try:
             self.poll.modify(fileno, mask)
         except FileNotFoundError:
@@ -64,35 +74,101 @@ class _Hub(eventlet.hubs.epolls.Hub):  # type: ignore[misc] # eventlet is untype
     def remove(self, listener: Any) -> None:
         """Have one listener less. What nobody waits for may wake the loop once more, for nothing."""
         eventlet.hubs.hub.BaseHub.remove(self, listener)
-        if any(listener.fileno in self.listeners[kind] for kind in (self.READ, self.WRITE)):
-            self.register(listener.fileno)
+        fileno = listener.fileno
+        if fileno in self.listeners[self.READ] or fileno in self.listeners[self.WRITE]:
+            self.register(fileno)
 
     def wait(self, seconds: float | None = None) -> None:
         """Look who is ready, wait for the first if nobody is, and run them."""
         type(self).turns += 1
-        super().wait(seconds)
+        readers, writers = self.listeners[self.READ], self.listeners[self.WRITE]
+        ready = []
+        for fileno, event in self.poll.poll(seconds):
+            if event & _READABLE and (listener := readers.get(fileno)):
+                ready.append(listener)
+            if event & _WRITABLE and (listener := writers.get(fileno)):
+                ready.append(listener)
+        for listener in ready:  # all were found before the first runs, which may change who listens
+            try:
+                listener.cb(listener.fileno)
+            except self.SYSTEM_EXCEPTIONS:
+                raise
+            except BaseException:  # noqa: BLE001 - the loop goes on, whatever ends a green thread
+                self.squelch_exception(listener.fileno, sys.exc_info())
+
+
+class _Woken:
+    """Signals that were set: those who wait for them go on in the loop's next turn. One timer does that for all of a turn,
+    where eventlet's own events take one for each who waits."""
+
+    def __init__(self) -> None:
+        self._signals: deque[GreenSignal] = deque()
+
+    def add(self, signal: GreenSignal) -> None:
+        """One more."""
+        if not self._signals:
+            eventlet.hubs.get_hub().schedule_call_global(0, self._resume)
+        self._signals.append(signal)
+
+    def _resume(self) -> None:
+        now, self._signals = self._signals, deque()
+        try:
+            while now:
+                now.popleft().resume()
+        finally:
+            for left in now:  # the one before ended by an error, of which the loop tells
+                self.add(left)
 
 
 class GreenSignal:
     """A :class:`~pycmbs.runtime.Signal` among green threads."""
 
-    def __init__(self) -> None:
-        self._event = eventlet.event.Event()
+    __slots__ = ("_set", "_waiting", "_woken")
+
+    def __init__(self, woken: _Woken) -> None:
+        self._woken = woken
+        self._set = False
+        self._waiting: set[Any] = set()
 
     def set(self) -> None:
         """Wake all who wait."""
-        if not self._event.ready():
-            self._event.send(True)
+        if not self._set:
+            self._set = True
+            if self._waiting:
+                self._woken.add(self)
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until set; False when ``seconds`` passed first."""
-        return bool(self._event.wait(seconds))
+        if self._set:
+            return True
+        hub, me = eventlet.hubs.get_hub(), eventlet.getcurrent()
+        timer = None if seconds is None else hub.schedule_call_global(seconds, me.switch)
+        self._waiting.add(me)
+        try:
+            hub.switch()
+        finally:
+            self._waiting.discard(me)
+            if timer is not None:
+                timer.cancel()
+        return self._set
+
+    def resume(self) -> None:
+        """Have all who wait go on. For the loop, to which each comes back when it next waits."""
+        try:
+            while self._waiting:
+                self._waiting.pop().switch()
+        finally:
+            if self._waiting:
+                self._woken.add(self)
 
 
 class GreenRuntime:
     """A :class:`~pycmbs.runtime.Runtime` on green threads."""
 
     cooperative = True
+
+    def __init__(self) -> None:
+        self._woken = _Woken()
 
     def sleep(self, seconds: float) -> None:
         """Let other green threads run."""
@@ -104,7 +180,7 @@ class GreenRuntime:
 
     def signal(self) -> Signal:
         """A signal for green threads."""
-        return GreenSignal()
+        return GreenSignal(self._woken)
 
     def offload(self, work: Callable[..., T], *args: Any) -> T:
         """Run it in an operating-system thread, while other green threads go on."""
