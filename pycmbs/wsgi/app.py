@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from webob import Request, Response
+from webob import Response
 
 from pycmbs.errors import (
     CmbsError,
@@ -56,12 +56,15 @@ class Application:
         self._gate = gate
         self._max_body = max_body
         self._bodies = Budget(_BODIES)
-        self._varies = "Accept, Accept-Encoding, User-Agent" + guard.varies  # User-Agent may say which version of OCCI
+        self._always = (
+            ("Server", SERVER),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Vary", "Accept, Accept-Encoding, User-Agent" + guard.varies),  # User-Agent may say which version of OCCI
+        )
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
-        request = Request(environ)
-        exchange = Exchange(request, DEFAULT, max_body=self._max_body, bodies=self._bodies)
+        exchange = Exchange(environ, DEFAULT, max_body=self._max_body, bodies=self._bodies)
         id = request_id(environ)
         try:
             with asked():
@@ -69,28 +72,25 @@ class Application:
         except CmbsError as exc:
             response = self._refused(exchange, exc)
         except Exception:
-            log.exception("%s %s failed (request %s)", request.method, environ.get("PATH_INFO"), id)
+            log.exception("%s %s failed (request %s)", exchange.method, environ.get("PATH_INFO"), id)
             response = self._refused(exchange, FAILED)
         finally:
             exchange.release()
-        response.headerlist.extend(
-            (
-                ("Server", SERVER),
-                ("X-Request-Id", id),
-                ("X-Content-Type-Options", "nosniff"),
-                ("Vary", self._varies),
-                *self._guard.shared(environ),
-                *_private(environ),
-            )
-        )
+        headers = response.headerlist
+        headers += self._always
+        headers.append(("X-Request-Id", id))
+        headers += self._guard.shared(environ)
+        headers += _private(environ)
         if self._gate.required:
             self._auditor.note(environ, id, response.status_code)
         compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
-        answer: Iterable[bytes] = response(environ, start_response)
-        return answer
+        # What webob would do besides is to make URLs absolute: they are.
+        start_response(response.status, response.headerlist)
+        answer: Iterable[bytes] = response.app_iter
+        return answer if exchange.method != "HEAD" else []
 
     def _respond(self, exchange: Exchange) -> Response:
-        environ = exchange.request.environ
+        environ = exchange.environ
         exchange.rendition = default(exchange.sent)
         exchange.rendition = rendition(environ.get("HTTP_ACCEPT"), environ.get("HTTP_USER_AGENT", ""), exchange.sent)
         check_version(environ.get("HTTP_USER_AGENT", ""))
@@ -99,13 +99,13 @@ class Application:
             return exchange.answer(b"")
         principal = environ[PRINCIPAL] = self._gate.admit(environ)
         with asking(principal), bounded():
-            if principal is not OPEN and exchange.request.method in CHANGING and not self._access.changes_anything:
+            if principal is not OPEN and exchange.method in CHANGING and not self._access.changes_anything:
                 raise forbidden("change")  # before it is looked at
 
             try:
-                return self._routes.find(exchange.request.method, exchange.path)(exchange)
+                return self._routes.find(exchange.method, exchange.path)(exchange)
             except _OF_THE_REST:
-                self._routes.check_there(exchange.request.method, exchange.path)
+                self._routes.check_there(exchange.method, exchange.path)
                 raise
 
     def _refused(self, exchange: Exchange, error: CmbsError) -> Response:
@@ -117,7 +117,7 @@ class Application:
         if isinstance(error, NotAcceptable | UnsupportedMediaType):
             response.headers["Accept"] = ", ".join(WRITERS)
         if isinstance(error, Unauthenticated):
-            response.headerlist.extend(self._gate.challenge(exchange.request.environ))
+            response.headerlist.extend(self._gate.challenge(exchange.environ))
         if isinstance(error, Unavailable | TooManyAttempts):
             response.headers["Retry-After"] = str(error.retry_after)
         if isinstance(error, MethodNotAllowed):

@@ -82,11 +82,14 @@ class Exchange:
     place: Place
     """Where the broker is for this client; known once the request was let in."""
 
-    def __init__(self, request: Request, rendition: Rendition, *, max_body: int, bodies: Budget) -> None:
+    def __init__(self, environ: dict[str, Any], rendition: Rendition, *, max_body: int, bodies: Budget) -> None:
         """``max_body``: bytes. ``bodies``: for those of all requests under way."""
+        self.environ = environ
+        self.method: str = environ["REQUEST_METHOD"]
+        self.sent = media_type(environ.get("CONTENT_TYPE") or "")
+        """The media type that the client says its body has; empty when it says none."""
         self._bodies = bodies
         self._held = 0
-        self.request = request
         self.rendition = rendition
         self._max_body = max_body
 
@@ -96,10 +99,10 @@ class Exchange:
     def path(self) -> str:
         """The path, decoded. Raises InvalidRequest for one that is no text, or in which an encoded slash would become one: what
         guards the broker by paths sees two there."""
-        if "%2f" in self.request.environ.get(RAW_PATH, "").lower():
+        if "%2f" in self.environ.get(RAW_PATH, "").lower():
             raise InvalidRequest("the path has an encoded slash (%2F)", hint="Write / where a slash is meant.")
         try:
-            path = self.request.environ.get("PATH_INFO", "/").encode("latin-1").decode("utf-8")
+            path = self.environ.get("PATH_INFO", "/").encode("latin-1").decode("utf-8")
         except UnicodeError as exc:
             raise InvalidRequest("the path is not UTF-8") from exc
         if not path.isprintable():
@@ -109,13 +112,13 @@ class Exchange:
     @_once
     def query(self) -> Query:
         """The parameters. Raises InvalidRequest for one that is not known: a mistyped filter must not select everything."""
-        return self._read_query() if self.request.environ.get("QUERY_STRING") else _NO_QUERY
+        return self._read_query() if self.environ.get("QUERY_STRING") else _NO_QUERY
 
     def _read_query(self) -> Query:
         action, categories, attributes = None, [], []
         name, numbers = None, {}
         try:
-            items = list(self.request.GET.items())
+            items = list(Request(self.environ).GET.items())
         except UnicodeError as exc:
             raise InvalidRequest("the query is not UTF-8") from exc
         for key, value in items:
@@ -147,7 +150,7 @@ class Exchange:
     def refuse_action(self) -> None:
         """Raises InvalidRequest for ``?action=`` with a method that performs none: nothing would happen, silently."""
         if self.query.action is not None:
-            raise InvalidRequest(f"{self.request.method} performs no action", hint="Use -X POST.", parameter="action")
+            raise InvalidRequest(f"{self.method} performs no action", hint="Use -X POST.", parameter="action")
 
     def refuse_parameters(self) -> None:
         """Raises InvalidRequest for any parameter, where none has a meaning."""
@@ -159,7 +162,7 @@ class Exchange:
     def refuse_pages(self) -> None:
         """Raises InvalidRequest for ``?page=`` where there are none: only a part would be meant, and all be done."""
         if self.query.window is not None:
-            raise InvalidRequest(f"{self.request.method} {self.path} knows no pages", parameter="page")
+            raise InvalidRequest(f"{self.method} {self.path} knows no pages", parameter="page")
 
     @_once
     def body(self) -> bytes:
@@ -168,7 +171,7 @@ class Exchange:
 
     @_once
     def _fields(self) -> bytes:
-        environ = self.request.environ
+        environ = self.environ
         names = ((name, environ.get("HTTP_" + name.upper().replace("-", "_"))) for name in f.NAMES)
         return f.from_headers((name, text) for name, text in names if text)
 
@@ -181,15 +184,10 @@ class Exchange:
         return HEADERS if self._fields or self.sent == HEADERS else "application/json"
 
     @_once
-    def sent(self) -> str:
-        """The media type that the client says its body has; empty when it says none."""
-        return media_type(self.request.environ.get("CONTENT_TYPE") or "")
-
-    @_once
     def _raw_body(self) -> bytes:
         """The whole body. Raises TooLarge without reading more than the limit, InvalidRequest when it breaks off."""
-        length = self.request.environ.get("CONTENT_LENGTH") or ""
-        chunked = "chunked" in self.request.environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+        length = self.environ.get("CONTENT_LENGTH") or ""
+        chunked = "chunked" in self.environ.get("HTTP_TRANSFER_ENCODING", "").lower()
         if not chunked and not length:
             return b""
         if length and not (length.isascii() and length.isdigit() and len(length) < 20):
@@ -197,7 +195,7 @@ class Exchange:
         wanted = int(length) if length and not chunked else self._max_body + 1
         if length and int(length) > self._max_body:
             raise self._too_large()
-        coding = self.request.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+        coding = self.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
         if coding not in ("", "identity") and (chunked or int(length)):
             raise UnsupportedMediaType(
                 f"the body is encoded as {coding[:40]!r}", hint="Send it without a Content-Encoding."
@@ -272,7 +270,7 @@ class Exchange:
     @property
     def precondition(self) -> Precondition:
         """What If-Match and If-None-Match ask of the entity that this changes."""
-        environ = self.request.environ
+        environ = self.environ
         match, none_match = tags(environ.get("HTTP_IF_MATCH")), tags(environ.get("HTTP_IF_NONE_MATCH"))
         return ALWAYS if match is None and none_match is None else Tagged(match, none_match)
 
@@ -301,7 +299,7 @@ class Exchange:
             shown = f.as_headers(body)
             if sum(len(name) + len(value) for name, value in shown) <= most:
                 headers, body = [*headers, *shown], b"OK\n"  # GFD.185 3.6.6.2
-            elif self.request.method in _READING:
+            elif self.method in _READING:
                 raise TooLarge(
                     f"the answer does not fit into headers: it has more than {most} bytes, which clients and proxies refuse",
                     hint="Ask for a page with ?page=1&number=20, or Accept text/plain.",
@@ -322,10 +320,10 @@ class Exchange:
         """The answer to a GET, or 304 without a body when the client has it (RFC 9110 13.1.2). Raises PreconditionFailed for
         another than it wanted (13.1.1)."""
         tag = entity_tag(revision, body)
-        wanted, known = (tags(self.request.environ.get(name)) for name in ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"))
-        if wanted is not None and self.request.method in _READING and not {"*", tag.strip('"')} & wanted:
+        wanted, known = (tags(self.environ.get(name)) for name in ("HTTP_IF_MATCH", "HTTP_IF_NONE_MATCH"))
+        if wanted is not None and self.method in _READING and not {"*", tag.strip('"')} & wanted:
             raise PreconditionFailed(f"{self.path} is not what If-Match says", location=self.path)
-        if known and self.request.method in _READING and ("*" in known or tag.strip('"') in known):
+        if known and self.method in _READING and ("*" in known or tag.strip('"') in known):
             response = Response(status=304)
             response.headers["ETag"] = tag
             response.headers.pop("Content-Type", None)
@@ -334,7 +332,7 @@ class Exchange:
 
     def entity(self, view: EntityView) -> Response:
         """One entity; in text/uri-list, which cannot read one, where it is that was changed."""
-        if self.rendition.content_type == URI_LIST and self.request.method not in _READING:
+        if self.rendition.content_type == URI_LIST and self.method not in _READING:
             return self.listing([view.entity.path])
         body = self.rendition.writer.entity(view, pretty=self.rendition.pretty)
         return self.fresh(body, view.entity.revision)
