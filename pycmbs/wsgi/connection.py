@@ -117,10 +117,11 @@ class Connection:
                 break
             if len(buffer) > MOST_HEAD:
                 raise _too_large(buffer)
-            _check_line(buffer)
-            searched = max(0, len(buffer) - 3)
             idle = not buffer
-            _check_time(begun)
+            if not idle:
+                _check_line(buffer)
+                _check_time(begun)
+            searched = max(0, len(buffer) - 3)
             piece = self._channel.receive(idle=idle)
             if not piece:
                 return b""
@@ -220,13 +221,9 @@ class _Answer:
     def _first(self, length: int | None) -> bytes:
         """Status and headers. ``length``: of the body, if it is known."""
         self._begun = True
-        lines = [f"HTTP/1.1 {self._status}"]
-        sized = dated = False
-        for name, value in self._headers:
-            lines.append(f"{name}: {value}")
-            lower = name.lower()
-            sized = sized or lower == "content-length"
-            dated = dated or lower == "date"
+        lines = [f"HTTP/1.1 {self._status}", *[f"{name}: {value}" for name, value in self._headers]]
+        said = "\n".join(lines).lower()
+        sized, dated = "\ncontent-length:" in said, "\ndate:" in said
         self.keep_alive = self._keeps()
         if not sized and not self._silent:
             if length is not None:

@@ -99,12 +99,15 @@ class Exchange:
     def path(self) -> str:
         """The path, decoded. Raises InvalidRequest for one that is no text, or in which an encoded slash would become one: what
         guards the broker by paths sees two there."""
-        if "%2f" in self.environ.get(RAW_PATH, "").lower():
+        environ = self.environ
+        if RAW_PATH in environ and "%2f" in environ[RAW_PATH].lower():
             raise InvalidRequest("the path has an encoded slash (%2F)", hint="Write / where a slash is meant.")
-        try:
-            path = self.environ.get("PATH_INFO", "/").encode("latin-1").decode("utf-8")
-        except UnicodeError as exc:
-            raise InvalidRequest("the path is not UTF-8") from exc
+        path: str = environ.get("PATH_INFO", "/")
+        if not path.isascii():
+            try:
+                path = path.encode("latin-1").decode("utf-8")
+            except UnicodeError as exc:
+                raise InvalidRequest("the path is not UTF-8") from exc
         if not path.isprintable():
             raise InvalidRequest(f"the path {path[:200]!r} has a control character")
         return path or "/"
@@ -186,8 +189,9 @@ class Exchange:
     @_once
     def _raw_body(self) -> bytes:
         """The whole body. Raises TooLarge without reading more than the limit, InvalidRequest when it breaks off."""
-        length = self.environ.get("CONTENT_LENGTH") or ""
-        chunked = "chunked" in self.environ.get("HTTP_TRANSFER_ENCODING", "").lower()
+        environ = self.environ
+        length = environ.get("CONTENT_LENGTH") or ""
+        chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
         if not chunked and not length:
             return b""
         if length and not (length.isascii() and length.isdigit() and len(length) < 20):
@@ -195,7 +199,7 @@ class Exchange:
         wanted = int(length) if length and not chunked else self._max_body + 1
         if length and int(length) > self._max_body:
             raise self._too_large()
-        coding = self.environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+        coding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
         if coding not in ("", "identity") and (chunked or int(length)):
             raise UnsupportedMediaType(
                 f"the body is encoded as {coding[:40]!r}", hint="Send it without a Content-Encoding."
@@ -214,7 +218,7 @@ class Exchange:
 
     def _received(self, most: int) -> bytes:
         """At most so many bytes of the body, each piece of which counts as soon as it is there. Raises QueueFull."""
-        source, pieces = self.request.environ["wsgi.input"], []
+        source, pieces = self.environ["wsgi.input"], []
         while most and (piece := source.read(min(most, _PIECE))):
             if not self._bodies.take(len(piece)):
                 raise QueueFull(
@@ -260,24 +264,25 @@ class Exchange:
         return naming.local_path(value) if local else value
 
     def _localised(self, draft: Draft) -> Draft:
-        links = [self._localised(link) for link in draft.links or ()]
         given = draft.attributes or {}
-        ends = {name: self.value(name, given[name]) for name in _ENDS if name in given}
-        if not ends and not links:
+        if not draft.links and _ENDS[0] not in given and _ENDS[1] not in given:
             return draft
+        links = [self._localised(link) for link in draft.links or ()]
+        ends = {name: self.value(name, given[name]) for name in _ENDS if name in given}
         return replace(draft, attributes={**given, **ends} or None, links=links if draft.links is not None else None)
 
     @property
     def precondition(self) -> Precondition:
         """What If-Match and If-None-Match ask of the entity that this changes."""
-        environ = self.environ
-        match, none_match = tags(environ.get("HTTP_IF_MATCH")), tags(environ.get("HTTP_IF_NONE_MATCH"))
-        return ALWAYS if match is None and none_match is None else Tagged(match, none_match)
+        match, none_match = self.environ.get("HTTP_IF_MATCH"), self.environ.get("HTTP_IF_NONE_MATCH")
+        return ALWAYS if match is None and none_match is None else Tagged(tags(match), tags(none_match))
 
     def check_whole(self) -> None:
         """Raises PreconditionFailed for a change of a collection, or of the categories, that depends on a tag: the tag is not
         compared together with the change."""
-        self.precondition.check(self.path, NO_ENTITY)
+        precondition = self.precondition
+        if precondition is not ALWAYS:
+            precondition.check(self.path, NO_ENTITY)
 
     # What is answered
 
