@@ -85,19 +85,20 @@ class AttributeDefinition:
         value = self._typed(value.meant(self.type) if isinstance(value, Quoted) else value)
         if value == "" and self.type == "object":
             return value
-        self._check_bounds(value)
+        if self.minimum is not None or self.maximum is not None:
+            self._check_bounds(value)
+        if self.pattern is None:
+            return value
         words = enumeration(self.pattern)
         if words is not None:
             return self._one_of(value, words)
         if isinstance(self.pattern, str):
             self._each_string(value, search(self.pattern))
-        elif self.pattern is not None:
+        else:
             check_schema(self.name, self.pattern, value)
         return value
 
     def _check_bounds(self, value: Any) -> None:
-        if self.minimum is None and self.maximum is None:
-            return
         size, of = (len(value), "the length of ") if isinstance(value, str | list) else (value, "")
         if isinstance(size, int | float):
             if self.minimum is not None and size < self.minimum:
@@ -118,9 +119,9 @@ class AttributeDefinition:
                 attribute=self.name,
                 expected=self.type,
             )
-        texts = value if self.type == "array" else [value] if self.type == "string" else []
-        if any(isinstance(text, str) and "\x00" in text for text in texts):
-            raise InvalidAttribute(f"{self.name} contains a NUL character", attribute=self.name)
+        for text in value if self.type == "array" else (value,) if self.type == "string" else ():
+            if isinstance(text, str) and "\x00" in text:
+                raise InvalidAttribute(f"{self.name} contains a NUL character", attribute=self.name)
         return value
 
     def _one_of(self, value: Any, words: frozenset[str]) -> Any:

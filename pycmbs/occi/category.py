@@ -26,11 +26,11 @@ class Category:
     term: str
     title: str = ""
     attributes: Attributes = field(default_factory=dict)
+    identifier: str = field(init=False, repr=False, compare=False)
+    """Scheme and term: unique among all categories."""
 
-    @property
-    def identifier(self) -> str:
-        """Scheme and term: unique among all categories."""
-        return self.scheme + self.term
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "identifier", self.scheme + self.term)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ clients list locations are understood.
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from pycmbs import codec
@@ -17,6 +18,7 @@ from pycmbs.occi.category import parse_category, references
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.occi.rendering import CategorySet, ProviderBinding
 
+_COLLECTION = frozenset({"resources", "links"})
 _CLASSES = {"kinds": "kind", "mixins": "mixin", "actions": "action"}
 _ENTITY_MEMBERS = frozenset(
     {
@@ -34,6 +36,7 @@ _ENTITY_MEMBERS = frozenset(
         "rel",
     }
 )
+_LINK_MEMBERS = frozenset({"source", "target", "rel"})
 _END_PARTS = {"location": "", "kind": ".kind"}
 _EXAMPLE = 'Send {"resources": [{"kind": "http://houssem.org/cmbs#member", "attributes": {…}}]}.'
 
@@ -140,7 +143,7 @@ class JsonReader:
         """See :class:`~pycmbs.occi.rendering.Reader`."""
         document = _object(body)
         if "resources" in document or (document.keys() == {"links"} and not inline):
-            _only(document, {"resources", "links"}, "a collection of entities")
+            _only(document, _COLLECTION, "a collection of entities")
             items = _objects(document, "resources") + _objects(document, "links")
         else:
             items = [document] if document else []
@@ -203,12 +206,12 @@ class JsonReader:
 
 def draft(item: dict[str, Any]) -> Draft:
     """The entity that one JSON object describes. Raises MalformedBody, InvalidCategory, InvalidRequest."""
-    unknown = set(item) - _ENTITY_MEMBERS
-    if unknown:
+    if not _ENTITY_MEMBERS.issuperset(item):
+        unknown = min(set(item) - _ENTITY_MEMBERS)
         raise MalformedBody(
-            f"an entity has no member {min(unknown)!r}",
+            f"an entity has no member {unknown!r}",
             hint=f"It has: {', '.join(sorted(_ENTITY_MEMBERS))}. Attributes go into 'attributes'.",
-            field=min(unknown),
+            field=unknown,
         )
     attributes = item.get("attributes")
     if attributes is not None and not isinstance(attributes, dict):
@@ -216,7 +219,7 @@ def draft(item: dict[str, Any]) -> Draft:
     ends = _ends(item)
     attributes = _lifted(attributes) if attributes and "occi" in attributes else attributes
     attributes = {**ends, **(attributes or {})} if ends or attributes is not None else None
-    texts = {name: _text(item, attributes, name) for name in ("title", "summary")}
+    title, summary = _text(item, attributes, "title"), _text(item, attributes, "summary")
     kind = item.get("kind")
     if isinstance(kind, list) and len(kind) == 1:
         kind = kind[0]
@@ -229,8 +232,8 @@ def draft(item: dict[str, Any]) -> Draft:
         mixins=references(_list(item, "mixins"), "the entity", "mixins") if "mixins" in item else None,
         attributes=attributes,
         links=[draft(link) for link in _objects(item, "links")] if "links" in item else None,
-        title=texts["title"],
-        summary=texts["summary"],
+        title=title,
+        summary=summary,
         location=_location(item),
     )
 
@@ -259,6 +262,8 @@ def _lifted(attributes: dict[str, Any]) -> dict[str, Any]:
 
 def _ends(item: dict[str, Any]) -> dict[str, Any]:
     """A link's source and target as attributes (GFD.229 4.3): strings in 2012, objects with location and kind in 1.2."""
+    if _LINK_MEMBERS.isdisjoint(item):
+        return {}
     found: dict[str, Any] = {}
     for end in ("source", "target"):
         value = item.get(end)
@@ -271,11 +276,11 @@ def _ends(item: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _only(document: dict[str, Any], known: set[str], where: str) -> None:
-    unknown = set(document) - known
-    if unknown:
+def _only(document: dict[str, Any], known: AbstractSet[str], where: str) -> None:
+    if not document.keys() <= known:
+        unknown = min(document.keys() - known)
         raise MalformedBody(
-            f"{where} has no member {min(unknown)!r}", hint=f"It has: {', '.join(sorted(known))}.", field=min(unknown)
+            f"{where} has no member {unknown!r}", hint=f"It has: {', '.join(sorted(known))}.", field=unknown
         )
 
 
