@@ -154,12 +154,15 @@ class Links:
 
     def sources(self, links: Iterable[Entity], writes: Iterable[Write]) -> list[Write]:
         """The writes of the links' sources that go along, but for those that are written anyway."""
-        written = {write.id for write in writes}
         starting: dict[str, list[str]] = {}
         for one in links:
-            if (path := one.attributes.get(SOURCE)) and document_id(path) not in written:
+            if path := one.attributes.get(SOURCE):
                 starting.setdefault(document_id(path), []).append(one.path)
-        found = self._store.get_many(sorted(starting)) if starting else {}
+        if not starting:
+            return []
+        for write in writes:
+            starting.pop(write.id, None)
+        found = self._store.get_many(sorted(starting))
         sources = [entity_from(one) for one in found.values()]
         for source in sources:
             self.note(source, starting[document_id(source.path)])

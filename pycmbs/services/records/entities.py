@@ -54,6 +54,8 @@ def attribute_key(name: str) -> str:
 
 
 def _array_keys(keys: dict[str, tuple[str, ...]], name: str, value: list[Any]) -> None:
+    if not value:
+        return
     texts = tuple(dict.fromkeys([text for item in value if (text := key_value(item))]))
     if texts:
         keys[name] = texts[:_MOST_ITEMS]
@@ -61,27 +63,35 @@ def _array_keys(keys: dict[str, tuple[str, ...]], name: str, value: list[Any]) -
         keys[BEYOND] = (*keys.get(BEYOND, ()), name)
 
 
+def _private_keys(keys: dict[str, tuple[str, ...]], private: dict[str, Any]) -> None:
+    if "folders" in private:  # it is not below its kind's location
+        keys["folder"] = tuple(private["folders"])
+    if by := private.get("by"):
+        keys[BY] = (by,)
+    if (since := private.get("settled")) is not None:
+        keys |= {SETTLED: (moment(since),), KEPT: ("1",)}
+
+
 def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
     """What the entity can be found by."""
     keys: dict[str, tuple[str, ...]] = {"kind": (entity.kind,), "id": (entity.id,)}
-    if "folders" in entity.private:  # it is not below its kind's location
-        keys["folder"] = tuple(entity.private["folders"])
+    if entity.private:
+        _private_keys(keys, entity.private)
     if entity.mixins:
         keys["mixin"] = tuple(entity.mixins)
     attributes = entity.attributes
     if not _OWN.isdisjoint(attributes):
         attributes = {attribute_key(name): value for name, value in attributes.items()}
     for name, value in attributes.items():
-        if isinstance(value, list):
+        if isinstance(value, str):  # as most are
+            if value and len(value) <= _LONGEST:
+                keys[name] = (value,)
+        elif isinstance(value, list):
             _array_keys(keys, name, value)
         elif text := key_value(value):
             keys[name] = (text,)
     if title := key_value(entity.title):
         keys["occi.core.title"] = (title,)
-    if by := entity.private.get("by"):
-        keys[BY] = (by,)
-    if (since := entity.private.get("settled")) is not None:
-        keys |= {SETTLED: (moment(since),), KEPT: ("1",)}
     return keys
 
 

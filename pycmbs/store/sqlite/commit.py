@@ -64,23 +64,27 @@ class Commit:
 
     def _write_batch(self, batch: Sequence[Ready], *, alone: bool) -> list[Document] | RevisionConflict:
         """``alone``: there is no other in this transaction, so that refusing it undoes all of that."""
-        several = len(batch) > 1  # a single write that is refused has changed nothing
+        if len(batch) == 1:
+            try:
+                return [self._apply(batch[0])]
+            except RevisionConflict as exc:  # it has changed nothing
+                return exc.with_traceback(None)  # it is a result: whoever keeps it keeps no frames of ours
         last, heads, mark = self._last, dict(self._heads), self._index.mark()
         outcome: list[Document] | RevisionConflict
-        if several and not alone:
+        if not alone:
             self._connection.execute("SAVEPOINT batch")
         try:
             outcome = [self._apply(one) for one in batch]
         except RevisionConflict as exc:
-            if several and alone:
+            if alone:
                 self._connection.execute("ROLLBACK")
                 self._connection.execute("BEGIN")  # with nothing in it: whoever began a transaction ends one
-            elif several:
+            else:
                 self._connection.execute("ROLLBACK TO batch")
             self._last, self._heads = last, heads
             self._index.back(mark)
-            outcome = exc.with_traceback(None)  # it is a result: whoever keeps it keeps no frames of ours
-        if several and not alone:
+            outcome = exc.with_traceback(None)
+        if not alone:
             self._connection.execute("RELEASE batch")
         return outcome
 

@@ -65,7 +65,7 @@ class Index:
             else:
                 net[which] = (gained, lost)
         there = sorted(net)
-        for pair, first, last in _runs([(which, net[which][1]) for which in there]):
+        for pair, first, last in _runs([(which, net[which][1]) for which in there if net[which][1]]):
             _drop(connection, pair, first, last)
         rows = [
             (*pair, first - 1 if first % STRETCH else -1, *pair, first, first, last)
