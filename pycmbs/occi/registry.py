@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -125,8 +125,11 @@ class Registry:
             schema = self._schemas[key] = Schema(table, self._mixins_with)
         return schema
 
-    def described(self, kind: str, mixins: Iterable[str]) -> Schema:
+    def described(self, kind: str, mixins: Sequence[str]) -> Schema:
         """The definitions that hold for a stored entity. A category of it may have gone since: then it counts for nothing."""
+        schema = self._schemas.get((kind, *mixins))
+        if schema is not None:
+            return schema
         found = self.get(kind)
         there = [one for one in mixins if isinstance(self.get(one), Mixin)]
         return self.schema(found, there) if isinstance(found, Kind) else Schema({})

@@ -25,8 +25,10 @@ class Reach:
 
     def at(self, path: str) -> Entity | None:
         """The entity at a path, however its id is spelled there; None when there is none. Whoever asks."""
-        found = (self._store.get(document_id(one)) for one in spellings(path))
-        document = next((one for one in found if one is not None), None)
+        document = self._store.get(document_id(path))
+        if document is None:
+            found = (self._store.get(document_id(one)) for one in spellings(path) if one != path)
+            document = next((one for one in found if one is not None), None)
         return entity_from(document) if document is not None else None
 
     def seen(self, path: str) -> Entity | None:

@@ -73,9 +73,10 @@ class EntityService:
 
     def shown(self, entity: Entity) -> Entity:
         """The stored entity as it is shown: with what its backend adds, and its links."""
-        shown = self._backend(entity).retrieve(entity)
-        links = [link for link in self._links.starting_at(entity) if self._access.permits("read", link)]
-        return replace(shown, attributes=self.schema(entity).known(shown.attributes), links=links)
+        shown = self._backend(entity).retrieve(entity).copy()
+        shown.attributes = self.schema(entity).known(shown.attributes)
+        shown.links = [link for link in self._links.starting_at(entity) if self._access.permits("read", link)]
+        return shown
 
     def schema(self, entity: Entity) -> Schema:
         """The definitions of its attributes."""
