@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Generic, TypeVar, overload
 from urllib.parse import quote
 
-from webob import Request, Response
+from webob import Response
 
 from pycmbs.errors import InvalidRequest, PreconditionFailed, QueueFull, RequestTimeout, TooLarge, UnsupportedMediaType
 from pycmbs.occi import naming
@@ -17,12 +17,12 @@ from pycmbs.occi.entity import Draft
 from pycmbs.occi.rendering import EntityView, Reader
 from pycmbs.occi.rendering import fields as f
 from pycmbs.queues import Budget
-from pycmbs.services.entities.paging import Window
 from pycmbs.services.entities.preconditions import ALWAYS, Precondition
 from pycmbs.wsgi.guard import Place
 from pycmbs.wsgi.head import RAW_PATH
 from pycmbs.wsgi.negotiation import DEFAULT, HEADERS, JSON_TYPES, TEXT, URI_LIST, Rendition, media_type, reader
 from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, entity_tag, tags
+from pycmbs.wsgi.query import NO_QUERY, Query, parse
 
 _SAFE = "/~!$&'()*+,;=:@-._"
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]*")
@@ -35,6 +35,8 @@ _LINES: dict[int, int | str] = {421: f"421 {HTTPStatus(421).phrase}"}
 """Statuses that webob has no words for."""
 _READING = ("GET", "HEAD")
 _ENDS = ("occi.core.source", "occi.core.target")
+_PIECE = 65_536
+"""Bytes of a body that are read at a time."""
 
 
 T = TypeVar("T")
@@ -59,21 +61,6 @@ class _once(Generic[T]):  # noqa: N801 - a decorator
             return self
         value = instance.__dict__[self._make.__name__] = self._make(instance)
         return value
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """The parameters of the URL."""
-
-    action: str | None = None
-    categories: tuple[str, ...] = ()
-    attributes: tuple[tuple[str, str], ...] = ()
-    window: Window | None = None
-
-
-_PIECE = 65_536
-"""Bytes of a body that are read at a time."""
-_NO_QUERY = Query()
 
 
 class Exchange:
@@ -115,40 +102,8 @@ class Exchange:
     @_once
     def query(self) -> Query:
         """The parameters. Raises InvalidRequest for one that is not known: a mistyped filter must not select everything."""
-        return self._read_query() if self.environ.get("QUERY_STRING") else _NO_QUERY
-
-    def _read_query(self) -> Query:
-        action, categories, attributes = None, [], []
-        name, numbers = None, {}
-        try:
-            items = list(Request(self.environ).GET.items())
-        except UnicodeError as exc:
-            raise InvalidRequest("the query is not UTF-8") from exc
-        for key, value in items:
-            if key == "action":
-                action = value
-            elif key == "category":
-                categories.append(value)
-            elif key in ("page", "number") and key not in numbers:
-                numbers[key] = _count(key, value)
-            elif key == "attribute" and name is None:
-                name = value
-            elif key == "value" and name is not None:
-                attributes.append((name, value))
-                name = None
-            else:
-                raise InvalidRequest(
-                    f"the query has no use for {key[:100]!r} here",
-                    hint="It knows action=…, category=…, page=…&number=…, and attribute=…&value=… in pairs.",
-                    parameter=key[:100],
-                )
-        if name is not None:
-            raise InvalidRequest(f"attribute={name[:100]} has no value", hint="Add &value=….", parameter="value")
-        if len(numbers) == 1:
-            other = "number" if "page" in numbers else "page"
-            raise InvalidRequest("page and number belong together", hint=f"Add &{other}=….", parameter=other)
-        window = Window(**numbers) if numbers else None
-        return Query(action, tuple(categories), tuple(attributes), window)
+        text = self.environ.get("QUERY_STRING")
+        return parse(text) if text else NO_QUERY
 
     def refuse_action(self) -> None:
         """Raises InvalidRequest for ``?action=`` with a method that performs none: nothing would happen, silently."""
@@ -361,9 +316,3 @@ class Exchange:
         urls = [self.url(path) for path in paths]
         body = self.rendition.writer.created(urls, pretty=self.rendition.pretty)
         return self.answer(body, 201, [("Location", urls[0])])
-
-
-def _count(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise InvalidRequest(f"{name}={text[:40]} is not a number", parameter=name)
-    return int(text)

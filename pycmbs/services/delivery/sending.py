@@ -109,7 +109,8 @@ class SendingService:
         end = time.monotonic() + float(attributes.get("wait", 0))
         for message in messages:
             _check_sendable(message, layer)
-        own = self._members.local()
+        roster = self._members.now()
+        own = roster.own
         if own is None:
             raise NoLocalMember(
                 "this broker has no member to send as",
@@ -118,8 +119,8 @@ class SendingService:
         for message in messages if self._access.asked else ():
             self._access.check_parts(message, layer, self._parts(message, layer))
         if attributes.get("dry_run"):
-            silent = self._silent_on(layer)
-            return [_plan(self._route(message, layer), layer, silent) for message in messages]
+            silent = self._silent_on(layer, roster)
+            return [_plan(self._route(message, layer, roster), layer, silent) for message in messages]
         accepted = self._accept(messages, layer, own, pinned=pinned)
         if not attributes.get("wait") or not any(one.unsettled for one in accepted):
             self._engine.wake()
@@ -152,9 +153,9 @@ class SendingService:
             return [Part(layer, topic) for topic in topics]
         return [Part(layer, topic, one) for topic in topics for one in members] if layer == "l4" else [Part(layer)]
 
-    def _route(self, message: Entity, layer: str) -> recipients.Routing:
-        """Who gets the message on this layer, as of now. Raises InvalidRequest when it does not say whom it is for."""
-        attributes, roster = message.attributes, self._members.now()
+    def _route(self, message: Entity, layer: str, roster: Roster) -> recipients.Routing:
+        """Who of these members gets the message on this layer. Raises InvalidRequest when it does not say whom it is for."""
+        attributes = message.attributes
         if layer == "l1":
             socket = _needed(attributes, cmbs.RECEIVER, layer)
             return recipients.unicast(socket, [_peer(member, layer) for member in roster.at(layer, socket)])
@@ -178,9 +179,8 @@ class SendingService:
             kept[layer] = [_peer(member, layer) for member in roster.members]
         return kept[layer]
 
-    def _silent_on(self, layer: str) -> frozenset[str]:
-        """The members that say that they do not listen on a layer now: what is sent to them waits."""
-        roster = self._members.now()
+    def _silent_on(self, layer: str, roster: Roster) -> frozenset[str]:
+        """Those of these members that say that they do not listen on a layer: what is sent to them waits."""
         of, kept = self._silent
         if of is not roster:
             kept = {}
@@ -275,14 +275,16 @@ class SendingService:
         taken = 0
         try:
             for one in sendings:
-                self._bound.take(one.waiting)
-                taken += one.waiting
+                number = one.waiting
+                self._bound.take(number)
+                taken += number
         except BaseException:
             self._bound.give_back(taken)
             raise
 
     def _rows(self, message: Entity, layer: str) -> list[Delivery]:
-        found = self._route(message, layer)
+        roster = self._members.now()
+        found = self._route(message, layer, roster)
         message.private["uninterested"] = list(found.uninterested)
         now = clock.now()
         blank = Delivery(
@@ -297,7 +299,7 @@ class SendingService:
             deadline=now + float(message.attributes.get(cmbs.DEADLINE) or self._deadline),
         )
         rows: list[Delivery] = []
-        silent = self._silent_on(layer)
+        silent = self._silent_on(layer, roster)
         for one in found.recipients:
             reason = _not_listening(layer) if one.member in silent else ""
             row = replace(blank, index=len(rows), member=one.member, socket=one.socket, why=one.reason, reason=reason)

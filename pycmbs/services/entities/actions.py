@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from operator import itemgetter
 
 from pycmbs.backends.base import Backend, Report
@@ -85,7 +84,8 @@ class Acting:
         action, options = known
         if invocation.identifier not in ("", action.identifier) or not self.backend(entity).applies(entity, action):
             raise self._refusal(entity, invocation, known=True)
-        return replace(invocation, identifier=action.identifier, attributes=options.created(invocation.attributes))
+        attributes = options.created(invocation.attributes)
+        return Invocation(invocation.term, action.identifier, attributes, invocation.pinned)
 
     def checked_for(self, kinds: Sequence[Kind], invocation: Invocation) -> str:
         """The identifier of the action that an invocation means where there is no entity: one that an entity of these kinds

@@ -354,7 +354,8 @@ class EntityService:
 
         def attempt() -> Performance:
             entity = self._expected(path, precondition, f"act:{invocation.term}")
-            return self._begun([entity], replace(invocation, pinned=precondition.pins))
+            pinned = replace(invocation, pinned=True) if precondition.pins else invocation
+            return self._begun([entity], pinned)
 
         ((entity, checked),) = retried(path, attempt)
         return checked.identifier, self._backend(entity).act(entity, checked)

@@ -165,18 +165,19 @@ class Delivery(Struct, frozen=True):
 
     def entry(self) -> dict[str, Any]:
         """The row as the ledger shows it."""
+        ahead = clock.ahead()
         entry: dict[str, Any] = {
             "member": self.member,
             "socket": self.socket,
             "layer": self.layer,
             "state": self.state,
             "attempts": self.attempts,
-            "accepted": timestamp(self.accepted),
-            "deadline": timestamp(self.deadline),
+            "accepted": _text(self.accepted + ahead),
+            "deadline": _text(self.deadline + ahead),
             "why": self.why,
         }
         if self.updated:
-            entry["updated"] = timestamp(self.updated)
+            entry["updated"] = _text(self.updated + ahead)
         if self.reason:
             entry["reason"] = self.reason
         return entry | (self.outcome or {})
