@@ -17,6 +17,7 @@ from pycmbs.runtime import ThreadRuntime, asked
 from pycmbs.store import open_store
 from pycmbs.store.base import Query, Store, Write
 from pycmbs.store.change_tokens import HeadsByTurn
+from pycmbs.store.couchdb import seeking
 from pycmbs.store.couchdb.store import CouchStore
 from tests.couchdb_server import CouchServer, stand_in
 from tests.store.contract import StoreContract, create, ids
@@ -438,3 +439,28 @@ def test_of_many_questions_the_first_are_watched(store: CouchStore) -> None:
     store.write([create("a", n=[str(n) for n in range(12)])])
     assert all(store.version(query) != version for query, version in zip(queries, before, strict=True))
     assert len(store._heads._watches) == 8
+
+
+def test_a_far_page_is_found_by_counts(
+    store: CouchStore, calls: Calls, couchdb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However documents came in time, evenly or at once, the place of each is the right one; a few questions find it, none of
+    which has the server skip much."""
+    real, ago = time.time_ns, 0
+    monkeypatch.setattr(time, "time_ns", lambda: real() - ago)
+    for ago in (10**17, 10**14, 10**14 - 10**9, 10**9, 0):  # bursts: seconds, days and years apart
+        other = open_store(couchdb_url, home=Path(), runtime=ThreadRuntime())
+        other.write_batches([[create(f"{ago}-{number}", x="y")] for number in range(20)])
+        other.close()
+    query = Query("thing", {"x": "y"})
+    numbers = [one.number for one in store.find(query)]
+    assert len(numbers) == 100
+    assert [store.seek(query, past) for past in (1, 37, 100, 101)] == [numbers[0], numbers[36], numbers[99], None]
+    monkeypatch.setattr(seeking, "_MOST_SKIPPED", 3)
+    for past in (*range(1, 102, 7), 2, 20, 21, 40, 41, 99, 100, 101):
+        calls.clear()
+        assert store.seek(query, past) == (numbers[past - 1] if past <= 100 else None), past
+        assert len(calls) <= 30
+        assert all(options.get("skip", 0) < 3 for _, _, options in calls)
+    after = replace(query, after=numbers[49])
+    assert [store.seek(after, past) for past in (1, 30, 50, 51)] == [numbers[50], numbers[79], numbers[99], None]

@@ -23,6 +23,7 @@ from pycmbs.store.couchdb.client import Address, CouchClient
 from pycmbs.store.couchdb.database import Database
 from pycmbs.store.couchdb.errors import NotThere, Refused, TimedOut
 from pycmbs.store.couchdb.feed import Feed, Heads, Marks
+from pycmbs.store.couchdb.seeking import Seeking
 from pycmbs.store.couchdb.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -184,8 +185,11 @@ class CouchStore(Store):
         # A row may be older than its document.
         return [one for one in _documents(rows) if any(value < below for value in one.keys.get(name, ()))]
 
+    def _prefix(self, query: Query, name: str) -> list[str]:
+        return [query.type, name, layout.hexadecimal(query.equals[name]) if name else ""]
+
     def _range(self, query: Query, name: str, after: int) -> dict[str, Any]:
-        prefix = [query.type, name, layout.hexadecimal(query.equals[name]) if name else ""]
+        prefix = self._prefix(query, name)
         return {"startkey": [*prefix, layout.number_text(after + 1)], "endkey": [*prefix, {}]}
 
     def _matching(self, query: Query, name: str) -> int:
@@ -213,9 +217,9 @@ class CouchStore(Store):
         """See :class:`~pycmbs.store.base.Store`."""
         if len(query.equals) > 1:
             return super().seek(query, past)
-        keys = self._range(query, next(iter(query.equals), ""), query.after)
-        rows = self._do(lambda: self._view(reduce=False, limit=1, skip=past - 1, **keys))
-        return int(rows[0]["key"][3]) if rows else None
+        seeking = Seeking(self._view, self._prefix(query, next(iter(query.equals), "")), query.after)
+        found: int | None = self._do(seeking.find, past)
+        return found
 
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
