@@ -36,7 +36,7 @@ from pycmbs.services.delivery.sending import SendingService
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.service import EntityService
-from pycmbs.services.execution.once import MarkedStore
+from pycmbs.services.execution.once import OnceStore
 from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.execution.service import ExecutionService, Handlers
 from pycmbs.services.federation.gossip import FederationService
@@ -81,7 +81,7 @@ class Broker:
         """``check_address`` raises for a socket URL that no transport here can reach. ``give_way`` lets others run, in a
         process that has one thread for all. ``handlers`` calls handlers; a process that executes nothing needs none.
         Raises ConfigurationError for a rule that is none."""
-        store = self.store = MarkedStore(store)
+        store = self.store = OnceStore(store)
         rules = Rulebook(settings.home, allow.parse(settings.allow))
         self.categories = CategoryService(store, load_backends(self), rules)
         access = self.access = self.categories.access
@@ -201,10 +201,10 @@ def prepare(settings: Settings) -> str:
 def build_application(settings: Settings, runtime: Runtime) -> Application:
     """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
     from pycmbs.control.client import ControlClient
-    from pycmbs.store.change_tokens import HeadsByTurn
+    from pycmbs.store.change_tokens import ChangeTokens
     from pycmbs.store.group import GroupCommit
 
-    store = HeadsByTurn(GroupCommit(_open(settings, runtime), runtime), runtime)
+    store = ChangeTokens(GroupCommit(_open(settings, runtime), runtime), runtime)
     engine = ControlClient(control_path(settings), runtime)
     check = Transports(TRANSPORTS).check
     broker = Broker(settings, store, engine, check, give_way=functools.partial(runtime.sleep, 0))
@@ -263,11 +263,11 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     """The engine process: the engine, its store, and what keeps that for this broker. Its threads group what they write
     themselves, so the store needs no group commit."""
     from pycmbs.engine.engine import Engine
-    from pycmbs.store.change_tokens import HeadsByTurn
+    from pycmbs.store.change_tokens import ChangeTokens
     from pycmbs.transport.zeromq.transport import ZeroMQTransport
 
     runtime = ThreadRuntime()
-    store = HeadsByTurn(_open(settings, runtime), runtime)
+    store = ChangeTokens(_open(settings, runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     largest = most_datagram(settings.max_content)
     transports = Transports(

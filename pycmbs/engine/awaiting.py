@@ -1,16 +1,25 @@
-"""Recipients that have their message and execute it: whose outcome is awaited, and when to ask for it. Pure: no I/O."""
+"""Recipients that have their message and execute it: whose outcome is awaited, and when it is asked for.
+
+An outcome comes by itself, unless a restart or a broken connection cost it.
+"""
 
 from __future__ import annotations
 
 import heapq
+import logging
 from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from pycmbs.engine.asked import Asked
-from pycmbs.errors import from_dict
+from pycmbs.engine.asked import Asked, new_id
+from pycmbs.engine.probes import Probes, Way
+from pycmbs.engine.requests import Sender
+from pycmbs.errors import CmbsError, from_dict
+from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.records.deliveries import Delivery
-from pycmbs.transport.envelope import OUTCOME, REFUSAL, Envelope
+from pycmbs.transport.envelope import INQUIRY, OUTCOME, REFUSAL, Envelope, encode
+
+log = logging.getLogger(__name__)
 
 _IDS = 4
 """How many inquiries about a row may still be answered, the newest, besides the message itself."""
@@ -27,7 +36,7 @@ class _Awaited:
 
 
 class Awaiting:
-    """Rows that await an outcome, by the envelopes that may be answered with it."""
+    """Rows that await an outcome, by the envelopes that may be answered with it. Pure: no I/O."""
 
     def __init__(self) -> None:
         self._rows: dict[str, _Awaited] = {}
@@ -108,3 +117,28 @@ class Awaiting:
         while self._due and ((one := self._rows.get(self._due[0][1])) is None or one.due != self._due[0][0]):
             heapq.heappop(self._due)
         return self._due[0][0] if self._due else None
+
+
+class Outcomes:
+    """Sends inquiries; the answers come to whoever keeps what is awaited."""
+
+    def __init__(self, awaiting: Awaiting, outbox: OutboxService, transports: Sender, probes: Probes) -> None:
+        self._awaiting = awaiting
+        self._outbox = outbox
+        self._transports = transports
+        self._probes = probes
+
+    def ask(self, now: float) -> None:
+        """Send what is due."""
+        for row in self._awaiting.due(now):
+            way = self._probes.way(row.member, row.layer) if row.member else Way(row.socket, "")
+            own = self._outbox.sender()
+            if way is None or not own:
+                continue
+            body = {"message": row.message.rpartition("/")[2], "round": row.round}
+            id = new_id()
+            self._awaiting.asked(row.id, id, Asked(way.url, row.member, relayed=bool(way.via)))
+            try:
+                self._transports.send(way.url, encode(Envelope(INQUIRY, id, own, body, to=row.member)))
+            except CmbsError as exc:
+                log.info("the outcome of %s cannot be asked for: %s", row.message, exc)

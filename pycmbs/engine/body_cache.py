@@ -1,4 +1,4 @@
-"""What goes out, made once for all recipients of a message."""
+"""The bodies of envelopes with messages, made once for all recipients of a message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pycmbs.services.records.deliveries import Delivery
 _CACHED = 16
 
 
-class Bodies:
+class BodyCache:
     """The envelopes' bodies of the messages that went out last."""
 
     def __init__(self, outbox: OutboxService) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from pycmbs.engine.probes import Probes
-from pycmbs.engine.requests import Inquiries
+from pycmbs.engine.requests import Requests
 from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.runtime import drain
@@ -50,7 +50,7 @@ class Discovery:
         members: MemberService,
         federation: FederationService,
         probes: Probes,
-        inquiries: Inquiries,
+        requests: Requests,
         *,
         seconds: float,
     ) -> None:
@@ -58,7 +58,7 @@ class Discovery:
         self._members = members
         self._federation = federation
         self._probes = probes
-        self._inquiries = inquiries
+        self._requests = requests
         self._seconds = seconds
         self._pool = Pool("discovery", _PARALLEL)
         self._closing = False
@@ -188,7 +188,7 @@ class Discovery:
         own = greeting["description"]
         hello = Envelope(HELLO, "", own["id"] if own else "", greeting)
         try:
-            return self._inquiries.ask(url, hello, self._seconds).body
+            return self._requests.ask(url, hello, self._seconds).body
         except ClaimedId as exc:
             self._federation.lives.refused(hello.sender, exc)
             raise
@@ -202,7 +202,7 @@ class Discovery:
             if way is None:
                 return False
             with contextlib.suppress(CmbsError):
-                self._inquiries.ask(way.url, replace(farewell, to=other), self._seconds)
+                self._requests.ask(way.url, replace(farewell, to=other), self._seconds)
                 return True
             return False
 

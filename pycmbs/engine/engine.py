@@ -20,7 +20,7 @@ from pycmbs.engine.inbound import Inbound
 from pycmbs.engine.outbound import Outbound
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.relay import Relay
-from pycmbs.engine.requests import Inquiries
+from pycmbs.engine.requests import Requests
 from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest, SocketUnavailable, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.naming import LAYERS
@@ -67,7 +67,7 @@ class Engine:
         self._store = store
         self._transports = transports
         self._control_path = control
-        self._inquiries = Inquiries(transports)
+        self._requests = Requests(transports)
         self._bound: dict[str, str] = {}
         self._said: dict[str, str] = {}
         self._binding = threading.RLock()
@@ -97,20 +97,20 @@ class Engine:
         self._probes = Probes(
             services.members,
             services.health,
-            self._inquiries,
+            self._requests,
             services.federation.lives,
             seconds=settings.neighbor_timeout,
             interval=settings.probe_interval,
         )
         self._discovery = Discovery(
-            services.members, services.federation, self._probes, self._inquiries, seconds=settings.neighbor_timeout
+            services.members, services.federation, self._probes, self._requests, seconds=settings.neighbor_timeout
         )
         self._executor = Executor(services.execution)
         relay = Relay(self._transports, self._transports.reply, self._probes.way, hops=settings.hops)
         self._outbound = Outbound(
             services.outbox,
             self._transports,
-            [self._inquiries.answered, relay.answered],
+            [self._requests.answered, relay.answered],
             self._probes,
             window=settings.window,
             retry_first=settings.retry_first,
@@ -171,7 +171,7 @@ class Engine:
         every second."""
         self.started.add("transports", self._transports.close)
         self._transports.start(self._receive)
-        self.started.start("inquiries", self._inquiries)
+        self.started.start("requests", self._requests)
         self.started.start("inbound", self._inbound)
         self.started.start("executor", self._executor)  # before anything new comes in: what waits from before is first
         with contextlib.suppress(Unavailable):

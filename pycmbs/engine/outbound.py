@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from pycmbs import clock
 from pycmbs.engine.answers import bounded
+from pycmbs.engine.awaiting import Outcomes
 from pycmbs.engine.events import Events
-from pycmbs.engine.outcomes import Outcomes
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.requests import Sender
 from pycmbs.engine.rows import Rows

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pycmbs import clock
-from pycmbs.engine.requests import Inquiries
-from pycmbs.engine.vitals import HURRY, Vitals
+from pycmbs.engine.requests import Requests
+from pycmbs.engine.vitals import SUSPECT_RETRY_SECONDS, Vitals
 from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import LAYERS
@@ -78,7 +78,7 @@ class Probes:
         self,
         members: MemberService,
         health: HealthService,
-        inquiries: Inquiries,
+        requests: Requests,
         lives: Lives,
         *,
         seconds: float,
@@ -87,7 +87,7 @@ class Probes:
         """``seconds``: how long an answer may take. ``interval``: seconds between two probes of a member that is alive."""
         self._members = members
         self._health = health
-        self._inquiries = inquiries
+        self._requests = requests
         self._lives = lives
         self._seconds = seconds
         self._interval = interval
@@ -132,7 +132,7 @@ class Probes:
         vitals = self._vitals.get(member)
         if vitals is not None:
             vitals.heard = time.monotonic()
-            if not vitals.near:
+            if not vitals.reachable_directly:
                 self.look(member)
 
     def look(self, member: str) -> None:
@@ -154,7 +154,9 @@ class Probes:
             return None
         if vitals.via:
             relay = self._vitals.get(vitals.via)
-            return Way(relay.socket, relay.id) if relay is not None and relay.near and relay.socket else None
+            return (
+                Way(relay.socket, relay.id) if relay is not None and relay.reachable_directly and relay.socket else None
+            )
         url = vitals.sockets.get(layer) or vitals.socket
         return Way(url, "") if url else None
 
@@ -258,13 +260,13 @@ class Probes:
     def _hurry_pace(self) -> float:
         """Seconds until a suspect is probed again. Where everybody is one, it is this machine that has no time, or no network:
         more probes would not help it."""
-        return max(HURRY, sum(one.failures > 0 for one in self._vitals.values()) / _MOST_A_SECOND)
+        return max(SUSPECT_RETRY_SECONDS, sum(one.failures > 0 for one in self._vitals.values()) / _MOST_A_SECOND)
 
     def _begin(self, vitals: Vitals) -> None:
         if not self._own[0]:
             vitals.due = time.monotonic() + _RELOAD_SECONDS
             return
-        if vitals.near and not vitals.blind and time.monotonic() - vitals.heard < self._pace:
+        if vitals.reachable_directly and not vitals.blind and time.monotonic() - vitals.heard < self._pace:
             vitals.due = vitals.heard + self._pace  # what it acknowledged says as much
             if vitals.health is not None:
                 self._note_change(vitals, replace(vitals.health, last_seen=clock.now()))
@@ -292,7 +294,7 @@ class Probes:
             self._events.put(lambda: self._take(result))
 
         question = Envelope(PROBE, "", self._own[0], {LIFE: self._lives.own}, to=vitals.id)
-        self._inquiries.begin(url, question, self._seconds, done, direct=not via)
+        self._requests.begin(url, question, self._seconds, done, direct=not via)
 
     def _take(self, result: _Result) -> None:
         vitals = self._vitals.get(result.member)
@@ -342,7 +344,9 @@ class Probes:
 
     def _relays(self, vitals: Vitals) -> list[Vitals]:
         """Who may reach a member: those near that told of it, and others; not the same few after every miss."""
-        near = [one for one in self._vitals.values() if one.near and one.id not in (vitals.id, vitals.via)]
+        near = [
+            one for one in self._vitals.values() if one.reachable_directly and one.id not in (vitals.id, vitals.via)
+        ]
         told = self._tellers.get(vitals.id, {})
         near.sort(key=lambda one: one.id not in told)
         first = vitals.failures * _OTHERS % len(near) if near else 0
@@ -356,7 +360,7 @@ class Probes:
         now = time.monotonic()
         if older or (other and now >= self._gossip):
             vitals.digest = str(digest)
-            if vitals.near:
+            if vitals.reachable_directly:
                 # What others know of others goes round: were everybody asked at once, a hundred members would ask each other
                 # ten thousand times. In turn, they all know it after a few rounds.
                 self._gossip = now + len(self._vitals) / _NEWS_A_SECOND

@@ -1,4 +1,4 @@
-"""Questions to other members that are answered at once or not at all: introductions, probes, farewells."""
+"""Requests to other members that are answered at once or not at all: introductions, probes, farewells."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class _Open:
         return self.since + self.seconds
 
 
-class Inquiries:
+class Requests:
     """Matches answers to questions by the envelope's id, and takes those that count (see :mod:`pycmbs.engine.asked`)."""
 
     def __init__(self, transports: Sender) -> None:
@@ -78,7 +78,7 @@ class Inquiries:
         """When the next of the open questions is overdue, as far as the thread was told."""
         self._sooner = threading.Event()
         self._closing = False
-        self._thread = new_thread("inquiries", self._time_out, vital=True)
+        self._thread = new_thread("requests", self._time_out, vital=True)
 
     def start(self) -> None:
         """Begin to notice what is not answered."""

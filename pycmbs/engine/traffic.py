@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from pycmbs import clock
 from pycmbs.engine.answers import acknowledged, gone, refused
 from pycmbs.engine.asked import Asked, new_id
-from pycmbs.engine.body_cache import Bodies
+from pycmbs.engine.body_cache import BodyCache
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.requests import SILENT_SECONDS, Sender
 from pycmbs.engine.route import Flight, Route
@@ -50,7 +50,7 @@ class Traffic:
         self._probes = probes
         self._window, self._first, self._most = window, retry_first, retry_most
         self._bad = Seldom(log)
-        self._bodies = Bodies(outbox)
+        self._body_cache = BodyCache(outbox)
         self._routes: dict[str, Route] = {}
         self._flights: dict[str, Route] = {}
 
@@ -166,7 +166,7 @@ class Traffic:
         """The recipient refuses for now: perhaps for what was said of the own member, so that is said anew."""
         error = from_dict(envelope.body.get("error"))
         self._outbox.refused(error)
-        self._bodies.forget(route.flights[envelope.id].row)
+        self._body_cache.forget(route.flights[envelope.id].row)
         self._fail(route, error.line, alive=True, vain=envelope.id)
 
     def _strayed(self, route: Route, asked: Asked, envelope: Envelope) -> None:
@@ -217,7 +217,7 @@ class Traffic:
             self._rows.put(self.expired(row, clock.now()))
             return True
         try:
-            body = self._bodies.of(row)
+            body = self._body_cache.of(row)
             if not route.url or self._outbox.claimed(row):
                 self._find_way(route, row)
         except (NoLocalMember, ClaimedId) as exc:

@@ -11,7 +11,7 @@ from pycmbs.services.federation.health import ALIVE, DEAD, SUSPECT, Health
 
 MISSES = 3
 """Rounds of probes without an answer after which a member counts as dead; before that it is suspect."""
-HURRY = 1.0
+SUSPECT_RETRY_SECONDS = 1.0
 """Seconds until a suspect is probed again, while there are few."""
 _WAITED = 5
 """Probes that had to wait for a connection, after which a member is taken for alive without a measured way."""
@@ -70,7 +70,7 @@ class Vitals:
         return self.health.state if self.health is not None else ""
 
     @property
-    def near(self) -> bool:
+    def reachable_directly(self) -> bool:
         """Whether it answers by itself, and so can pass something on."""
         return self.state == ALIVE and not self.via
 
@@ -109,7 +109,9 @@ class Vitals:
         self.due = now + interval * random.uniform(0.8, 1.2)  # noqa: S311 - spreads the load, no secret
         return before != (ALIVE, via)
 
-    def missed(self, now: float, wall: float, interval: float, reason: str, hurry: float = HURRY) -> bool:
+    def missed(
+        self, now: float, wall: float, interval: float, reason: str, hurry: float = SUSPECT_RETRY_SECONDS
+    ) -> bool:
         """A round ended without an answer; tells whether that changes its state. ``hurry``: seconds until a suspect is probed
         again, if that is not longer than the interval."""
         self.failures += 1

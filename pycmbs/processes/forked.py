@@ -15,7 +15,7 @@ from pycmbs.errors import CmbsError, Unavailable, from_dict
 log = logging.getLogger(__name__)
 
 
-def run_apart(work: Callable[[], str]) -> str:
+def run_forked(work: Callable[[], str]) -> str:
     """What ``work`` returns, or the CmbsError that it raises. For a process with a single thread: it is forked.
 
     Raises Unavailable when the other process ends without an answer."""

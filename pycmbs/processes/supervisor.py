@@ -24,7 +24,7 @@ from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError, StoreUnavailable, Unavailable
 from pycmbs.processes.child import Child
 from pycmbs.processes.claims import claim_home, claim_port, release_home
-from pycmbs.processes.forked import run_apart
+from pycmbs.processes.forked import run_forked
 from pycmbs.processes.reach import check_reach
 from pycmbs.processes.slot import Slot, describe_exit
 from pycmbs.wsgi.tls import Certificates
@@ -62,7 +62,7 @@ def _prepare(settings: Settings) -> str:
 
         return prepare(settings)
 
-    return run_apart(work)
+    return run_forked(work)
 
 
 class Supervisor:

@@ -1,4 +1,4 @@
-"""One question for all who ask it in the same turn of the loop."""
+"""Change tokens: head() and version() are asked of the store once in a turn of the loop, for all requests of that turn."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Turn(threading.local):
         self.answers: dict[str | int, tuple[object, str]] = {}
 
 
-class HeadsByTurn(Wrapper):
+class ChangeTokens(Wrapper):
     """A store that asks another one for a head or a version once in a turn, however many requests need to know it. Every other
     call goes through.
 

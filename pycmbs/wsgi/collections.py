@@ -11,7 +11,7 @@ from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.selection import Selection
 from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
-from pycmbs.wsgi.presenter import Shown
+from pycmbs.wsgi.presenter import Presenter
 
 
 class Collections:
@@ -20,7 +20,7 @@ class Collections:
     def __init__(self, entities: EntityService, categories: CategoryService) -> None:
         self._entities = entities
         self._categories = categories
-        self._shown = Shown(entities)
+        self._shown = Presenter(entities)
 
     def get(self, exchange: Exchange) -> Response:
         """List the entities: all, those selected, or one page of either."""

@@ -8,7 +8,7 @@ from pycmbs.errors import MalformedBody
 from pycmbs.occi.entity import Draft
 from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
-from pycmbs.wsgi.presenter import Shown
+from pycmbs.wsgi.presenter import Presenter
 
 
 class Entities:
@@ -16,7 +16,7 @@ class Entities:
 
     def __init__(self, entities: EntityService) -> None:
         self._entities = entities
-        self._shown = Shown(entities)
+        self._shown = Presenter(entities)
 
     def get(self, exchange: Exchange) -> Response:
         """Read it."""

@@ -12,7 +12,7 @@ from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
 
 
-class Shown:
+class Presenter:
     """Turns entities into views, and views into answers."""
 
     def __init__(self, entities: EntityService) -> None:

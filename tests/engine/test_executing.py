@@ -6,7 +6,7 @@ from pycmbs.engine.asked import Asked
 from pycmbs.engine.awaiting import Awaiting
 from pycmbs.occi import cmbs
 from pycmbs.services.access import rules as allow
-from pycmbs.services.execution.once import EffectDone, MarkedStore
+from pycmbs.services.execution.once import AlreadyApplied, OnceStore
 from pycmbs.services.records.deliveries import DELIVERED, EXECUTED, Delivery
 from pycmbs.store.base import Write
 from pycmbs.store.memory import MemoryStore
@@ -100,7 +100,7 @@ def test_a_store_that_is_away_delays_an_execution(allowing):
 
 def test_a_mark_is_written_with_the_effect_and_once():
     """The first batch within marking carries the mark; where the mark is already, the effect is not written again."""
-    store = MarkedStore(MemoryStore())
+    store = OnceStore(MemoryStore())
     (receipt,) = store.write([Write("receipt", "receipt")])
 
     def mark(document, ids, intent):
@@ -111,7 +111,7 @@ def test_a_mark_is_written_with_the_effect_and_once():
         (written,) = store.write([Write("a", "entity")])
         store.write([Write("b", "entity")])
     assert (written.id, store.get("receipt").body) == ("a", {"wrote": ["a"]})
-    with store.marking(receipt, mark), pytest.raises(EffectDone):
+    with store.marking(receipt, mark), pytest.raises(AlreadyApplied):
         store.write([Write("c", "entity")])
     assert store.get("c") is None
 

@@ -351,7 +351,7 @@ def test_an_engine_stops_the_other_way_round(pair):  # noqa: F811
     """What takes in work from others stops first, and the transports last; one that fails in that keeps no other from it."""
     a, _ = pair
     assert a.engine.started.names == [
-        "transports", "inquiries", "inbound", "executor", "outbound", "discovery", "probes", "walks", "control", "housekeeping",
+        "transports", "requests", "inbound", "executor", "outbound", "discovery", "probes", "walks", "control", "housekeeping",
         "binding",
     ]  # fmt: skip
     closed, close = [], a.transport.close

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import cast
 
 from pycmbs.engine.probes import Probes
-from pycmbs.engine.requests import Inquiries
+from pycmbs.engine.requests import Requests
 from pycmbs.engine.vitals import Vitals
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.lives import Lives
@@ -17,9 +17,9 @@ def test_many_who_are_due_at_once_are_probed_by_and_by() -> None:
     """Of a hundred new members twenty are probed at once and twenty more each second, those who wait for longest first; each
     only once."""
     begun: list[str] = []
-    inquiries = SimpleNamespace(begin=lambda url, *_, **__: begun.append(url))
+    requests = SimpleNamespace(begin=lambda url, *_, **__: begun.append(url))
     probes = Probes(
-        cast(MemberService, None), cast(HealthService, None), cast(Inquiries, inquiries), Lives(), seconds=1, interval=5
+        cast(MemberService, None), cast(HealthService, None), cast(Requests, requests), Lives(), seconds=1, interval=5
     )
     probes._own = ("me", 1, "")
     for number in range(100):

@@ -13,7 +13,7 @@ def member():
 def test_nothing_is_known_at_first():
     """Health is measured: before the first probe there is none, and the first probe is due."""
     vitals = member()
-    assert (vitals.state, vitals.due, vitals.near) == ("", 0.0, False)
+    assert (vitals.state, vitals.due, vitals.reachable_directly) == ("", 0.0, False)
 
 
 def test_an_answer_means_alive():
@@ -21,7 +21,7 @@ def test_an_answer_means_alive():
     vitals = member()
     vitals.begin()
     assert vitals.answered(100.0, 1000.0, 5.0, 0.002) is True
-    assert (vitals.state, vitals.near, vitals.health.last_seen, vitals.health.round_trip) == (
+    assert (vitals.state, vitals.reachable_directly, vitals.health.last_seen, vitals.health.round_trip) == (
         "alive", True, 1000.0, 0.002,
     )  # fmt: skip
     assert 104.0 <= vitals.due <= 106.0
@@ -83,10 +83,10 @@ def test_who_answers_by_itself_needs_nobody():
     vitals = member()
     vitals.begin()
     assert vitals.answered(0.0, 1000.0, 5.0, 0.004, "b") is True
-    assert (vitals.via, vitals.near) == ("b", False)
+    assert (vitals.via, vitals.reachable_directly) == ("b", False)
     assert vitals.answered(0.0, 1000.0, 5.0, 0.002) is True
     assert vitals.answered(0.0, 1000.0, 5.0, 0.004, "b") is False
-    assert (vitals.via, vitals.near) == ("", True)
+    assert (vitals.via, vitals.reachable_directly) == ("", True)
 
 
 def test_other_sockets_are_tried():

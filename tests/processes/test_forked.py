@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from pycmbs.errors import ConfigurationError, Unavailable
-from pycmbs.processes.forked import run_apart
+from pycmbs.processes.forked import run_forked
 
 
 def test_the_answer_comes_back_and_the_process_was_another():
@@ -19,7 +19,7 @@ def test_the_answer_comes_back_and_the_process_was_another():
         seen.append(1)
         return str(os.getpid())
 
-    assert int(run_apart(work)) != os.getpid()
+    assert int(run_forked(work)) != os.getpid()
     assert seen == []
 
 
@@ -30,7 +30,7 @@ def test_its_error_is_raised_here():
         raise ConfigurationError("no such thing", hint="Make one.")
 
     with pytest.raises(ConfigurationError, match="no such thing") as caught:
-        run_apart(work)
+        run_forked(work)
     assert caught.value.hint == "Make one."
 
 
@@ -38,4 +38,4 @@ def test_its_error_is_raised_here():
 def test_a_process_that_ends_without_an_answer_is_said(end):
     """Killed, failed, or gone: nobody waits for ever, and nobody takes silence for an answer."""
     with pytest.raises(Unavailable, match="ended with code"):
-        run_apart(end)
+        run_forked(end)

@@ -15,7 +15,7 @@ from pycmbs.runtime import ThreadRuntime, asked
 from pycmbs.services.entities.drafts import SOURCE, TARGET
 from pycmbs.services.records.entities import LINKS
 from pycmbs.store import open_store
-from pycmbs.store.change_tokens import HeadsByTurn
+from pycmbs.store.change_tokens import ChangeTokens
 from tests.services.world import FaultyStore, add_member, add_message, add_own, make_broker
 
 
@@ -30,7 +30,7 @@ def couch(couchdb_url):
 @pytest.fixture
 def broker(couch):
     """A broker on it, with a member to send to."""
-    broker = make_broker(HeadsByTurn(couch, ThreadRuntime()))
+    broker = make_broker(ChangeTokens(couch, ThreadRuntime()))
     add_own(broker)
     add_member(broker, "p", 1)
     return broker
@@ -72,7 +72,7 @@ def test_a_link_is_seen_by_all_as_soon_as_it_is_there(broker, couchdb_url, couch
     path, end = add_message(broker, "l2", "m1").path, f"{cmbs.MEMBER_LOCATION}p"
     assert broker.entities.get(path).links == []
     elsewhere = open_store(couchdb_url, home=Path(), runtime=ThreadRuntime())
-    other = make_broker(HeadsByTurn(elsewhere, ThreadRuntime()))
+    other = make_broker(ChangeTokens(elsewhere, ThreadRuntime()))
     assert other.entities.get(path).links == []
     with asked():
         before = broker.entities.get(path).links

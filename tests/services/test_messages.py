@@ -33,11 +33,10 @@ from pycmbs.services.records.deliveries import (
     SENT,
     UNKNOWN,
     Delivery,
-    moment,
     of_message,
     summary,
-    timestamp,
 )
+from pycmbs.services.records.times import sort_key_of_time, timestamp
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker
 from tests.store.faulty import READS, Fault
 
@@ -644,7 +643,7 @@ def test_a_message_is_summed_up(states, state):
 def test_moments_sort_as_times():
     """A time as a key sorts as text as the times do."""
     times = [0.0, 0.001, 9.5, 10.0, 1e9, 1.7e9 + 0.001, 1e12]
-    assert sorted(map(moment, times)) == list(map(moment, times))
+    assert sorted(map(sort_key_of_time, times)) == list(map(sort_key_of_time, times))
 
 
 def test_times_are_rfc_3339():

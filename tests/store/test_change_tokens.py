@@ -12,7 +12,7 @@ import requests
 
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store.base import Query, Store
-from pycmbs.store.change_tokens import HeadsByTurn
+from pycmbs.store.change_tokens import ChangeTokens
 from pycmbs.store.memory import MemoryStore
 from tests.harness import JSON, Broker
 from tests.store.contract import StoreContract, create
@@ -52,7 +52,7 @@ class TestHeadsByTurn(StoreContract):
         runtime = Turns()
         numbers = itertools.count()
         runtime.turn = lambda: next(numbers)  # type: ignore[method-assign]
-        return HeadsByTurn(MemoryStore(), runtime)
+        return ChangeTokens(MemoryStore(), runtime)
 
 
 class TestOneTurn(StoreContract):
@@ -60,13 +60,13 @@ class TestOneTurn(StoreContract):
 
     @pytest.fixture
     def store(self) -> Store:
-        return HeadsByTurn(MemoryStore(), Turns())
+        return ChangeTokens(MemoryStore(), Turns())
 
 
 def test_asks_once_a_turn() -> None:
     """However often a head is wanted in a turn, the store is asked once for each type; in the next turn it is asked again."""
     asked, runtime = Asked(), Turns()
-    store = HeadsByTurn(asked, runtime)
+    store = ChangeTokens(asked, runtime)
     for _ in range(3):
         store.head("category")
         store.head("claim")
@@ -80,7 +80,7 @@ def test_asks_once_a_turn() -> None:
 
 def test_versions_of_different_questions_are_different_answers() -> None:
     """A version is shared by those who ask the same, and by nobody else."""
-    store = HeadsByTurn(Telling(), Turns())
+    store = ChangeTokens(Telling(), Turns())
     store.write([create("thing:a", kind="one")])
     asked = [store.version(Query("thing", {"kind": kind})) for kind in ("one", "two", "one")]
     assert asked[0] == asked[2] != asked[1]
@@ -89,7 +89,7 @@ def test_versions_of_different_questions_are_different_answers() -> None:
 def test_own_writes_are_seen_in_the_same_turn() -> None:
     """After a write of its own the store is asked again, also when the write was refused."""
     asked = Asked()
-    store = HeadsByTurn(asked, Turns())
+    store = ChangeTokens(asked, Turns())
     before = store.head("category")
     store.write([create("category:a", type="category")])
     assert store.head("category") != before
@@ -107,7 +107,7 @@ def test_an_answer_that_took_turns_is_nobody_elses() -> None:
                 self.write([create("category:a", type="category")])  # while the answer is on its way
             return found
 
-    store = HeadsByTurn(Slow(), runtime)
+    store = ChangeTokens(Slow(), runtime)
     old = store.head("category")
     assert store.head("category") != old
 
@@ -115,7 +115,7 @@ def test_an_answer_that_took_turns_is_nobody_elses() -> None:
 def test_threads_always_ask() -> None:
     """Where there are no turns, every question goes through."""
     asked = Asked()
-    store = HeadsByTurn(asked, ThreadRuntime())
+    store = ChangeTokens(asked, ThreadRuntime())
     store.head("category")
     store.head("category")
     assert asked.asked == 2

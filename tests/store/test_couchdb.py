@@ -16,7 +16,7 @@ from pycmbs.errors import ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import ThreadRuntime, asked
 from pycmbs.store import open_store
 from pycmbs.store.base import Query, Store, Write
-from pycmbs.store.change_tokens import HeadsByTurn
+from pycmbs.store.change_tokens import ChangeTokens
 from pycmbs.store.couchdb import seeking
 from pycmbs.store.couchdb.store import CouchStore
 from tests.couchdb_server import CouchServer, stand_in
@@ -337,7 +337,7 @@ def test_tls_is_its_own_scheme() -> None:
 
 def test_one_question_serves_a_whole_request(store: CouchStore, calls: Calls) -> None:
     """What was read after a request came is new enough for all that it needs to know; what it wrote itself it sees."""
-    front = HeadsByTurn(store, ThreadRuntime())
+    front = ChangeTokens(store, ThreadRuntime())
     query = Query("thing", {"x": "1"})
     front.version(query)
     calls.clear()

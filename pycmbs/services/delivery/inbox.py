@@ -30,9 +30,10 @@ from pycmbs.services.execution.service import DONE, Execution, ExecutionService,
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.records import numbers
-from pycmbs.services.records.deliveries import DELIVERED, moment
+from pycmbs.services.records.deliveries import DELIVERED
 from pycmbs.services.records.entities import document_id, entity_write, settle, take_place
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
+from pycmbs.services.records.times import sort_key_of_time
 from pycmbs.store.base import Document, Store, Write
 
 DUPLICATE = "duplicate"
@@ -100,7 +101,7 @@ class _Taken:
 
     def receipt_write(self) -> Write:
         """The write that makes a second arrival a duplicate, and says what is to be executed."""
-        expires = moment(clock.now() + max(0.0, self.left or 0.0) + _KEEP_RECEIPTS)
+        expires = sort_key_of_time(clock.now() + max(0.0, self.left or 0.0) + _KEEP_RECEIPTS)
         body: dict[str, Any] = {"layer": self.layer}
         keys: dict[str, tuple[str, ...]] = {"expires": (expires,)}
         if self.execution is not None:
@@ -320,7 +321,7 @@ class InboxService:
 
     def forget_receipts(self, most: int = 500) -> int:
         """Delete receipts of messages that nobody can send again, their deadline being long past; returns how many."""
-        old = self._store.lowest(RECEIPT, "expires", moment(clock.now()), most)
+        old = self._store.lowest(RECEIPT, "expires", sort_key_of_time(clock.now()), most)
         gone = [[Write(one.id, RECEIPT, revision=one.revision, delete=True)] for one in old]
         if gone:
             self._store.write_batches(gone)

@@ -24,6 +24,7 @@ from pycmbs.services.federation.roster import socket_of
 from pycmbs.services.records import deliveries
 from pycmbs.services.records.deliveries import SENDING, Delivery
 from pycmbs.services.records.entities import ENTITY, entity_write, settle
+from pycmbs.services.records.times import sort_key_of_time
 from pycmbs.store.base import Query, Store, Write
 
 log = logging.getLogger(__name__)
@@ -232,7 +233,7 @@ class OutboxService:
 
     def overdue(self, now: float, limit: int) -> list[Delivery]:
         """Unsettled rows whose deadline has passed."""
-        found = self._store.lowest(deliveries.DELIVERY, "deadline", deliveries.moment(now), limit)
+        found = self._store.lowest(deliveries.DELIVERY, "deadline", sort_key_of_time(now), limit)
         return [deliveries.delivery_from(one) for one in found]
 
     def address(self, row: Delivery) -> str:

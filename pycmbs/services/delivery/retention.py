@@ -20,6 +20,7 @@ from pycmbs.occi.entity import Entity
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.records import deliveries
 from pycmbs.services.records.entities import ENTITY, KEPT, SETTLED, entity_delete, entity_from, entity_write, settle
+from pycmbs.services.records.times import sort_key_of_time
 from pycmbs.store.base import Document, Query, Store, Write
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class RetentionService:
 
     def _due(self, surplus: int) -> list[Entity]:
         """The next messages that are due, those first that are settled longest."""
-        bound = deliveries.moment(clock.now() - self._seconds) if self._seconds else ""
+        bound = sort_key_of_time(clock.now() - self._seconds) if self._seconds else ""
         found = self._store.lowest(ENTITY, SETTLED, bound, _BATCH) if bound else []
         if surplus > len(found):
             # Settled before the end of time: all are.

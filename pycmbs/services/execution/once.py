@@ -27,7 +27,7 @@ _MOST_EFFECTS = 8
 """Marks that an entity remembers: as many as may be under way at a time."""
 
 
-class EffectDone(Exception):
+class AlreadyApplied(Exception):
     """The effect that was to be written with a mark is there already."""
 
 
@@ -61,7 +61,7 @@ class _Marking:
         return self.mark(self.document, [one.id for one in batch], intent)
 
 
-class MarkedStore(Wrapper):
+class OnceStore(Wrapper):
     """Another store, whose writes go straight through; those made within :meth:`marking` carry a mark."""
 
     def __init__(self, store: Store) -> None:
@@ -73,7 +73,7 @@ class MarkedStore(Wrapper):
         """Within this, and on this thread, the first batch that is written carries what ``mark`` makes: both are written, or
         neither is; or, in a store that is not atomic, the mark is written first, as an intent.
 
-        Raises EffectDone when the mark was written by somebody before; StoreUnavailable when the document is not as it was
+        Raises AlreadyApplied when the mark was written by somebody before; StoreUnavailable when the document is not as it was
         where an intent is to be written."""
         self._local.marking = _Marking(document, mark)
         try:
@@ -98,7 +98,7 @@ class MarkedStore(Wrapper):
         if not isinstance(last, RevisionConflict):
             return [*outcome[:-1], last[:-1]]
         if last.data.get("id") == write.id:
-            raise EffectDone(write.id)
+            raise AlreadyApplied(write.id)
         return outcome
 
     def _announced(self, batches: Sequence[Batch], marking: _Marking) -> Outcome:

@@ -33,12 +33,12 @@ from pycmbs.occi.entity import Entity
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
 from pycmbs.services.entities.service import EntityService
-from pycmbs.services.execution.once import EffectDone, Intent, MarkedStore
+from pycmbs.services.execution.once import AlreadyApplied, Intent, OnceStore
 from pycmbs.services.execution.operations import OperationService
-from pycmbs.services.records.deliveries import moment
 from pycmbs.services.records.entities import ENTITY, entity_write, path_of, settle
 from pycmbs.services.records.fitting import fitting_outcome
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
+from pycmbs.services.records.times import sort_key_of_time
 from pycmbs.store.base import Document, Query, Write
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class ExecutionService:
 
     def __init__(
         self,
-        store: MarkedStore,
+        store: OnceStore,
         entities: EntityService,
         operations: OperationService,
         handlers: Handlers,
@@ -244,7 +244,7 @@ class ExecutionService:
         try:
             with self._store.marking(receipt, mark), asking(_sender(execution.sender)):
                 return {"result": self._operations.perform(execution.operation)}
-        except EffectDone:
+        except AlreadyApplied:
             return {"result": self._again(self._now(receipt.id) or execution)}
         except StoreUnavailable:
             raise
@@ -342,4 +342,4 @@ def _write(receipt: Document, execution: Execution) -> Write:
 
 
 def _expiry(receipt: Document) -> Mapping[str, tuple[str, ...]]:
-    return {"expires": receipt.keys.get("expires", (moment(0),))}
+    return {"expires": receipt.keys.get("expires", (sort_key_of_time(0),))}

@@ -12,9 +12,9 @@ from pycmbs.occi import cmbs
 from pycmbs.services.federation import versions
 from pycmbs.services.federation.health import ALIVE, HealthService
 from pycmbs.services.federation.roster import INSTANCE, VERSION, Roster, is_local, version_of
-from pycmbs.services.records.deliveries import moment
 from pycmbs.services.records.entities import entity_delete
 from pycmbs.services.records.retrying import retried
+from pycmbs.services.records.times import sort_key_of_time
 from pycmbs.store.base import Document, Query, Store, Write
 
 LEFT = "left"
@@ -32,7 +32,7 @@ def left_document(id: str) -> str:
 def left_write(id: str, version: int, instance: str, before: Document | None, *, local: bool) -> Write:
     """The write that remembers that a member left, or with ``local`` that it was only forgotten here."""
     body = {VERSION: version, INSTANCE: instance, _LOCAL: local}
-    expires = moment(clock.now() + _KEEP_LEFT)
+    expires = sort_key_of_time(clock.now() + _KEEP_LEFT)
     return Write(left_document(id), LEFT, body, {"expires": (expires,)}, before.revision if before else None)
 
 
@@ -129,7 +129,7 @@ class Departures:
 
     def forget(self) -> int:
         """Delete what is remembered of those that left long ago; returns of how many."""
-        gone = self._store.lowest(LEFT, "expires", moment(clock.now()), 500)
+        gone = self._store.lowest(LEFT, "expires", sort_key_of_time(clock.now()), 500)
         if gone:
             self._store.write_batches([[Write(one.id, LEFT, revision=one.revision, delete=True)] for one in gone])
         return len(gone)

@@ -9,7 +9,8 @@ from typing import Any
 
 from pycmbs.errors import RevisionConflict, Unavailable
 from pycmbs.occi.naming import LAYERS
-from pycmbs.services.records.deliveries import DELIVERY, delivery_from, route_name, timestamp
+from pycmbs.services.records.deliveries import DELIVERY, delivery_from, route_name
+from pycmbs.services.records.times import timestamp
 from pycmbs.store.base import Query, Store, Write
 
 HEALTH = "health"

@@ -9,8 +9,6 @@ another round, or is not there, counts for nothing.
 
 from __future__ import annotations
 
-import datetime as dt
-import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,6 +19,7 @@ from pycmbs import clock
 from pycmbs.ids import canonical_id
 from pycmbs.occi.entity import Entity
 from pycmbs.sentences import cut
+from pycmbs.services.records.times import rfc3339, sort_key_of_time
 from pycmbs.store.base import Document, Query, Store, Write
 
 DELIVERY = "delivery"
@@ -152,7 +151,7 @@ class Delivery(Struct, frozen=True):
         """The write that stores the row, new or changed."""
         keys: dict[str, tuple[str, ...]] = {"message": (self.message,)}
         if self.unsettled:
-            keys |= {"unsettled": ("1",), "deadline": (moment(self.deadline),)}
+            keys |= {"unsettled": ("1",), "deadline": (sort_key_of_time(self.deadline),)}
         if self.open:
             keys["route"] = (self.route,)
         return Write(self.id, DELIVERY, self.body(), keys, self.revision or None)
@@ -172,12 +171,12 @@ class Delivery(Struct, frozen=True):
             "layer": self.layer,
             "state": self.state,
             "attempts": self.attempts,
-            "accepted": _text(self.accepted + ahead),
-            "deadline": _text(self.deadline + ahead),
+            "accepted": rfc3339(self.accepted + ahead),
+            "deadline": rfc3339(self.deadline + ahead),
             "why": self.why,
         }
         if self.updated:
-            entry["updated"] = _text(self.updated + ahead)
+            entry["updated"] = rfc3339(self.updated + ahead)
         if self.reason:
             entry["reason"] = self.reason
         return entry | (self.outcome or {})
@@ -196,22 +195,6 @@ def delivery_from(document: Document) -> Delivery:
 def route_name(recipient: str, layer: str) -> str:
     """The route of a recipient (a member's id, or a socket) and layer."""
     return f"{recipient}|{layer}"
-
-
-def moment(seconds: float) -> str:
-    """A time as a key: sorts as text as the times do."""
-    return f"{max(seconds, 0):017.3f}"
-
-
-def timestamp(seconds: float) -> str:
-    """A time for people and programs, as the wall clock has it: RFC 3339, UTC, milliseconds."""
-    return _text(clock.shown(seconds))
-
-
-@functools.lru_cache(1024)  # those of one message were accepted at one time, and are shown again and again
-def _text(seconds: float) -> str:
-    at = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def of_message(store: Store, path: str) -> list[Delivery]:

@@ -8,7 +8,7 @@ from typing import Any
 from pycmbs.ids import canonical_id
 from pycmbs.occi.entity import Entity
 from pycmbs.services.access.access import BY
-from pycmbs.services.records.deliveries import moment
+from pycmbs.services.records.times import sort_key_of_time
 from pycmbs.store.base import Document, Write
 
 ENTITY = "entity"
@@ -69,7 +69,7 @@ def _private_keys(keys: dict[str, tuple[str, ...]], private: dict[str, Any]) -> 
     if by := private.get("by"):
         keys[BY] = (by,)
     if (since := private.get("settled")) is not None:
-        keys |= {SETTLED: (moment(since),), KEPT: ("1",)}
+        keys |= {SETTLED: (sort_key_of_time(since),), KEPT: ("1",)}
 
 
 def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
