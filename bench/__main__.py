@@ -17,6 +17,7 @@ from bench.sections import Bench, Plan
 
 _SECTIONS = {
     "http": sections.http,
+    "logins": sections.logins,
     "peers": sections.beside_peers,
     "l1": sections.l1,
     "l2": sections.l2,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import durable, federation, peers, reference
+from bench import access, durable, federation, peers, reference
 from bench.broker import running
 from bench.load import Figures, Orders, Request, run
 from bench.reference import echo, receivers
@@ -84,6 +84,19 @@ def http(bench: Bench) -> None:
             ),
             flush=True,
         )
+
+
+def logins(bench: Bench) -> None:
+    """The durable POST by who is known, beside the same where nobody is asked: in processor time, since it is about little."""
+    with access.logins(bench.home, bench.plan.seconds) as runs:
+        taken = in_turn(bench.plan.repeats, runs)
+    rows = [row(name, taken[name], taken[""]) for name in taken if name]
+    bench.results.add("logins", rows)
+    heads, cells = rows_table(rows, "messages", reference="nobody is asked")
+    print(table("Users: answers in a second of a front's processor", heads, cells), flush=True)
+    print(
+        f"a password that is not known yet: {access.cold(bench.plan.seconds) * 1000:.0f} ms of a processor", flush=True
+    )
 
 
 def beside_peers(bench: Bench) -> None:

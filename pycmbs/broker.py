@@ -214,7 +214,7 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
 def application(broker: Broker, settings: Settings, runtime: Runtime | None = None) -> Application:
     """The WSGI application of a broker, whatever its store and engine are."""
     from pycmbs.wsgi.app import Application
-    from pycmbs.wsgi.auditor import Audit, Auditor
+    from pycmbs.wsgi.auditor import Auditor
     from pycmbs.wsgi.collections import Collections
     from pycmbs.wsgi.entities import Entities
     from pycmbs.wsgi.guard import Guard
@@ -234,7 +234,7 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
         proxies=settings.proxies,
     )
     runtime = runtime or ThreadRuntime()
-    auditor = Auditor(Audit(settings.home, runtime), settings.audit)
+    auditor = Auditor(settings.home, runtime, settings.audit)
     return Application(routes, guard, _gate(settings, runtime), broker.access, auditor, max_body=settings.max_body)
 
 

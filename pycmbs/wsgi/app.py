@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 _BODIES = 256 * 1024 * 1024
 """Bytes of the bodies of all requests that are being answered: what they become on their way to the store is about as large."""
+_PRIVATE = ("Cache-Control", "private, no-cache")
+"""What keeps others from an answer that is for one user."""
 _OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, PreconditionFailed)
 """Errors about what else a request says than its path: where nothing is at the path, that is what is wrong."""
 
@@ -80,9 +82,9 @@ class Application:
         headers += self._always
         headers.append(("X-Request-Id", id))
         headers += self._guard.shared(environ)
-        headers += _private(environ)
-        if self._gate.required:
-            self._auditor.note(environ, id, response.status_code)
+        if (principal := environ.get(PRINCIPAL)) is not OPEN and (principal is not None or self._gate.required):
+            headers.append(_PRIVATE)
+            self._auditor.note(environ, id, response.status)
         compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
         # What webob would do besides is to make URLs absolute: they are.
         start_response(response.status, response.headerlist)
@@ -101,7 +103,6 @@ class Application:
         with asking(principal), bounded():
             if principal is not OPEN and exchange.method in CHANGING and not self._access.changes_anything:
                 raise forbidden("change")  # before it is looked at
-
             try:
                 return self._routes.find(exchange.method, exchange.path)(exchange)
             except _OF_THE_REST:
@@ -123,8 +124,3 @@ class Application:
         if isinstance(error, MethodNotAllowed):
             response.headers["Allow"] = error.data["allow"]
         return response
-
-
-def _private(environ: dict[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What keeps others from an answer that is for one user."""
-    return () if environ.get(PRINCIPAL) is OPEN else (("Cache-Control", "private, no-cache"),)

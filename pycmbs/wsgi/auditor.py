@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from pycmbs.runtime import Runtime
@@ -19,54 +20,75 @@ from pycmbs.wsgi.auth import PRINCIPAL
 
 log = logging.getLogger(__name__)
 
-DELAY_SECONDS = 0.02
+DELAY_SECONDS = 0.05
 """Between an answer and its line, at most, and the writing itself."""
 _MOST_WAITING = 100_000
 """Lines that wait to be written; beyond, they are dropped, and a line says how many."""
 _ACTION = re.compile(r"(?:^|&)action=([^&]*)")
 CHANGING = ("POST", "PUT", "DELETE")
 """Methods of requests that may change something."""
-_REFUSED = (401, 403, 421, 429)
+_REFUSED = ("401", "403", "421", "429")
 _LONGEST = 1000
 """Characters of a path."""
 
 
-class Audit:
-    """Writes the log."""
+class _Noted(NamedTuple):
+    """A request, as much of it as its line needs: that is made when it is written."""
 
-    def __init__(self, home: Path, runtime: Runtime) -> None:
+    at: float
+    principal: Principal | None
+    address: str
+    method: str
+    path: str
+    query: str
+    id: str
+    status: str
+
+
+class Auditor:
+    """Has requests noted: all, or those that change something or are refused, or none."""
+
+    def __init__(self, home: Path, runtime: Runtime, which: str) -> None:
+        """``which``: the setting ``audit``."""
         self._path = home / AUDIT
         self._runtime = runtime
-        self._lines: list[bytes] = []
+        self._which = which
+        self._noted: list[_Noted] = []
         self._dropped = 0
         self._writing = False
         self._failed = False
 
-    def note(self, entry: dict[str, Any]) -> None:
-        """Have this written soon, with the time."""
-        if len(self._lines) >= _MOST_WAITING:
+    def note(self, environ: dict[str, Any], id: str, status: str) -> None:
+        """Have this request noted soon, if it is one of them. ``id``: the request's; ``status``: its answer's, in words too."""
+        which, method = self._which, environ["REQUEST_METHOD"]
+        if which != "all" and (which == "off" or (method not in CHANGING and status[:3] not in _REFUSED)):
+            return
+        if len(self._noted) >= _MOST_WAITING:
             self._dropped += 1
             return
-        self._lines.append(line(entry))
+        get = environ.get
+        where = (get("REMOTE_ADDR", ""), method, get("PATH_INFO", ""), get("QUERY_STRING", ""))
+        self._noted.append(_Noted(time.time(), get(PRINCIPAL), *where, id, status))
         if not self._writing:
             self._writing = True
             self._runtime.spawn("audit", self._write)
 
     def _write(self) -> None:
         try:
-            self._runtime.sleep(DELAY_SECONDS)
-            while self._lines:
-                lines, self._lines = self._lines, []
-                if self._dropped:
-                    lines.append(line({"dropped": self._dropped}))
-                    self._dropped = 0
-                self._runtime.offload(self._append, b"".join(lines))
+            while self._noted:
+                self._runtime.sleep(DELAY_SECONDS)
+                noted, self._noted = self._noted, []
+                dropped, self._dropped = self._dropped, 0
+                self._runtime.offload(self._append, noted, dropped)
         finally:
             self._writing = False
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, noted: list[_Noted], dropped: int) -> None:
+        lines = [line(_entry(one), one.at) for one in noted]
+        if dropped:
+            lines.append(line({"dropped": dropped}))
         try:
-            append(self._path, data)
+            append(self._path, b"".join(lines))
             self._failed = False
         except OSError as exc:
             if not self._failed:
@@ -74,41 +96,27 @@ class Audit:
             self._failed = True
 
 
-class Auditor:
-    """Has requests noted: all, or those that change something or are refused, or none."""
-
-    def __init__(self, audit: Audit, which: str) -> None:
-        """``which``: the setting ``audit``."""
-        self._audit = audit
-        self._which = which
-
-    def note(self, environ: dict[str, Any], id: str, status: int) -> None:
-        """Have this request noted, if it is one of them. ``id``: the request's; ``status``: of its answer."""
-        method = environ["REQUEST_METHOD"]
-        if self._which != "all" and (self._which == "off" or (method not in CHANGING and status not in _REFUSED)):
-            return
-        principal: Principal | None = environ.get(PRINCIPAL)
-        self._audit.note(
-            {
-                "subject": principal.subject if principal is not None else "",
-                "via": principal.via if principal is not None else "",
-                "address": environ.get("REMOTE_ADDR", ""),
-                "request": id,
-                "operation": _operation(method, environ),
-                "path": environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")[:_LONGEST],
-                "status": status,
-            }
-        )
+def _entry(noted: _Noted) -> dict[str, Any]:
+    principal, path = noted.principal, noted.path
+    return {
+        "subject": principal.subject if principal is not None else "",
+        "via": principal.via if principal is not None else "",
+        "address": noted.address,
+        "request": noted.id,
+        "operation": _operation(noted.method, path, noted.query),
+        "path": path[:_LONGEST] if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")[:_LONGEST],
+        "status": int(noted.status[:3]),
+    }
 
 
-def _operation(method: str, environ: dict[str, Any]) -> str:
+def _operation(method: str, path: str, query: str) -> str:
     """As rules name it."""
-    path = environ.get("PATH_INFO", "")
-    collection, categories = path.endswith("/"), path.endswith("/-/")
+    collection = path.endswith("/")
     if method == "POST":
-        if action := _ACTION.search(environ.get("QUERY_STRING", "")):
+        if query and (action := _ACTION.search(query)):
             return f"act:{unquote_plus(action[1][:300])[:100]}"
         return "create" if collection else "update"
+    categories = path.endswith("/-/")
     if method == "PUT":
         return "update" if collection and not categories else "replace"
     if method == "DELETE":

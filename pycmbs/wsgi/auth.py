@@ -23,6 +23,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import math
 import secrets
 import time
 from collections import OrderedDict
@@ -96,30 +97,31 @@ class Gate:
         self._pending: dict[bytes, _Pending] = {}
         self._authenticators = authenticators
         self._challenge = f"Keystone uri='{keystone}'" if keystone else f'Basic realm="{REALM}"'
-        self._secret = secrets.token_bytes(32)
+        self._hash = hashlib.blake2b(key=secrets.token_bytes(32))
         self._kept: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._version = -1
 
     @property
     def required(self) -> bool:
         """Whether who asks must say who he is."""
-        return self._users.required
+        return self._users.look(time.monotonic())
 
     def admit(self, environ: Environ) -> Principal:
         """Who asks. Raises Unauthenticated, TooManyAttempts, Unavailable."""
-        if not self._users.required:
+        now = time.monotonic()
+        if not self._users.look(now):
             return OPEN
         if self._version != self._users.version:
             self._kept.clear()
             self._version = self._users.version
-        said = (environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_AUTH_TOKEN"))
-        if said == (None, None):
+        said, token = environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_AUTH_TOKEN")
+        if said is None and token is None:
             return self._ask(environ)
-        key = hashlib.blake2b(
-            "\0".join(one or "" for one in said).encode("latin-1", "replace"), key=self._secret
-        ).digest()
+        hashing = self._hash.copy()
+        hashing.update(f"{said}\0{token}".encode("latin-1", "replace"))
+        key = hashing.digest()
         kept = self._kept.get(key)
-        if kept is not None and kept[0] > time.monotonic() and kept[1].until > time.time():
+        if kept is not None and kept[0] > now and (kept[1].until == math.inf or kept[1].until > time.time()):
             return kept[1]
         version = self._version
         principal = self._once(key, environ)

@@ -19,6 +19,7 @@ from pycmbs.occi.entity import Entity
 from pycmbs.occi.registry import Registry
 from pycmbs.services.access import rules as grammar
 from pycmbs.services.access.principal import OPEN, Principal
+from pycmbs.services.access.rulebook import SHIPPED
 from pycmbs.services.access.rules import OWN, RECEIVED, SEND, Part, Rule
 
 BY = "@by"
@@ -31,6 +32,8 @@ _MOST_REMEMBERED = 10_000
 """Answers that are remembered for each version of rules and categories: clients choose the kinds."""
 
 _LOOKING = ("list", "read")
+_CHANGING_ROLES = frozenset(rule.subject.removeprefix("role:") for rule in SHIPPED if rule.operation not in _LOOKING)
+"""Roles that come with more than looking: whether rules have narrowed that is seen where it is asked."""
 
 Keys = dict[str, str]
 
@@ -94,10 +97,13 @@ class Access:
 
     def permits(self, operation: str, entity: Entity) -> bool:
         """Whether it is allowed with this entity; a send, on some condition."""
-        asking = _asking.get()
-        return not asking or all(
-            any(_has(entity, grant.keys) for grant in self._grants(one, operation, entity.kind)) for one in asking
-        )
+        for one in _asking.get():  # with every request, and more than once
+            for grant in self._grants(one, operation, entity.kind):
+                if not grant.keys or _has(entity, grant.keys):
+                    break
+            else:
+                return False
+        return True
 
     def knows(self, entity: Entity) -> bool:
         """Whether who asks may know what an entity is: who may change it is told what it is then."""
@@ -114,7 +120,7 @@ class Access:
     @property
     def changes_anything(self) -> bool:
         """Whether who asks may do more than look."""
-        return all(any(rule.operation not in _LOOKING for rule in self._lines(one)) for one in _asking.get())
+        return all(self._changes(one) for one in _asking.get() if _CHANGING_ROLES.isdisjoint(one.roles))
 
     def may(self, operation: str, names: Collection[str]) -> bool:
         """Whether it is allowed on some condition. ``names``: of the kind, or none for a handler."""
@@ -174,21 +180,34 @@ class Access:
 
     # How it is answered
 
-    def _lines(self, principal: Principal) -> list[Rule]:
-        """All rules about a principal."""
-        subjects = {grammar.ANY, principal.subject, *(f"role:{role}" for role in principal.roles)}
-        return [rule for some in self._rules() for rule in some if rule.subject in subjects]
+    def _changes(self, principal: Principal) -> bool:
+        """Whether a rule lets a principal do more than look."""
+        shipped, own, remembered = self._now()
+        key = (principal, "", "")
+        found = remembered.get(key)
+        if found is None:
+            subjects = {grammar.ANY, principal.subject, *(f"role:{role}" for role in principal.roles)}
+            lines = (rule for rule in (*shipped, *own) if rule.subject in subjects)
+            changing = (rule for rule in lines if rule.operation not in _LOOKING)
+            found = remembered[key] = tuple(Grant((), rule) for rule in changing)
+        return bool(found)
 
-    def _grants(self, principal: Principal, operation: str, kind: str) -> tuple[Grant, ...]:
+    def _now(self) -> tuple[Sequence[Rule], Sequence[Rule], dict[tuple[Principal, str, str], tuple[Grant, ...]]]:
+        """The rules, and what is remembered of them and the categories as they are."""
         shipped, own = self._rules()
         registry = self._registry()
         of, remembered = self._remembered
         if not of or of[0] is not own or of[1] is not registry:
             self._remembered = of, remembered = (own, registry), {}
             self._generation += 1
+        return shipped, own, remembered
+
+    def _grants(self, principal: Principal, operation: str, kind: str) -> tuple[Grant, ...]:
+        shipped, own, remembered = self._now()
         key = (principal, operation, kind)
         found = remembered.get(key)
         if found is None:
+            registry = self._registry()
             names = names_of(registry, kind)
             speaking = [rule for rule in own if rule.speaks(operation, names)]
             rules = deciding(principal, [rule for rule in shipped if rule.speaks(operation, names)], speaking)

@@ -5,6 +5,7 @@ It has no password, no token and no content. Whoever keeps logs may move the fil
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from pathlib import Path
@@ -16,10 +17,15 @@ AUDIT = "audit.log"
 """The file's name."""
 
 
-def line(entry: dict[str, Any]) -> bytes:
-    """The line of an entry, with the time of now."""
-    now = time.time()
-    stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
+@functools.lru_cache(maxsize=4)
+def _second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(at))
+
+
+def line(entry: dict[str, Any], at: float | None = None) -> bytes:
+    """The line of an entry. ``at``: seconds since the epoch; None: now."""
+    at = time.time() if at is None else at
+    stamp = f"{_second(int(at))}{int(at * 1000) % 1000:03d}Z"
     return codec.dumps({"time": stamp, **entry}) + b"\n"
 
 

@@ -29,30 +29,31 @@ class Watched(Generic[T]):
         """``parse`` makes of its text what it says; ``empty`` is what it says when it is not there."""
         self.path = path
         self._parse = parse
-        self._empty = self._value = empty
+        self._empty = self.said = empty
         self._stamp: _Stamp | None = None
-        self._looked = 0.0
-        self._version = 0
+        self._due = 0.0
+        self.said_version = 0
+        """What :attr:`value` and :attr:`version` were at the last look: for who has just had one."""
         self.broken = False
         """Whether it is there and cannot be read: then it counts as it was, and nothing follows from what it does not say."""
 
     @property
     def value(self) -> T:
         """What it says."""
-        self._look()
-        return self._value
+        self.look(time.monotonic())
+        return self.said
 
     @property
     def version(self) -> int:
         """Changes with what it says, and rises."""
-        self._look()
-        return self._version
+        self.look(time.monotonic())
+        return self.said_version
 
-    def _look(self) -> None:
-        now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS and self._looked:
+    def look(self, now: float) -> None:
+        """Read it again if it changed, unless it was looked at just now. ``now``: of the monotonic clock."""
+        if now < self._due:
             return
-        self._looked = now
+        self._due = now + LOOK_SECONDS
         try:
             stamp = _stamp(self.path)
             if stamp == self._stamp:
@@ -63,8 +64,8 @@ class Watched(Generic[T]):
                 log.error("%s cannot be read, and counts as it was: %s", self.path, exc)  # noqa: TRY400 - once, and no fault here
             self.broken = True
             return
-        self._stamp, self._value, self.broken = stamp, value, False
-        self._version += 1
+        self._stamp, self.said, self.broken = stamp, value, False
+        self.said_version += 1
 
 
 def _stamp(path: Path) -> _Stamp | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 MESSAGE = "message"
 """How members ask: by messages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
+class Principal(Struct, frozen=True):
     """A user, a token that is nobody's, or a member of the federation.
 
     ``via`` says how that is known: ``password``, ``token``, ``certificate``, ``jwt``; ``message`` for a member, whose id is the
@@ -20,7 +20,7 @@ class Principal:
     name: str
     roles: tuple[str, ...] = ()
     via: str = ""
-    until: float = field(default=math.inf, compare=False)
+    until: float = math.inf
 
     @property
     def subject(self) -> str:

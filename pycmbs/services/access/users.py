@@ -166,14 +166,14 @@ class Users:
 
     @property
     def version(self) -> int:
-        """Changes with what is there, and rises."""
-        return self._file.version
+        """Changes with what is there, and rises: as of the last look."""
+        return self._file.said_version
 
-    @property
-    def required(self) -> bool:
-        """Whether who asks must say who he is."""
+    def look(self, now: float) -> bool:
+        """Whether who asks must say who he is. ``now``: of the monotonic clock."""
+        self._file.look(now)
         if self._authentication == "auto":
-            return bool(self._file.value.lines) or self._file.broken or not self._loopback
+            return bool(self._file.said.lines) or self._file.broken or not self._loopback
         return self._authentication == "on"
 
     def _parsed(self, text: str) -> Directory:
