@@ -239,11 +239,11 @@ class _Answer:
             lines.append("Connection: close")
         elif self._head.old:
             lines.append("Connection: keep-alive")
-        text = "\r\n".join(lines)
-        if text.count("\n") >= len(lines) or text.count("\r") >= len(lines):
+        every = "".join(lines)
+        if "\n" in every or "\r" in every:
             self._begun = False
             raise ValueError("a header of the answer has more than one line")
-        return text.encode("latin-1") + b"\r\n\r\n"
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 @functools.lru_cache(maxsize=2)

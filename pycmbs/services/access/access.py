@@ -49,11 +49,11 @@ class asking:  # noqa: N801 - a context, and one of a generator costs three time
         self._principal = principal
 
     def __enter__(self) -> None:
-        now = _asking.get()
-        self._token = _asking.set(now if self._principal is OPEN else (*now, self._principal))
+        self._token = None if self._principal is OPEN else _asking.set((*_asking.get(), self._principal))
 
     def __exit__(self, *_raised: object) -> None:
-        _asking.reset(self._token)
+        if self._token is not None:
+            _asking.reset(self._token)
 
 
 def who() -> tuple[Principal, ...]:

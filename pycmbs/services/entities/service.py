@@ -187,18 +187,16 @@ class EntityService:
         return [*self._links.sources(new, [*writes, *along]), *writes, *along]
 
     def _store_new(self, new: Sequence[Entity], writes: Sequence[Write]) -> None:
-        ids = [write.id for write in writes]
-        paths = {entity.path for entity in new}
-        if len(set(ids)) < len(ids):
-            twice = path_of(Counter(ids).most_common(1)[0][0])
-            if twice not in paths:
+        if len({write.id for write in writes}) < len(writes):
+            twice = path_of(Counter(write.id for write in writes).most_common(1)[0][0])
+            if all(entity.path != twice for entity in new):
                 raise Conflict("the request makes two entities of which there can be one", hint="Make one of them.")
             raise DuplicateId(f"the request describes {twice} twice", id=twice)
         try:
             stored = {one.id: one.revision for one in self._store.write(writes)}
         except RevisionConflict as exc:
             path = path_of(str(exc.data.get("id", "")))
-            if path not in paths:
+            if all(entity.path != path for entity in new):
                 raise  # what was written along was changed meanwhile: the same again may pass
             raise self._reach.taken(path) from exc
         for entity in new:

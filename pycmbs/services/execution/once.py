@@ -61,12 +61,18 @@ class _Marking:
         return self.mark(self.document, [one.id for one in batch], intent)
 
 
+class _Local(threading.local):
+    """Of a thread."""
+
+    marking: _Marking | None = None
+
+
 class OnceStore(Wrapper):
     """Another store, whose writes go straight through; those made within :meth:`marking` carry a mark."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self._local = threading.local()
+        self._local = _Local()
 
     @contextlib.contextmanager
     def marking(self, document: Document, mark: Mark) -> Iterator[None]:
@@ -83,7 +89,7 @@ class OnceStore(Wrapper):
 
     def write_batches(self, batches: Sequence[Batch]) -> Outcome:
         """See :class:`~pycmbs.store.base.Store`."""
-        marking = getattr(self._local, "marking", None)
+        marking = self._local.marking
         if marking is None or not batches or not batches[-1]:
             return self._store.write_batches(batches)
         outcome = (self._together if self._store.atomic else self._announced)(batches, marking)
