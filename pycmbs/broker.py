@@ -262,7 +262,6 @@ def _gate(settings: Settings, runtime: Runtime) -> Gate:
 def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     """The engine process: the engine, its store, and what keeps that for this broker. Its threads group what they write
     themselves, so the store needs no group commit."""
-    from pycmbs.engine.engine import Engine
     from pycmbs.store.change_tokens import ChangeTokens
     from pycmbs.transport.zeromq.transport import ZeroMQTransport
 
@@ -273,8 +272,94 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     transports = Transports(
         TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(largest, listen_at=places, anywhere=settings.members == "open")}
     )
-    engine = Engine(settings, store, transports, control_path(settings))
     handlers = load_handlers(settings.handlers.split(), reserved=(*allow.OPERATIONS, allow.SEND))
     allow.check(allow.parse(settings.allow), handlers)
-    engine.attach(Broker(settings, store, engine, transports.check, HandlerPool(handlers)))
+    engine, _ = assemble_engine(
+        settings, store, transports, control_path(settings), transports.check, HandlerPool(handlers)
+    )
     return engine, store, NodeService(store, this_node(settings))
+
+
+def assemble_engine(
+    settings: Settings,
+    store: Store,
+    transports: Transports,
+    control: Path,
+    check_address: Callable[[str], None] = check_address,
+    handlers: Handlers | None = None,
+) -> tuple[Engine, Broker]:
+    """An engine that is not started yet, and the services that it works with. ``control``: where it answers the fronts; the
+    others as for :class:`Broker`.
+
+    Those who need each other get a function: it is called when all are there.
+    """
+    from pycmbs.control.server import ControlServer
+    from pycmbs.engine.calls import Calls, OwnEngine
+    from pycmbs.engine.discovery import Discovery
+    from pycmbs.engine.engine import Engine
+    from pycmbs.engine.executor import Executor
+    from pycmbs.engine.housekeeping import Housekeeping
+    from pycmbs.engine.inbound import Inbound
+    from pycmbs.engine.listening import Listening
+    from pycmbs.engine.outbound import Outbound
+    from pycmbs.engine.probes import Probes
+    from pycmbs.engine.relay import Relay
+    from pycmbs.engine.requests import Requests
+
+    broker = Broker(settings, store, OwnEngine(lambda: calls), check_address, handlers)
+    members, federation, lives = broker.members, broker.federation, broker.federation.lives
+    listening = Listening(members, transports)
+    requests = Requests(transports)
+    probes = Probes(
+        members,
+        broker.health,
+        requests,
+        lives,
+        on_alive=lambda member: outbound.resume(member),  # noqa: PLW0108 - it is made below
+        on_news=lambda url: discovery.greet(url),  # noqa: PLW0108 - so is this
+        seconds=settings.neighbor_timeout,
+        interval=settings.probe_interval,
+    )
+    discovery = Discovery(members, federation, probes, requests, seconds=settings.neighbor_timeout)
+    relay = Relay(transports, transports.reply, probes.way, hops=settings.hops)
+    outbound = Outbound(
+        broker.outbox,
+        transports,
+        [requests.answered, relay.answered],
+        probes,
+        window=settings.window,
+        retry_first=settings.retry_first,
+        retry_most=settings.retry_most,
+        poll=settings.poll,
+        most=settings.max_content,
+    )
+    executor = Executor(broker.execution)
+    inbound = Inbound(
+        broker.inbox,
+        listening.identity,
+        listening.layers_at,
+        transports.reply,
+        discovery.introduced,
+        probes.answer,
+        relay,
+        broker.execution,
+        executor,
+        lives,
+    )
+    calls = Calls(listening, outbound, executor, discovery, probes)
+    engine = Engine(
+        store,
+        members,
+        transports,
+        requests=requests,
+        inbound=inbound,
+        executor=executor,
+        listening=listening,
+        outbound=outbound,
+        discovery=discovery,
+        probes=probes,
+        calls=calls,
+        control=ControlServer(control, calls.operations, calls.wake),
+        housekeeping=Housekeeping(store, broker.outbox, broker.inbox, federation, broker.retention),
+    )
+    return engine, broker

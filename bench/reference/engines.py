@@ -18,9 +18,8 @@ from typing import IO, Any
 
 from bench import ROOT
 from bench.broker import free_port
-from pycmbs.broker import TRANSPORTS, Broker, shipped_definitions
+from pycmbs.broker import TRANSPORTS, Broker, assemble_engine, shipped_definitions
 from pycmbs.config import Settings
-from pycmbs.engine.engine import Engine
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import Category
 from pycmbs.occi.entity import Draft, Invocation
@@ -106,10 +105,8 @@ def _site(home: Path, definitions: Sequence[Category], interval: float) -> Broke
     home.mkdir()
     settings = Settings(home=home, probe_interval=interval)
     store, transports = MemoryStore(), Transports(TRANSPORTS)
-    engine = Engine(settings, store, transports, home / "engine.sock")
-    broker = Broker(settings, store, engine, transports.check)
+    engine, broker = assemble_engine(settings, store, transports, home / "engine.sock", transports.check)
     broker.categories.ship(definitions)
-    engine.attach(broker)
     engine.start()
     url = f"tcp://127.0.0.1:{free_port()}"
     member = {"state": "active", **{f"{layer}_socket": url for layer in _LAYERS}}

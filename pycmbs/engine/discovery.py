@@ -76,6 +76,16 @@ class Discovery:
             self._hints.put_nowait(None)
         self._pool.close()
 
+    def introduced(self, hello: Envelope) -> None:
+        """A member introduced itself: look after it, and after those that it knows of. Raises CmbsError."""
+        self.hint(self._federation.sockets(hello.body))
+        self._probes.told(self._federation.hear(hello.body), hello.sender)
+        self._probes.look(hello.sender)
+        if self._federation.lacks(hello.body):
+            member = self._members.by_id(hello.sender)
+            if member is not None and socket_of(member, "l1"):
+                self.greet(socket_of(member, "l1"))
+
     def hint(self, sockets: Iterable[str]) -> None:
         """Somebody may be found at these sockets: look soon, where nobody is known yet. Never blocks."""
         for url in sockets or [""]:

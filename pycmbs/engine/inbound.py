@@ -64,6 +64,7 @@ class Inbound:
     def __init__(
         self,
         inbox: InboxService,
+        identity: Callable[[], str],
         layers_at: Callable[[str], tuple[str, ...]],
         reply: Callable[[Hashable, bytes], None],
         introduced: Callable[[Envelope], None],
@@ -73,9 +74,10 @@ class Inbound:
         executor: Executor,
         lives: Lives,
     ) -> None:
-        """``layers_at``: the layers that listen at a URL. ``introduced``: told of every hello that was taken in. ``alive``:
-        what a probe by this member is answered with."""
+        """``identity``: the id of the own member, empty while there is none. ``layers_at``: the layers that listen at a URL.
+        ``introduced``: told of every hello that was taken in. ``alive``: what a probe by this member is answered with."""
         self._inbox = inbox
+        self._identity = identity
         self._layers_at = layers_at
         self._reply = reply
         self._introduced = introduced
@@ -87,7 +89,6 @@ class Inbound:
         self._queue: BoundedQueue[Arrival | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
         self._full, self._bad = Seldom(log), Seldom(log)
         self._thread = new_thread("inbound", self._run, vital=True)
-        self.identity: Callable[[], str] = lambda: ""
 
     def start(self) -> None:
         """Begin to work."""
@@ -122,7 +123,7 @@ class Inbound:
             except BadEnvelope as exc:
                 self._bad("what arrived at %s is dropped: %s", arrival.address, exc)
                 continue
-            own = self.identity()
+            own = self._identity()
             if envelope.to and own and envelope.to != own:
                 self._pass_on(own, arrival, envelope)
             elif self._twice(arrival, envelope):
@@ -152,7 +153,7 @@ class Inbound:
             if envelope.type == HELLO:
                 self._answer(arrival, envelope, WELCOME, self._inbox.greet(envelope.body))
                 self._introduced(envelope)
-            elif envelope.type == PROBE and self.identity():
+            elif envelope.type == PROBE and self._identity():
                 self._answer(arrival, envelope, ALIVE, self._alive(envelope.sender))
             elif envelope.type == LEAVE:
                 self._inbox.leave(envelope.sender, envelope.body)
@@ -229,4 +230,4 @@ class Inbound:
         self._answer(arrival, envelope, REFUSAL, {"error": error.told(), "final": final})
 
     def _answer(self, arrival: Arrival, envelope: Envelope, type: str, body: dict[str, Any]) -> None:
-        self._reply(arrival.peer, encode(reply_to(envelope, type, self.identity(), body)))
+        self._reply(arrival.peer, encode(reply_to(envelope, type, self._identity(), body)))

@@ -81,10 +81,14 @@ class Probes:
         requests: Requests,
         lives: Lives,
         *,
+        on_alive: Callable[[str], None],
+        on_news: Callable[[str], None],
         seconds: float,
         interval: float,
     ) -> None:
-        """``seconds``: how long an answer may take. ``interval``: seconds between two probes of a member that is alive."""
+        """``on_alive`` is called, on the thread of the probes, when a member is alive again, or is reached in another way;
+        ``on_news`` with the URL of a member that knows, or should know, something else. ``seconds``: how long an answer may
+        take. ``interval``: seconds between two probes of a member that is alive."""
         self._members = members
         self._health = health
         self._requests = requests
@@ -104,10 +108,8 @@ class Probes:
         self._own = ("", 0, "")
         self._gossip = 0.0
         """When to ask the next one who knows, or does not know, of others."""
-        self.on_alive: Callable[[str], None] = lambda _member: None
-        """Called, on this thread, when a member is alive again, or is reached in another way."""
-        self.on_news: Callable[[str], None] = lambda _url: None
-        """Called, on this thread, with the URL of a member that knows, or should know, something else."""
+        self._on_alive = on_alive
+        self._on_news = on_news
 
     # From other threads
 
@@ -319,7 +321,7 @@ class Probes:
         changed = vitals.answered(time.monotonic(), clock.now(), self._pace, taken, result.via)
         if changed:
             log.info("%s is alive%s", vitals.id, f", through {result.via}" if result.via else "")
-            self.on_alive(vitals.id)
+            self._on_alive(vitals.id)
         if vitals.blind:  # now there is a connection: the next probe measures the way, and then that is told with it
             vitals.due = min(vitals.due, time.monotonic() + _AGAIN_SECONDS)
         else:
@@ -364,7 +366,7 @@ class Probes:
                 # What others know of others goes round: were everybody asked at once, a hundred members would ask each other
                 # ten thousand times. In turn, they all know it after a few rounds.
                 self._gossip = now + len(self._vitals) / _NEWS_A_SECOND
-                self.on_news(vitals.socket)
+                self._on_news(vitals.socket)
 
     def _hurry(self, member: str) -> None:
         vitals = self._vitals.get(member)

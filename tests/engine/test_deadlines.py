@@ -2,10 +2,9 @@
 
 from contextlib import contextmanager
 
-from pycmbs.broker import Broker
+from pycmbs.broker import assemble_engine
 from pycmbs.config import Settings
 from pycmbs.engine import route as route_module
-from pycmbs.engine.engine import Engine
 from pycmbs.errors import QueueFull
 from pycmbs.occi import cmbs
 from pycmbs.services.access import rules as allow
@@ -48,15 +47,12 @@ def successor(dead, tmp_path, **changed):
     """Another engine on the store of one that is closed, as after a kill."""
     transports = Transports(["memory"], {"memory": lambda: MemoryTransport(dead.transport._network)})
     settings = Settings(home=tmp_path, poll=0.02, retry_first=0.02, retry_most=0.05, **changed)
-    engine = Engine(settings, dead.store, transports, tmp_path / "e2.sock")
-    engine.attach(Broker(settings, dead.store, engine))
-    return engine
+    return assemble_engine(settings, dead.store, transports, tmp_path / "e2.sock")[0]
 
 
 def test_what_was_refused_each_time_is_expired(node):  # noqa: F811
     """Every attempt was answered, and the recipient has nothing."""
     a, b = join(node("a", retry_first=60.0, retry_most=60.0), node("b"))  # so that none is under way at the deadline
-    b.engine._layers_at = lambda _url: ()
     b.engine._inbound._layers_at = lambda _url: ()
     path = a.message("l2", deadline=2.0)
     a.act(path, "send_l2")

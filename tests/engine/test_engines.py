@@ -4,10 +4,9 @@ from concurrent.futures import Future
 
 import pytest
 
-from pycmbs.broker import Broker, shipped_definitions
+from pycmbs.broker import assemble_engine, shipped_definitions
 from pycmbs.config import Settings
 from pycmbs.engine import route as route_module
-from pycmbs.engine.engine import Engine
 from pycmbs.errors import EngineUnavailable, QueueFull, SocketUnavailable, StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
@@ -50,12 +49,9 @@ class Node:
         self.name = name
         self.store = FaultyStore(atomic=atomic)
         self.transport = LossyTransport(network)
-        self.engine = Engine(
-            settings, self.store, Transports(["memory"], {"memory": lambda: self.transport}), home / "e.sock"
-        )
-        self.broker = Broker(settings, self.store, self.engine)
+        transports = Transports(["memory"], {"memory": lambda: self.transport})
+        self.engine, self.broker = assemble_engine(settings, self.store, transports, home / "e.sock")
         self.broker.categories.ship(CATEGORIES)
-        self.engine.attach(self.broker)
         self.engine.start()
 
     def become(self, *layers, neighbors=(), topics=()):
@@ -284,9 +280,7 @@ def test_the_outbox_outlives_its_engine(pair, tmp_path):
     path = a.message("l2")
     a.act(path, "send_l2")
     transports = Transports(["memory"], {"memory": lambda: MemoryTransport(b.transport._network)})
-    engine = Engine(Settings(home=tmp_path, poll=0.02), a.store, transports, tmp_path / "e2.sock")
-    broker = Broker(Settings(home=tmp_path), a.store, engine)
-    engine.attach(broker)
+    engine, _ = assemble_engine(Settings(home=tmp_path, poll=0.02), a.store, transports, tmp_path / "e2.sock")
     engine.start()
     try:
         assert a.settled(path) == "delivered"
@@ -299,9 +293,7 @@ def test_a_new_engine_listens_where_the_old_one_did(pair, tmp_path):
     _, b = pair
     b.engine.close()
     transports = Transports(["memory"], {"memory": lambda: MemoryTransport(b.transport._network)})
-    engine = Engine(Settings(home=tmp_path), b.store, transports, tmp_path / "e2.sock")
-    broker = Broker(Settings(home=tmp_path), b.store, engine)
-    engine.attach(broker)
+    engine, broker = assemble_engine(Settings(home=tmp_path), b.store, transports, tmp_path / "e2.sock")
     engine.start()
     listening = broker.members.local().attributes[cmbs.LISTENING]
     engine.close()
@@ -345,11 +337,11 @@ def test_a_waiting_send_ends_when_all_is_settled(pair):
     a, b = pair
     path = a.message("l2")
     a.act(path, "send_l2")
-    answer = a.engine.call("wait", {"message": path, "seconds": 10.0}, seconds=12)
+    answer = a.engine._calls.call("wait", {"message": path, "seconds": 10.0}, seconds=12)
     assert [row["state"] for row in answer.get("rows", [])] in (["delivered"], [])  # it may have been over before
     b.act(cmbs.MEMBER_LOCATION + "b", "stop_l2")
     a.act(path, "send_l2")
-    assert a.engine.call("wait", {"message": path, "seconds": 0.1}, seconds=2) == {}
+    assert a.engine._calls.call("wait", {"message": path, "seconds": 0.1}, seconds=2) == {}
     assert a.attribute(path, cmbs.STATE) == "sending"
 
 
@@ -364,6 +356,6 @@ def test_the_faulty_store_is_faulty():
 def test_what_takes_too_long_is_unavailable(node):
     """A call of the engine by the services of its own process fails as one of a front does, when it is not done in time."""
     one = node("a")
-    one.engine._operations["never"] = lambda _parameters: Future()
+    one.engine._calls.operations["never"] = lambda _parameters: Future()
     with pytest.raises(EngineUnavailable, match="never is not done within"):
-        one.engine.call("never", {}, seconds=0.01)
+        one.engine._calls.call("never", {}, seconds=0.01)

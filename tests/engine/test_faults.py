@@ -41,7 +41,7 @@ def muted(inbound):
 
 def calling(node):  # noqa: F811
     """The engine of a node as a front sees it."""
-    return ControlClient(node.engine._control_path, ThreadRuntime())
+    return ControlClient(node.engine._control._path, ThreadRuntime())
 
 
 def test_an_answer_too_deep_to_store_stops_nobody(pair):  # noqa: F811
@@ -168,10 +168,10 @@ def test_rows_survive_that_the_own_member_is_deleted(pair):  # noqa: F811
 def test_a_lost_settle_is_made_good(pair):  # noqa: F811
     """A member whose socket changed listens there, also when the engine was not told."""
     a, _ = pair
-    a.engine._operations["settle"] = lambda _parameters: {}
+    a.engine._calls.operations["settle"] = lambda _parameters: {}
     change = {"cmbs": {"member": {"l2_socket": "memory:a-new"}}}
     a.broker.entities.update(MEMBER_A, Draft(attributes=change))
-    wait_until(lambda: a.engine._bound["l2"] == "memory:a-new", what="the new socket")
+    wait_until(lambda: a.engine._listening.bound["l2"] == "memory:a-new", what="the new socket")
 
 
 def test_a_refusal_leaves_the_connection_alone(pair):  # noqa: F811
@@ -210,7 +210,7 @@ def test_the_control_socket_survives_a_want_of_descriptors(pair):  # noqa: F811
             with suppress(OSError):
                 while True:
                     taken.append(dup(0))
-            waiting.connect(str(a.engine._control_path))
+            waiting.connect(str(a.engine._control._path))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             for descriptor in taken:
@@ -341,18 +341,18 @@ def test_a_member_that_cannot_be_deleted_goes_on_listening(pair):  # noqa: F811
     with pytest.raises(StoreUnavailable):
         a.broker.entities.delete(MEMBER_A)
     a.store.disarm()
-    assert a.engine._bound.keys() == {"l1", "l2"}
+    assert a.engine._listening.bound.keys() == {"l1", "l2"}
     assert a.attribute(MEMBER_A, cmbs.LISTENING) == ["l1", "l2"]
     a.broker.entities.delete(MEMBER_A)
-    assert a.engine._bound == {}
+    assert a.engine._listening.bound == {}
 
 
 def test_an_engine_stops_the_other_way_round(pair):  # noqa: F811
     """What takes in work from others stops first, and the transports last; one that fails in that keeps no other from it."""
     a, _ = pair
     assert a.engine.started.names == [
-        "transports", "requests", "inbound", "executor", "outbound", "discovery", "probes", "walks", "control", "housekeeping",
-        "binding",
+        "transports", "requests", "inbound", "executor", "listening", "outbound", "discovery", "probes", "calls", "control",
+        "housekeeping",
     ]  # fmt: skip
     closed, close = [], a.transport.close
     a.transport.close = lambda: closed.append("transport") or close()

@@ -19,7 +19,14 @@ def test_many_who_are_due_at_once_are_probed_by_and_by() -> None:
     begun: list[str] = []
     requests = SimpleNamespace(begin=lambda url, *_, **__: begun.append(url))
     probes = Probes(
-        cast(MemberService, None), cast(HealthService, None), cast(Requests, requests), Lives(), seconds=1, interval=5
+        cast(MemberService, None),
+        cast(HealthService, None),
+        cast(Requests, requests),
+        Lives(),
+        on_alive=begun.append,
+        on_news=begun.append,
+        seconds=1,
+        interval=5,
     )
     probes._own = ("me", 1, "")
     for number in range(100):

@@ -1,0 +1,138 @@
+"""Where the own member listens: what it was told to is bound, and bound again when that was not possible."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterable
+
+from pycmbs.errors import CmbsError, Conflict, InvalidRequest, SocketUnavailable, Unavailable
+from pycmbs.occi import cmbs
+from pycmbs.occi.naming import LAYERS
+from pycmbs.services.federation.members import MemberService
+from pycmbs.services.federation.roster import socket_of
+from pycmbs.transport.router import Transports
+from pycmbs.workers import new_thread
+
+log = logging.getLogger(__name__)
+
+_REBIND_SECONDS = 1.0
+
+
+class Listening:
+    """The layers that are bound now. All but :meth:`start` may be called from any thread."""
+
+    def __init__(self, members: MemberService, transports: Transports) -> None:
+        self._members = members
+        self._transports = transports
+        self.bound: dict[str, str] = {}
+        """The URL of each layer that listens."""
+        self._said: dict[str, str] = {}
+        self._binding = threading.RLock()
+        self._closing = threading.Event()
+        self._own = ""
+
+    def start(self) -> None:
+        """Bind what the own member was told to listen on. Sockets that cannot be bound now are tried again every second."""
+        with contextlib.suppress(Unavailable):
+            self.bind_wanted()
+        new_thread("binding", self._keep_bound, vital=True).start()
+
+    def close(self) -> None:
+        """Try nothing again any more. What is bound is closed with the transports."""
+        self._closing.set()
+
+    def identity(self) -> str:
+        """The id of the own member, empty while there is none. Reads no store."""
+        return self._own
+
+    def layers_at(self, url: str) -> tuple[str, ...]:
+        """The layers that listen at a URL."""
+        return tuple(layer for layer, bound in self.bound.items() if bound == url)
+
+    def describe(self) -> dict[str, dict[str, str]]:
+        """What the fronts are told: which layers listen, and where."""
+        return {"listening": {layer: self.bound[layer] for layer in LAYERS if layer in self.bound}}
+
+    def start_layer(self, layer: str) -> None:
+        """Listen on a layer from now on, also after a restart. Raises Conflict without a member, InvalidRequest without a
+        socket for it, SocketUnavailable."""
+        own = self._members.local()
+        if own is None:
+            raise Conflict("this broker has no member of its own yet")
+        self._own = own.id
+        url, name = socket_of(own, layer), cmbs.socket_attribute(layer)
+        if not url:
+            raise InvalidRequest(f"{own.path} has no socket for {layer}", attribute=name)
+        with self._binding:
+            if self.bound.get(layer) != url:
+                try:
+                    self._bind(layer, url)
+                except SocketUnavailable as exc:
+                    exc.hint = exc.hint or f"Stop what listens there, or change {name} with a POST to {own.path}."
+                    raise
+            self._members.want(layer, listen=True)
+            self._record()
+
+    def stop_layer(self, layer: str) -> None:
+        """Listen on a layer no more."""
+        with self._binding:
+            self._members.want(layer, listen=False)
+            self._unbind(layer)
+            self._record()
+
+    def try_sockets(self, urls: Iterable[str]) -> None:
+        """Raises SocketUnavailable when one of the sockets could not be bound; leaves nothing bound."""
+        with self._binding:
+            for url in urls:
+                if url not in self.bound.values():
+                    self._transports.listen(url)
+                    self._transports.unlisten(url)
+
+    def bind_wanted(self) -> None:
+        """Bind what the own member was told to listen on; what fails is logged and tried again. Raises Unavailable."""
+        with self._binding:
+            self._own = self._members.local_id()  # first: whoever is answered must be told by whom
+            wanted = self._members.wanted()
+            for layer in self.bound.keys() - wanted.keys():
+                self._unbind(layer)
+            for layer, url in wanted.items():
+                if self.bound.get(layer) != url:
+                    try:
+                        self._bind(layer, url)
+                    except CmbsError as exc:
+                        self._say_once(layer, exc)
+            self._record()
+
+    def _keep_bound(self) -> None:
+        while not self._closing.wait(_REBIND_SECONDS):
+            try:
+                self._members.renew(0)  # after the clock was ahead
+                if self._members.wanted() != self.bound:
+                    self.bind_wanted()
+            except Unavailable as exc:
+                log.warning("binding waits: %s", exc)
+            except Exception:
+                log.exception("binding failed; it is tried again")
+
+    def _say_once(self, layer: str, error: CmbsError) -> None:
+        """Log why a layer cannot listen, unless that is what was said of it last: it is tried every second."""
+        if self._said.get(layer) != error.line:
+            self._said[layer] = error.line
+            log.warning("%s cannot listen: %s", layer, error.line)
+
+    def _bind(self, layer: str, url: str) -> None:
+        self._transports.listen(url)
+        self._said.pop(layer, None)
+        self._unbind(layer)
+        self.bound[layer] = url
+
+    def _unbind(self, layer: str) -> None:
+        url = self.bound.pop(layer, None)
+        if url is not None and url not in self.bound.values():
+            self._transports.unlisten(url)
+
+    def _record(self) -> None:
+        self._own = self._members.local_id()
+        self._members.record_listening([layer for layer in LAYERS if layer in self.bound])
