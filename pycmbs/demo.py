@@ -1,13 +1,12 @@
 """``pycmbs demo``: three brokers on loopback find each other, message on every layer, and outlive a kill.
 
-A client like any other: it starts brokers as ``pycmbs serve`` does, in a temporary home and on free ports, and speaks HTTP to
-them. It imports nothing of the broker.
+A client like any other: it starts brokers as ``pycmbs serve`` does, in a temporary home and on free ports, and uses the client
+library. It imports nothing of the broker.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -15,20 +14,20 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-_LAYERS = ("l1", "l2", "l31", "l32", "l4")
+from pycmbs.client import Client, Sent
+from pycmbs.client.verbs import LAYERS, send
+from pycmbs.errors import CmbsError
+
 _SITES = {"paris": ["network.>"], "rome": ["network.link"], "oslo": ["storage.*"]}
 """The three members, and the topics that each is interested in."""
 _FLAGS = ("--port", "0", "--workers", "1", "--retry-first", "0.2", "--retry-most", "1", "--config", ".")
 _PATIENCE = 15.0
 """Seconds that anything may take before the demo gives up."""
-_HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class DemoError(Exception):
@@ -43,8 +42,8 @@ class _Site:
         self._home = home / name
         self._log = home / f"{name}.log"
         self._process: subprocess.Popen[str] | None = None
-        self._url = ""
-        self.sockets = dict(zip(_LAYERS, _free_sockets(len(_LAYERS)), strict=True))
+        self.client: Client
+        self.sockets = dict(zip(LAYERS, _free_sockets(len(LAYERS)), strict=True))
 
     def start(self) -> None:
         """Start the broker and wait until it serves."""
@@ -60,7 +59,7 @@ class _Site:
         line = self._process.stdout.readline()
         if "listening on " not in line:
             raise DemoError(f"the broker {self.name} did not start: {line}{self._log.read_text(encoding='utf-8')}")
-        self._url = line.split("listening on ")[1].split("/, ")[0]
+        self.client = Client(line.split("listening on ")[1].split("/, ")[0], timeout=_PATIENCE)
 
     def kill(self) -> None:
         """SIGKILL to all its processes."""
@@ -71,51 +70,24 @@ class _Site:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """One request; the JSON of its answer."""
-        request = urllib.request.Request(  # noqa: S310 - the broker that was started here
-            self._url + path, None if body is None else json.dumps(body).encode(), method=method,
-            headers={"Content-Type": "application/occi+json", "Accept": "application/occi+json"},
-        )  # fmt: skip
-        try:
-            with _HTTP.open(request, timeout=_PATIENCE) as answer:
-                return json.loads(answer.read() or b"null")
-        except urllib.error.HTTPError as error:
-            raise DemoError(f"{method} {path} at {self.name}: {error.code} {error.read().decode()}") from None
+            if hasattr(self, "client"):
+                self.client.close()
 
     def join(self, neighbors: Sequence[str]) -> None:
-        """Become a member, and listen on every layer."""
-        sockets = {f"cmbs.member.{layer}_socket": url for layer, url in self.sockets.items()}
-        attributes = {
-            **sockets,
-            "cmbs.member.topics": _SITES[self.name],
-            "cmbs.member.neighbors_socket": list(neighbors),
-        }
-        entity = {"kind": "http://houssem.org/cmbs#member", "id": self.name, "attributes": attributes}
-        self.ask("POST", "/cmbs/member/", {"resources": [entity]})
-        for layer in _LAYERS:
-            self.ask("POST", f"/cmbs/member/{self.name}?action=start_{layer}")
+        """Become a member, listen on every layer, and look for the others."""
+        self.client.join(self.name, self.sockets, topics=_SITES[self.name], neighbors=neighbors)
 
     def known(self) -> set[str]:
         """The members that it knows, itself included."""
-        return {url.rpartition("/")[2] for url in self.ask("GET", "/cmbs/member/")["X-OCCI-Location"]}
+        return {one.id for one in self.client.members()}
 
-    def send(self, layer: str, content: Any, wait: float = 5, **attributes: Any) -> tuple[str, dict[str, Any]]:
-        """Make and send a message; its path, and the report."""
-        named = {f"cmbs.message.{name}": value for name, value in attributes.items()}
-        entity = {
-            "kind": "http://houssem.org/cmbs#message",
-            "mixins": [f"http://houssem.org/cmbs#{layer}"],
-            "attributes": {"cmbs.message.message_content": content, **named},
-        }
-        url = self.ask("POST", "/cmbs/message/", {"resources": [entity]})["Location"][0]
-        path = "/cmbs/message/" + url.rpartition("/")[2]
-        return path, self.ask("POST", f"{path}?action=send_{layer}", {"attributes": {"wait": wait}})
+    def send(self, content: Any, wait: float = 5, **to: Any) -> Sent:
+        """Make and send a message."""
+        return self.client.run(send(content, wait=wait, **to))
 
-    def state(self, path: str) -> str:
+    def state(self, message: Sent) -> str:
         """The state of a message."""
-        return str(self.ask("GET", path)["attributes"]["cmbs"]["message"]["state"])
+        return self.client.message(message.id).state
 
 
 def run() -> int:
@@ -128,7 +100,7 @@ def run() -> int:
             _meet(*sites)
             _every_layer(*sites)
             _killed(*sites)
-    except DemoError as error:
+    except (DemoError, CmbsError) as error:
         print(f"pycmbs: the demo failed: {error}", file=sys.stderr)
         return 1
     finally:
@@ -153,35 +125,33 @@ def _meet(paris: _Site, rome: _Site, oslo: _Site) -> None:
     paris.join([])
     rome.join([paris.sockets["l1"]])
     oslo.join([rome.sockets["l1"]])
-    oslo.ask("POST", "/cmbs/member/oslo?action=check_neighbors")
     _wait_until(lambda: all(one.known() == set(_SITES) for one in (paris, rome, oslo)), "all know all")
     _say("discover", "oslo was told of rome, rome of paris; now each knows all three")
 
 
 def _every_layer(paris: _Site, rome: _Site, _oslo: _Site) -> None:
-    to = {"providers": ["oslo"]}
-    for layer, what, attributes in (
-        ("l1", "to rome's socket", {"l1_socket_receiver_member": rome.sockets["l1"]}),
+    for layer, what, to in (
+        ("l1", "to rome's socket", {"socket": rome.sockets["l1"]}),
         ("l2", "to all", {}),
-        ("l31", "to the provider oslo", to),
+        ("l31", "to the provider oslo", {"to": ["oslo"]}),
         ("l32", "by the topic network.link", {"topics": ["network.link"]}),
-        ("l4", "to oslo, by the topic storage.disk", {**to, "topics": ["storage.disk"]}),
+        ("l4", "to oslo, by the topic storage.disk", {"to": ["oslo"], "topics": ["storage.disk"]}),
     ):
-        _, report = paris.send(layer, {"event": "link-down"}, **attributes)
-        ledger = ", ".join(f"{row['member']} {row['state']}" for row in report["deliveries"])
+        sent = paris.send({"event": "link-down"}, **to)
+        ledger = ", ".join(f"{row.member} {row.state}" for row in sent.ledger)
         _say(layer.replace("l3", "l3."), f"paris sends {what}: {ledger}")
-        if report["state"] != "delivered":
-            raise DemoError(f"the message on {layer} is {report['state']}: {report}")
+        if (sent.layer, sent.state) != (layer, "delivered"):
+            raise DemoError(f"the message on {sent.layer} is {sent.state}: {ledger}")
 
 
 def _killed(paris: _Site, rome: _Site, _oslo: _Site) -> None:
     rome.kill()
-    sent = [paris.send("l2", {"number": number}, wait=0)[0] for number in range(3)]
+    sent = [paris.send({"number": number}, wait=0) for number in range(3)]
     _say("kill", f"kill -9 of rome; paris sends 3 messages to all, and they are {paris.state(sent[0])}")
     began = time.monotonic()
     rome.start()
-    _wait_until(lambda: all(paris.state(path) == "delivered" for path in sent), "what waited is delivered")
-    numbers = [rome.ask("GET", path)["attributes"]["cmbs"]["message"]["message_content"]["number"] for path in sent]
+    _wait_until(lambda: all(paris.state(one) == "delivered" for one in sent), "what waited is delivered")
+    numbers = [rome.client.message(one.id).content["number"] for one in sent]
     taken = time.monotonic() - began
     _say("restart", f"rome is back, and {taken:.1f} s later has the messages {numbers}: each delivered, none lost")
 

@@ -84,6 +84,7 @@ def importers(library):
         ),
         ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi", "pycmbs.codec"]),
         ("pycmbs.control", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.workers", "pycmbs.codec", "pycmbs.seldom"]),
+        ("pycmbs.client", ["pycmbs.errors"]),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),
         (
             "pycmbs.wsgi",

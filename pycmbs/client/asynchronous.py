@@ -1,0 +1,171 @@
+"""``AsyncClient``: for programs on asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from pycmbs.client import verbs
+from pycmbs.client.calls import Call, T, Verb, is_there, pause, read
+from pycmbs.client.connection import options, request_of, unreachable
+from pycmbs.client.places import Place, find
+from pycmbs.client.views import Member, Message, Outcome, Plan, Sent
+from pycmbs.errors import CmbsError
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+class AsyncClient:
+    """A broker, over HTTP, for the tasks of one event loop. To be closed; ``async with`` does that."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        context: str | None = None,
+        home: str | Path | None = None,
+        place: Place | None = None,
+        timeout: float = 30,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Which broker: see :func:`~pycmbs.client.places.find`; or exactly this ``place``. ``timeout``: seconds that an answer
+        may take, besides those one waits for deliveries. Connects when there is something to ask."""
+        import httpx2  # who only prints or completes waits for no HTTP library
+
+        self.place = place or find(url, context=context, home=home)
+        self._timeout = timeout
+        self._http = httpx2.AsyncClient(**options(self.place), transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._http.aclose()
+
+    async def run(self, verb: Verb[T]) -> T:
+        """Do what a verb of :mod:`pycmbs.client.verbs` says."""
+        try:
+            calls = next(verb)
+            while True:
+                try:
+                    answers = [await self.call(one) for one in calls]
+                except CmbsError as error:
+                    calls = verb.throw(error)
+                else:
+                    calls = verb.send(answers)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def call(self, call: Call) -> Any:
+        """The JSON of an answer. Raises the error that it is; Unavailable if there is none."""
+        import httpx2
+
+        tries = 0
+        while True:
+            tries += 1
+            headers: Mapping[str, str] = {}
+            try:
+                try:
+                    answer = await self._http.request(**request_of(call, self._timeout))
+                except httpx2.HTTPError as exc:
+                    raise unreachable(self.place, exc) from exc
+                headers = answer.headers
+                return read(answer.status_code, answer.content)
+            except CmbsError as error:
+                if is_there(call, error, tries):
+                    return None
+                seconds = pause(call, error, tries, headers)
+                if seconds is None:
+                    raise
+            await asyncio.sleep(seconds)
+
+    # What it can do
+
+    async def publish(
+        self,
+        topic: str,
+        content: Any = None,
+        *,
+        to: Sequence[str] = (),
+        wait: float = 0,
+        deadline: float | None = None,
+    ) -> Sent:
+        """Send to all members that are interested in a topic (L3.2), or to those of ``to`` that are (L4)."""
+        return await self.run(verbs.send(content, topics=[topic], to=to, wait=wait, deadline=deadline))
+
+    async def send(
+        self, to: Sequence[str], content: Any = None, *, wait: float = 0, deadline: float | None = None
+    ) -> Sent:
+        """Send to members by name (L3.1)."""
+        return await self.run(verbs.send(content, to=to, wait=wait, deadline=deadline))
+
+    async def send_all(self, content: Any = None, *, wait: float = 0, deadline: float | None = None) -> Sent:
+        """Send to all members (L2)."""
+        return await self.run(verbs.send(content, wait=wait, deadline=deadline))
+
+    async def dry_run(self, *, topics: Sequence[str] = (), to: Sequence[str] = ()) -> Plan:
+        """Who would get a message like this, and why."""
+        return await self.run(verbs.dry_run(topics=topics, to=to))
+
+    async def request(
+        self,
+        member: str,
+        operation: str,
+        target: str | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        wait: float = 30,
+    ) -> Outcome:
+        """Have a member perform an operation. Raises NotSettled, Failed, or the error that the member answered."""
+        return await self.run(verbs.request(member, operation, target, attributes, wait))
+
+    async def resend(self, id: str, *, wait: float = 0) -> Sent:
+        """Send a message again."""
+        return await self.run(verbs.resend(id, wait=wait))
+
+    async def remove(self, id: str) -> None:
+        """Delete a message."""
+        await self.run(verbs.remove(id))
+
+    async def members(self) -> list[Member]:
+        """The members that the broker knows, its own first."""
+        return await self.run(verbs.members())
+
+    async def member(self, name: str) -> Member:
+        """One of them. Raises UnknownEntity."""
+        return await self.run(verbs.member(name))
+
+    async def message(self, id: str) -> Message:
+        """A message with its ledger. Raises UnknownEntity."""
+        return await self.run(verbs.message(id))
+
+    async def messages(
+        self, *, state: str | None = None, origin: str | None = None, number: int = 20, page: int = 1
+    ) -> list[Message]:
+        """One page of the messages."""
+        return await self.run(verbs.messages(state=state, origin=origin, number=number, page=page))
+
+    async def join(
+        self, name: str, sockets: Mapping[str, str], *, topics: Sequence[str] = (), neighbors: Sequence[str] = ()
+    ) -> Member:
+        """Make the broker's own member, listening on the layers of these ``sockets``."""
+        return await self.run(verbs.join(name, sockets, topics=topics, neighbors=neighbors))
+
+    async def subscribe(self, *topics: str) -> list[str]:
+        """Add to the topics that the broker's own member is interested in; all of them are returned."""
+        return await self.run(verbs.subscribe(topics))
+
+    async def ping(self, member: str, *, wait: float = 2) -> tuple[Sent, float]:
+        """Send a member a message that is kept nowhere: the report, and how many milliseconds it took."""
+        return await self.run(verbs.ping(member, wait=wait))
