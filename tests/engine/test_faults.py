@@ -157,7 +157,7 @@ def test_rows_survive_that_the_own_member_is_deleted(pair):  # noqa: F811
         path = a.message("l1", l1_socket_receiver_member="memory:b-l1")
         a.act(path, "send_l1")
         a.broker.entities.delete(MEMBER_A)
-        a.engine._outbound._traffic._bodies._made.clear()
+        a.engine._outbound._traffic._body_cache._made.clear()
         routes = a.engine._outbound._traffic._routes
         wait_until(lambda: any(one.failures > 2 for one in list(routes.values())), what="three pauses")
     a.name = "a2"
