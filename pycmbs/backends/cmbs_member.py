@@ -10,7 +10,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.attribute import AttributeDefinition
 from pycmbs.occi.category import Action
 from pycmbs.occi.entity import Entity, Invocation
-from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.layers import LAYERS, layer_of
 from pycmbs.store.base import Write
 
 
@@ -61,11 +61,10 @@ class MemberBackend(Backend):
 
     def act(self, entity: Entity, invocation: Invocation) -> Report:
         """``start_*``, ``stop_*``, ``check_neighbors``."""
-        verb, _, layer = invocation.term.partition("_")
         if invocation.term == "check_neighbors":
             return self.host.members.check_neighbors(entity)
-        if verb == "start" and layer in LAYERS:
+        if layer := layer_of("start", invocation.term):
             return self.host.members.start(entity, layer)
-        if verb == "stop" and layer in LAYERS:
+        if layer := layer_of("stop", invocation.term):
             return self.host.members.stop(entity, layer)
         return super().act(entity, invocation)

@@ -10,7 +10,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.attribute import AttributeDefinition
 from pycmbs.occi.category import Action
 from pycmbs.occi.entity import Entity, Invocation
-from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.layers import layer_of
 from pycmbs.store.base import Write
 
 
@@ -47,11 +47,11 @@ class MessageBackend(Backend):
 
     def options(self, action: Action) -> Mapping[str, AttributeDefinition]:
         """Sending may wait, or be tried only."""
-        return cmbs.SEND_OPTIONS if action.term.startswith("send_") else {}
+        return cmbs.SEND_OPTIONS if layer_of("send", action.term) else {}
 
     def act(self, entity: Entity, invocation: Invocation) -> Report:
         """``send_*``, ``execute``."""
-        if _layer(invocation):
+        if layer_of("send", invocation.term):
             return self.act_all([entity], invocation)[0]
         if invocation.term == "execute":
             return self.host.messages.execute(entity)
@@ -59,12 +59,6 @@ class MessageBackend(Backend):
 
     def act_all(self, entities: Sequence[Entity], invocation: Invocation) -> list[Report]:
         """``send_*`` of many shares commits."""
-        if layer := _layer(invocation):
+        if layer := layer_of("send", invocation.term):
             return self.host.messages.send(entities, layer, invocation.attributes, pinned=invocation.pinned)
         return super().act_all(entities, invocation)
-
-
-def _layer(invocation: Invocation) -> str:
-    """The layer that an invocation sends on; empty for one that does not."""
-    verb, _, layer = invocation.term.partition("_")
-    return layer if verb == "send" and layer in LAYERS else ""

@@ -16,6 +16,7 @@ from pycmbs.engine.probes import Probes
 from pycmbs.engine.requests import Requests
 from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, Unavailable
 from pycmbs.occi import cmbs
+from pycmbs.occi.layers import INTRODUCTORY
 from pycmbs.runtime import drain
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.members import MemberService
@@ -83,8 +84,8 @@ class Discovery:
         self._probes.look(hello.sender)
         if self._federation.lacks(hello.body):
             member = self._members.by_id(hello.sender)
-            if member is not None and socket_of(member, "l1"):
-                self.greet(socket_of(member, "l1"))
+            if member is not None and socket_of(member, INTRODUCTORY):
+                self.greet(socket_of(member, INTRODUCTORY))
 
     def hint(self, sockets: Iterable[str]) -> None:
         """Somebody may be found at these sockets: look soon, where nobody is known yet. Never blocks."""
@@ -113,12 +114,14 @@ class Discovery:
         if own is None:
             raise Conflict("this broker has no member of its own yet")
         seeds = [*(own.attributes.get(cmbs.NEIGHBORS) or []), *self._members.now().sockets_l1]
-        found, unreachable = self._visit(seeds, {socket_of(own, "l1")})
+        found, unreachable = self._visit(seeds, {socket_of(own, INTRODUCTORY)})
         # Those visited early heard only of those known then; in a federation that is complete, nobody lacks anybody.
         behind = [url for url, met in found.items() if self._federation.can_tell(met.answer)]
-        self._visit(behind, {socket_of(own, "l1")}, follow=False)
+        self._visit(behind, {socket_of(own, INTRODUCTORY)}, follow=False)
         others = self._members.now().others
-        relayed = self._relayed({socket_of(one, "l1"): one.id for one in others if socket_of(one, "l1") in unreachable})
+        relayed = self._relayed(
+            {socket_of(one, INTRODUCTORY): one.id for one in others if socket_of(one, INTRODUCTORY) in unreachable}
+        )
         return {
             "found": [{"member": met.member, "socket": url} for url, met in found.items()],
             "relayed": [{"member": id, "socket": url, "via": via} for url, (id, via) in relayed.items()],
@@ -208,7 +211,7 @@ class Discovery:
         farewell = Envelope(LEAVE, "", member, {"version": version, "instance": instance})
 
         def tell(other: str) -> bool:
-            way = self._probes.way(other, "l1")
+            way = self._probes.way(other, INTRODUCTORY)
             if way is None:
                 return False
             with contextlib.suppress(CmbsError):
@@ -242,13 +245,13 @@ class Discovery:
         """Visit who is not known yet, and those in ``again``; returns the sockets worth another try: neighbours that did not
         answer."""
         own = self._members.local()
-        if own is None or "l1" not in (own.attributes.get(cmbs.LISTENING) or []):
+        if own is None or INTRODUCTORY not in (own.attributes.get(cmbs.LISTENING) or []):
             return set()
         neighbors = set(own.attributes.get(cmbs.NEIGHBORS) or [])
         known = set(self._members.now().sockets_l1)
         if _EVERYBODY in again:
             again = again | known
-        wanted = ((pending | neighbors) - known) | again - {_EVERYBODY, socket_of(own, "l1")}
+        wanted = ((pending | neighbors) - known) | again - {_EVERYBODY, socket_of(own, INTRODUCTORY)}
         if wanted:
             found, unreachable = self._visit(wanted, known - wanted)
             for url, met in found.items():

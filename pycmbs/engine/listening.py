@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, SocketUnavailable, Unavailable
 from pycmbs.occi import cmbs
-from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.layers import LAYERS
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import socket_of
 from pycmbs.transport.router import Transports

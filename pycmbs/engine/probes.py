@@ -17,7 +17,7 @@ from pycmbs.engine.requests import Requests
 from pycmbs.engine.vitals import SUSPECT_RETRY_SECONDS, Vitals
 from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
-from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.layers import LAYERS
 from pycmbs.queues import BoundedQueue
 from pycmbs.services.federation.health import ALIVE, DEAD, Health, HealthService
 from pycmbs.services.federation.lives import LIFE, Lives

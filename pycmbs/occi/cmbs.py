@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pycmbs.errors import InvalidRequest
-from pycmbs.occi import naming
+from pycmbs.occi import layers, naming
 from pycmbs.occi.attribute import AttributeDefinition
 
 SCHEME = "http://houssem.org/cmbs#"
@@ -30,9 +30,9 @@ STORABLE = "cmbs.message.storable"
 PATH_HISTORY = "cmbs.message.path_history"
 CONTENT = "cmbs.message.message_content"
 RESULT = "cmbs.message.result"
-RECEIVER = "cmbs.message.l1_socket_receiver_member"
-PROVIDERS = "cmbs.message.providers"
-TOPICS = "cmbs.message.topics"
+RECEIVER = f"cmbs.message.{layers.RECEIVER}"
+PROVIDERS = f"cmbs.message.{layers.PROVIDERS}"
+TOPICS = f"cmbs.message.{layers.TOPICS}"
 DEADLINE = "cmbs.message.deadline"
 STATE = "cmbs.message.state"
 RECEIVED = "received"
@@ -49,6 +49,10 @@ def socket_attribute(layer: str) -> str:
 def mixin(layer: str) -> str:
     """The identifier of a layer's mixin."""
     return SCHEME + layer
+
+
+LAYER_OF = {mixin(layer): layer for layer in layers.LAYERS}
+"""The layer of a mixin, by its identifier."""
 
 
 def urn(id: str) -> str:

@@ -11,9 +11,7 @@ import uuid_utils
 
 from pycmbs.errors import InvalidCategory, InvalidRequest
 from pycmbs.ids import canonical_id, is_uuid
-
-LAYERS = ("l1", "l2", "l31", "l32", "l4")
-"""The layers, as they are spelled inside."""
+from pycmbs.occi import layers
 
 _TERM = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")  # GFD.221 4.2, with the digits that 2012 terms start with
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,512}#")  # a URI that ends in "#": GFD.221 4.2
@@ -24,7 +22,10 @@ _RESERVED = ("/-/", "/.well-known/")
 _URN = "urn:uuid:"
 _TAG = "tag:houssem.org,2012:cmbs:"  # RFC 4151
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.+")
-_DOTTED_LAYER = re.compile(r"(?<![a-z0-9])l3\.([12])(?![0-9])")
+_SPELLED = {one.spelling: one.name for one in layers.TABLE.values() if one.spelling != one.name}
+_LAYER = re.compile(rf"(?<![a-z0-9])({'|'.join(map(re.escape, _SPELLED))})(?![0-9])")
+(_BEGINS,) = {spelling.partition(".")[0] + "." for spelling in _SPELLED}
+"""What is in every name that has to be spelled otherwise: they are few, and this is asked of all."""
 
 
 def canonical(name: str) -> str:
@@ -33,7 +34,7 @@ def canonical(name: str) -> str:
     The README of 2012 writes ``l3.1_socket`` and ``start_l3.1``, its code ``l31``; OCCI allows only the latter, since an
     attribute's component must start with a letter (GFD.221 4.3.3).
     """
-    return _DOTTED_LAYER.sub(r"l3\1", name) if "l3." in name else name
+    return _LAYER.sub(lambda found: _SPELLED[found[0]], name) if _BEGINS in name else name
 
 
 def identifier(scheme: str, term: str) -> str:

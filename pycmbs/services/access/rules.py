@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pycmbs.errors import ConfigurationError, InvalidRequest
 from pycmbs.occi import naming
 from pycmbs.occi.category import Action, Kind
+from pycmbs.occi.layers import LAYERS
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.topics import check_subscription, matches
 
@@ -36,7 +37,7 @@ PLACES = (CATEGORIES, SHIPPED, ROOT)
 OWN, RECEIVED = "own", "received"
 _ACTION = "act:"
 _ANY_ACTION = "act:*"
-_SENDS = tuple(f"send_{layer}" for layer in naming.LAYERS)
+_SENDS = tuple(f"send_{layer}" for layer in LAYERS)
 _PERSON = re.compile(r"(user|role):[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}")
 
 ROLES = """
@@ -179,8 +180,8 @@ def _conditions(operation: str, words: Collection[str]) -> dict[str, str]:
         found[name] = value if equals else word
     if (layer := found.get("layer")) is not None:
         found["layer"] = naming.canonical(layer)
-        if found["layer"] not in naming.LAYERS:
-            raise InvalidRequest(f"{layer!r} is no layer", hint=f"There is {', '.join(naming.LAYERS)}.")
+        if found["layer"] not in LAYERS:
+            raise InvalidRequest(f"{layer!r} is no layer", hint=f"There is {', '.join(LAYERS)}.")
     if "topic" in found:
         check_subscription(found["topic"], "topic")
     if "to" in found:

@@ -23,6 +23,7 @@ from pycmbs.errors import (
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.category import Mixin
 from pycmbs.occi.entity import Entity
+from pycmbs.occi.layers import INTRODUCTORY
 from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.services.delivery.rounds import TAKEN, Rounds
 from pycmbs.services.entities.categories import CategoryService
@@ -178,10 +179,10 @@ class InboxService:
                 taken[index] = there[index]
             else:
                 answers[index] = Answer({}, error, final=index in final)
-        handshake = self._handshake() if any(one.layer == "l1" for one in taken.values()) else {}
+        handshake = self._handshake() if any(one.layer == INTRODUCTORY for one in taken.values()) else {}
         statuses = self._store_all(list(taken.values()))
         for (index, item), status in zip(taken.items(), statuses, strict=True):
-            body: dict[str, Any] = {"status": status, "reply": handshake if item.layer == "l1" else {}}
+            body: dict[str, Any] = {"status": status, "reply": handshake if item.layer == INTRODUCTORY else {}}
             execution = item.execution
             waits = execution if execution is not None and execution.state != DONE else None
             if item.superseded:

@@ -18,7 +18,6 @@ from pycmbs.errors import (
 )
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
-from pycmbs.occi.naming import LAYERS
 from pycmbs.occi.topics import check_topic
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
@@ -33,7 +32,6 @@ from pycmbs.services.records import deliveries
 from pycmbs.store.base import Store, Write
 
 _HANDLE_SECONDS = 60.0
-_LAYER_OF = {cmbs.mixin(layer): layer for layer in LAYERS}
 
 
 class MessageService:
@@ -71,7 +69,7 @@ class MessageService:
         self._check_size(attributes.get(cmbs.CONTENT))
         if cmbs.ORIGIN not in attributes and (own := self._members.local_id()):
             attributes[cmbs.ORIGIN] = own
-        layers = [_LAYER_OF[mixin] for mixin in message.mixins if mixin in _LAYER_OF]
+        layers = [cmbs.LAYER_OF[mixin] for mixin in message.mixins if mixin in cmbs.LAYER_OF]
         if not attributes.get(cmbs.LAYER) and len(layers) == 1:
             attributes[cmbs.LAYER] = layers[0]
         if layers and attributes.get(cmbs.LAYER) not in layers:

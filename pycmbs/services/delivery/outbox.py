@@ -15,6 +15,7 @@ from pycmbs import clock
 from pycmbs.errors import CmbsError, Departed, NoLocalMember, RevisionConflict, StoreUnavailable, UnknownEntity
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
+from pycmbs.occi.layers import INTRODUCTORY
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.services.delivery.letter import travelling
 from pycmbs.services.entities.service import EntityService
@@ -78,7 +79,7 @@ class OutboxService:
             "round": row.round,
             "message": entity_document(shared),
             **roster.introduction,
-            "sockets_l1": roster.sockets_l1 if row.layer == "l1" else [],
+            "sockets_l1": roster.sockets_l1 if row.layer == INTRODUCTORY else [],
             "deadline": round(row.deadline - clock.now(), 3),
         }
 
@@ -296,7 +297,7 @@ def _result(rows: Sequence[Delivery]) -> Any:
     """For L1 the handshake, with the ``outcome`` if the message was executed; for a single recipient what came of that; for
     several, by member. None when there is nothing."""
     row = rows[0]
-    if row.layer == "l1":
+    if row.layer == INTRODUCTORY:
         outcome = {"outcome": row.outcome} if row.outcome else {}
         return {**row.answer, **outcome} if row.answer is not None else outcome or None
     outcomes = {one.member: one.outcome for one in rows if one.outcome}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pycmbs.occi import naming
+from pycmbs.occi.layers import PROVIDERS, RECEIVER, TOPICS
 from pycmbs.occi.topics import matches
 
 
@@ -80,6 +81,16 @@ def multicast_topical(providers: Sequence[str], topics: Sequence[str], peers: Se
     interested = {one.member for one in recipients}
     others = tuple(one.member for one in named.recipients if one.member not in interested)
     return Routing(recipients, named.unknown, others)
+
+
+CHOICES: Mapping[tuple[str, ...], Callable[..., Routing]] = {
+    (): broadcast,
+    (RECEIVER,): unicast,
+    (PROVIDERS,): multicast,
+    (TOPICS,): topical,
+    (PROVIDERS, TOPICS): multicast_topical,
+}
+"""How the recipients are chosen, by what a message of the layer has to say of them: called with that, and with the members."""
 
 
 def provider_id(name: str) -> str:

@@ -22,7 +22,7 @@ from pycmbs.errors import (
     RevisionConflict,
     Unavailable,
 )
-from pycmbs.occi import cmbs
+from pycmbs.occi import cmbs, layers
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import canonical
 from pycmbs.services.access.access import Access
@@ -41,11 +41,6 @@ from pycmbs.store.base import Store, Write
 _TRIES = 20
 _TOGETHER = 2000
 """How many documents are written with one commit, or those of one message: it holds up others' writes for some 50 ms."""
-_NOBODY = {
-    "l2": "no other member is known",
-    "l32": "no other member is interested in one of its topics",
-    "l4": "no member that it names is interested in one of its topics",
-}
 
 
 @dataclass(eq=False, slots=True)
@@ -141,33 +136,27 @@ class SendingService:
 
     def _parts(self, message: Entity, layer: str) -> list[Part]:
         """What the message is sent for, as it says: whether that can be done is seen later."""
-        attributes = message.attributes
-        topics = list(cmbs.items(attributes, cmbs.TOPICS))
-        members = [recipients.provider_id(name) for name in cmbs.items(attributes, cmbs.PROVIDERS)]
-        if layer == "l1":
+        attributes, needs = message.attributes, layers.TABLE[layer].needs
+        if layers.RECEIVER in needs:
             behind = self._members.now().at(layer, str(attributes.get(cmbs.RECEIVER)))
             return [Part(layer, to=next((one.id for one in behind), ""))]
-        if layer == "l31":
-            return [Part(layer, to=one) for one in members]
-        if layer == "l32":
-            return [Part(layer, topic) for topic in topics]
-        return [Part(layer, topic, one) for topic in topics for one in members] if layer == "l4" else [Part(layer)]
+        members = [recipients.provider_id(name) for name in cmbs.items(attributes, cmbs.PROVIDERS)]
+        topics = cmbs.items(attributes, cmbs.TOPICS)
+        return [
+            Part(layer, topic, member)
+            for topic in (topics if layers.TOPICS in needs else [None])
+            for member in (members if layers.PROVIDERS in needs else [None])
+        ]
 
     def _route(self, message: Entity, layer: str, roster: Roster) -> recipients.Routing:
         """Who of these members gets the message on this layer. Raises InvalidRequest when it does not say whom it is for."""
-        attributes = message.attributes
-        if layer == "l1":
-            socket = _needed(attributes, cmbs.RECEIVER, layer)
-            return recipients.unicast(socket, [_peer(member, layer) for member in roster.at(layer, socket)])
-        peers = self._peers_on(layer, roster)
-        if layer == "l2":
-            return recipients.broadcast(peers)
-        if layer == "l31":
-            return recipients.multicast(_needed(attributes, cmbs.PROVIDERS, layer), peers)
-        if layer == "l32":
-            return recipients.topical(_needed(attributes, cmbs.TOPICS, layer), peers)
-        providers, topics = _needed(attributes, cmbs.PROVIDERS, layer), _needed(attributes, cmbs.TOPICS, layer)
-        return recipients.multicast_topical(providers, topics, peers)
+        needs = layers.TABLE[layer].needs
+        said = [_needed(message.attributes, f"cmbs.message.{name}", layer) for name in needs]
+        if layers.RECEIVER in needs:
+            peers = [_peer(member, layer) for member in roster.at(layer, said[0])]
+        else:
+            peers = self._peers_on(layer, roster)
+        return recipients.CHOICES[needs](*said, peers)
 
     def _peers_on(self, layer: str, roster: Roster) -> list[recipients.Peer]:
         """The members as routing sees them; put together once, for as long as they stay the same."""
@@ -307,7 +296,7 @@ class SendingService:
         for name in found.unknown:
             row = replace(blank, index=len(rows), member=name, why=f"it is named as {name}")
             rows.append(row.settled(FAILED, now, "no member of that name is known"))
-        return rows or [blank.settled(FAILED, now, f"nobody is a recipient: {_NOBODY[layer]}")]
+        return rows or [blank.settled(FAILED, now, f"nobody is a recipient: {layers.TABLE[layer].nobody}")]
 
 
 def _portions(sendings: Sequence[_Sending]) -> Iterator[list[_Sending]]:

@@ -18,7 +18,7 @@ from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, InvalidReque
 from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.entity import Draft, Entity
-from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.layers import INTRODUCTORY, LAYERS
 from pycmbs.occi.topics import is_subscription
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.federation import versions
@@ -209,8 +209,8 @@ class FederationService:
 
     def _check_echo(self, own: Entity, told: _Told) -> None:
         """What others say of the own member must be of this one. Raises ClaimedId."""
-        theirs = self._attributes(told.draft).get(cmbs.socket_attribute("l1"))
-        same = told.instance == own.private.get(INSTANCE) if told.instance else theirs == socket_of(own, "l1")
+        theirs = self._attributes(told.draft).get(cmbs.socket_attribute(INTRODUCTORY))
+        same = told.instance == own.private.get(INSTANCE) if told.instance else theirs == socket_of(own, INTRODUCTORY)
         if not same:
             raise ClaimedId(f"two members claim the id {own.id}", hint="Give one of them another id.", id=own.id)
         self._catch_up(own, told.version)
@@ -238,10 +238,10 @@ class FederationService:
         instances = [one.private.get(INSTANCE) for one in (known, told)]
         if all(instances) and instances[0] != instances[1]:
             health = self._health.of(known.id)
-            moved = socket_of(known, "l1") != socket_of(told, "l1")
+            moved = socket_of(known, INTRODUCTORY) != socket_of(told, INTRODUCTORY)
             if moved and health is not None and health.state == ALIVE:
                 raise ClaimedId(
-                    f"two members claim the id {known.id}: one is alive at {socket_of(known, 'l1')}",
+                    f"two members claim the id {known.id}: one is alive at {socket_of(known, INTRODUCTORY)}",
                     hint="Give one of them another id, or stop the other.",
                     id=known.id,
                 )

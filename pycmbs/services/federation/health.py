@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pycmbs.errors import RevisionConflict, Unavailable
-from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.layers import LAYERS
 from pycmbs.services.records.deliveries import DELIVERY, delivery_from, route_name
 from pycmbs.services.records.times import timestamp
 from pycmbs.store.base import Query, Store, Write

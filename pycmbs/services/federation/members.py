@@ -11,7 +11,7 @@ from pycmbs.backends.base import Report
 from pycmbs.errors import CmbsError, Conflict, EngineUnavailable, InvalidRequest, SecondLocalMember, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
-from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.layers import LAYERS
 from pycmbs.occi.topics import check_subscription
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.service import EntityService

@@ -15,7 +15,7 @@ from typing import Any
 from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
-from pycmbs.occi.naming import LAYERS
+from pycmbs.occi.layers import INTRODUCTORY, LAYERS
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.services.records.entities import ENTITY, entity_from
 from pycmbs.store.base import Query, Store
@@ -51,7 +51,7 @@ class Roster:
     def sockets_l1(self) -> Sequence[str]:
         """The L1 sockets of all known members, the own one first."""
         own_first = sorted(self.members, key=lambda one: not is_local(one))
-        return list(dict.fromkeys(url for one in own_first if (url := socket_of(one, "l1"))))
+        return list(dict.fromkeys(url for one in own_first if (url := socket_of(one, INTRODUCTORY))))
 
     @cached_property
     def introduction(self) -> Mapping[str, Any]:
