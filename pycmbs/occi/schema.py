@@ -45,7 +45,9 @@ class Schema:
 
     def _flatten(self, level: Mapping[str, Any], prefix: str, depth: int, flat: dict[str, Any]) -> None:
         for key, value in level.items():
-            name = naming.canonical(prefix + key)
+            name = prefix + key
+            if "l3." in name:
+                name = naming.canonical(name)
             if name in self.definitions:
                 flat[name] = value
             elif isinstance(value, dict) and depth < _MOST_DEPTH and name in self._levels:

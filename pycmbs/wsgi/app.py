@@ -81,11 +81,13 @@ class Application:
         headers = response.headerlist
         headers += self._always
         headers.append(("X-Request-Id", id))
-        headers += self._guard.shared(environ)
+        if "HTTP_ORIGIN" in environ:
+            headers += self._guard.shared(environ)
         if (principal := environ.get(PRINCIPAL)) is not OPEN and (principal is not None or self._gate.required):
             headers.append(_PRIVATE)
             self._auditor.note(environ, id, response.status)
-        compressed(response, environ.get("HTTP_ACCEPT_ENCODING"))
+        if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
+            compressed(response, accepted)
         # What webob would do besides is to make URLs absolute: they are.
         start_response(response.status, response.headerlist)
         answer: Iterable[bytes] = response.app_iter
@@ -97,7 +99,7 @@ class Application:
         exchange.rendition = rendition(environ.get("HTTP_ACCEPT"), environ.get("HTTP_USER_AGENT", ""), exchange.sent)
         check_version(environ.get("HTTP_USER_AGENT", ""))
         exchange.place = self._guard.admit(environ)
-        if self._guard.is_preflight(environ):
+        if exchange.method == "OPTIONS" and self._guard.is_preflight(environ):
             return exchange.answer(b"")
         principal = environ[PRINCIPAL] = self._gate.admit(environ)
         with asking(principal), bounded():

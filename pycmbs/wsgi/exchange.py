@@ -122,26 +122,26 @@ class Exchange:
         if self.query.window is not None:
             raise InvalidRequest(f"{self.method} {self.path} knows no pages", parameter="page")
 
-    @_once
+    @property
     def body(self) -> bytes:
         """What the client says: the body, or what its headers stand for (``text/occi``)."""
-        return self._raw_body if self._media_type != HEADERS else self._fields
+        return self._content[1]
 
     @_once
+    def _content(self) -> tuple[str, bytes]:
+        """The media type of :attr:`body`, and that. A request without a body may have its fields in headers, whatever it says
+        its type is: GFD.223 5.3.2 filters so."""
+        body = self._raw_body()
+        if self.sent != HEADERS and body.strip():
+            return self.sent, body
+        fields = self._fields()
+        return (HEADERS, fields) if fields or self.sent == HEADERS else ("application/json", body)
+
     def _fields(self) -> bytes:
         environ = self.environ
         names = ((name, environ.get("HTTP_" + name.upper().replace("-", "_"))) for name in f.NAMES)
         return f.from_headers((name, text) for name, text in names if text)
 
-    @_once
-    def _media_type(self) -> str:
-        """Of :attr:`body`. A request without a body may have its fields in headers, whatever it says its type is: GFD.223
-        5.3.2 filters so."""
-        if self._raw_body.strip():
-            return self.sent
-        return HEADERS if self._fields or self.sent == HEADERS else "application/json"
-
-    @_once
     def _raw_body(self) -> bytes:
         """The whole body. Raises TooLarge without reading more than the limit, InvalidRequest when it breaks off."""
         environ = self.environ
@@ -198,7 +198,7 @@ class Exchange:
     @property
     def reader(self) -> Reader:
         """The reader of the body. An empty one needs no type. Raises UnsupportedMediaType."""
-        return reader(self._media_type)
+        return reader(self._content[0])
 
     def drafts(self, *, inline: bool = False) -> list[Draft]:
         """The entities that the body describes, the ends of links as paths where they are here; ``inline`` as in

@@ -30,9 +30,9 @@ def _wants_gzip(accept: str) -> bool:
     return bool(offers) and "gzip" in accept.lower()
 
 
-def compressed(response: Response, accept: str | None) -> None:
+def compressed(response: Response, accept: str) -> None:
     """Compress the body of an answer for a client that accepts it (RFC 9110 12.5.3). The bytes are others, so the tag is."""
-    if not accept or len(response.body) < SMALL or not _wants_gzip(accept):
+    if len(response.body) < SMALL or not _wants_gzip(accept):
         return
     response.body = gzip.compress(response.body, _LEVEL, mtime=0)
     response.headers["Content-Encoding"] = "gzip"

@@ -29,6 +29,7 @@ from pycmbs.wsgi.tls import Certificates, Session
 
 log = logging.getLogger(__name__)
 
+_IDLE, _REQUEST, _CLOSE = eventlet.wsgi.STATE_IDLE, eventlet.wsgi.STATE_REQUEST, eventlet.wsgi.STATE_CLOSE
 _KEEP_ALIVE_SECONDS = 75
 _HEADER_SECONDS = 60
 _HANDSHAKE_SECONDS = 10.0
@@ -61,22 +62,22 @@ class _Channel:
     @property
     def closing(self) -> bool:
         """See :class:`~pycmbs.wsgi.connection.Channel`."""
-        return bool(self._state[2] is eventlet.wsgi.STATE_CLOSE)
+        return self._state[2] is _CLOSE
 
     def receive(self, *, idle: bool) -> bytes:
         """See :class:`~pycmbs.wsgi.connection.Channel`. Always waits, so whoever else is ready goes first."""
         if idle:
-            if self.closing:
+            if self._state[2] is _CLOSE:
                 return b""
-            self._state[2] = eventlet.wsgi.STATE_IDLE
+            self._state[2] = _IDLE
         self.idle = idle
         self.deadline = time.monotonic() + (_KEEP_ALIVE_SECONDS if idle else _HEADER_SECONDS)
         try:
             piece = self._next()
         except OSError:  # it was reset: the same as its end
             piece = b""
-        if idle and not self.closing:
-            self._state[2] = eventlet.wsgi.STATE_REQUEST
+        if idle and self._state[2] is not _CLOSE:
+            self._state[2] = _REQUEST
         self.deadline, self.idle = float("inf"), False
         return piece
 

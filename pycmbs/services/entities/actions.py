@@ -33,7 +33,8 @@ class Acting:
 
     def backend(self, entity: Entity) -> Backend:
         """The backend that serves the entity."""
-        return self._categories.backend(self._kind(entity))
+        found = self._categories.snapshot.get(entity.kind)
+        return self._categories.backend(found if isinstance(found, Kind) else None)
 
     def deletion(self, entities: Sequence[Entity]) -> list[Write]:
         """The writes that delete them, each after what goes with it."""

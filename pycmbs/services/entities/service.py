@@ -184,7 +184,8 @@ class EntityService:
         for entity in self.in_turns(new):
             writes += self._backend(entity).create(entity)
             writes.append(entity_write(entity, revision=None))
-        return [*self._links.sources(new, [*writes, *along]), *writes, *along]
+        writes += along
+        return [*self._links.sources(new, writes), *writes]
 
     def _store_new(self, new: Sequence[Entity], writes: Sequence[Write]) -> None:
         if len({write.id for write in writes}) < len(writes):
