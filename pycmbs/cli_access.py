@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import getpass
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -97,4 +98,4 @@ def audited(settings: Settings, operation: str, name: str) -> None:
     except (KeyError, OSError):  # a user without a name
         who = str(os.getuid())
     path = settings.home / audit.AUDIT
-    audit.append(path, audit.line({"subject": who, "via": "command", "operation": operation, "name": name}))
+    audit.append(path, audit.lines([audit.Line(audit.stamp(time.time()), who, "command", operation, name=name)]))

@@ -82,7 +82,7 @@ def importers(library):
              "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base", "pycmbs.codec", "pycmbs.depth",
              "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base"],
         ),
-        ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi", "pycmbs.codec"]),
+        ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi"]),
         ("pycmbs.control", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.workers", "pycmbs.codec", "pycmbs.seldom"]),
         ("pycmbs.client", ["pycmbs.errors"]),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.occi", "pycmbs.services"]),

@@ -103,7 +103,7 @@ class Application:
             return exchange.answer(b"")
         principal = environ[PRINCIPAL] = self._gate.admit(environ)
         with asking(principal), bounded():
-            if principal is not OPEN and exchange.method in CHANGING and not self._access.changes_anything:
+            if principal is not OPEN and exchange.method in CHANGING and not self._access.may_change(principal):
                 raise forbidden("change")  # before it is looked at
             try:
                 return self._routes.find(exchange.method, exchange.path)(exchange)

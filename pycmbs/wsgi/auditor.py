@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
 from pycmbs.runtime import Runtime
-from pycmbs.services.access.audit import AUDIT, append, line
+from pycmbs.services.access.audit import AUDIT, Line, append, lines, stamp
 from pycmbs.services.access.principal import Principal
 from pycmbs.wsgi.auth import PRINCIPAL
 
@@ -84,11 +84,11 @@ class Auditor:
             self._writing = False
 
     def _append(self, noted: list[_Noted], dropped: int) -> None:
-        lines = [line(_entry(one), one.at) for one in noted]
+        found = [_line(one) for one in noted]
         if dropped:
-            lines.append(line({"dropped": dropped}))
+            found.append(Line(stamp(time.time()), "", "", "", dropped=dropped))
         try:
-            append(self._path, b"".join(lines))
+            append(self._path, lines(found))
             self._failed = False
         except OSError as exc:
             if not self._failed:
@@ -96,17 +96,12 @@ class Auditor:
             self._failed = True
 
 
-def _entry(noted: _Noted) -> dict[str, Any]:
-    principal, path = noted.principal, noted.path
-    return {
-        "subject": principal.subject if principal is not None else "",
-        "via": principal.via if principal is not None else "",
-        "address": noted.address,
-        "request": noted.id,
-        "operation": _operation(noted.method, path, noted.query),
-        "path": path[:_LONGEST] if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")[:_LONGEST],
-        "status": int(noted.status[:3]),
-    }
+def _line(noted: _Noted) -> Line:
+    at, principal, address, method, path, query, id, status = noted
+    subject, via = (principal.subject, principal.via) if principal is not None else ("", "")
+    operation = _operation(method, path, query)
+    shown = path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")
+    return Line(stamp(at), subject, via, operation, address, id, shown[:_LONGEST], status=int(status[:3]))
 
 
 def _operation(method: str, path: str, query: str) -> str:

@@ -100,6 +100,8 @@ class Gate:
         self._hash = hashlib.blake2b(key=secrets.token_bytes(32))
         self._kept: OrderedDict[bytes, tuple[float, Principal]] = OrderedDict()
         self._version = -1
+        self._required = True
+        self._due = 0.0
 
     @property
     def required(self) -> bool:
@@ -109,16 +111,15 @@ class Gate:
     def admit(self, environ: Environ) -> Principal:
         """Who asks. Raises Unauthenticated, TooManyAttempts, Unavailable."""
         now = time.monotonic()
-        if not self._users.look(now):
+        if now >= self._due:
+            self._look(now)
+        if not self._required:
             return OPEN
-        if self._version != self._users.version:
-            self._kept.clear()
-            self._version = self._users.version
         said, token = environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_AUTH_TOKEN")
         if said is None and token is None:
             return self._ask(environ)
         hashing = self._hash.copy()
-        hashing.update(f"{said}\0{token}".encode("latin-1", "replace"))
+        hashing.update((f"{said or ''}\0{token}" if token is not None else said or "").encode("latin-1", "replace"))
         key = hashing.digest()
         kept = self._kept.get(key)
         if kept is not None and kept[0] > now and (kept[1].until == math.inf or kept[1].until > time.time()):
@@ -130,6 +131,14 @@ class Gate:
             if len(self._kept) > MOST_KEPT:
                 self._kept.popitem(last=False)
         return principal
+
+    def _look(self, now: float) -> None:
+        """What of the users matters to every request, kept until they are looked at again."""
+        self._required = self._users.look(now)
+        self._due = self._users.due
+        if self._version != self._users.version:
+            self._kept.clear()
+            self._version = self._users.version
 
     def _once(self, key: bytes, environ: Environ) -> Principal:
         """Ask once for all requests with these credentials that are here now. Raises what that raises."""

@@ -117,10 +117,9 @@ class Access:
         """Whether it is allowed with every entity of a kind."""
         return all(any(not grant.keys for grant in self._grants(one, operation, kind)) for one in _asking.get())
 
-    @property
-    def changes_anything(self) -> bool:
-        """Whether who asks may do more than look."""
-        return all(self._changes(one) for one in _asking.get() if _CHANGING_ROLES.isdisjoint(one.roles))
+    def may_change(self, principal: Principal) -> bool:
+        """Whether a principal may do more than look."""
+        return not _CHANGING_ROLES.isdisjoint(principal.roles) or self._changes(principal)
 
     def may(self, operation: str, names: Collection[str]) -> bool:
         """Whether it is allowed on some condition. ``names``: of the kind, or none for a handler."""

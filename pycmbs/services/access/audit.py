@@ -9,12 +9,31 @@ import functools
 import os
 import time
 from pathlib import Path
-from typing import Any
 
-from pycmbs import codec
+import msgspec
+from msgspec import Struct
 
 AUDIT = "audit.log"
 """The file's name."""
+
+
+class Line(Struct, omit_defaults=True):
+    """A line of the log. ``time``: as :func:`stamp` has it; ``name``: whom or what a command was about."""
+
+    time: str
+    subject: str
+    via: str
+    operation: str
+    address: str = ""
+    request: str = ""
+    path: str = ""
+    name: str = ""
+    status: int = 0
+    dropped: int = 0
+
+
+lines = msgspec.json.Encoder().encode_lines
+"""The bytes of some lines."""
 
 
 @functools.lru_cache(maxsize=4)
@@ -22,11 +41,9 @@ def _second(at: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(at))
 
 
-def line(entry: dict[str, Any], at: float | None = None) -> bytes:
-    """The line of an entry. ``at``: seconds since the epoch; None: now."""
-    at = time.time() if at is None else at
-    stamp = f"{_second(int(at))}{int(at * 1000) % 1000:03d}Z"
-    return codec.dumps({"time": stamp, **entry}) + b"\n"
+def stamp(at: float) -> str:
+    """A time, in seconds since the epoch, as lines have it."""
+    return f"{_second(int(at))}{int(at * 1000) % 1000:03d}Z"
 
 
 def append(path: Path, data: bytes) -> None:

@@ -31,7 +31,8 @@ class Watched(Generic[T]):
         self._parse = parse
         self._empty = self.said = empty
         self._stamp: _Stamp | None = None
-        self._due = 0.0
+        self.due = 0.0
+        """When to look again, on the monotonic clock."""
         self.said_version = 0
         """What :attr:`value` and :attr:`version` were at the last look: for who has just had one."""
         self.broken = False
@@ -51,9 +52,9 @@ class Watched(Generic[T]):
 
     def look(self, now: float) -> None:
         """Read it again if it changed, unless it was looked at just now. ``now``: of the monotonic clock."""
-        if now < self._due:
+        if now < self.due:
             return
-        self._due = now + LOOK_SECONDS
+        self.due = now + LOOK_SECONDS
         try:
             stamp = _stamp(self.path)
             if stamp == self._stamp:

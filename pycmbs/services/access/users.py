@@ -169,6 +169,11 @@ class Users:
         """Changes with what is there, and rises: as of the last look."""
         return self._file.said_version
 
+    @property
+    def due(self) -> float:
+        """When :meth:`look` looks again, on the monotonic clock."""
+        return self._file.due
+
     def look(self, now: float) -> bool:
         """Whether who asks must say who he is. ``now``: of the monotonic clock."""
         self._file.look(now)
