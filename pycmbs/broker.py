@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pycmbs.backends import load_backends
-from pycmbs.backends.base import Members, Messages
 from pycmbs.config import Settings
 from pycmbs.config_values import is_loopback
 from pycmbs.engine.handler_pool import HandlerPool
@@ -133,11 +132,6 @@ class Broker:
     def messages(self) -> MessageService:
         """Messages and their deliveries."""
         return self._messages
-
-
-def _host_protocols(broker: Broker) -> tuple[Members, Messages]:
-    """Tells the type checker that the services are what backends expect."""
-    return broker.members, broker.messages
 
 
 class _NoEngine:

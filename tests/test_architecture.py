@@ -185,7 +185,7 @@ def test_threads_have_one_keeper():
 @pytest.mark.parametrize(
     ("seam", "implementations"),
     [("store", ("memory", "sqlite", "couchdb")), ("transport", ("memory", "zeromq")), ("gateways", ("memory",)),
-     ("backends", ("cmbs_member", "cmbs_message", "dummy"))],
+     ("backends", ("dummy", "infrastructure")), ("services", ("federation.backend", "delivery.backend"))],
 )  # fmt: skip
 def test_nobody_imports_an_implementation(seam, implementations):
     """Implementations are named by the composition root and by their seam's table, which imports when asked."""

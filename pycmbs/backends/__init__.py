@@ -1,7 +1,8 @@
 """Backends: what a kind does when its entities are created, changed, deleted and acted on.
 
 May import :mod:`pycmbs.occi`, :mod:`pycmbs.store.base` and :mod:`pycmbs.errors`; never a service, a socket or a concrete
-store. Third parties add theirs by the entry-point group ``pycmbs.backends`` (name = class).
+store. Those of members and messages are at home with what they do, in :mod:`pycmbs.services`; third parties add theirs by the
+entry-point group ``pycmbs.backends`` (name = class).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pycmbs.backends.base import Backend, Host
 from pycmbs.errors import ConfigurationError
 
 BACKENDS = {
-    "cmbs_member": "pycmbs.backends.cmbs_member:MemberBackend",
-    "cmbs_message": "pycmbs.backends.cmbs_message:MessageBackend",
+    "cmbs_member": "pycmbs.services.federation.backend:MemberBackend",
+    "cmbs_message": "pycmbs.services.delivery.backend:MessageBackend",
     "dummy": "pycmbs.backends.dummy:DummyBackend",
 }
 """The broker's own, by name."""

@@ -22,71 +22,16 @@ Report = dict[str, Any]
 """What an action tells its caller; empty when there is nothing to tell."""
 
 
-class Members(Protocol):
-    """What the broker can do with members."""
-
-    def check_new(self, member: Entity) -> Sequence[Write]:
-        """Raise if the member cannot be added: a wrong socket URL, a second local member. Returns writes to go along."""
-
-    def check_update(self, old: Entity, new: Entity) -> None:
-        """Raise if the member cannot be changed so."""
-
-    def settle(self, member: Entity) -> None:
-        """Make the engine's sockets agree with the stored local member, if this is the one."""
-
-    def start(self, member: Entity, layer: str) -> Report:
-        """Listen on a layer."""
-
-    def stop(self, member: Entity, layer: str) -> Report:
-        """Stop listening on a layer."""
-
-    def release(self, member: Entity) -> Sequence[Write]:
-        """Stop everything the member does, since it is about to be deleted. Returns writes to go along."""
-
-    def leave(self, member: Entity) -> None:
-        """Tell the others that the member was deleted."""
-
-    def health(self, member: Entity) -> dict[str, Any]:
-        """How another broker's member is doing; empty while that is not known."""
-
-    def check_neighbors(self, member: Entity) -> Report:
-        """Discover the federation."""
-
-
-class Messages(Protocol):
-    """What the broker can do with messages."""
-
-    def prepare(self, message: Entity) -> None:
-        """Complete and check a new or changed message. May change it."""
-
-    def note_change(self, old: Entity, new: Entity) -> None:
-        """Note in the new one that it is not what is being executed. Raises BeingSent while it is still to be sent."""
-
-    def send(
-        self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool
-    ) -> list[Report]:
-        """Send them on a layer; ``pinned``: as they are given, or not at all."""
-
-    def execute(self, message: Entity) -> Report:
-        """Perform, here, the operation that the message holds."""
-
-    def ledger(self, message: Entity) -> list[dict[str, Any]]:
-        """Per recipient: what became of it."""
-
-    def forget(self, messages: Sequence[Entity]) -> list[Sequence[Write]]:
-        """For each of the messages, which are about to be deleted, the writes that remove what belongs to it."""
-
-
 class Host(Protocol):
     """The broker, as a backend sees it."""
 
     @property
-    def members(self) -> Members:
-        """The federation's members."""
+    def members(self) -> Any:
+        """The federation's members: a :class:`pycmbs.services.federation.members.MemberService`."""
 
     @property
-    def messages(self) -> Messages:
-        """Messages and their deliveries."""
+    def messages(self) -> Any:
+        """Messages and their deliveries: a :class:`pycmbs.services.delivery.messages.MessageService`."""
 
 
 class Backend(ABC):
@@ -105,6 +50,7 @@ class Backend(ABC):
     """Actions it knows of by term, whether the kind declares them or not."""
 
     def __init__(self, host: Host) -> None:
+        """``host`` is complete once the first method is called, and not yet here."""
         self.host = host
 
     def create(self, entity: Entity) -> Sequence[Write]:

@@ -64,7 +64,7 @@ class MessageService:
     # What the backend asks
 
     def prepare(self, message: Entity) -> None:
-        """See :class:`~pycmbs.backends.base.Messages`. Raises InvalidRequest, InvalidAddress, TooLarge."""
+        """Complete and check a new or changed message; may change it. Raises InvalidRequest, InvalidAddress, TooLarge."""
         attributes = message.attributes
         self._check_size(attributes.get(cmbs.CONTENT))
         if cmbs.ORIGIN not in attributes and (own := self._members.local_id()):
@@ -99,7 +99,7 @@ class MessageService:
             check_topic(item, cmbs.TOPICS)
 
     def note_change(self, old: Entity, new: Entity) -> None:
-        """See :class:`~pycmbs.backends.base.Messages`. Raises BeingSent."""
+        """Note in the new one that it is not what is being executed. Raises BeingSent while it is still to be sent."""
         if old.attributes.get(cmbs.STATE) != deliveries.SENDING or not differ(old, new):
             return
         new.private[deliveries.CHANGED] = True
@@ -119,11 +119,11 @@ class MessageService:
             )
 
     def ledger(self, message: Entity) -> list[dict[str, Any]]:
-        """See :class:`~pycmbs.backends.base.Messages`."""
+        """Per recipient: what became of the message."""
         return [row.entry() for row in deliveries.of_sent(self._store, message)]
 
     def forget(self, messages: Sequence[Entity]) -> list[Sequence[Write]]:
-        """See :class:`~pycmbs.backends.base.Messages`."""
+        """For each of the messages, which are about to be deleted, the writes that remove what belongs to it."""
         # What a send that failed half-way left, the engine removes.
         left = deliveries.leftovers(self._store, {one.path: deliveries.ids_of(one) for one in messages})
         return [

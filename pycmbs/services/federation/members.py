@@ -89,7 +89,8 @@ class MemberService:
     # What the backend asks
 
     def check_new(self, member: Entity) -> Sequence[Write]:
-        """See :class:`~pycmbs.backends.base.Members`. Raises SecondLocalMember, InvalidAddress, InvalidRequest."""
+        """Check a member that is to be added; returns writes to go along. Raises SecondLocalMember, InvalidAddress,
+        InvalidRequest."""
         member.attributes.setdefault(cmbs.LOCAL, "true")  # the kind may not declare it
         self.check_sockets(member)
         if not is_local(member):
@@ -116,7 +117,7 @@ class MemberService:
         ]
 
     def check_update(self, old: Entity, new: Entity) -> None:
-        """See :class:`~pycmbs.backends.base.Members`. Raises InvalidAddress, SocketUnavailable, InvalidRequest."""
+        """Check what a member is to be changed into. Raises InvalidAddress, SocketUnavailable, InvalidRequest."""
         self.check_sockets(new)
         moved = {
             layer: socket_of(new, layer)
@@ -169,7 +170,7 @@ class MemberService:
         return True
 
     def settle(self, member: Entity) -> None:
-        """See :class:`~pycmbs.backends.base.Members`."""
+        """Make the engine's sockets agree with the stored member, if it is the own one."""
         if is_local(member) and member.private.get(_WANTED):
             try:
                 self._engine.call("settle", {}, seconds=_BIND_SECONDS)
@@ -177,7 +178,7 @@ class MemberService:
                 log.warning("the engine will bind the sockets of %s when it is back: %s", member.path, exc)
 
     def release(self, member: Entity) -> Sequence[Write]:
-        """See :class:`~pycmbs.backends.base.Members`."""
+        """The writes that go along with the deletion of a member."""
         left = self._store.get(left_document(member.id))
         instance = str(member.private.get(INSTANCE, ""))
         gone = left_write(member.id, version_of(member), instance, left, local=not is_local(member))
@@ -187,7 +188,7 @@ class MemberService:
         return [gone, *([Write(LOCAL_CLAIM, CLAIM, revision=claim.revision, delete=True)] if claim else [])]
 
     def leave(self, member: Entity) -> None:
-        """See :class:`~pycmbs.backends.base.Members`. Its layers end now that it is deleted, and not before: the store
+        """Tell the others that the member was deleted. Its layers end now that it is deleted, and not before: the store
         could still have failed. Who cannot be told learns it from the others, or by probes."""
         self._health.forget(member.id)
         if is_local(member):
@@ -198,7 +199,7 @@ class MemberService:
                 log.warning("nobody is told that %s left: %s", member.path, exc)
 
     def health(self, member: Entity) -> dict[str, Any]:
-        """See :class:`~pycmbs.backends.base.Members`."""
+        """How another broker's member is doing; empty while that is not known."""
         return {} if is_local(member) else self._health.shown(member.id)
 
     def start(self, member: Entity, layer: str) -> Report:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
-from pycmbs.backends.base import Backend, Report
+from pycmbs.backends.base import Backend, Host, Report
 from pycmbs.occi import cmbs
 from pycmbs.occi.attribute import AttributeDefinition
 from pycmbs.occi.category import Action
 from pycmbs.occi.entity import Entity, Invocation
 from pycmbs.occi.layers import layer_of
+from pycmbs.services.delivery.messages import MessageService
 from pycmbs.store.base import Write
+
+
+class _Host(Host, Protocol):
+    @property
+    def messages(self) -> MessageService:
+        """Messages and their deliveries."""
 
 
 class MessageBackend(Backend):
     """A message is created first and sent by an action, as often as one likes."""
+
+    host: _Host
 
     name: ClassVar[str] = "cmbs_message"
     attributes: ClassVar[Mapping[str, AttributeDefinition]] = cmbs.MESSAGE_ATTRIBUTES

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
-from pycmbs.backends.base import Backend, Report
+from pycmbs.backends.base import Backend, Host, Report
 from pycmbs.occi import cmbs
 from pycmbs.occi.attribute import AttributeDefinition
 from pycmbs.occi.category import Action
 from pycmbs.occi.entity import Entity, Invocation
 from pycmbs.occi.layers import LAYERS, layer_of
+from pycmbs.services.federation.members import MemberService
 from pycmbs.store.base import Write
 
 
@@ -22,8 +23,16 @@ def _actions() -> dict[str, Action]:
     return {term: Action(cmbs.MEMBER_ACTIONS, term, title) for term, title in actions.items()}
 
 
+class _Host(Host, Protocol):
+    @property
+    def members(self) -> MemberService:
+        """The federation's members."""
+
+
 class MemberBackend(Backend):
     """One member is the broker's own (``local``); the others are where messages can go."""
+
+    host: _Host
 
     name: ClassVar[str] = "cmbs_member"
     attributes: ClassVar[Mapping[str, AttributeDefinition]] = cmbs.MEMBER_ATTRIBUTES
