@@ -162,6 +162,12 @@ class ImmutableAttribute(Forbidden):
     code = "immutable-attribute"
 
 
+class ForgedSender(Forbidden):
+    """Somebody speaks for a member that it is not."""
+
+    code = "forged-sender"
+
+
 class CrossOrigin(Forbidden):
     """A page of another origin asks for a change."""
 
@@ -244,6 +250,12 @@ class SocketUnavailable(Conflict):
     """A socket that cannot be bound."""
 
     code = "socket-unavailable"
+
+
+class Unprotected(SocketUnavailable):
+    """A socket that others could reach, while members are not asked for their keys."""
+
+    code = "unprotected"
 
 
 class PreconditionFailed(CmbsError):
@@ -387,6 +399,12 @@ class NoRoute(RemoteError):
     """A member that was asked to pass something on cannot reach whom it is for."""
 
     code = "no-route"
+
+
+class UnknownKey(RemoteError):
+    """A member whose key is not known here, so that nothing can be sent to it."""
+
+    code = "unknown-key"
 
 
 class ConfigurationError(CmbsError):

@@ -139,6 +139,7 @@ class Outcomes:
             id = new_id()
             self._awaiting.asked(row.id, id, Asked(way.url, row.member, relayed=bool(way.via)))
             try:
-                self._transports.send(way.url, encode(Envelope(INQUIRY, id, own, body, to=row.member)))
+                inquiry = encode(Envelope(INQUIRY, id, own, body, to=row.member))
+                self._transports.send(way.url, inquiry, peer=way.via or row.member)
             except CmbsError as exc:
                 log.info("the outcome of %s cannot be asked for: %s", row.message, exc)

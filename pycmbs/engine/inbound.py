@@ -11,10 +11,12 @@ from msgspec.structs import replace
 
 from pycmbs.engine.executor import Executor
 from pycmbs.engine.relay import Relay
+from pycmbs.engine.speaker import check_speaker
 from pycmbs.errors import (
     BadEnvelope,
     ClaimedId,
     CmbsError,
+    ForgedSender,
     InvalidRequest,
     NotFound,
     RemoteError,
@@ -87,7 +89,7 @@ class Inbound:
         self._executor = executor
         self._lives = lives
         self._queue: BoundedQueue[Arrival | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
-        self._full, self._bad = Seldom(log), Seldom(log)
+        self._full, self._bad, self._forged = Seldom(log), Seldom(log), Seldom(log)
         self._thread = new_thread("inbound", self._run, vital=True)
 
     def start(self) -> None:
@@ -122,6 +124,12 @@ class Inbound:
                 envelope = decode(arrival.data)
             except BadEnvelope as exc:
                 self._bad("what arrived at %s is dropped: %s", arrival.address, exc)
+                continue
+            try:
+                check_speaker(arrival.who, envelope)
+            except ForgedSender as exc:
+                self._forged("refused at %s: %s", arrival.address, exc)
+                self._refuse(arrival, envelope, exc, final=True)
                 continue
             own = self._identity()
             if envelope.to and own and envelope.to != own:

@@ -20,9 +20,10 @@ from pycmbs.engine.events import Events
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.requests import Sender
 from pycmbs.engine.rows import Rows
+from pycmbs.engine.speaker import check_speaker
 from pycmbs.engine.traffic import Traffic
 from pycmbs.engine.waiters import Waiter
-from pycmbs.errors import BadEnvelope, Unavailable
+from pycmbs.errors import BadEnvelope, ForgedSender, Unavailable
 from pycmbs.runtime import in_turn
 from pycmbs.seldom import Seldom
 from pycmbs.services.delivery.outbox import OutboxService
@@ -145,7 +146,8 @@ class Outbound:
         """The row that an answer changes, as it is then; None for an answer that changes none."""
         try:
             envelope = decode(arrival.data)
-        except BadEnvelope as exc:
+            check_speaker(arrival.who, envelope)
+        except (BadEnvelope, ForgedSender) as exc:
             self._bad("an answer from %s is dropped: %s", arrival.address, exc)
             return None
         if (body := bounded(envelope.body, arrival.data, self._most)) is not envelope.body:

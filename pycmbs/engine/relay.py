@@ -63,7 +63,7 @@ class Relay:
             self._open[id] = (arrival.peer, envelope.id, asked, time.monotonic() + _KEEP_SECONDS)
             self._drop_old()
         passed = encode(replace(envelope, id=id, path=(*envelope.path, own)))
-        self._transports.send(way.url, passed, apart=envelope.type != MESSAGE)
+        self._transports.send(way.url, passed, apart=envelope.type != MESSAGE, peer=way.via or envelope.to)
 
     def answered(self, link: str, envelope: Envelope) -> bool:
         """Pass an answer back, under the id that its asker knows; False when nothing was passed on under this one to where the

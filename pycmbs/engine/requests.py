@@ -32,7 +32,7 @@ Done = Callable[["Envelope | CmbsError", bool], None]
 class Sender(Protocol):
     """What of the transports is needed here."""
 
-    def send(self, url: str, data: bytes, *, apart: bool = False) -> bool:
+    def send(self, url: str, data: bytes, *, apart: bool = False, peer: str = "") -> bool:
         """See :class:`~pycmbs.transport.base.Transport`."""
 
     def forget(self, url: str, *, silent: float = 0.0) -> None:
@@ -125,7 +125,9 @@ class Requests:
             self._sooner.set()
         try:
             # Apart from messages: health is no matter of how much waits.
-            opened.waited = not self._transports.send(url, encode(replace(question, id=id)), apart=True)
+            opened.waited = not self._transports.send(
+                url, encode(replace(question, id=id)), apart=True, peer=question.to if direct else ""
+            )
         except CmbsError as exc:
             self._finish(id, exc)
 

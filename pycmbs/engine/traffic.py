@@ -240,7 +240,7 @@ class Traffic:
         route.flights[id] = Flight(row, id, time.monotonic(), asked, len(data), life)
         self._flights[id] = route
         try:
-            self._transports.send(route.url, data)
+            self._transports.send(route.url, data, peer=route.via or row.member)
         except (InvalidAddress, TooLarge) as exc:  # trying again cannot help
             del self._flights[id]
             self._rows.put(route.flights.pop(id).tried.settled(FAILED, clock.now(), exc.line))

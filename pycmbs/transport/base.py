@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from msgspec import Struct, field
 
@@ -23,7 +23,8 @@ class Arrival(Struct, frozen=True):
 
     ``address`` is the listening URL it came in at, or, for an answer to something that was sent, the link it came over:
     the URL that was sent to, and never one that was not; ``answer`` tells which. ``peer`` is what :meth:`Transport.reply`
-    needs to answer it; opaque. ``at``: when, by the monotonic clock.
+    needs to answer it; opaque. ``at``: when, by the monotonic clock. ``who``: the member that sent it, as its key proves now;
+    None where members are not asked for one.
     """
 
     address: str
@@ -31,11 +32,35 @@ class Arrival(Struct, frozen=True):
     peer: Hashable
     answer: bool = False
     at: float = field(default_factory=time.monotonic)
+    who: str | None = None
 
 
 Receiver = Callable[[list[Arrival]], None]
 """Gets what one turn of the transport's loop received. Called on the transport's own thread: must return at once
 (hand over, don't work) and must not raise."""
+
+
+class Keyring(Protocol):
+    """Whose key is whose, as of now. Asked for every datagram and by any thread, so it answers at once.
+
+    A transport with one lets nobody in and reaches nobody but those that the ring knows: what comes from another, or from one
+    whose key was withdrawn since the connection was made, does not arrive. A key is 32 bytes of X25519.
+    """
+
+    @property
+    def public(self) -> bytes:
+        """The own public key."""
+
+    @property
+    def secret(self) -> bytes:
+        """The key to it."""
+
+    def who(self, key: bytes) -> str | None:
+        """The member with this public key, or None for a stranger's."""
+
+    def key_at(self, url: str, member: str) -> bytes:
+        """The public key of a member, or of whoever is known to be at an address if ``member`` is empty. Raises
+        :class:`~pycmbs.errors.UnknownKey`."""
 
 
 class Transport(ABC):
@@ -66,14 +91,15 @@ class Transport(ABC):
         """Unbind at once: on return the address is free for others and nothing more arrives from it. Idempotent."""
 
     @abstractmethod
-    def send(self, url: str, data: bytes, *, apart: bool = False) -> bool:
+    def send(self, url: str, data: bytes, *, apart: bool = False, peer: str = "") -> bool:
         """Queue a datagram for ``url``; tells whether it went out at once, and need not wait for a connection or for others.
-        ``apart``: over a connection of its own, for what is small and must not wait behind what is large.
+        ``apart``: over a connection of its own, for what is small and must not wait behind what is large. ``peer``: the member
+        that is to be there; where members are asked for their keys, nobody else gets it, nor can answer.
 
         Raises :class:`~pycmbs.errors.QueueFull` when the bound towards this address is reached,
         :class:`~pycmbs.errors.InvalidAddress`, and :class:`~pycmbs.errors.TooLarge` for a datagram that the transport could
-        never carry. Says nothing about arrival: what is sent while nobody listens waits, up to the bound; after :meth:`close`
-        it vanishes."""
+        never carry; with a :class:`Keyring` also :class:`~pycmbs.errors.UnknownKey`. Says nothing about arrival: what is sent
+        while nobody listens waits, up to the bound; after :meth:`close` it vanishes."""
 
     @abstractmethod
     def reply(self, peer: Hashable, data: bytes) -> None:

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 
 from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable
 from pycmbs.transport.address import parse_address
-from pycmbs.transport.base import Arrival, Receiver, Transport
+from pycmbs.transport.base import Arrival, Keyring, Receiver, Transport
 from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)
@@ -24,11 +24,12 @@ BATCH = 1000
 
 
 class _Datagram(NamedTuple):
-    """One datagram under way; ``url`` as its sender spelled it."""
+    """One datagram under way; ``url`` as its sender spelled it, ``key`` of whom it is meant for."""
 
     sender: MemoryTransport
     url: str
     data: bytes
+    key: bytes | None
 
 
 class _Peer(NamedTuple):
@@ -64,8 +65,9 @@ class MemoryTransport(Transport):
     schemes: ClassVar[frozenset[str]] = frozenset({"memory"})
     across_processes: ClassVar[bool] = False
 
-    def __init__(self, network: MemoryNetwork = DEFAULT_NETWORK) -> None:
+    def __init__(self, network: MemoryNetwork = DEFAULT_NETWORK, keyring: Keyring | None = None) -> None:
         self._network = network
+        self._keyring = keyring
         self._answers: deque[Arrival] = deque(maxlen=network.bound)
         self._closed = False
         # Held while the receiver runs: who holds it knows that nothing is arriving. Reentrant, since a receiver may
@@ -100,17 +102,18 @@ class MemoryTransport(Transport):
             if self._network.listening.get(name, (None,))[0] is self:
                 del self._network.listening[name]
 
-    def send(self, url: str, data: bytes, *, apart: bool = False) -> bool:
+    def send(self, url: str, data: bytes, *, apart: bool = False, peer: str = "") -> bool:
         """Put it into the address's queue. Raises :class:`~pycmbs.errors.QueueFull` at the network's bound."""
         del apart  # nothing here takes time
         name = self._name(url)
+        key = self._keyring.key_at(url, peer) if self._keyring is not None else None
         with self._network.changed:
             if self._closed:
                 return False
             queue = self._network.waiting[name]
             if len(queue) >= self._network.bound:
                 raise QueueFull(f"{len(queue)} datagrams wait for {url} already", url=url)
-            queue.append(_Datagram(self, url, data))
+            queue.append(_Datagram(self, url, data, key))
             self._network.changed.notify_all()
             return name in self._network.listening
 
@@ -119,8 +122,11 @@ class MemoryTransport(Transport):
         if not isinstance(peer, _Peer):
             return
         with self._network.changed:
-            if not peer.sender._closed:  # noqa: SLF001 - the same class
-                peer.sender._answers.append(Arrival(peer.url, data, _Peer(self, peer.url), answer=True))  # noqa: SLF001
+            asker = peer.sender
+            if not asker._closed and self._may_reach(asker):  # noqa: SLF001 - the same class
+                asker._answers.append(  # noqa: SLF001
+                    Arrival(peer.url, data, _Peer(self, peer.url), answer=True, who=asker._who(self))  # noqa: SLF001
+                )
                 self._network.changed.notify_all()
 
     def forget(self, url: str, *, silent: float = 0.0) -> None:
@@ -188,5 +194,25 @@ class MemoryTransport(Transport):
                 queue = self._network.waiting[name]
                 for _ in range(min(BATCH, len(queue))):
                     datagram = queue.popleft()
-                    arrivals.append(Arrival(url, datagram.data, _Peer(datagram.sender, datagram.url)))
+                    if self._takes(datagram):
+                        peer = _Peer(datagram.sender, datagram.url)
+                        arrivals.append(Arrival(url, datagram.data, peer, who=self._who(datagram.sender)))
             return arrivals
+
+    @property
+    def _public(self) -> bytes | None:
+        return self._keyring.public if self._keyring is not None else None
+
+    def _who(self, other: MemoryTransport) -> str | None:
+        """Whose transport this is, as far as it is asked."""
+        return self._keyring.who(other._public or b"") if self._keyring is not None else None
+
+    def _may_reach(self, other: MemoryTransport) -> bool:
+        """Whether the other takes what comes from here: both ask for keys and it knows ours, or none does."""
+        if other._keyring is None or self._keyring is None:
+            return other._keyring is self._keyring
+        return other._who(self) is not None
+
+    def _takes(self, datagram: _Datagram) -> bool:
+        """Whether it is meant for this one, and by somebody who is known."""
+        return datagram.sender._may_reach(self) and datagram.key == self._public  # noqa: SLF001 - the same class

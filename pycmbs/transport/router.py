@@ -73,10 +73,10 @@ class Transports:
         if (transport := self._serving(url)) is not None:
             transport.unlisten(url)
 
-    def send(self, url: str, data: bytes, *, apart: bool = False) -> bool:
+    def send(self, url: str, data: bytes, *, apart: bool = False, peer: str = "") -> bool:
         """As :meth:`Transport.send`."""
         transport = self._serving(url)
-        return transport is not None and transport.send(url, data, apart=apart)
+        return transport is not None and transport.send(url, data, apart=apart, peer=peer)
 
     def reply(self, peer: Hashable, data: bytes) -> None:
         """As :meth:`Transport.reply`; ``peer`` is that of an arrival that came from here, anything else is dropped."""
@@ -121,6 +121,8 @@ def _tagging(name: str, receiver: Receiver) -> Receiver:
     """A receiver that notes in each arrival's peer which implementation it came from."""
 
     def receive(arrivals: list[Arrival]) -> None:
-        receiver([Arrival(one.address, one.data, _Routed(name, one.peer), one.answer, one.at) for one in arrivals])
+        receiver(
+            [Arrival(one.address, one.data, _Routed(name, one.peer), one.answer, one.at, one.who) for one in arrivals]
+        )
 
     return receive

@@ -28,7 +28,7 @@ class LossyTransport(MemoryTransport):
     refuse = None
     blocked = ()
 
-    def send(self, url, data, *, apart=False):
+    def send(self, url, data, *, apart=False, peer=""):
         message = b'"type":"message"' in data[:60]
         if message and self.refuse is not None:
             raise self.refuse

@@ -21,7 +21,7 @@ class Wire:
         self.sent = []
         self.replied = []
 
-    def send(self, url, data, *, apart):
+    def send(self, url, data, *, apart, peer):
         assert apart == (decode(data).type != MESSAGE)
         self.sent.append((url, decode(data)))
 

@@ -19,7 +19,7 @@ class Wire:
     def __init__(self):
         self.sent, self.forgotten = [], []
 
-    def send(self, url, data, *, apart):
+    def send(self, url, data, *, apart, peer):
         assert apart
         self.sent.append(decode(data))
         return True

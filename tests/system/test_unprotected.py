@@ -17,11 +17,11 @@ def test_a_layer_is_not_started_where_others_can_reach_it(start_broker: Start, u
     broker = start_broker("--workers", "1")
     broker.become("l2", sockets={"l1": url, "l4": f"ipc://{broker.home}/l4", "l31": f"tcp://localhost:{free_port()}"})
     path = f"/cmbs/member/{broker.member}"
-    refusal(broker.request("POST", f"{path}?action=start_l1", {}), 409, "socket-unavailable", url, "--members open")
+    refusal(broker.request("POST", f"{path}?action=start_l1", {}), 409, "unprotected", url, "--members open")
     for layer in ("l31", "l4"):
         broker.ok("POST", f"{path}?action=start_{layer}", {})
     change = {"attributes": {"cmbs": {"member": {"l2_socket": url}}}}
-    refusal(broker.request("POST", path, change), 409, "socket-unavailable", url)
+    refusal(broker.request("POST", path, change), 409, "unprotected", url)
     assert broker.attributes(path, "member")["listening"] == ["l2", "l31", "l4"]
 
 
@@ -31,7 +31,7 @@ def test_what_is_bound_counts_not_what_is_advertised(start_broker: Start) -> Non
     pairs = f"tcp://192.0.2.7:1=tcp://0.0.0.0:{port}; tcp://192.0.2.7:2=tcp://127.0.0.1:{port}"
     broker = start_broker("--workers", "1", "--listen-at", pairs)
     broker.become("l2", sockets={"l1": "tcp://192.0.2.7:1", "l2": "tcp://192.0.2.7:2"})
-    refusal(broker.request("POST", f"/cmbs/member/{broker.member}?action=start_l1", {}), 409, "socket-unavailable")
+    refusal(broker.request("POST", f"/cmbs/member/{broker.member}?action=start_l1", {}), 409, "unprotected")
 
 
 def test_who_says_so_may_listen_anywhere(start_broker: Start) -> None:

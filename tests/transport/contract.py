@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable
+from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable, UnknownKey
 from pycmbs.transport.base import Arrival, Transport
+from tests.transport.rings import Ring, acquainted
 
 DEADLINE = 10.0
 """Seconds until a test gives up waiting for what must happen."""
@@ -469,3 +470,105 @@ class TransportContract:
                 threading.Event().wait(0.001)
             else:
                 return
+
+
+class KeyedContract:
+    """Give ``keyed``, a factory of transports that are given a ring of keys, and ``address``, as fixtures."""
+
+    @pytest.fixture
+    def join(self, keyed) -> Iterator[Callable[..., Node]]:
+        made: list[Node] = []
+
+        def factory(ring, **options) -> Node:
+            made.append(Node(keyed(ring), **options))
+            return made[-1]
+
+        yield factory
+        for node in made:
+            node.transport.close()
+
+    def test_an_arrival_says_who_sent_it(self, join, address):
+        """By its key, both ways round."""
+        a, b = acquainted("a", "b")
+        here, there = join(a), join(b, echo=True)
+        there.transport.listen(address)
+        here.transport.send(address, b"x", peer="b")
+        assert [one.who for one in here.inbox.wait(1)] == ["b"]
+        assert [one.who for one in there.inbox.wait(1)] == ["a"]
+
+    def test_a_member_reaches_itself(self, join, address):
+        """Its own key is its own member's."""
+        node = join(Ring("a"), echo=True)
+        node.transport.listen(address)
+        node.transport.send(address, b"x", peer="a")
+        assert [one.who for one in node.inbox.wait(2)] == ["a", "a"]
+
+    def test_a_stranger_is_not_heard(self, join, address):
+        """Whose key is not known, and who has none, delivers nothing; those beside it do."""
+        a, b, x = acquainted("a", "b", "x")
+        b.knows(a)
+        there, stranger, here = join(b), join(x), join(a)
+        there.transport.listen(address)
+        stranger.transport.send(address, b"forged", peer="b")
+        plain = join(None)
+        plain.transport.send(address, b"plain")
+        here.transport.send(address, b"x", peer="b")
+        there.inbox.wait(1)
+        for _ in range(20):
+            here.transport.send(address, b"x", peer="b")
+        there.inbox.wait(21)
+        assert set(there.inbox.data()) == {b"x"}
+
+    def test_whose_key_was_withdrawn_is_not_heard(self, join, address):
+        """At once, on a connection that is open; and heard again when it is known again."""
+        a, b, c = acquainted("a", "b", "c")
+        there, here, beside = join(b, echo=True), join(a), join(c)
+        there.transport.listen(address)
+        here.transport.send(address, b"1", peer="b")
+        here.inbox.wait(1)
+        b.knows(c)
+        here.transport.send(address, b"2", peer="b")
+        for number in range(20):
+            beside.transport.send(address, b"beside", peer="b")
+            beside.inbox.wait(number + 1)
+        assert b"2" not in there.inbox.data()
+        b.knows(a, c)
+        until(lambda: here.transport.send(address, b"3", peer="b") is not None and b"3" in there.inbox.data())
+
+    def test_answers_of_whose_key_was_withdrawn_are_not_heard(self, join, address):
+        """Who listens is known by its key as well."""
+        a, b = acquainted("a", "b")
+        here, there = join(a), join(b)
+        there.transport.listen(address)
+        here.transport.send(address, b"x", peer="b")
+        [arrival] = there.inbox.wait(1)
+        asked = []
+
+        def who(key):  # withdrawn until it was asked for
+            asked.append(key)
+            return "b" if len(asked) > 1 else None
+
+        a.who = who
+        there.transport.reply(arrival.peer, b"forged")
+        until(lambda: asked)
+        there.transport.reply(arrival.peer, b"answer")
+        here.inbox.wait(1)
+        assert here.inbox.data() == [b"answer"]
+
+    def test_another_one_at_the_address_gets_nothing(self, join, address):
+        """What is for a member reaches only who has its key, whoever listens there."""
+        a, _, c = acquainted("a", "b", "c")
+        here, there = join(a), join(c)
+        there.transport.listen(address)
+        here.transport.send(address, b"for b", peer="b")
+        here.transport.send(address, b"for c", peer="c")
+        there.inbox.wait(1)
+        for _ in range(20):
+            here.transport.send(address, b"for c", peer="c")
+        there.inbox.wait(21)
+        assert set(there.inbox.data()) == {b"for c"}
+
+    def test_nothing_is_sent_to_who_is_not_known(self, join, address):
+        """The sender is told."""
+        with pytest.raises(UnknownKey):
+            join(Ring("a")).transport.send(address, b"x", peer="b")

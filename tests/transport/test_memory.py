@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from pycmbs.transport.memory import DEFAULT_NETWORK, MemoryNetwork, MemoryTransport
-from tests.transport.contract import Node, TransportContract, fill
+from tests.transport.contract import KeyedContract, Node, TransportContract, fill
 
 
 class TestMemoryTransport(TransportContract):
@@ -18,6 +18,17 @@ class TestMemoryTransport(TransportContract):
     def new_address(self):
         numbers = count()
         return lambda: f"memory:member-{next(numbers)}"
+
+
+class TestMemoryTransportWithKeys(KeyedContract):
+    @pytest.fixture
+    def keyed(self):
+        network = MemoryNetwork()
+        return lambda ring: MemoryTransport(network, ring)
+
+    @pytest.fixture
+    def address(self):
+        return "memory:member"
 
 
 def test_networks_are_apart():

@@ -19,7 +19,7 @@ from pycmbs.transport.zeromq.context import CONTEXT, Limits
 from pycmbs.transport.zeromq.resolver import resolve
 from pycmbs.transport.zeromq.transport import ZeroMQTransport
 from tests.harness import wait_until
-from tests.transport.contract import DEADLINE, Node, TransportContract, fill, until
+from tests.transport.contract import DEADLINE, KeyedContract, Node, TransportContract, fill, until
 
 ECHO = """
 import sys, threading
@@ -116,6 +116,16 @@ class TestZeroMQTransport(TransportContract):
         return fresh
 
 
+class TestZeroMQTransportWithKeys(KeyedContract):
+    @pytest.fixture
+    def keyed(self):
+        return lambda ring: ZeroMQTransport(keyring=ring)
+
+    @pytest.fixture(params=["tcp", "ipc"])
+    def address(self, request, directory):
+        return f"tcp://127.0.0.1:{free_port()}" if request.param == "tcp" else f"ipc://{directory}/keyed"
+
+
 class TestAddresses:
     def test_an_address_is_free_for_a_plain_socket_after_unlisten(self, make):
         """On return of unlisten the operating system has the port back: twenty plain binds succeed at once."""
@@ -150,7 +160,7 @@ class TestAddresses:
     def test_what_others_can_reach_is_refused(self, make, host):
         """Unless it may be anywhere, a transport listens on no address that other machines can reach, whether the machine has
         it or not."""
-        with pytest.raises(SocketUnavailable, match="other machines could reach it") as caught:
+        with pytest.raises(SocketUnavailable, match="can be reached by others") as caught:
             make().transport.listen(f"tcp://{host}:{free_port()}")
         assert "--members open" in caught.value.hint
 
@@ -158,14 +168,14 @@ class TestAddresses:
     def test_where_it_is_bound_counts(self, make, bound):
         """What is advertised may be anything: it is where the socket is bound that others may reach, or may not."""
         url, port = "tcp://broker.example.org:5010", free_port()
-        with pytest.raises(SocketUnavailable, match="other machines could reach it"):
+        with pytest.raises(SocketUnavailable, match="can be reached by others"):
             make(listen_at={url: f"tcp://{bound}:{port}"}).transport.listen(url)
         make(listen_at={url: f"tcp://127.0.0.1:{port}"}).transport.listen(url)
 
     def test_a_name_is_where_it_leads(self, make, monkeypatch):
         """A host name that means an address of this machine's network is refused like the address."""
         monkeypatch.setattr("pycmbs.transport.zeromq.resolver.resolve", lambda _host: ["192.0.2.1"])
-        with pytest.raises(SocketUnavailable, match="other machines could reach it"):
+        with pytest.raises(SocketUnavailable, match="can be reached by others"):
             make().transport.listen("tcp://broker.example.org:5010")
 
     def test_an_unknown_host_is_refused(self, make):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import zmq
 
 from pycmbs import descriptors
+from pycmbs.transport.base import Keyring
+from pycmbs.transport.zeromq.curve import Door
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class SharedContext:
         self.ended: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._context: Context | None = None
+        self._door: Door | None = None
         self._users = 0
 
     def acquire(self) -> Context:
@@ -81,11 +84,23 @@ class SharedContext:
             self._users += 1
             return self._context
 
+    def door(self) -> Door:
+        """What lets members in by their keys, begun when this is the first who asks. After ``acquire``, before any socket
+        of the caller is made."""
+        with self._lock:
+            assert self._context is not None
+            if self._door is None:
+                self._door = Door(self._context)
+            return self._door
+
     def release(self) -> None:
         """The opposite; the last user terminates it. Every socket of the caller must be closed, or this blocks."""
         with self._lock:
             self._users -= 1
             if self._users == 0 and self._context is not None:
+                if self._door is not None:
+                    self._door.close()
+                    self._door = None
                 self._context.term()
                 self._context = None
 
@@ -93,10 +108,33 @@ class SharedContext:
 CONTEXT = SharedContext()
 
 
-def new_socket(context: Context, kind: int, endpoint: str, limits: Limits) -> Socket:
-    """A socket with the options that both kinds share."""
+class Lock(NamedTuple):
+    """What makes a socket one that speaks CURVE."""
+
+    ring: Keyring
+    domain: str
+    """Of the door, for a listener."""
+    key: bytes = b""
+    """The public key of who must be at the other end, for a link."""
+
+    def put_on(self, socket: Socket) -> None:
+        """Before it is bound or connected."""
+        socket.set(zmq.CURVE_SECRETKEY, self.ring.secret)
+        socket.set(zmq.CURVE_PUBLICKEY, self.ring.public)
+        if self.key:
+            socket.set(zmq.CURVE_SERVERKEY, self.key)
+        else:
+            socket.set(zmq.CURVE_SERVER, 1)
+            socket.set(zmq.ZAP_DOMAIN, self.domain.encode())
+
+
+def new_socket(context: Context, kind: int, endpoint: str, limits: Limits, lock: Lock | None = None) -> Socket:
+    """A socket with the options that both kinds share. ``lock``: none for one that anybody may speak to; within the process it
+    is left open, since libzmq knows no CURVE there."""
     socket = context.socket(kind)
     try:
+        if lock is not None and not endpoint.startswith("inproc:"):
+            lock.put_on(socket)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.SNDHWM, limits.queue_messages if kind == zmq.ROUTER else limits.pipe)
         socket.set(zmq.RCVHWM, limits.pipe)

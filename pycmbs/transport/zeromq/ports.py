@@ -21,7 +21,17 @@ from pycmbs.queues import Budget
 from pycmbs.seldom import Seldom
 from pycmbs.transport.address import Address
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.zeromq.context import ANSWER_BYTES, CONTEXT, MOST_ANSWERS, Context, Limits, Socket, new_socket
+from pycmbs.transport.zeromq.context import (
+    ANSWER_BYTES,
+    CONTEXT,
+    MOST_ANSWERS,
+    Context,
+    Limits,
+    Lock,
+    Socket,
+    new_socket,
+)
+from pycmbs.transport.zeromq.curve import key_of
 from pycmbs.transport.zeromq.guests import Guests, Reception
 from pycmbs.transport.zeromq.loop import Loop, Port
 
@@ -80,8 +90,9 @@ class _SharedPort(Port):
 class Listener(_SharedPort):
     """A ROUTER, bound to one URL. ``endpoint`` is the URL as libzmq wants it: with an IP address in place of a name."""
 
-    def __init__(self, url: str, endpoint: str, loop: Loop, guests: Guests) -> None:
+    def __init__(self, url: str, endpoint: str, loop: Loop, guests: Guests, lock: Lock | None = None) -> None:
         super().__init__(loop)
+        self._lock = lock
         self._reception = Reception(guests, loop)
         self.url = url
         self._endpoint = endpoint
@@ -92,7 +103,7 @@ class Listener(_SharedPort):
 
     def open(self, context: Context, limits: Limits) -> None:
         """Bind. Raises :class:`zmq.ZMQError` when that is not possible."""
-        socket = new_socket(context, zmq.ROUTER, self._endpoint, limits)
+        socket = new_socket(context, zmq.ROUTER, self._endpoint, limits, self._lock)
         try:
             socket.set(zmq.ROUTER_MANDATORY, 1)  # a full pipe to one peer is an error for it, not a wait for all
             socket.set(zmq.BACKLOG, 1024)
@@ -133,17 +144,27 @@ class Listener(_SharedPort):
         size = 0
         try:
             for _ in range(BATCH):
-                frames = socket.recv_multipart(_NOBLOCK)
-                size += len(frames[-1])
-                if len(frames) == 2:
-                    arrivals.append(Arrival(self.url, frames[1], (self.url, frames[0])))
+                if self._lock is None:
+                    frames, who = socket.recv_multipart(_NOBLOCK), None
                 else:
+                    frames, who = self._proven(socket, self._lock)
+                size += len(frames[-1])
+                if len(frames) != 2:
                     log.info("dropped a datagram at %s: %d frames, not 1", self.url, len(frames) - 1)
+                elif self._lock is None or who is not None:
+                    arrivals.append(Arrival(self.url, frames[1], (self.url, frames[0]), who=who))
                 if size >= BATCH_BYTES:
                     break
         except zmq.Again:
             pass
         return bool(self._answers) or _arrived(socket)
+
+    def _proven(self, socket: Socket, lock: Lock) -> tuple[list[bytes], str | None]:
+        """The next datagram, and who sent it by what is known now: a connection goes on when its key was withdrawn."""
+        frames = socket.recv_multipart(_NOBLOCK, copy=False)
+        # Of what was sent within this process there is no key: that is the own one.
+        key = lock.ring.public if self._endpoint.startswith("inproc:") else key_of(frames[-1])
+        return [one.bytes for one in frames], lock.ring.who(key)
 
     def _send(self, socket: Socket, identity: bytes, data: bytes) -> None:
         try:
@@ -186,9 +207,10 @@ class Link(_SharedPort):
     ``offer`` is for any thread, under one lock of the caller's; the rest is the loop's thread's.
     """
 
-    def __init__(self, address: Address, limits: Limits, loop: Loop, waiting: Budget) -> None:
+    def __init__(self, address: Address, limits: Limits, loop: Loop, waiting: Budget, lock: Lock | None = None) -> None:
         """``waiting``: the bytes that may wait in all links."""
         super().__init__(loop)
+        self._lock = lock
         self._waiting = waiting
         self.address = address
         self.used = self._heard = time.monotonic()
@@ -206,6 +228,10 @@ class Link(_SharedPort):
         # Each counter has one writer, so that the bytes that wait are known without a lock between the threads.
         self._bytes_in = 0
         self._bytes_out = 0
+
+    @property
+    def _peer(self) -> tuple[str, str, bytes]:
+        return "dealer", self.address.url, self._lock.key if self._lock is not None else b""
 
     @property
     def idle(self) -> float:
@@ -261,7 +287,7 @@ class Link(_SharedPort):
             return
         self._context, self.endpoint = context, endpoint
         self._born = CONTEXT.ended[endpoint]
-        socket = new_socket(context, zmq.DEALER, endpoint, self._limits)
+        socket = new_socket(context, zmq.DEALER, endpoint, self._limits, self._lock)
         try:
             # Nothing goes into a connection that is not there: it waits here, where it is counted and can be dropped.
             socket.set(zmq.IMMEDIATE, 1)
@@ -329,8 +355,9 @@ class Link(_SharedPort):
             for _ in range(BATCH):
                 frames = socket.recv_multipart(_NOBLOCK)
                 size += len(frames[-1])
-                if len(frames) == 1 and not self._dropped:
-                    arrivals.append(Arrival(self.address.url, frames[0], ("dealer", self.address.url), answer=True))
+                who = self._lock.ring.who(self._lock.key) if self._lock is not None else None
+                if len(frames) == 1 and not self._dropped and (self._lock is None or who is not None):
+                    arrivals.append(Arrival(self.address.url, frames[0], self._peer, answer=True, who=who))
                     self.used = self._heard = time.monotonic()
                 if size >= BATCH_BYTES:
                     break

@@ -25,11 +25,11 @@ from typing import ClassVar
 
 import zmq
 
-from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable, TooLarge
+from pycmbs.errors import InvalidAddress, QueueFull, SocketUnavailable, TooLarge, Unprotected
 from pycmbs.queues import Budget
 from pycmbs.transport.address import Address, parse_address, parse_bound
-from pycmbs.transport.base import Receiver, Transport
-from pycmbs.transport.zeromq.context import CONTEXT, MAX_SIZE, MOST_GUESTS, Context, Limits, room_for
+from pycmbs.transport.base import Keyring, Receiver, Transport
+from pycmbs.transport.zeromq.context import CONTEXT, MAX_SIZE, MOST_GUESTS, Context, Limits, Lock, room_for
 from pycmbs.transport.zeromq.guests import Guests
 from pycmbs.transport.zeromq.loop import Loop
 from pycmbs.transport.zeromq.ports import Link, Listener
@@ -59,7 +59,8 @@ class ZeroMQTransport(Transport):
     """The transport of a real federation.
 
     ``limits`` bounds its queues and connections. ``max_size`` is short for the limit of that name, in bytes.
-    Who sends is not authenticated, so ``listen`` takes no address that other machines can reach, unless it may be ``anywhere``.
+    Without a ``keyring`` who sends is not authenticated, so ``listen`` takes no address that other machines can reach, unless
+    it may be ``anywhere``. With one, all is CURVE.
     ``listen_at`` says where to bind instead of at an address that others use: a broker behind NAT, a mapped port or a proxy.
     """
 
@@ -73,7 +74,10 @@ class ZeroMQTransport(Transport):
         listen_at: Mapping[str, str] | None = None,
         *,
         anywhere: bool = False,
+        keyring: Keyring | None = None,
     ) -> None:
+        self._keyring = keyring
+        self._domain = ""
         self._anywhere = anywhere
         self._listen_at = dict(listen_at or {})
         self._limits = limits or Limits(max_size=max_size)
@@ -82,8 +86,8 @@ class ZeroMQTransport(Transport):
         self._waiting = Budget(self._limits.all_bytes)
         self._lock = threading.Lock()
         """Guards the links, their queues' fill and ``_closed``; never held while waiting."""
-        # By address, and whether it is the one apart; the one unused for longest first.
-        self._links: OrderedDict[tuple[str, bool], Link] = OrderedDict()
+        # By address, whether it is the one apart, and the key of who is there; the one unused for longest first.
+        self._links: OrderedDict[tuple[str, bool, bytes], Link] = OrderedDict()
         self._listeners: dict[str, Listener] = {}  # changed by the loop's thread only
         self._resolver = Resolver()
         self._context: Context | None = None
@@ -99,6 +103,8 @@ class ZeroMQTransport(Transport):
         self._most_links, most_guests = room_for(self._limits.links)
         self._guests = Guests(most_guests)
         self._context = CONTEXT.acquire()
+        if self._keyring is not None:
+            self._domain = CONTEXT.door().add(self._keyring)
         self._loop = Loop(receiver, tick=self._tick, finish=self._finish)
         self._loop.start()
 
@@ -109,9 +115,9 @@ class ZeroMQTransport(Transport):
             address = parse_bound(self._listen_at[url])
         if url not in self._listeners:
             endpoint = self._endpoint(address)
-            if not self._anywhere and not _stays_here(endpoint):
-                raise SocketUnavailable(
-                    f"cannot listen on {url}: other machines could reach it, and nobody is authenticated",
+            if self._keyring is None and not self._anywhere and not _stays_here(endpoint):
+                raise Unprotected(
+                    f"{url} can be reached by others, and members are not asked for keys",
                     hint="Listen on a loopback address, or start the broker with --members open if you trust whoever "
                     "reaches that one.",
                     url=url,
@@ -125,23 +131,29 @@ class ZeroMQTransport(Transport):
         if url in self._listeners:
             self._call(url, self._unbind, url)
 
-    def send(self, url: str, data: bytes, *, apart: bool = False) -> bool:
+    def send(self, url: str, data: bytes, *, apart: bool = False, peer: str = "") -> bool:
         """Queue. Raises also :class:`~pycmbs.errors.TooLarge` for what is over ``max_size`` and could never arrive."""
         if len(data) > self._limits.max_size:
             raise TooLarge(f"a datagram has at most {self._limits.max_size} bytes, this one {len(data)}", url=url)
+        key = self._keyring.key_at(url, peer) if self._keyring is not None else b""
+        return self._send((url, apart, key), data)
+
+    def _send(self, place: tuple[str, bool, bytes], data: bytes) -> bool:
         loop = self._running()
         with self._lock:
             if self._closed:
                 return False
-            link = self._links.get((url, apart))
+            link = self._links.get(place)
             if link is None:
-                link = self._links[url, apart] = Link(self._address(url), self._limits, loop, self._waiting)
+                url, _, key = place
+                lock = Lock(self._keyring, self._domain, key) if self._keyring is not None else None
+                link = self._links[place] = Link(self._address(url), self._limits, loop, self._waiting, lock)
                 loop.post(lambda new=link: self._open(new))  # type: ignore[misc]
                 if len(self._links) > self._most_links:
                     log.warning("over %d connections: the one unused for longest is given up", self._most_links)
-                    self._drop(*next(iter(self._links)))
+                    self._drop(next(iter(self._links)))
             else:
-                self._links.move_to_end((url, apart))
+                self._links.move_to_end(place)
             return link.offer(data)
 
     def reply(self, peer: Hashable, data: bytes) -> None:
@@ -151,9 +163,9 @@ class ZeroMQTransport(Transport):
             log.warning("an answer of %d bytes is lost: a datagram has at most %d", len(data), self._limits.max_size)
             return
         match peer:
-            case ("dealer", str(url)):
+            case ("dealer", str(url), bytes(key)):
                 try:
-                    self.send(url, data)
+                    self._send((url, False, key), data)
                 except QueueFull:
                     log.debug("an answer to %s is lost: its queue is full", url)
             case (str(url), bytes(identity)):
@@ -165,10 +177,9 @@ class ZeroMQTransport(Transport):
         """Drop the queues now, and the connections on the thread's next turn."""
         self._address(url)
         with self._lock:
-            for apart in (False, True):
-                link = self._links.get((url, apart))
-                if link is not None and link.silent >= silent:
-                    self._drop(url, apart)
+            for place in self._places(url):
+                if self._links[place].silent >= silent:
+                    self._drop(place)
 
     def close(self) -> None:
         """Unbind, disconnect, end the thread: within :data:`CLOSE_SECONDS`, whatever is unsent."""
@@ -211,9 +222,15 @@ class ZeroMQTransport(Transport):
             raise _unavailable(address.url, "the host's name is not known")
         return _tcp_endpoint(found[0], address.port)
 
-    def _drop(self, url: str, apart: bool) -> None:
+    def _places(self, url: str) -> list[tuple[str, bool, bytes]]:
+        """The links to an address; the caller holds the lock."""
+        if self._keyring is None:
+            return [place for place in ((url, False, b""), (url, True, b"")) if place in self._links]
+        return [place for place in self._links if place[0] == url]
+
+    def _drop(self, place: tuple[str, bool, bytes]) -> None:
         """Give a link up; the caller holds the lock."""
-        link = self._links.pop((url, apart))
+        link = self._links.pop(place)
         link.drop()
         self._running().post(link.close)
 
@@ -225,7 +242,8 @@ class ZeroMQTransport(Transport):
         assert self._context is not None
         if endpoint.startswith("ipc://"):
             _check_path(url, endpoint.removeprefix("ipc://"))
-        listener = Listener(url, endpoint, self._running(), self._guests)
+        lock = Lock(self._keyring, self._domain) if self._keyring is not None else None
+        listener = Listener(url, endpoint, self._running(), self._guests, lock)
         try:
             listener.open(self._context, self._limits)
         except zmq.ZMQError as error:
@@ -276,8 +294,8 @@ class ZeroMQTransport(Transport):
     def _tick(self) -> None:
         """Give up idle links; look after those that wait for something that signals nothing."""
         with self._lock:
-            for key in [key for key, link in self._links.items() if link.idle > self._limits.idle]:
-                self._drop(*key)
+            for place in [place for place, link in self._links.items() if link.idle > self._limits.idle]:
+                self._drop(place)
             links = list(self._links.values())
         now = time.monotonic()
         for link in links:
@@ -297,6 +315,8 @@ class ZeroMQTransport(Transport):
                 log.exception("a socket did not close cleanly: %s", port)
         self._listeners.clear()
         self._context = None
+        if self._domain:
+            CONTEXT.door().remove(self._domain)
         CONTEXT.release()
 
 
