@@ -77,7 +77,7 @@ def running(home: Path, workers: int, *flags: str) -> Iterator[Broker]:
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """A port that no one listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -87,7 +87,7 @@ def http(bench: Bench) -> None:
 
 
 def logins(bench: Bench) -> None:
-    """The durable POST by who is known, beside the same where nobody is asked: in processor time, since it is about little."""
+    """The durable POST by who is known, beside the same where no one is asked: in processor time, since it is about little."""
     with access.logins(bench.home, bench.plan.seconds) as runs:
         taken = in_turn(bench.plan.repeats, runs)
     rows = [row(name, taken[name], taken[""]) for name in taken if name]

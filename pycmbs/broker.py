@@ -79,7 +79,7 @@ class Broker:
     ) -> None:
         """``check_address`` raises for a socket URL that no transport here can reach. ``give_way`` lets others run, in a
         process that has one thread for all. ``handlers`` calls handlers; a process that executes nothing needs none.
-        Raises ConfigurationError for a rule that is none."""
+        Raises ConfigurationError for an invalid rule."""
         store = self.store = OnceStore(store)
         rules = Rulebook(settings.home, allow.parse(settings.allow))
         self.categories = CategoryService(store, load_backends(self), rules)
@@ -138,10 +138,10 @@ class _NoEngine:
     """While the broker is prepared there is no engine, and nothing needs one."""
 
     def wake(self) -> None:
-        """Nobody is asleep."""
+        """There is no engine to wake."""
 
     def call(self, operation: str, parameters: dict[str, object], *, seconds: float) -> dict[str, object]:
-        """Nobody answers."""
+        """There is no engine to answer."""
         raise ConfigurationError(f"the engine is not started yet: {operation} {parameters} {seconds}")
 
 
@@ -246,7 +246,7 @@ def _gate(settings: Settings, runtime: Runtime) -> Gate:
         claim=settings.jwt_claim,
         roles=settings.jwt_roles,
     )
-    # Who names an issuer wants to know who asks, though nobody is in the users' file.
+    # With an issuer named, credentials are required, even while the users' file is empty.
     wanted = "on" if web_tokens and settings.authentication == "auto" else settings.authentication
     users = Users(settings.home, wanted, loopback=is_loopback(settings.host))
     ways = [*auth.standard(users, runtime, settings.run_dir), *filter(None, [web_tokens]), ClientCertificates(users)]

@@ -1,4 +1,4 @@
-"""The command ``pycmbs``: reads flags, and says in one sentence what kept it from running."""
+"""The command ``pycmbs``: its flags and subcommands; an error is one sentence."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _remove_rule(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def rules_in(text: str) -> list[Rule]:
-    """The rules in a text; lines that are none are left out."""
+    """The rules in a text; invalid lines are left out."""
     found: list[Rule] = []
     for line in text.splitlines():
         with contextlib.suppress(ConfigurationError):

@@ -164,7 +164,7 @@ def _copied(source: Store, target: Store) -> int:
                 wrong += 1
                 print(f"{type}: {there.documents} documents became {here.documents}, or they differ")
     if wrong:
-        print(f"{target.url} is not a copy of {source.url}: did somebody write meanwhile?")
+        print(f"{target.url} is not a copy of {source.url}: was it written to meanwhile?")
         return 1
     tools.finish_copy(target)
     print(f"{found.documents} documents copied from {source.url} to {target.url}, and compared")
@@ -200,7 +200,7 @@ def _stats(settings: Settings, options: argparse.Namespace) -> int:
 def _stopped(settings: Settings, *, make_home: bool = False) -> Iterator[None]:
     """While no broker of this home runs. Raises ConfigurationError if one does."""
     if not (make_home or settings.home.exists()):
-        yield  # nobody can be there
+        yield  # there is no broker to lock out
         return
     lock = claim_home(settings)
     try:
@@ -215,7 +215,7 @@ def _check_unused(settings: Settings, store: Store) -> None:
 
 
 def _check_replaceable(settings: Settings) -> None:
-    """The same of the store that is to be replaced. What is not there, or cannot be read, nobody works with."""
+    """The same of the store that is to be replaced. What is not there, or cannot be read, is not in use."""
     with contextlib.ExitStack() as stack:
         there = None
         with contextlib.suppress(ConfigurationError, StoreUnavailable):

@@ -185,7 +185,7 @@ def _revoke(settings: Settings, options: argparse.Namespace) -> int:
 
 
 class _Users:
-    """The users' file, while nobody else changes it."""
+    """The users' file, locked for a change."""
 
     def __init__(self, text: str, replace: Callable[[str], None]) -> None:
         self._text = text

@@ -1,8 +1,8 @@
-"""Time that only goes on: what deadlines, expiries and ages are reckoned in.
+"""The clock for deadlines, expiries and ages: monotonic across restarts, and expressed in seconds since the epoch.
 
 The wall clock of a machine may be set, while the broker runs or between two runs: deadlines would pass that have not passed,
-and what is to be kept would be taken for old. So all processes of a broker, and the next ones until the machine is started
-anew, count from one moment, by a clock that nobody can set. Times of it are seconds since the epoch, as the wall clock was at
+and what is to be kept would be taken for old. So all processes of a broker, and the next ones until the machine is
+restarted, count from one moment, by a clock that cannot be set. Its times are seconds since the epoch, as the wall clock was at
 that moment; people are shown them as the wall clock has them now.
 """
 

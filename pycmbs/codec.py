@@ -41,12 +41,12 @@ def loads(data: bytes) -> Any:
 
 
 MOST_MEMORY = 48 * 1024 * 1024
-"""Bytes of memory that the values may take which somebody else sent, as estimated from their text."""
+"""Bytes of memory that values from outside may take, as estimated from their text."""
 _COSTS = ((b",", 32), (b"[", 64), (b"{", 192))
 
 
 def received(data: bytes) -> Any:
-    """The value of what somebody else sent. Raises :data:`DecodeError`, as :func:`loads`; also, before it is read, for more
+    """The value of JSON from outside. Raises :data:`DecodeError`, as :func:`loads`; also, before it is read, for more
     than :data:`MOST_MEMORY`: three bytes of JSON may become two hundred in memory, so its length says little of that.
     """
     if len(data) > MOST_MEMORY // 192 and sum(cost * data.count(byte) for byte, cost in _COSTS) > MOST_MEMORY:
@@ -64,7 +64,7 @@ def _finite(text: str) -> float:
 def dumps(
     value: Any, *, pretty: bool = False, sort_keys: bool = False, default: Callable[[Any], Any] | None = None
 ) -> bytes:
-    """The bytes, in UTF-8. ``pretty``: indented by two, with a newline at the end. Raises TypeError for what is no JSON."""
+    """The bytes, in UTF-8. ``pretty``: indented by two, with a newline at the end. Raises TypeError for what is not JSON."""
     option = (orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE if pretty else 0) | (
         orjson.OPT_SORT_KEYS if sort_keys else 0
     )

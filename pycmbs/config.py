@@ -124,7 +124,7 @@ class Settings:
     tls_cert: str = _setting(
         _TLS, "", FILE,
         "The certificate of the HTTP server in PEM, followed by those that lead to its authority; empty: no TLS. It is read "
-        "anew when it changes.",
+        "again when it changes.",
     )  # fmt: skip
     tls_key: str = _setting(
         _TLS, "", FILE, "The key of tls_cert in PEM, without a passphrase; empty: it is in the same file.",
@@ -234,7 +234,7 @@ class Settings:
         "The claim of a token that says what its subject may do: a list or words, also within objects (realm_access.roles).",
     )  # fmt: skip
     jwt_roles: str = _setting(
-        _ACCESS, "", JWT_ROLES, "Which role each value of jwt_claim stands for; other values are none.",
+        _ACCESS, "", JWT_ROLES, "Which role each value of jwt_claim stands for; other values are ignored.",
     )  # fmt: skip
     store: str = _setting(
         _STORE, "sqlite:", STORE,

@@ -1,4 +1,4 @@
-"""Files of settings, as they are written: sections, names and texts."""
+"""Reads the files of settings: sections, names and texts."""
 
 from __future__ import annotations
 

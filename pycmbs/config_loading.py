@@ -1,4 +1,4 @@
-"""How the broker comes by its settings: from flags, environment, files and defaults, in this order."""
+"""Loads the settings: from flags, environment, files and defaults, in this order."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _config_dir(given: Path | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def _own_conf() -> Path | None:
-    """``./conf``, if it is one, and nobody else can have put it where this process happens to be."""
+    """``./conf``, if it is one, and no other user can have put it there."""
     here = Path("conf")
     if not (here / SERVER_FILE).exists():
         return None

@@ -1,4 +1,4 @@
-"""What a setting is, and the types of value it can have: text in, a value or ValueError out."""
+"""Types of settings' values: each parses text, or raises ValueError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How deep a JSON value nests. The decoder reads 1024 levels and the encoder writes 254: what is taken in must be storable."""
+"""Nesting depth of JSON values. The decoder reads 1024 levels and the encoder writes 254: what is taken in must be storable."""
 
 from __future__ import annotations
 

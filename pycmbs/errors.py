@@ -17,7 +17,7 @@
     │   └── CrossOrigin           a page of another origin asks for a change
     ├── Conflict                  contradicts what is already there
     │   ├── DuplicateId           an entity with this id exists
-    │   ├── RevisionConflict      somebody else changed the document first
+    │   ├── RevisionConflict      someone else changed the document first
     │   ├── CategoryConflict      a definition contradicts the registered one, or is still in use
     │   ├── SecondLocalMember     a broker is one member
     │   ├── ClaimedId             two members claim one id
@@ -92,7 +92,7 @@ class CmbsError(Exception):
         return document
 
     def told(self) -> dict[str, Any]:
-        """The error as another member is told: without the hint, which is for who may look here, and may name what there is."""
+        """The error as another member is told: without the hint, which may name what there is, to clients that may read it."""
         return {name: value for name, value in self.to_dict().items() if name != "hint"}
 
 
@@ -163,7 +163,7 @@ class ImmutableAttribute(Forbidden):
 
 
 class ForgedSender(Forbidden):
-    """Somebody speaks for a member that it is not."""
+    """Someone speaks for a member that it is not."""
 
     code = "forged-sender"
 
@@ -187,7 +187,7 @@ class DuplicateId(Conflict):
 
 
 class RevisionConflict(Conflict):
-    """Somebody else changed the document first."""
+    """Someone else changed the document first."""
 
     code = "revision-conflict"
 
@@ -416,7 +416,7 @@ class ConfigurationError(CmbsError):
 def _tree(base: type[CmbsError]) -> dict[str, type[CmbsError]]:
     found = {base.code: base}
     for child in base.__subclasses__():
-        if "code" in vars(child):  # one without is the affair of who made it
+        if "code" in vars(child):  # one without is its author's affair
             found.update(_tree(child))
     return found
 
@@ -424,7 +424,7 @@ def _tree(base: type[CmbsError]) -> dict[str, type[CmbsError]]:
 def from_dict(document: Any) -> CmbsError:
     """The error that :meth:`CmbsError.to_dict` described; an unknown code comes back as :class:`RemoteError`.
 
-    Takes anything: what describes an error comes from others. Texts are cut, and what is no text, number, or short list of
+    Takes anything: what describes an error comes from others. Texts are cut, and what is not text, number, or short list of
     them is left out, so that an error can be stored and shown whoever made it.
     """
     data = dict(document) if isinstance(document, dict) else {}

@@ -1,4 +1,4 @@
-"""How an id is spelled: what entities, and what members say of each other on the wire, have in common."""
+"""Ids: how they are spelled, in entities and between members."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class Runtime(Protocol):
         """A new, unset signal."""
 
     def offload(self, work: Callable[..., T], *args: Any) -> T:
-        """Run blocking work (a scan, a slow syscall) where it holds up nobody else; returns its result."""
+        """Run blocking work (a scan, a slow syscall) where it holds up no other thread; returns its result."""
 
     def turn(self) -> int | None:
         """The number of this turn: whatever runs in it was asked for before it began, so that what is read once in it is new
@@ -81,7 +81,7 @@ class ThreadRuntime:
         return threading.Event()
 
     def offload(self, work: Callable[..., T], *args: Any) -> T:
-        """Run it here: a real thread holds up nobody else."""
+        """Run it here: a real thread holds up no other."""
         return work(*args)
 
     def turn(self) -> int | None:
@@ -117,7 +117,7 @@ class asked:  # noqa: N801 - a context, and one of a generator costs three times
 
 
 def asked_at() -> float:
-    """When what this thread does was asked for, on the monotonic clock; now, if nobody said so."""
+    """When what this thread does was asked for, on the monotonic clock; now, if that was not said."""
     found = _asked.get()
     return time.monotonic() if found is None else found
 

@@ -1,4 +1,4 @@
-"""What a process takes over from whoever started it, put right before anything else happens."""
+"""What a process inherits from its parent (umask, descriptors, environment), corrected before anything else happens."""
 
 from __future__ import annotations
 

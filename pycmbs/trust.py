@@ -1,4 +1,4 @@
-"""Files and words that are not to be trusted, or not to be shown."""
+"""Files that another user may have changed, and passwords that must not be shown."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def with_password(url: str, file: str) -> str:
 
 
 def why_untrusted(path: Path) -> str:
-    """Why what is at this path may be somebody else's word; empty when only this user or root could have put it there."""
+    """Why what is at this path is not to be trusted; empty when only this user or root could have put it there."""
     for status in (path.lstat(), path.stat()):
         if status.st_uid not in (os.geteuid(), 0):
             return f"{path} belongs to another user"

@@ -31,7 +31,7 @@ class Keeper:
         def run() -> None:
             try:
                 work()
-            except (Exception, SystemExit):  # not what ends a green thread that nobody needs any more
+            except (Exception, SystemExit):  # not what ends a green thread that no one needs any more
                 log.critical("the thread %s ended by an error", name, exc_info=True)
                 if vital:
                     self.ending()
@@ -86,7 +86,7 @@ class Pool:
         return self._threads.map(lambda item: self._named(work, item), items)
 
     def do(self, work: Callable[P, object], *args: P.args, **named: P.kwargs) -> None:
-        """Do ``work``, of which nobody looks at what comes: an error is logged. Raises RuntimeError when the pool is closed."""
+        """Do ``work``, of which no one looks at what comes: an error is logged. Raises RuntimeError when the pool is closed."""
         self._threads.submit(self._logged, work, *args, **named)
 
     def close(self) -> None:

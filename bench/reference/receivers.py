@@ -1,7 +1,7 @@
 """Simulated members: ROUTER sockets of one process, which acknowledge what comes and store nothing.
 
 So what is measured is the sender's side of a fan-out, or of a discovery: ``python -m bench.reference.receivers serve N`` is
-members that nobody introduced to each other, with ``greet`` for ``serve`` such that know each other and tell so;
+members that no one introduced to each other, with ``greet`` for ``serve`` such that know each other and tell so;
 ``python -m bench.reference.receivers ask SECONDS IN_FLIGHT URL …`` the reference: the same datagrams and answers, and no more.
 """
 
@@ -78,7 +78,7 @@ def _introduction(id: str, url: str) -> dict[str, Any]:
 
 
 def _answer(question: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Type and body of the answer that a member would give that knows nobody."""
+    """Type and body of the answer that a member would give that knows no one."""
     if question["type"] == "message":
         return "ack", {"status": "delivered", "reply": {}}
     if question["type"] == "probe":

@@ -94,7 +94,7 @@ class Backend(ABC):
 
     def effect(self, entity: Entity, invocation: Invocation) -> Entity | None:
         """What an action makes of the stored entity, as a changed copy, or None for nothing. It is stored before :meth:`act` is
-        called, if nobody else changed the entity meanwhile. Must not have effects of its own: it may be asked again."""
+        called, if the entity was not changed meanwhile. Must not have effects of its own: it may be asked again."""
         del entity, invocation
         return None
 

@@ -1,4 +1,4 @@
-"""The engine as the other processes of a broker see it: calls over its local socket (see :mod:`pycmbs.control.frames`)."""
+"""The engine as the other processes of its broker call it: over its local socket (see :mod:`pycmbs.control.frames`)."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class _Call:
 
 
 class _Line:
-    """A connection that all share: an answer goes to who asked.
+    """A connection that all callers share: answers are matched to calls by id.
 
-    Nobody who asks waits for the engine to take it: what is sent goes out by itself. While there are calls under way the
+    No caller waits for the engine to take a call: what is sent goes out by itself. While there are calls under way the
     engine is asked for heartbeats; when it gives none it is ``frozen``, and so are the calls, until it is heard again.
     """
 
@@ -92,7 +92,7 @@ class _Line:
         return call
 
     def forget(self, call: _Call) -> None:
-        """Nobody waits for it any more."""
+        """Its caller has given up."""
         with self._lock:
             self._calls.pop(call.id, None)
 
@@ -124,7 +124,7 @@ class _Line:
 
     def _watch(self) -> None:
         """While calls are under way, or the engine is frozen: see whether it lives. What counts is how often it was looked, so
-        that a front which had no time itself takes nobody for frozen."""
+        that a front which had no time itself does not take the engine for frozen."""
         while True:
             with self._lock:
                 if self.ended or not (self._calls or self.frozen):
@@ -234,5 +234,5 @@ class ControlClient:
             if self._line is None or self._line.ended:
                 self._line = _Line(connection, self._runtime)
                 return self._line
-        connection.close()  # somebody else was faster
+        connection.close()  # another thread was faster
         return self._line

@@ -41,7 +41,7 @@ class Frames:
         self._buffer = bytearray()
 
     def next(self) -> dict[str, Any]:
-        """The next frame's object. Raises OSError (also ConnectionError at the end), ValueError for what is no frame."""
+        """The next frame's object. Raises OSError (also ConnectionError at the end), ValueError for what is not a frame."""
         size = int.from_bytes(self._take(_LENGTH), "big")
         if size > _MOST_FRAME:
             raise ValueError(f"a frame of {size} bytes")

@@ -1,4 +1,4 @@
-"""One front's connection to the engine: answers go out in order, and whoever has one waits for nobody."""
+"""One front's connection to the engine. Answers go out in order, and sending one never blocks."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Front:
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def _write(self) -> None:
-        """Send what waits, as the front takes it. When that fails the front has to connect anew."""
+        """Send what waits, as the front takes it. When that fails the front has to reconnect."""
         try:
             while piece := self._next_piece():
                 sent = self._send(memoryview(piece), 0)
@@ -73,7 +73,7 @@ class Front:
         return piece
 
     def _send(self, data: memoryview, flags: int) -> int:
-        """How much of it went out; all of it when there is nobody any more."""
+        """How much of it went out; all of it when the front is gone."""
         try:
             return self.connection.send(data, flags)
         except BlockingIOError:
@@ -85,12 +85,12 @@ class Front:
         return 0 if not flags else len(data)
 
     def _hang_up(self, why: str) -> None:
-        log.info("a front's answers had nobody to go to: %s", why)
+        log.info("a front left before its answers could be sent: %s", why)
         self.close()  # a part of the answer may have gone out
 
 
 def _encoded(document: Mapping[str, Any]) -> bytes:
-    """The frame of an answer; where it cannot be one, of the error that says so: somebody waits for it."""
+    """The frame of an answer; where it cannot be encoded, of the error that says so: the front waits for one."""
     try:
         return encode(document)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Calls that must not be done twice: a call that is made again, since its connection broke, is answered by the first."""
+"""Calls that must not be done twice. One that is repeated, as its connection broke, gets the answer of the first."""
 
 from __future__ import annotations
 

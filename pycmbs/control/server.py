@@ -130,7 +130,7 @@ class ControlServer:
                 document = {"answer": answer}
             except CmbsError as exc:
                 document = {"error": exc.to_dict()}
-            except BaseException:  # whatever it is, somebody waits for an answer
+            except BaseException:  # whatever it is, the front waits for an answer
                 log.exception("the operation %s failed", name)
                 document = {"error": {"code": "error", "message": "the engine failed"}}
             over()

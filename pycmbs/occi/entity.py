@@ -62,7 +62,7 @@ class Draft:
 class Invocation:
     """A request to perform an action (GFD.223 5.5.4, 5.6.5): its term, its identifier if the body named it, its attributes.
 
-    ``pinned``: it is about the entity as it was read, and not about what somebody else makes of it meanwhile.
+    ``pinned``: it is about the entity as it was read, and not about what it is changed to meanwhile.
     """
 
     term: str

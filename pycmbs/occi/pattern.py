@@ -143,7 +143,7 @@ def check_schema(name: str, schema: dict[str, Any], value: Any) -> None:
         referencing.exceptions.Unresolvable,
         RecursionError,
         ValueError,
-    ) as exc:  # ValueError: an $id that is no URI
+    ) as exc:  # ValueError: an $id that is not a URI
         raise InvalidAttribute(f"{name} cannot be checked: its JSON Schema refers to {exc}", attribute=name) from exc
     if error is not None:
         raise InvalidAttribute(f"{name}: {error.message:.300}", attribute=name)
@@ -298,7 +298,7 @@ _META = _Compiled(_Validator(_Validator.META_SCHEMA))
 
 
 class _Same:
-    """A schema as what it is, and not by what is in it: nobody changes one."""
+    """A schema compared by identity, not by content: schemas are never changed."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
         self.schema = schema

@@ -1,4 +1,4 @@
-"""What the attributes of one sort of entity must be: the definitions of its kind, its kind's parents and its mixins."""
+"""Validates the attributes of an entity: by the definitions of its kind, its kind's parents and its mixins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topics: dotted words that messages are about, and what members subscribe to, by one rule for both."""
+"""What a topic is and which subscriptions match it: dotted words; in a subscription ``*`` is any word and ``>`` the rest."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def is_subscription(topic: Any) -> bool:
 
 
 def _words(topic: Any) -> list[str] | None:
-    """The words of a topic; None for what is none."""
+    """The words of a topic; None for an invalid one."""
     if not isinstance(topic, str) or len(topic) > LONGEST or not topic.isprintable() or " " in topic:
         return None
     words = topic.split(".")

@@ -7,7 +7,7 @@ environments), whose descriptor is in the environment variable ``PYCMBS_CHILD``:
 
 - ``ready_fd``: the child writes the byte ``1`` when it serves, or the sentence that says why it never will. While it serves it
   writes a byte a second, its heartbeat: one that falls silent hangs, and is replaced.
-- ``lifeline_fd``: nobody ever writes there; end of file means that the supervisor is gone.
+- ``lifeline_fd``: nothing is ever written there; end of file means that the supervisor is gone.
 - ``lock_fd``: the lock on the home. Held, never used: no new broker starts in this home while a child still runs.
 """
 
@@ -46,7 +46,7 @@ by a request with 25 messages."""
 class Child:
     """What the supervisor told this process. ``settings.port`` is the port to serve, also where the user said 0.
 
-    ``ready_fd`` is -1 once there is nobody, or nothing, to be told any more.
+    ``ready_fd`` is -1 once there is nothing more to report.
     """
 
     role: str
@@ -75,7 +75,7 @@ class Child:
     @classmethod
     def from_environ(cls, environ: MutableMapping[str, str]) -> Child:
         """The orders that ``environ`` says where to find, and does not any more then: what this process starts, such as
-        handlers, is not to know them. Raises ConfigurationError when there are none: started by hand."""
+        handlers, is not to know them. Raises ConfigurationError when there are none, as it was started by hand."""
         if VARIABLE not in environ:
             raise ConfigurationError("this process is started by the broker itself: run `pycmbs serve`")
         with os.fdopen(int(environ.pop(VARIABLE)), "rb") as orders:

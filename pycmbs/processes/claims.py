@@ -96,7 +96,7 @@ def _holders(descriptor: int) -> list[int]:
 
 
 def release_home(descriptor: int) -> None:
-    """Give the home back: empties the file, so that nobody takes its process id for a broker that runs."""
+    """Give the home back: empties the file, so that its process id is not taken for a running broker."""
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
     os.close(descriptor)
@@ -124,7 +124,7 @@ def _owner_lives(descriptor: int) -> bool:
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # somebody else's process
+        return True  # a process of another user
     return not _is_zombie(int(owner))
 
 
@@ -141,7 +141,7 @@ def claim_port(host: str, port: int) -> socket.socket:
     """A socket that is bound to the port and never listens: it keeps the port for the front processes.
 
     They bind beside it with SO_REUSEPORT; port 0 takes a free one, which ``getsockname`` tells.
-    Raises ConfigurationError when somebody else listens there, or the address cannot be used.
+    Raises ConfigurationError when the address is in use, or cannot be used.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     reserved = socket.socket(family, socket.SOCK_STREAM)

@@ -1,4 +1,4 @@
-"""Work done in a process of its own, for what it imports and allocates goes with that."""
+"""Runs work in a forked process: what it imports and allocates ends with that."""
 
 from __future__ import annotations
 
@@ -51,6 +51,6 @@ def _answer(work: Callable[[], str], writer: int) -> None:
             answers.write(codec.dumps(document))
         os._exit(0)
     except BaseException:
-        log.exception("it was not to be done")
+        log.exception("preparing the broker failed")
     finally:
         os._exit(1)

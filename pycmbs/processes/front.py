@@ -38,7 +38,7 @@ _WRITABLE = select.EPOLLOUT | _FAILED
 class _Hub(eventlet.hubs.epolls.Hub):  # type: ignore[misc] # eventlet is untyped
     """The loop, which counts its turns. One begins where it looks who is ready; they all run before it looks again.
 
-    A descriptor that was ready is not waited for any more, until somebody waits again; it stays known to epoll. So a wait costs
+    A descriptor that was ready is not waited for any more, until the next wait; it stays known to epoll. So a wait costs
     one system call, and not two. One that was closed meanwhile is forgotten by itself.
     """
 
@@ -72,14 +72,14 @@ class _Hub(eventlet.hubs.epolls.Hub):  # type: ignore[misc] # eventlet is untype
             raise
 
     def remove(self, listener: Any) -> None:
-        """Have one listener less. What nobody waits for may wake the loop once more, for nothing."""
+        """Remove a listener. Its descriptor may wake the loop once more, for nothing."""
         eventlet.hubs.hub.BaseHub.remove(self, listener)
         fileno = listener.fileno
         if fileno in self.listeners[self.READ] or fileno in self.listeners[self.WRITE]:
             self.register(fileno)
 
     def wait(self, seconds: float | None = None) -> None:
-        """Look who is ready, wait for the first if nobody is, and run them."""
+        """Run the listeners that are ready; if there are none, wait for the first."""
         type(self).turns += 1
         readers, writers = self.listeners[self.READ], self.listeners[self.WRITE]
         ready = []

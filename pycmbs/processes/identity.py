@@ -27,7 +27,7 @@ def this_node(settings: Settings) -> Node:
 
 
 def forget(settings: Settings) -> None:
-    """Have the home be another one from now on: somebody else has its identity, so one is a copy of the other."""
+    """Give the home a new identity: another home has the same one, so one is a copy of the other."""
     (settings.home / _FILE).unlink(missing_ok=True)
 
 

@@ -93,7 +93,7 @@ class Slot:
         """Whether the child serves no more, though its process is there. To be asked at :attr:`look_at`.
 
         What counts is how often the supervisor looked, and not what its clock says: when all of the broker was stopped for a
-        while, or had no time, nobody was silent."""
+        while, or had no time, no child counts as silent."""
         self._silent, self._looked_at = self._silent + 1, time.monotonic()
         return self._silent >= self.MOST_SILENT
 

@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 FRONT_GRACE = 3.0  # seconds after the request to stop until fronts that still drain are killed …
 STOP_GRACE = 4.0  # … and until the engine is, so that all is over within 5
 STORE_PAUSE = 1.0  # seconds between looks at a store that does not answer yet
-CLOCK_FILE = "clock.json"  # in the home: where time is counted from, until the machine is started anew
+CLOCK_FILE = "clock.json"  # in the home: where time is counted from, until the machine is restarted
 BROKER_FILE = "broker.json"  # in home/run: who and where the broker's processes are, for tools
 
 _STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
@@ -206,7 +206,7 @@ class Supervisor:
                 slot.send(signal.SIGKILL)
 
     def _reads_anew(self) -> bool:
-        """Have the fronts read their certificates anew. False where SIGHUP asks to stop instead: where there are none, or the
+        """Have the fronts read their certificates again. False where SIGHUP asks to stop instead: where there are none, or the
         terminal is gone."""
         if not self._settings.tls_cert or (self._had_terminal and not _has_terminal()):
             return False
@@ -267,7 +267,7 @@ class Supervisor:
         self._serving = True
         self._record()
         line = f"pyCMBS {pycmbs.__version__} listening on {self._settings.url}, {self._description}\n"
-        with contextlib.suppress(OSError):  # that nobody reads it is no reason not to serve
+        with contextlib.suppress(OSError):  # that the line is not read is no reason not to serve
             os.write(1, line.encode())  # at once, and nothing stays in a buffer to fail at exit
 
     def _record(self) -> None:

@@ -1,4 +1,4 @@
-"""Where the broker keeps what it must not lose: the store seam.
+"""The store seam: where the broker keeps what it must not lose.
 
 :mod:`base` is the contract, :mod:`memory` the reference in a page, :mod:`sqlite` the embedded store, :mod:`couchdb` the one
 on a database server, :mod:`group` the group commit in front of any. Third parties add theirs by the entry-point group
@@ -56,7 +56,7 @@ def find_store(url: str) -> tuple[type[Any], str]:
 
 
 def implementations() -> dict[str, str]:
-    """Module and class of every store there is, by scheme: third parties' and the broker's own, which nobody replaces."""
+    """Module and class of every store there is, by scheme: third parties' and the broker's own, which no one replaces."""
     return {entry.name.lower(): entry.value for entry in entry_points(group=GROUP)} | STORES
 
 

@@ -41,7 +41,7 @@ class Document(Struct, frozen=True):
 
     An ``id`` that has a colon begins with the type and a colon. ``revision`` is opaque and changes at every write;
     ``number`` orders documents of one type by creation, is unique among them and survives updates (a store without integers of
-    its own may map it). Documents are values: nobody may change ``body`` after handing it to a store or getting it from one.
+    its own may map it). Documents are values: ``body`` must not be changed after handing it to a store or getting it from one.
     """
 
     id: str
@@ -57,7 +57,7 @@ class Write(Struct, frozen=True):
 
     ``revision`` is the condition: ``None`` creates (the id must not exist, or be deleted), a revision replaces or
     deletes exactly that one, if it is of this ``type``. ``delete`` removes the document and its keys, and leaves a mark in the
-    change feed. ``drawn``: the id of a new document was drawn for this write, so nobody has it, and a store need not look.
+    change feed. ``drawn``: the id of a new document was drawn for this write, so it is new, and a store need not look.
     """
 
     id: str
@@ -156,7 +156,7 @@ class Store(ABC):
         self.head("")
 
     def take_time(self) -> None:
-        """From now on nobody waits for an answer within a second, but for an answer: a command for people, not a broker."""
+        """From now on a call may take longer than a second rather than fail: for a command that people run."""
         return
 
     @property
@@ -226,7 +226,7 @@ class Store(ABC):
     def compact(self, keep: int = 10_000) -> int:
         """Forget the marks of deleted documents but the newest ``keep``; returns how many went. A follower of the feed that
         is further behind than that misses deletions. Also gives space of what is gone back to the file system, as far as
-        that can be done in small steps, which hold nobody up."""
+        that can be done in small steps, which hold up no other call."""
 
     def shrink(self) -> None:
         """Give all space of what is gone back to the file system. May take long, and hold up writers meanwhile; it is done when
@@ -242,7 +242,7 @@ class Store(ABC):
     def replace(cls, rest: str, *, home: Path, source: Path) -> tuple[str, int, Path | None] | None:
         """Have the store that :meth:`open` would open, and which no process may have open, hold what the SQLite file ``source``
         does. Returns its URL, how many documents that is, and where what was there is kept; None where it cannot be done.
-        Raises ConfigurationError for what is no whole store, and changes nothing then."""
+        Raises ConfigurationError for what is not a whole store, and changes nothing then."""
         del rest, home, source
         return None
 

@@ -23,7 +23,7 @@ class ChangeTokens(Wrapper):
     """A store that asks another one for a head or a version once in a turn, however many requests need to know it. Every other
     call goes through.
 
-    Nobody gets an older answer than by asking: the requests of a turn were all there before it began, and what the thread
+    No caller gets an older answer than by asking: the requests of a turn were all there before it began, and what the thread
     itself writes makes it ask again.
     """
 

@@ -1,4 +1,4 @@
-"""Files that are complete before they have their names: a kill leaves either nothing or all."""
+"""Files that are written whole or not at all, even through a kill."""
 
 from __future__ import annotations
 

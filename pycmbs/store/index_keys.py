@@ -1,4 +1,4 @@
-"""Keys of documents: their values as an index keeps them, short, and all of one document as they are read, when needed."""
+"""Index keys: how the values of a document's keys are shortened for the index, and decoded when they are asked for."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def indexed(text: str) -> str:
 
 
 class StoredKeys(Mapping[str, tuple[str, ...]]):
-    """The keys of a document that was read: decoded when somebody asks, which few do. Raises StoreUnavailable then for what
-    is no JSON."""
+    """The keys of a document that was read: decoded when they are asked for, which is rare. Raises StoreUnavailable
+    then for what is not JSON."""
 
     __slots__ = ("_keys", "_raw")
 

@@ -1,4 +1,4 @@
-"""What can be done with any store as a whole: looked through, counted, copied into another."""
+"""What can be done with any store as a whole: check, count, copy."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def copy(source: Store, target: Store, found: Survey, advance: Advance) -> None:
             try:
                 (*_, progress) = target.write([*writes, mark])
             except RevisionConflict as exc:
-                raise Conflict(f"somebody else writes to {target.url}", hint="Copy to one of its own.") from exc
+                raise Conflict(f"another process writes to {target.url}", hint="Copy to one of its own.") from exc
             advance(len(page))
 
 
@@ -223,7 +223,7 @@ def restore(path: Path, url: str, *, home: Path, advance: Advance) -> Restored:
     """Have the store ``url``, which no broker may use, hold what a backup holds. What was in a SQLite file is kept beside it; a
     database on a server must be empty.
 
-    Raises ConfigurationError for what is no backup, Conflict for a database that is not empty."""
+    Raises ConfigurationError for what is not a backup, Conflict for a database that is not empty."""
     implementation, rest = find_store(url)
     done = implementation.replace(rest, home=home, source=path)
     if done is not None:

@@ -1,4 +1,4 @@
-"""How bytes get from one member to another: the transport seam and what travels over it.
+"""The transport seam: how bytes get from one member to another, and what travels over it.
 
 =================  ============================================================================================
 module             what it holds

@@ -1,4 +1,4 @@
-"""Which socket URLs are addresses: one strict rule per scheme, and not a socket touched.
+"""Which socket URLs are valid addresses: one strict rule per scheme, without touching a socket.
 
 ============  ==========================  ===========================================================================
 scheme        form                        rule
@@ -46,7 +46,7 @@ class Address:
 
     ``name`` is what identifies the place within the scheme: ``host:port``, the path, or the name. ``host`` and ``port``
     are set for ``tcp`` only (``""`` and 0 otherwise); an IPv6 host is without its brackets. ``literal`` tells that the
-    host is an IP address, so that nobody need be asked what it means.
+    host is an IP address, so that no name server is asked.
     """
 
     url: str

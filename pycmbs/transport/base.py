@@ -43,7 +43,7 @@ Receiver = Callable[[list[Arrival]], None]
 class Keyring(Protocol):
     """Whose key is whose, as of now. Asked for every datagram and by any thread, so it answers at once.
 
-    A transport with one lets nobody in and reaches nobody but those that the ring knows: what comes from another, or from one
+    A transport with one lets no one in and reaches no one but those that the ring knows: what comes from another, or from one
     whose key was withdrawn since the connection was made, does not arrive. A key is 32 bytes of X25519.
     """
 
@@ -94,12 +94,12 @@ class Transport(ABC):
     def send(self, url: str, data: bytes, *, apart: bool = False, peer: str = "") -> bool:
         """Queue a datagram for ``url``; tells whether it went out at once, and need not wait for a connection or for others.
         ``apart``: over a connection of its own, for what is small and must not wait behind what is large. ``peer``: the member
-        that is to be there; where members are asked for their keys, nobody else gets it, nor can answer.
+        that is to be there; where members are asked for their keys, no one else gets it, nor can answer.
 
         Raises :class:`~pycmbs.errors.QueueFull` when the bound towards this address is reached,
         :class:`~pycmbs.errors.InvalidAddress`, and :class:`~pycmbs.errors.TooLarge` for a datagram that the transport could
         never carry; with a :class:`Keyring` also :class:`~pycmbs.errors.UnknownKey`. Says nothing about arrival: what is sent
-        while nobody listens waits, up to the bound; after :meth:`close` it vanishes."""
+        while no one listens waits, up to the bound; after :meth:`close` it vanishes."""
 
     @abstractmethod
     def reply(self, peer: Hashable, data: bytes) -> None:

@@ -6,8 +6,8 @@ One UTF-8 JSON object with its keys in this order::
 
 ``cmbs`` is the version, ``id`` ties an answer to what it answers, ``from`` is the id of the member that speaks. Two keys may
 follow ``from``: ``to``, the id of the member that is meant, and ``path``, the ids of the members that passed the datagram on
-(absent while nobody did). Who is not meant passes it on, if it can. Keys that are not known are ignored, so that a later
-minor change needs no new version; types that are not known pass here and are refused by whoever handles them.
+(absent while none did). A member that is not the recipient passes it on, if it can. Unknown keys are ignored, so that a
+later minor change needs no new version; unknown types pass here and are refused by their handler.
 
 ===========  ================  ==========================================================================================
 type         in answer to      body

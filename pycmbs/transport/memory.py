@@ -50,7 +50,7 @@ class MemoryNetwork:
         self.changed = threading.Condition()
         """Guards everything here and in the transports; notified whenever a dispatcher may have something to do."""
         self.listening: dict[str, tuple[MemoryTransport, str]] = {}
-        """Name to who listens there and the URL it said."""
+        """Name to the listener there, and the URL it gave."""
         self.waiting: defaultdict[str, deque[_Datagram]] = defaultdict(deque)
         """Name to what was sent there and not taken yet; waits for a listener when there is none."""
 
@@ -214,5 +214,5 @@ class MemoryTransport(Transport):
         return other._who(self) is not None
 
     def _takes(self, datagram: _Datagram) -> bool:
-        """Whether it is meant for this one, and by somebody who is known."""
+        """Whether it is meant for this one, and by someone who is known."""
         return datagram.sender._may_reach(self) and datagram.key == self._public  # noqa: SLF001 - the same class

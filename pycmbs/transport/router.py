@@ -1,4 +1,4 @@
-"""One transport in front of many: every call goes to the implementation that the URL's scheme names."""
+"""One transport in front of several: each call goes to the implementation of the URL's scheme."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Transports:
         return self._begin(name, url) if started is None else started
 
     def _begin(self, name: str, url: str) -> Transport | None:
-        parse_address(url)  # what is no address starts nothing
+        parse_address(url)  # an invalid address starts no transport
         with self._lock:
             if name in self._started:
                 return self._started[name]

@@ -134,7 +134,7 @@ class Audit:
 
     def _told(self, message: Message, entity: dict[str, Any] | None) -> list[_Told]:
         """What the ledgers said of the rounds that were accepted, in their order: the newest's is in the store, the others
-        were read by clients before they sent anew."""
+        were read by clients before they sent again."""
         told = [_Told(number, one, one.ledger) for number, one in enumerate(message.sendings, 1)]
         if entity is None or not told:
             return told
@@ -179,7 +179,7 @@ class Audit:
             yield from self._of_execution(message, told, row, index)
 
     def _rows(self, told: _Told) -> dict[int, dict[str, Any]]:
-        """By site; without the row that says that there is nobody."""
+        """By site; without the row that says that there is no one."""
         return {self._site_of[row["member"]]: row for row in told.ledger if row["member"]}
 
     def _of_row(self, message: Message, row: dict[str, Any], where: str) -> Iterator[str]:
@@ -244,7 +244,7 @@ class Audit:
             yield f"{where} is {row['state']} for its ledger ({row.get('reason')}) and was executed"
 
     def _strangers(self) -> Iterator[str]:
-        """What is somewhere and was sent by nobody, or not to there."""
+        """What is somewhere and was sent by no one, or not to there."""
         sent = {(one.site, one.path): one for one in self._messages}
         for index, broker in enumerate(self._brokers):
             arrived = {(self._site_of.get(origin), f"/cmbs/message/{id}") for origin, id, _ in broker.receipts}

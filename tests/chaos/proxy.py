@@ -91,7 +91,7 @@ class Proxy:
             return set(self._open.values())
 
     def cut(self) -> None:
-        """Break all connections, and let nobody in until :meth:`heal`."""
+        """Break all connections, and let no one in until :meth:`heal`."""
         self._cut = True
         self._break(lambda _: True, _end)
 

@@ -115,7 +115,7 @@ def test_faults_of_one_session_only() -> None:
 
 
 def test_the_owner_of_a_port() -> None:
-    """Whose connection it is; nobody's is None."""
+    """Whose connection it is; no one's is None."""
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as one:
         assert owner(one.getsockname()[1]) == os.getpid()
         port = one.getsockname()[1]

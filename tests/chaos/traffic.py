@@ -155,7 +155,7 @@ class Client(Background):
         message.sendings.append(Sending(content, message.recipients, self._order, certain))
 
     def _again(self) -> None:
-        """Change a message that is settled, and send it anew."""
+        """Change a message that is settled, and send it again."""
         message = self._settled()
         if message is None:
             return

@@ -94,7 +94,7 @@ def envelope(data: bytes) -> None:
 
 
 class _World:
-    """A broker over the memory store with the model of the infrastructure, made anew now and then."""
+    """A broker over the memory store with the model of the infrastructure, recreated now and then."""
 
     def __init__(self) -> None:
         # Not at the top: what is instrumented is imported first.
@@ -122,7 +122,7 @@ class _World:
         return answered[0], {name.lower(): value for name, value in answered[1]}, body
 
     def renew(self) -> None:
-        """Start anew, so that an input does not depend on the many before it."""
+        """Start again, so that an input does not depend on the many before it."""
         self._uses += 1
         if self._uses % 50 == 0:
             self.application = self._fresh()
@@ -222,7 +222,7 @@ def head(data: bytes) -> None:
 
 
 def credentials(data: bytes) -> None:
-    """Lines of Authorization, X-Auth-Token, X-Forwarded-For and Host: each request is somebody's, or refused."""
+    """Lines of Authorization, X-Auth-Token, X-Forwarded-For and Host: each request is someone's, or refused."""
     authorization, token, forwarded, host, *_ = [*data.decode("latin-1").split("\n"), "", "", "", ""]
     environ = {
         "REQUEST_METHOD": "GET", "REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": forwarded, "HTTP_HOST": host or "localhost",

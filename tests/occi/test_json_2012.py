@@ -222,7 +222,7 @@ def test_locations_have_three_names(member):
 
 
 def test_no_locations_are_none():
-    """A body that lists none is told from one that lists nobody."""
+    """A body that lists none is told from one that lists no one."""
     assert READ.locations(b"{}") is None
     assert READ.locations(b'{"X-OCCI-Location": []}') == []
 

@@ -19,7 +19,7 @@ def test_a_layer_is_spelled_in_two_ways_at_most(layer: str) -> None:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_says_how_its_recipients_are_chosen(layer: str) -> None:
-    """There is one way for what a message on it must say, and a sentence for when it comes to nobody."""
+    """There is one way for what a message on it must say, and a sentence for when it comes to no one."""
     assert TABLE[layer].needs in CHOICES
     assert TABLE[layer].nobody
 

@@ -93,7 +93,7 @@ def test_what_is_no_location_is_refused(location):
 
 
 def test_the_well_known_path_is_the_brokers_own():
-    """GFD.223 5.4: the query interface's other address belongs to nobody else."""
+    """GFD.223 5.4: the query interface's other address belongs to no one else."""
     with pytest.raises(InvalidCategory):
         naming.check_location("/.well-known/org/ogf/occi/-/", "x")
 

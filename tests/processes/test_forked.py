@@ -36,6 +36,6 @@ def test_its_error_is_raised_here():
 
 @pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: 1 / 0, lambda: os._exit(0)])
 def test_a_process_that_ends_without_an_answer_is_said(end):
-    """Killed, failed, or gone: nobody waits for ever, and nobody takes silence for an answer."""
+    """Killed, failed, or gone: no one waits for ever, and no one takes silence for an answer."""
     with pytest.raises(Unavailable, match="ended with code"):
         run_forked(end)

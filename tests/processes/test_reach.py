@@ -51,7 +51,7 @@ def test_without_users_it_stays_here(tmp_path: Path, host: str) -> None:
 
 @pytest.mark.parametrize("host", BEYOND)
 def test_passwords_do_not_travel_readable(home: Path, host: str) -> None:
-    """With users it needs TLS, or somebody's word that a proxy does it."""
+    """With users it needs TLS, or someone's word that a proxy does it."""
     assert said(home, host=host) == (
         f"the flag --host is {host!r}, and without TLS passwords would travel readable: "
         "give --tls-cert FILE and --tls-key FILE, or --plain-http on where a proxy does TLS"

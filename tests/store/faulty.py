@@ -28,7 +28,7 @@ class Fault(StrEnum):
     SLOW = "slow"
     """It takes longer, and works."""
     CONFLICT = "conflict"
-    """Somebody else is always faster: every batch is refused."""
+    """Someone else is always faster: every batch is refused."""
     FULL = "full"
     """Nothing can be written, and all can be read."""
     CORRUPT = "corrupt"
@@ -78,7 +78,7 @@ class FaultyStore(Wrapper):
         self.asked: Counter[str] = Counter()
         """How often operations were called, but for those that write."""
         self.before_write: Callable[[], Any] | None = None
-        """Done once, before the next write: somebody who is faster."""
+        """Done once, before the next write: someone who is faster."""
 
     def arm(self, fault: Fault, *operations: str, times: int = -1, after: int = 0, seconds: float = 0.1) -> None:
         """Have calls fail: those of these operations, or all that the fault concerns; as many as ``times`` (-1: until

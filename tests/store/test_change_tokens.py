@@ -71,7 +71,7 @@ def test_asks_once_a_turn() -> None:
         store.head("category")
         store.head("claim")
     assert asked.asked == 2
-    asked.write([create("category:a", type="category")])  # somebody else's
+    asked.write([create("category:a", type="category")])  # someone else's
     before = store.head("category")
     runtime.number += 1
     assert store.head("category") != before
@@ -79,7 +79,7 @@ def test_asks_once_a_turn() -> None:
 
 
 def test_versions_of_different_questions_are_different_answers() -> None:
-    """A version is shared by those who ask the same, and by nobody else."""
+    """A version is shared by those who ask the same, and by no one else."""
     store = ChangeTokens(Telling(), Turns())
     store.write([create("thing:a", kind="one")])
     asked = [store.version(Query("thing", {"kind": kind})) for kind in ("one", "two", "one")]

@@ -179,7 +179,7 @@ def test_a_document_is_readable(store: CouchStore, couchdb_server: CouchServer, 
     assert (found["type"], found["keys"], found["body"]) == ("thing", {"colour": ["red"]}, {"text": "ü"})
 
 
-# Conflicts that nobody saw coming
+# Conflicts that no one saw coming
 
 
 def _interfered(store: CouchStore, monkeypatch: pytest.MonkeyPatch, step: int, work: Callable[[], Any]) -> None:
@@ -198,7 +198,7 @@ def _interfered(store: CouchStore, monkeypatch: pytest.MonkeyPatch, step: int, w
 def test_a_race_is_undone(
     store: CouchStore, couchdb_url: str, monkeypatch: pytest.MonkeyPatch, step: int, taken: str
 ) -> None:
-    """When somebody writes between look and write, the batch is refused, and all that it had written is as before."""
+    """When someone writes between look and write, the batch is refused, and all that it had written is as before."""
     old, gone = store.write([create("old", body={"n": 1}, x="1"), create("gone", x="1")])
     other = open_one(couchdb_url)
     _interfered(store, monkeypatch, step, lambda: other.write([create(taken, body={"by": "other"})]))
@@ -306,7 +306,7 @@ def test_a_newer_layout_is_refused(couchdb_server: CouchServer, couchdb_url: str
 
 
 def test_an_older_view_is_brought_up_to_date(couchdb_server: CouchServer, couchdb_url: str, store: CouchStore) -> None:
-    """A view that is missing or of another version is made anew at the next start."""
+    """A view that is missing or of another version is recreated at the next start."""
     store.write([create("a", x="1")])
     design = f"/{couchdb_url.rpartition('/')[2].partition('?')[0]}/_design/pycmbs"
     rev = couchdb_server.request("GET", design).json()["_rev"]

@@ -215,7 +215,7 @@ def test_a_server_that_is_silent_is_asked_once() -> None:
 
 
 def test_another_database_under_its_name_is_noticed(couchdb_server: CouchServer, couchdb_url: str) -> None:
-    """A database that is deleted and made anew, empty, is not taken for the broker's: reads and writes say so within about a
+    """A database that is deleted and recreated, empty, is not taken for the broker's: reads and writes say so within about a
     second, nothing is written to it, and another start begins with it."""
     store = open_one(couchdb_url)
     store.write([create("a", x="1")])

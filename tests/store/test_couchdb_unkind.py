@@ -268,7 +268,7 @@ def test_who_may_not_purge_goes_on(store: CouchStore, server: UnkindServer, capl
 
 
 def test_a_session_outlives_a_locked_account(server: UnkindServer, url: str) -> None:
-    """Somebody's wrong passwords lock the account for minutes: who is logged in goes on, and who is not is told the server's
+    """Someone's wrong passwords lock the account for minutes: who is logged in goes on, and who is not is told the server's
     own words."""
     lock = threading.Event()
     server.rules.append(with_users(lock))

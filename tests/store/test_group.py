@@ -205,7 +205,7 @@ def test_a_failure_reaches_all_of_the_group_and_nobody_else(callers: Callers, in
 
 
 def test_who_has_waited_long_fails_with_the_store(store: GroupCommit, callers: Callers, inner: GateStore) -> None:
-    """Behind a store that does not answer nobody waits for a try of his own, one second after the other."""
+    """Behind a store that does not answer no one waits for a try of his own, one second after the other."""
     callers.start("old", "new")
     store._pending[0].since -= 10
     inner.arm(Fault.UNAVAILABLE, times=1)

@@ -380,7 +380,7 @@ def test_an_error_in_compact_is_rolled_back(store: SqliteStore, monkeypatch: pyt
 
 
 def test_what_cannot_be_encoded_is_the_callers_error(store: SqliteStore) -> None:
-    """A body that is no JSON, or a key that is no text, raises what it is; nothing is written."""
+    """A body that is not JSON, or a key that is not text, raises what it is; nothing is written."""
     for poison in (create("a", body={"x": object()}), create("b", x="\ud800"), Write("c", "thing", {}, {"x": ({},)})):  # type: ignore[dict-item]
         with pytest.raises((TypeError, ValueError, sqlite3.ProgrammingError)):
             store.write([create("z"), poison])

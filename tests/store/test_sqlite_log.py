@@ -91,7 +91,7 @@ def test_what_a_kill_leaves_is_taken(store: SqliteStore, path: Path, tmp_path: P
 
 
 def test_a_checkpoint_that_was_interrupted_is_no_other_file(store: SqliteStore, path: Path, tmp_path: Path) -> None:
-    """A kill after a checkpoint, before the log begins anew, leaves a file that is ahead of the log's beginning."""
+    """A kill after a checkpoint, before the log starts over, leaves a file that is ahead of the log's beginning."""
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     connection.close()

@@ -205,7 +205,7 @@ class TransportContract:
         assert there.inbox.data() == [b"once"]
 
     def test_an_address_in_use_is_refused_at_once(self, make, address):
-        """Listening where somebody else does raises SocketUnavailable with URL and reason, and the other keeps it."""
+        """Listening where someone else does raises SocketUnavailable with URL and reason, and the other keeps it."""
         here, there, late = make(), make(), make()
         there.transport.listen(address)
         began = time.monotonic()
@@ -261,14 +261,14 @@ class TransportContract:
             thread.join(DEADLINE)
 
     def test_what_was_sent_before_the_listener_came_arrives(self, make, address):
-        """A datagram for an address where nobody listens yet waits, within the bound."""
+        """A datagram for an address where no one listens yet waits, within the bound."""
         here, there = make(), make()
         here.transport.send(address, b"early")
         there.transport.listen(address)
         assert there.inbox.wait(1)[0].data == b"early"
 
     def test_the_queue_towards_an_address_is_bounded(self, make, new_address):
-        """Where nobody listens, send raises QueueFull in the end; other addresses are not concerned."""
+        """Where no one listens, send raises QueueFull in the end; other addresses are not concerned."""
         dead, alive = new_address(), new_address()
         here, there = make(), make()
         there.transport.listen(alive)
@@ -419,7 +419,7 @@ class TransportContract:
         assert there.inbox.data() == [b"one"]
 
     def test_close_does_not_wait_for_what_is_unsent(self, make, address):
-        """Close returns within two seconds though a full queue waits for nobody."""
+        """Close returns within two seconds though a full queue waits for no one."""
         here = make()
         fill(here, address)
         began = time.monotonic()

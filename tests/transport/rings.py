@@ -14,7 +14,7 @@ class Ring:
         self.known: dict[bytes, str] = {}
 
     def knows(self, *others):
-        """Have it know these, and nobody else."""
+        """Have it know these, and no one else."""
         self.known = {other.public: other.name for other in others}
         return self
 

@@ -42,7 +42,7 @@ def test_each_scheme_has_an_implementation():
 
 
 def test_an_unknown_implementation_is_a_configuration_error():
-    """A name that is no transport is refused, naming those there are."""
+    """A name that is not a transport is refused, naming those there are."""
     with pytest.raises(ConfigurationError, match="memory, zeromq"):
         load("pigeon")
     with pytest.raises(ConfigurationError, match="pigeon"):

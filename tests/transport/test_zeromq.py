@@ -184,7 +184,7 @@ class TestAddresses:
             make().transport.listen("tcp://no-such-host.invalid:5555")
 
     def test_an_unknown_host_is_a_bounded_queue(self, make, address):
-        """Sends to a host without an address fill their queue, and hold nobody else up."""
+        """Sends to a host without an address fill their queue, and hold no one else up."""
         here, there = make(Limits(queue_messages=5)), make()
         there.transport.listen(address)
         assert fill(here, "tcp://no-such-host.invalid:5555") == 5
@@ -210,7 +210,7 @@ class TestAddresses:
         there.inbox.wait(1)
 
     def test_a_name_that_moves_is_followed(self, make, monkeypatch):
-        """A name is resolved again by and by, also while somebody answers where it led: it may be another's address now. One
+        """A name is resolved again by and by, also while someone answers where it led: it may be another's address now. One
         that still means that address among others, or none just now, is left in peace."""
         monkeypatch.setattr("pycmbs.transport.zeromq.transport.RESOLVE_SECONDS", 0.0)
         found, asked = ["127.0.0.1"], []
@@ -251,7 +251,7 @@ class TestAddresses:
         """A path where something other than a socket is, is refused; libzmq alone would delete it."""
         precious = directory / "precious"
         precious.write_text("data")
-        with pytest.raises(SocketUnavailable, match="no socket"):
+        with pytest.raises(SocketUnavailable, match="not a socket"):
             make().transport.listen(f"ipc://{precious}")
         assert precious.read_text() == "data"
 

@@ -42,7 +42,7 @@ def fields(body: bytes) -> Iterator[tuple[str, str]]:
         known = _name(name)
         if not colon or known is None:
             raise MalformedBody(
-                f"line {number} is none of the fields there are: {line[:60]!r}",
+                f"line {number} is not a known field: {line[:60]!r}",
                 hint=f"There are {', '.join(f'{one}:' for one in NAMES)}.",
                 line=number,
             )

@@ -142,7 +142,7 @@ class OutboxService:
 
     def correct(self, row: Delivery) -> Delivery | None:
         """Store what is known of a row, however it is stored by now, and bring its message up to date. Returns it as it is
-        then, None when it is gone. Raises StoreUnavailable when others keep changing it."""
+        then, None when it is gone. Raises StoreUnavailable after too many concurrent changes to it."""
         for _ in range(_TRIES):
             found = self._store.get(row.id)
             if found is None:
@@ -159,7 +159,7 @@ class OutboxService:
             if message is not None and deliveries.belongs(row, message):
                 self._conclude_again(row.message, deliveries.of_sent(self._store, message))
             return raised
-        raise StoreUnavailable(f"others keep changing {row.id}", hint="It is tried again.")
+        raise StoreUnavailable(f"too many concurrent changes to {row.id}", hint="It is tried again.")
 
     # Rows without their message
 

@@ -206,7 +206,7 @@ class SendingService:
             if pinned:
                 raise PreconditionFailed(f"{paths[0]} was changed meanwhile", location=paths[0])
             left = [self._entities.stored(path) for path in paths]
-        raise NotSendable(f"others keep changing {left[0].path}", hint="Try again.")
+        raise NotSendable(f"too many concurrent changes to {left[0].path}", hint="Try again.")
 
     def _begun(self, message: Entity, layer: str, own: Entity) -> _Sending:
         # All under its path, if it was sent before: a send that failed half-way may have left some of a round of its own.

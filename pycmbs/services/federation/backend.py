@@ -39,7 +39,7 @@ class MemberBackend(Backend):
     actions: ClassVar[Mapping[str, Action]] = _actions()
 
     def create(self, entity: Entity) -> Sequence[Write]:
-        """Refuses a second local member and socket URLs that are none."""
+        """Refuses a second local member and invalid socket URLs."""
         return self.host.members.check_new(entity)
 
     def retrieve(self, entity: Entity) -> Entity:
@@ -52,7 +52,7 @@ class MemberBackend(Backend):
         return shown
 
     def update(self, old: Entity, new: Entity) -> Sequence[Write]:
-        """Refuses socket URLs that are none, and, of a layer that is listening, one that cannot be bound."""
+        """Refuses invalid socket URLs, and, of a layer that is listening, one that cannot be bound."""
         self.host.members.check_update(old, new)
         return ()
 

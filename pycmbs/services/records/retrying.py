@@ -1,4 +1,4 @@
-"""What is done again when somebody else was faster."""
+"""Retries a change that lost an optimistic-concurrency race."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ T = TypeVar("T")
 
 
 def retried(path: str, attempt: Callable[[], T]) -> T:
-    """What the attempt comes to; it must read anew what it writes. Raises Conflict when others keep changing ``path``."""
+    """Calls ``attempt`` until it succeeds; it must re-read what it writes. Raises Conflict after too many concurrent changes to
+    ``path``."""
     for _ in range(_TRIES):
         try:
             return attempt()
         except RevisionConflict:
             continue
-    raise Conflict(f"others keep changing {path}", hint="Try again.", location=path)
+    raise Conflict(f"too many concurrent changes to {path}", hint="Try again.", location=path)

@@ -1,4 +1,4 @@
-"""What is read of the answers of a CouchDB server that worked. Their shape is the server's, and not always the documented one:
+"""What is read from a CouchDB server's successful answers. Their shape is the server's, and not always the documented one:
 what a broker needs is checked, and what is only told is taken where it is there."""
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def number(answer: Any, *names: str) -> int | None:
 
 
 def needed(answer: Any, name: str) -> Any:
-    """The same of one name, without which the answer is none. Raises Failed."""
+    """The same of a name that the answer must have. Raises Failed."""
     found = told(answer, name)
     if found is None:
         raise _strange(name)

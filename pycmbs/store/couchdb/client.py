@@ -1,4 +1,4 @@
-"""Requests to a CouchDB server: CouchDB-Python's session, with what it lacks put right in this one place.
+"""Requests to a CouchDB server: CouchDB-Python's session, with its faults worked around in this one place.
 
 What CouchDB-Python does, and what is done about it here:
 
@@ -159,7 +159,7 @@ class CouchClient:
         return status, found
 
     def _asked(self, method: str, url: str, data: bytes | None, expected: Collection[int]) -> tuple[int, Any]:
-        """Ask within a session; one that is over is begun anew, once."""
+        """Ask within a session; one that is over is started over, once."""
         if self._login.is_due:
             self._log_in()
         try:
@@ -230,7 +230,7 @@ class CouchClient:
         match exc:
             case TimeoutError():
                 return TimedOut(f"{where} did not answer within {self.timeout:g} s")
-            # The last three are what the library makes of an answer that is none.
+            # The last three are what the library makes of a malformed answer.
             case OSError() | HTTPException() | codec.DecodeError() | AttributeError() | TypeError() | UnicodeError():
                 return StoreUnavailable(f"{where} does not answer: {exc or type(exc).__name__}")
             case _:

@@ -1,4 +1,4 @@
-"""The database itself: made if it is not there, refused if it is not a store of this version, and later still the same one."""
+"""The database itself: created if it is missing, refused if it is no store of this version, checked to be still the same."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Database:
         return not self._ready or self._lost is not None or time.monotonic() >= self._look_again
 
     def forget_view(self) -> None:
-        """The view is not there: the next call makes it anew, if this is still the same database."""
+        """The view is not there: the next call makes it again, if this is still the same database."""
         self._ready = False
 
     def _prepare(self) -> None:

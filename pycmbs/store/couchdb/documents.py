@@ -141,5 +141,5 @@ def document_from(found: dict[str, Any]) -> Document:
 
 
 def is_document(found: Any) -> bool:
-    """Whether it is one of the store's, and neither deleted nor somebody else's."""
+    """Whether it is one of the store's documents, and not deleted."""
     return isinstance(found, dict) and not found.get("_deleted") and "number" in found and "body" in found

@@ -44,7 +44,7 @@ class BadCredentials(StoreUnavailable):
 
 
 class Locked(StoreUnavailable):
-    """The server lets the user in again later, if nobody tries wrong passwords meanwhile."""
+    """The server has locked the account for some minutes, as wrong passwords were tried."""
 
 
 def meaning(status: int, body: bytes, where: str) -> CmbsError | NotThere:
@@ -69,7 +69,7 @@ def meaning(status: int, body: bytes, where: str) -> CmbsError | NotThere:
 
 def _forbidden(words: str, place: str) -> StoreUnavailable:
     if "locked" in words:
-        return Locked(f"{place} lets nobody in: {words}", hint="Find out who tries wrong passwords there.")
+        return Locked(f"{place} has locked the account: {words}", hint="Find out who tries wrong passwords there.")
     return BadCredentials(f"{place} forbids it: {words}", hint="See which rights the user has.")
 
 
@@ -78,7 +78,7 @@ def _not_found(reason: str, where: str) -> CmbsError | NotThere:
         return NotThere(reason)
     return NoDatabase(
         f"there is no database at {where}",
-        hint="Was it deleted? Restore it, or restart the broker to begin anew.",
+        hint="Was it deleted? Restore it, or restart the broker to start over.",
     )
 
 

@@ -1,4 +1,4 @@
-"""The change feed of a CouchDB database: as it is, as tokens per type, and as the place where deleted documents linger."""
+"""The change feed of a CouchDB database: what changed, change tokens per type, and the marks of deleted documents."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Heads:
     whole request of a client, and others that came before it began. They wait through the runtime, and take no thread from
     those who read and write.
 
-    Who is far behind, having been idle while others wrote, does not read all of that: every token is a new one then.
+    A process that is far behind, having been idle while others wrote, does not read all of that: every token is new then.
     """
 
     def __init__(self, client: CouchClient, runtime: Runtime) -> None:
@@ -229,7 +229,7 @@ class Heads:
                 found[row["id"]] = None if row.get("deleted") else document
         unknown = [row["id"] for row in concerned if row["id"] not in found]
         if len(unknown) > _MOST_LOOKED:
-            self._watches = {}  # asking the questions anew is less
+            self._watches = {}  # asking the questions again is less
             return
         found |= self._documents(unknown)
         for id, document in found.items():

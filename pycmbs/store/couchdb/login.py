@@ -1,4 +1,4 @@
-"""Who asks a CouchDB server: by the cookie of a session, which goes on when somebody's wrong passwords have locked the account.
+"""How requests to a CouchDB server are authenticated: by a session's cookie, which stays valid while the account is locked.
 
 A server that has no sessions is told user and password with every request.
 """
@@ -37,12 +37,12 @@ class Login:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What says who asks, within a session."""
+        """The header that authenticates a request, within a session."""
         return {"Cookie": f"AuthSession={self._cookie}"} if self._cookie else {}
 
     @property
     def credentials(self) -> tuple[str, str] | None:
-        """What says who asks, without one."""
+        """The header that authenticates a request, without a session."""
         return None if self._cookie else self._credentials
 
     def heard(self, headers: HTTPMessage) -> None:

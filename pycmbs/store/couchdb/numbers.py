@@ -1,4 +1,4 @@
-"""Numbers that a CouchDB server does not keep as they are: they stand as text in the document, which says where.
+"""Numbers that a CouchDB server does not keep exactly: they are stored as text, and the document says where.
 
 JSON has numbers of any size. Apache CouchDB keeps integers of up to some 300 digits, and fails at longer ones; it makes nothing
 of the smallest floats and of the sign of zero. Servers in JavaScript round integers beyond 2^53.
@@ -51,7 +51,7 @@ def _is_lost(number: float) -> bool:
 
 
 def restore(body: Any, places: Places) -> None:
-    """Put the numbers into a body that was read. What somebody has changed by hand stays as that is."""
+    """Put the numbers into a body that was read. What was changed by hand stays as it is."""
     for key, inner in places.items():
         name: Any = int(key) if isinstance(body, list) else key
         if not (name in body if isinstance(body, dict) else isinstance(body, list) and name < len(body)):

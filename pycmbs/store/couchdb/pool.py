@@ -1,4 +1,4 @@
-"""Connections to a CouchDB server: kept for a while, never handed out when they are closed, with a deadline for a whole call.
+"""A pool of connections to a CouchDB server, with a deadline for a whole call.
 
 A socket's own timeout is for one operation: a server that sends a byte now and then keeps a call for as long as it likes. So
 the sockets here have an end, and what is left until then is the timeout of their next operation.

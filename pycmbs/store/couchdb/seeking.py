@@ -1,5 +1,5 @@
-"""Where a far page begins: a server skips by reading all that it skips, and counts a range by a few nodes of its index. So the
-place is narrowed down by counts first."""
+"""Where a far page begins. A server skips by reading all that it skips, but counts a range from a few nodes of its index:
+so the place is narrowed down by counts first."""
 
 from __future__ import annotations
 

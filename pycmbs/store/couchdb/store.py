@@ -64,7 +64,7 @@ class CouchStore(Store):
         """The store at ``//user:password@host:port/database``. The first call that reaches the server makes what is missing,
         with ``create``.
 
-        Raises ConfigurationError for a URL that is none."""
+        Raises ConfigurationError for an invalid URL."""
         del home, least_free  # the server's disk is the server's
         return cls(Address.parse(cls.scheme, rest), runtime, create=create)
 
@@ -205,7 +205,7 @@ class CouchStore(Store):
                 )
             except NotThere as exc:
                 self._database.forget_view()
-                raise StoreUnavailable(f"{self.url} has lost its view", hint="It is made anew.") from exc
+                raise StoreUnavailable(f"{self.url} has lost its view", hint="It is being recreated.") from exc
             except TimedOut:
                 if not self._waits:
                     raise

@@ -1,9 +1,9 @@
-"""Batches into a database that knows only single documents: checked, written in two steps, and undone after a conflict.
+"""Writes batches into a database that is atomic for single documents only: in two steps, undone after a conflict.
 
 All documents of a batch but the last are written first, those of all batches with one request; the last ones with the next.
-So a batch counts from the moment when its last document is there, and a kill in between leaves documents that nobody takes
-for valid without it. A conflict is noticed before anything is written, unless somebody writes in the same moment: then what
-the batch has written is taken back. A batch of nothing but new documents with drawn ids depends on nothing, and is written with
+So a batch counts from the moment when its last document is there, and a kill in between leaves documents that are not valid
+without it. A conflict is noticed before anything is written, unless another process writes at the same moment: then what the
+batch has written is taken back. A batch of nothing but new documents with drawn ids depends on nothing, and is written with
 the last ones as a whole.
 """
 
@@ -117,7 +117,7 @@ class Writer:
                     plan.refuse(document["_id"], result)
 
     def _undo(self, plans: list[_Plan]) -> None:
-        """Take back what refused batches have written. What somebody else has changed since then stays as that is."""
+        """Take back what refused batches have written. What others have changed since then stays as it is."""
         for plan in plans:
             back = [_as_before(plan, document) for document in plan.documents if document["_id"] in plan.revs]
             lost = [id for id, result in self._bulk(back).items() if not isinstance(result, str)]
@@ -178,7 +178,7 @@ def _as_before(plan: _Plan, document: dict[str, Any]) -> dict[str, Any]:
     """What takes back a document that was written."""
     id = document["_id"]
     before = plan.before.get(id, {"_id": id, "_deleted": True, "type": document["type"]})
-    if document.get("_deleted"):  # a server takes a deleted one anew only as one that never was
+    if document.get("_deleted"):  # a server takes a deleted one again only as one that never was
         return {name: value for name, value in before.items() if name != "_rev"}
     return {**before, "_rev": plan.revs[id]}
 

@@ -18,7 +18,7 @@ _NEW = (0, 0)
 
 @dataclass(slots=True)
 class Ready:
-    """A write with all that can be known of it before its turn: nobody else can write meanwhile."""
+    """A write with all that can be prepared before the transaction, during which no other process can write."""
 
     write: Write
     keys: Keys
@@ -28,7 +28,7 @@ class Ready:
 
 
 def ready(batches: Sequence[Batch]) -> list[list[Ready]]:
-    """The batches for :meth:`Commit.write`. Raises TypeError for what is no JSON."""
+    """The batches for :meth:`Commit.write`. Raises TypeError for what is not JSON."""
     return [[_ready(write) for write in batch] for batch in batches]
 
 

@@ -1,4 +1,4 @@
-"""Whole SQLite files: made, copied while they are used, put in the place of another."""
+"""Whole SQLite files: created, copied while in use, replaced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _STEP = 1000
 
 
 def make(path: Path) -> None:
-    """Make an empty store, unless somebody else was faster. Raises OSError, sqlite3.Error."""
+    """Make an empty store, unless another process was faster. Raises OSError, sqlite3.Error."""
     with under_way(path) as new:
         with _opened(new) as connection:
             connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only before anything is in the file
@@ -45,8 +45,8 @@ def snapshot(path: Path, target: Path, advance: Advance) -> int:
 def replace(source: Path, target: Path) -> tuple[int, Path | None]:
     """Put a copy of ``source``, with its log if it has one, in the place of ``target``, which no process may have open.
 
-    Returns how many documents there are, and where what was there is kept. Raises ConfigurationError for what is no store and
-    what is damaged, which leaves all as it was; OSError, sqlite3.Error."""
+    Returns how many documents there are, and where what was there is kept. Raises ConfigurationError for what is not a
+    store, and what is damaged, which leaves all as it was; OSError, sqlite3.Error."""
     if target.exists() and source.samefile(target):
         raise ConfigurationError(f"{source} is the store itself", hint="Name a backup of it.")
     if not wal.belongs(source):
@@ -66,7 +66,7 @@ def replace(source: Path, target: Path) -> tuple[int, Path | None]:
 
 def _finish(connection: sqlite3.Connection, path: Path) -> int:
     """Make a file of its own of a copy: all in one file, no log fits that was begun on what this is a copy of, and nothing says
-    that somebody uses it. Returns how many documents there are; raises ConfigurationError for what is no whole store."""
+    that it is in use. Returns how many documents there are; raises ConfigurationError for what is not a whole store."""
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         there = version and connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'documents'").fetchone()
@@ -97,7 +97,7 @@ def _put_aside(target: Path) -> Path | None:
         kept = Path(f"{kept}+")
     for name in there:
         if name == "-shm":
-            Path(f"{target}{name}").unlink()  # is made anew from the log
+            Path(f"{target}{name}").unlink()  # is recreated from the log
         else:
             Path(f"{target}{name}").rename(f"{kept}{name}")
     return kept if there else None

@@ -1,4 +1,4 @@
-"""One SQLite file that several processes write: its connections, whose turn it is, and whether it is still the same file.
+"""One SQLite file that several processes write: its connections, its lock, and whether it is still the same file.
 
 Waiting goes through the runtime, since SQLite's own busy timeout sleeps in C and would freeze every green thread of a
 front process.
@@ -22,10 +22,10 @@ from pycmbs.store.sqlite.wal import HEAD as LOG_HEAD
 from pycmbs.store.sqlite.wal import belongs, in_use, mark, salt_of
 
 _PATIENCE = 0.8
-"""Seconds that whoever writes or reads waits for those who do, the queue of its own process included: it is told within a
-second, on the whole, that the store is busy."""
+"""Seconds that a writer or reader waits for others, the queue of its own process included: within a second in all it is told
+that the store is busy."""
 _SHORT_PATIENCE = 0.05
-"""The same for who writes while another process keeps the file from being written: that one waited is enough."""
+"""The same, once another thread has waited in vain for the process that keeps the file locked."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.001
 _WAIT = "Try again in a second."
 _INCREMENTAL = 2
@@ -101,7 +101,7 @@ class SqliteFile:
 
     def trim(self) -> bool:
         """Give some free pages back to the file system, in one short transaction; tells whether there are more to give. Some
-        stay, for what comes next. Of a file that an earlier version made none goes, until :meth:`vacuum` wrote it anew."""
+        stay, for what comes next. Of a file that an earlier version made none goes, until :meth:`vacuum` rewrote it."""
         with self.transaction() as connection:
             ((mode,), (free,), (pages,)) = (
                 connection.execute(f"PRAGMA {name}").fetchone()
@@ -115,12 +115,12 @@ class SqliteFile:
         if 0 < surplus <= _STEP:
             with (
                 self._turn()
-            ):  # the file gets shorter when the log is put into it, which is empty then, unless somebody reads
+            ):  # the file gets shorter when the log is put into it, which is empty then, unless another process reads
                 self._checked_writer().execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return bool(surplus > _STEP)
 
     def vacuum(self) -> None:
-        """Write the file anew, without free pages, and empty the log."""
+        """Rewrite the file, without free pages, and empty the log."""
         with self._turn():
             connection = self._checked_writer()
             connection.execute(f"PRAGMA auto_vacuum = {_INCREMENTAL}")  # of an older file, from now on
@@ -164,7 +164,7 @@ class SqliteFile:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
         except sqlite3.Error:
-            self._forget_writer()  # nobody knows what state it is in; the next writer opens another
+            self._forget_writer()  # its state is unknown; the next writer opens another
 
     def _forget_writer(self) -> None:
         if self._writer is not None:
@@ -233,7 +233,7 @@ class SqliteFile:
         return found
 
     def _take_reader(self) -> tuple[int, sqlite3.Connection]:
-        """A connection that nobody else uses until it is back among the idle ones."""
+        """A connection for one user, until it is back among the idle ones."""
         while True:
             try:
                 generation, connection = self._idle.pop()

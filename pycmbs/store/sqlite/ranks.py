@@ -1,8 +1,8 @@
-"""Where a page begins that is asked for out of the blue, without counting all that is before it each time.
+"""Where a far page of a list begins, without counting all that is before it each time.
 
-For each query that was asked for lately it is kept how many of its documents have a number in each *stretch* of numbers. A
+For each recent query it keeps how many of its documents have a number in each *stretch* of numbers. A
 number belongs to one document for ever, so only what was written can change a count: the documents that changed since the last
-look are asked for by ``seq``, and their stretches are counted anew. So a place is found by adding up the stretches before it
+look are asked for by ``seq``, and their stretches are recounted. So a place is found by adding up the stretches before it
 and counting within one, whatever others write meanwhile.
 """
 
@@ -23,7 +23,7 @@ Rows = Callable[[str, Sequence[Any] | Mapping[str, Any]], list[tuple[Any, ...]]]
 Listing = tuple[str, tuple[tuple[str, str], ...]]
 
 _MOST_CHANGES = 4096
-"""After more changes than this all is counted anew, which costs about as much."""
+"""After more changes than this all is recounted, which costs about as much."""
 _MOST_LISTINGS = 64
 
 

@@ -1,6 +1,6 @@
-"""A file beside the store that takes up space, so that a full disk has a way out (ADR 27).
+"""A file that reserves space beside the store, so that a full disk has a way out (ADR 27).
 
-It is given back when the disk is full and somebody deletes or settles something: there is room for that then. As long as it is
+It is deleted when the disk is full and something is to be deleted or settled: there is room for that then. As long as it is
 not whole nothing new is taken in. What makes the disk full need not be the store.
 """
 

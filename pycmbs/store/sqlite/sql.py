@@ -62,7 +62,7 @@ PRAGMA writable_schema = RESET;
 PRAGMA user_version = {VERSION};
 """  # noqa: S608 - constants only
 # The index by type has for every row there is what the new one would have, its place: it is declared to be that, since making
-# it anew would read all documents. A process that has the file open reads the schema again, as after any ALTER TABLE.
+# it again would read all documents. A process that has the file open reads the schema again, as after any ALTER TABLE.
 TAKE_OVER = {0: SCHEMA, 1: _FROM_1 + _FROM_2, 2: _FROM_2}
 """What makes a file of an earlier version, or a new one, one of this, at once whatever is in it."""
 

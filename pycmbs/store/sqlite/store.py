@@ -242,7 +242,7 @@ class SqliteStore(Store):
         return f"sqlite:{target}", documents, kept
 
     def shrink(self) -> None:
-        """See :class:`~pycmbs.store.base.Store`. Writes the whole file anew."""
+        """See :class:`~pycmbs.store.base.Store`. Rewrites the whole file."""
         with _translated():
             self._runtime.offload(self._file.vacuum)
 

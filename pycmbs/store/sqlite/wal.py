@@ -79,7 +79,7 @@ def belongs(path: Path) -> bool:
             found = _ids(log)
             if before == _heads(path, log):
                 return _fits(before, found)
-            time.sleep(_PAUSE)  # somebody writes
+            time.sleep(_PAUSE)  # another process writes
     return True
 
 

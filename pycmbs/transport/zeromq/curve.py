@@ -27,7 +27,7 @@ _LET_IN, _REFUSED = (b"200", b"OK"), (b"400", b"unknown key")
 
 
 class Door:
-    """Answers libzmq. One for each context, begun before the context's first CURVE socket: without it those let nobody in."""
+    """Answers libzmq. One for each context, begun before the context's first CURVE socket: without it those let no one in."""
 
     def __init__(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         self._rings: dict[bytes, Keyring] = {}
@@ -52,7 +52,7 @@ class Door:
         return domain
 
     def remove(self, domain: str) -> None:
-        """Nobody comes in there any more."""
+        """No one comes in there any more."""
         self._rings.pop(domain.encode(), None)
 
     def close(self) -> None:

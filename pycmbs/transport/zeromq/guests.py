@@ -1,4 +1,4 @@
-"""Who connected to the addresses listened on: so many at a time, and so many from one address.
+"""Incoming connections: a limit on all of them, and on those from one address.
 
 libzmq accepts whoever comes, for as long as there are descriptors, and then neither the transport nor the store gets any. So
 its own reports of connections are followed, and where there are too many some are ended: first those that said nothing yet,
@@ -153,7 +153,7 @@ class Reception(Port):
 
 @contextlib.contextmanager
 def _borrowed(descriptor: int) -> Iterator[socket.socket]:
-    """The socket of a descriptor that is libzmq's. Raises OSError where it is none any more."""
+    """The socket of a descriptor that is libzmq's. Raises OSError where it is gone."""
     found = socket.socket(fileno=descriptor)
     try:
         yield found
@@ -162,7 +162,7 @@ def _borrowed(descriptor: int) -> Iterator[socket.socket]:
 
 
 def _name(descriptor: int) -> tuple[str, int] | None:
-    """Address and port of who is at the other end; None for one that is gone, or not from a network."""
+    """Address and port of the peer; None for one that is gone, or not from a network."""
     try:
         with _borrowed(descriptor) as connection:
             name = connection.getpeername()
@@ -180,12 +180,12 @@ def _received(guest: _Guest) -> int | None:
             information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED.size)
     except (OSError, TypeError):
         return None
-    # An older kernel does not tell: then nobody counts as silent.
+    # An older kernel does not tell: then no connection counts as silent.
     return int(_RECEIVED.unpack(information)[0]) if len(information) == _RECEIVED.size else _GREETING
 
 
 def _hang_up(guest: _Guest) -> None:
-    """End the connection, if it still is that one: libzmq notices, and closes it. A member connects anew."""
+    """End the connection, if it still is that one: libzmq notices, and closes it. A member reconnects."""
     with contextlib.suppress(OSError, TypeError), _borrowed(guest.descriptor) as connection:
         if connection.getpeername()[:2] == guest.name:
             connection.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""The one thread that looks after a ZeroMQ transport's sockets.
+"""The thread that serves a ZeroMQ transport's sockets.
 
 It opens and closes them, receives, and sends what could not go out at once. Other threads hand *commands* to it, or say that a
 *port* (a socket and what waits for it) is due, and wake it through a socket pair: one byte for as many commands as come
@@ -43,7 +43,7 @@ class Port(ABC):
     """A socket of the loop, with what waits to go out through it."""
 
     due = False
-    """Whether the loop knows already that there is something to do; then nobody need tell it."""
+    """Whether the loop knows already that there is something to do; it need not be woken then."""
 
     @abstractmethod
     def serve(self, arrivals: list[Arrival]) -> bool:

@@ -1,7 +1,7 @@
 """The sockets of the ZeroMQ transport: a :class:`Listener` per address listened on, a :class:`Link` per address sent to.
 
 Both are served by the loop's thread; what other threads may touch says so. Another thread sends by itself when nothing waits
-and nobody uses the socket: waking the loop's thread takes longer than that. A lock passes the socket on, as libzmq demands;
+and the socket is free: waking the loop's thread takes longer than that. A lock passes the socket on, as libzmq demands;
 and since sending may swallow the edge that says something has arrived, who has sent looks for that, too.
 """
 
@@ -79,7 +79,7 @@ class _SharedPort(Port):
         return True
 
     def _withdraw(self) -> Socket | None:
-        """The socket, which nobody uses or is told of any more; None when it was withdrawn already. On the loop's thread."""
+        """The socket, withdrawn from all threads; None when it was withdrawn already. On the loop's thread."""
         with self._using:
             socket, self._socket = self._socket, None
         if socket is not None:
@@ -223,7 +223,7 @@ class Link(_SharedPort):
         self._born = 0
         self._dropped = False
         self.opening = False
-        """Whether somebody is at opening it. The loop's thread only."""
+        """Whether it is being opened. The loop's thread only."""
         self._queue: deque[bytes] = deque()
         # Each counter has one writer, so that the bytes that wait are known without a lock between the threads.
         self._bytes_in = 0
@@ -272,7 +272,7 @@ class Link(_SharedPort):
 
     @property
     def unopened(self) -> bool:
-        """Whether there is no socket and nobody is making one."""
+        """Whether there is no socket and none is being made."""
         return self._socket is None and not self.opening and not self._dropped
 
     def look_again(self) -> None:

@@ -1,7 +1,7 @@
-"""What IP addresses a host name means, asked where the answer may take its time.
+"""Resolves host names where the answer may take its time.
 
 libzmq asks on its own I/O thread, where one dead name server holds up the traffic with *everybody*. So nothing but IP
-addresses is given to libzmq: :func:`resolve` for who can wait, :class:`Resolver` for who cannot.
+addresses is given to libzmq: :func:`resolve` for callers that can wait, :class:`Resolver` for those that cannot.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def resolve(host: str) -> list[str]:
 class Resolver:
     """A few daemon threads that ask. ``threads`` is how many slow names may be waited for at once.
 
-    Daemon, because nobody can interrupt the system's resolver, and no close may wait for it.
+    Daemon, because the system's resolver cannot be interrupted, and no close may wait for it.
     """
 
     def __init__(self, threads: int = 4) -> None:

@@ -1,6 +1,6 @@
 """``tcp:``, ``ipc:`` and ``inproc:`` addresses: ZeroMQ.
 
-Who listens binds a ROUTER, who sends connects a DEALER per address; each datagram is one frame, which other ZeroMQ
+A listener binds a ROUTER, a sender connects a DEALER per address; each datagram is one frame, which other ZeroMQ
 programs can speak too. One thread looks after every socket (:mod:`~pycmbs.transport.zeromq.loop`); the methods here may be
 called from any thread. A send goes out by itself when nothing waits for its address; otherwise it is counted and refused
 here, without asking that thread: what waits is a bounded queue of ours, which the thread drains into the socket while
@@ -86,7 +86,7 @@ class ZeroMQTransport(Transport):
         self._waiting = Budget(self._limits.all_bytes)
         self._lock = threading.Lock()
         """Guards the links, their queues' fill and ``_closed``; never held while waiting."""
-        # By address, whether it is the one apart, and the key of who is there; the one unused for longest first.
+        # By address, whether it is the one apart, and the key of whoever is there; the one unused for longest first.
         self._links: OrderedDict[tuple[str, bool, bytes], Link] = OrderedDict()
         self._listeners: dict[str, Listener] = {}  # changed by the loop's thread only
         self._resolver = Resolver()
@@ -279,7 +279,7 @@ class ZeroMQTransport(Transport):
             log.info("the host of %s is not known; asked again when there is something to send", link.address.url)
 
     def _resolved_again(self, link: Link, found: Sequence[str]) -> None:
-        """A name that means other addresses now leads elsewhere, though somebody still answers where it led; one that means
+        """A name that means other addresses now leads elsewhere, though it is still answered where it led; one that means
         none just now stays where it is."""
         endpoints = [_tcp_endpoint(ip, link.address.port) for ip in found]
         if endpoints and link.endpoint and link.endpoint not in endpoints:
@@ -342,7 +342,7 @@ def _check_path(url: str, path: str) -> None:
     except OSError:
         return  # nothing there; or bind() has the better words
     if not stat.S_ISSOCK(mode):
-        raise _unavailable(url, "there is something at this path that is no socket")
+        raise _unavailable(url, "the file at this path is not a socket")
     with sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -350,7 +350,7 @@ def _check_path(url: str, path: str) -> None:
         except (ConnectionRefusedError, FileNotFoundError):
             return  # left behind by a process that is gone
         except OSError as error:
-            if error.errno != errno.EAGAIN:  # EAGAIN: somebody listens, and is busy
+            if error.errno != errno.EAGAIN:  # EAGAIN: it is listening, and busy
                 raise _unavailable(url, _REASONS.get(error.errno or 0, "the path cannot be used")) from None
     raise _unavailable(url, _REASONS[errno.EADDRINUSE])
 
