@@ -141,6 +141,13 @@ def test_the_core_knows_no_library_of_the_edges(package):
     assert found == set()
 
 
+def test_who_asks_a_broker_is_no_part_of_it():
+    """The client library has users, and none of them is the broker: what it does is done without HTTP to itself."""
+    users = importers("pycmbs.client")
+    assert {name for name in users if not below(name, ["pycmbs.client", "pycmbs.cli", "pycmbs.demo"])} == set()
+    assert {name for name in importers("click") if not below(name, ["pycmbs.cli"])} == set()
+
+
 def test_eventlet_stays_behind_two_modules():
     """The day eventlet must go, two files change."""
     assert importers("eventlet") == EVENTLET

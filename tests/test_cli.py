@@ -20,7 +20,7 @@ def served(monkeypatch, tmp_path):
     """The settings that `serve` would run with; nothing runs."""
     seen = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(supervisor, "serve", lambda settings: seen.append(settings) or 0)
+    monkeypatch.setattr(supervisor, "serve", lambda settings, _origins: seen.append(settings) or 0)
     return seen
 
 
@@ -86,7 +86,7 @@ def test_a_wrong_setting_is_one_sentence_and_code_2(served, capsys):
 def test_the_exit_code_tells_what_kind_of_failure_it_was(monkeypatch, capsys, error, code, said):
     """2 is for the user to fix, 1 is not, 130 is an interrupt."""
 
-    def fail(_settings):
+    def fail(_settings, _origins):
         raise error
 
     monkeypatch.setattr(supervisor, "serve", fail)

@@ -116,6 +116,16 @@ def request(
 ) -> Verb[Outcome]:
     """Have a member perform an operation, and wait for the outcome. Of ``attributes``, ``action``, ``kind``, ``id``, ``title``
     and the like belong to the operation itself. Raises NotSettled, Failed, or the error that the member answered."""
+    content = operation_content(operation, target, attributes)
+    # What is not answered in time would be done all the same, maybe when nobody wants it any more.
+    sent = yield from send(content, to=[member], wait=wait, deadline=wait + 1)
+    return outcome(member, sent)
+
+
+def operation_content(
+    operation: str, target: str | None = None, attributes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a message holds that has an operation performed."""
     given = dict(attributes or {})
     content: dict[str, Any] = {"operation": operation}
     if target is not None:
@@ -123,9 +133,7 @@ def request(
     content |= {name: given.pop(name) for name in _ALTOGETHER if name in given}
     if given:
         content["attributes"] = given
-    # What is not answered in time would be done all the same, maybe when nobody wants it any more.
-    sent = yield from send(content, to=[member], wait=wait, deadline=max(wait, 1.0))
-    return outcome(member, sent)
+    return content
 
 
 def outcome(member: str, sent: Sent) -> Outcome:

@@ -1,0 +1,122 @@
+"""Tables and texts for people. Colours only where a terminal is, and never alone."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pycmbs.client.views import Member, Message, Plan, Row, Sent
+
+_COLORS = {
+    "delivered": "green", "executed": "green", "alive": "green", "sent": "yellow", "pending": "yellow", "suspect": "yellow",
+    "failed": "red", "expired": "red", "unknown": "red", "dead": "red",
+}  # fmt: skip
+_WIDE = 10_000
+"""Columns of what is no terminal: nothing is cut for who reads it with a program."""
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows below titles, in columns."""
+    from rich.console import Console  # takes time, and JSON needs none of it
+    from rich.table import Table
+    from rich.text import Text
+
+    looked_at = sys.stdout.isatty()
+    console = Console(file=io.StringIO(), force_terminal=looked_at, width=None if looked_at else _WIDE, highlight=False)
+    made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
+    for title in titles:
+        made.add_column(title, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(_cell(one), style=_COLORS.get(str(one), "")) for one in row))
+    console.print(made)
+    written: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in written.splitlines())
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value)) or "-"
+    # What others said is shown, and moves no cursor.
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(value))
+
+
+def layer_name(layer: str) -> str:
+    """As the documents write it."""
+    return layer.replace("l3", "l3.")
+
+
+def ledger(rows: Sequence[Row]) -> str:
+    """Who got it, and why, and why not."""
+    return table(
+        ["MEMBER", "STATE", "TRIES", "WHY", "REASON"],
+        [[one.member or one.document.get("socket"), one.state, one.attempts, one.why, _reason(one)] for one in rows],
+    )
+
+
+def _reason(row: Row) -> str:
+    return row.reason or str((row.error or {}).get("message", ""))
+
+
+def report(sent: Sent, about: str) -> str:
+    """What became of a message, in a headline, a ledger and a sentence."""
+    head = f"{sent.id}  {layer_name(sent.layer)}  {about}".rstrip()
+    if not sent.recipients:
+        return f"{head}\n{sent.reason or 'nobody is a recipient'}"
+    there = sum(one.state in ("delivered", "executed") for one in sent.ledger)
+    ends = [f"{there} of {len(sent.ledger)} delivered"]
+    if waiting := [one for one in sent.ledger if not one.settled]:
+        who = waiting[0].member if len(waiting) == 1 else f"{len(waiting)} others"
+        verb = "is" if len(waiting) == 1 else "are"
+        ends.append(f"{who} {verb} tried until {waiting[0].deadline} (pycmbs ledger {sent.id})")
+    return f"{head}\n{ledger(sent.ledger)}\n{'; '.join(ends)}"
+
+
+def plan(found: Plan) -> str:
+    """Who would get it."""
+    lines = [f"dry run  {layer_name(found.layer)}: nothing was sent"]
+    if found.recipients:
+        rows = [[one.member or one.document.get("socket"), one.why, one.reason] for one in found.recipients]
+        lines.append(table(["MEMBER", "WHY", "WARNING"], rows))
+    else:
+        lines.append("nobody is a recipient")
+    lines += [f"{one} is no member that is known" for one in found.unknown]
+    lines += [f"{one} is not interested" for one in found.uninterested]
+    return "\n".join(lines)
+
+
+def members(found: Sequence[Member]) -> str:
+    """The federation; the own member has a star."""
+    rows = []
+    for one in found:
+        listening = list(one.listening)
+        listens = "all" if len(listening) == 5 else listening
+        name = f"{one.id}*" if one.own else one.id
+        rows.append([name, one.health, one.round_trip_ms, one.via, listens, one.topics, one.reason])
+    return table(["MEMBER", "HEALTH", "RTT ms", "VIA", "LISTENS", "TOPICS", "REASON"], rows)
+
+
+def messages(found: Sequence[Message]) -> str:
+    """A line for each."""
+    rows = [
+        [one.id, one.state, layer_name(one.layer), one.origin, [*one.topics, *one.providers], short(one.content)]
+        for one in found
+    ]
+    return table(["MESSAGE", "STATE", "LAYER", "ORIGIN", "FOR", "CONTENT"], rows)
+
+
+def short(content: Any) -> str:
+    """Content, in a few words."""
+    text = plain(content) if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def plain(value: Any) -> str:
+    """A value as it is: text without quotes, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)

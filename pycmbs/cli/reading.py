@@ -1,0 +1,61 @@
+"""``members``, ``ls``, ``show``, ``ledger``: what only looks."""
+
+from __future__ import annotations
+
+import click
+
+from pycmbs.cli import printing
+from pycmbs.cli.completion import complete_members
+from pycmbs.cli.session import Session, asking
+from pycmbs.client import verbs
+
+
+@asking("members", "list the members of the federation, or show one", "pycmbs members\npycmbs members rome -o json")
+@click.argument("name", required=False, shell_complete=complete_members)
+def members(session: Session, name: str | None) -> None:
+    """Who is there."""
+    found = [session.do(verbs.member(name))] if name else session.do(verbs.members())
+    documents = [one.document for one in found]
+    session.show(
+        documents[0] if name else documents,
+        lambda: printing.members(found),
+        lambda: "\n".join(one.id for one in found),
+    )
+
+
+@asking("ls", "list messages, in order of creation", "pycmbs ls --state sending\npycmbs ls --from rome -o jsonl")
+@click.option("--state", metavar="STATE", help="Only those in this state, such as sending or received.")
+@click.option("--from", "origin", metavar="MEMBER", shell_complete=complete_members, help="Only those of this member.")
+@click.option("--number", type=click.IntRange(1, 1000), default=20, metavar="N", help="How many at most (20).")
+@click.option("--page", type=click.IntRange(1), default=1, metavar="N", help="Which page of so many (1).")
+def ls(session: Session, state: str | None, origin: str | None, number: int, page: int) -> None:
+    """What is there."""
+    found = session.do(verbs.messages(state=state, origin=origin, number=number, page=page))
+    session.show(
+        [one.document for one in found],
+        lambda: printing.messages(found),
+        lambda: "\n".join(one.id for one in found),
+    )
+
+
+@asking("show", "show a message with its content", "pycmbs show 01a22b7e-5c1b-7b8e-8a53-2f1d7c9f4d11 -o value")
+@click.argument("message")
+def show(session: Session, message: str) -> None:
+    """One message."""
+    found = session.do(verbs.message(message))
+    session.show(
+        found.document,
+        lambda: f"{printing.messages([found])}\n\n{printing.plain(found.content)}",
+        lambda: printing.plain(found.content),
+    )
+
+
+@asking(
+    "ledger", "show who got a message, and who did not and why", "pycmbs ledger 01a22b7e-5c1b-7b8e-8a53-2f1d7c9f4d11"
+)
+@click.argument("message")
+def ledger(session: Session, message: str) -> None:
+    """What became of it."""
+    found = session.do(verbs.message(message))
+    document = {"id": found.id, "state": found.state, "deliveries": [one.document for one in found.ledger]}
+    session.show(document, lambda: printing.ledger(found.ledger), lambda: found.state)
