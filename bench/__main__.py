@@ -23,6 +23,7 @@ _SECTIONS = {
     "l2": sections.l2,
     "l32": sections.l32,
     "memory": sections.memory,
+    "tls": sections.over_tls,
     "stores": sections.stores,
 }
 _FULL = Plan((1, 2), 5, 1.0, 2000, (2, 8, 32), (100, 1000), (1, 8, 64))

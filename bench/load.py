@@ -11,6 +11,7 @@ import itertools
 import json
 import select
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -74,6 +75,8 @@ class Orders:
     requests: list[Request]
     apart: bool = False
     """Whether each connection has a part of the requests of its own, in their order."""
+    ca: str = ""
+    """The file of the authority whose certificate the server has; empty: it speaks no TLS."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,13 @@ def run(orders: Orders) -> Figures:
     return Figures(**json.loads(done.stdout))
 
 
+def context(ca: str) -> ssl.SSLContext:
+    """That of a client that believes this authority."""
+    made = ssl.create_default_context(cafile=ca)
+    made.check_hostname = False
+    return made
+
+
 class Client:
     """One connection with one request under way."""
 
@@ -129,8 +139,11 @@ class Client:
 class _HttpClient(Client):
     """Takes its requests from those of all."""
 
-    def __init__(self, port: int, requests: Iterator[tuple[bytes, bytes, bytes]]) -> None:
-        super().__init__(socket.create_connection(("127.0.0.1", port)))
+    def __init__(
+        self, port: int, requests: Iterator[tuple[bytes, bytes, bytes]], secure: ssl.SSLContext | None
+    ) -> None:
+        plain = socket.create_connection(("127.0.0.1", port))
+        super().__init__(secure.wrap_socket(plain) if secure else plain)
         self._requests = requests
         self._received = b""
 
@@ -142,6 +155,8 @@ class _HttpClient(Client):
     def receive(self) -> bool:
         """Take what arrived; whether that completes the answer. Raises RuntimeError for one that is not as expected."""
         piece = self.socket.recv(262144)
+        while isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            piece += self.socket.recv(262144)
         if not piece:
             raise RuntimeError("the server closed a connection")
         received = self._received = self._received + piece
@@ -196,7 +211,8 @@ def _load(orders: Orders) -> Figures:
         sources = [itertools.cycle(encoded[at * share : (at + 1) * share]) for at in range(orders.connections)]
     else:
         sources = [itertools.cycle(encoded)] * orders.connections
-    return drive([_HttpClient(orders.port, source) for source in sources], orders.seconds)
+    secure = context(orders.ca) if orders.ca else None
+    return drive([_HttpClient(orders.port, source, secure) for source in sources], orders.seconds)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench import access, durable, federation, peers, reference
+from bench import access, durable, federation, peers, reference, tls
 from bench.broker import running
 from bench.load import Figures, Orders, Request, run
 from bench.reference import echo, receivers
@@ -274,6 +274,26 @@ def memory(bench: Bench) -> None:
             f"resident memory; undelivered: {messages:,} messages to {members} members that are down",
             ["", "before", "after", "more"],
             rows,
+        ),
+        flush=True,
+    )
+
+
+def over_tls(bench: Bench) -> None:
+    """What TLS costs a front, in time of its processor."""
+    home = bench.home / "tls"
+    home.mkdir()
+    rows = []
+    with tls.runs(home, bench.plan.seconds) as kinds:
+        for runs in kinds:
+            taken = in_turn(bench.plan.repeats, runs)
+            rows += [row(name, taken[name], taken[""]) for name in runs if name]
+    bench.results.add("tls", rows)
+    print(
+        table(
+            f"answers in a second of the front's processor, {tls.CONNECTIONS} connections that are kept, or one after the "
+            "other; plain: without TLS",
+            *rows_table(rows, "", reference="plain"),
         ),
         flush=True,
     )

@@ -24,6 +24,8 @@ LINES = (
     "L2 to 32 members",
     "L3.2 to one broker",
     "engine, 200 undelivered",
+    "durable POST over TLS",
+    "new connection over TLS",
     "POST on SQLite, 1",
     "write to SQLite, 1",
 )
@@ -33,7 +35,7 @@ def test_quick_run(short: Path) -> None:
     """``python -m bench --quick`` ends with 0 and names every scenario once."""
     results = short / "results.json"
     command = [sys.executable, "-m", "bench", "--quick", "--home", str(short), "--json", str(results)]
-    for section in ("http", "l1", "l2", "l32", "memory", "stores"):  # others' servers are no part of this
+    for section in ("http", "l1", "l2", "l32", "memory", "tls", "stores"):  # others' servers are no part of this
         command += ["--only", section]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=180, check=False)
     assert done.returncode == 0, done.stderr

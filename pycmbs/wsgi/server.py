@@ -155,21 +155,28 @@ class _TlsChannel(_Channel):
             self._send_due()  # an alert that says why
             raise
         self.deadline, self.idle = float("inf"), False
+        # Nothing is answered to the client's last word of the handshake: one that waits until it has arrived, before it sends a
+        # request (Nagle), would wait for as long as acknowledgements are put off.
+        self._plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _next(self) -> bytes:
         if self._early:
             found, self._early = self._early, b""
             return found
-        while True:
-            piece = super()._next() if self._over or not self._session.ended else b""
+        session = self._session
+        while self._over or not session.ended:
+            piece = super()._next()
             if self._over or not piece:
                 return piece
             try:
-                found = self._session.arrived(piece)
-            finally:
-                self._send_due()
-            if found or self._session.ended:
+                found = session.arrived(piece)
+            except ssl.SSLError:
+                self._send_due()  # an alert that says why
+                raise
+            self._send_due()
+            if found:
                 return found
+        return b""
 
     def _send_due(self) -> None:
         if data := self._session.outgoing():
@@ -277,6 +284,8 @@ def listen(host: str, port: int) -> _Listener:
     plain = socket.socket(family, socket.SOCK_STREAM)
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    # Of the connections: what ends one over TLS would wait for the client to acknowledge what it was answered.
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     plain.bind((host, port))
     plain.listen(_BACKLOG)
     return _Listener(plain)
