@@ -1,24 +1,20 @@
 """Gateways: foreign protocols at the edge. Each turns what arrives into operations and hands them to the services.
 
-May import :mod:`pycmbs.services`, :mod:`pycmbs.occi` and :mod:`pycmbs.errors`; never a store, a transport or the engine.
+May import :mod:`pycmbs.services`, :mod:`pycmbs.occi`, :mod:`pycmbs.seams` and :mod:`pycmbs.errors`; never a store, a transport
+or the engine.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import cast
-
-from pycmbs.errors import ConfigurationError
 from pycmbs.gateways.base import Gateway, Perform
+from pycmbs.seams import Seam
 
 GATEWAYS = {"memory": "pycmbs.gateways.memory:MemoryGateway"}
-"""The implementations, by name."""
+"""The broker's own, by name."""
+
+SEAM: Seam[Gateway] = Seam("gateway", Gateway, GATEWAYS)  # type: ignore[type-abstract] # what it loads is not
 
 
 def load_gateway(name: str, perform: Perform) -> Gateway:
     """The gateway of this name, not started. Raises ConfigurationError for an unknown name."""
-    target = GATEWAYS.get(name)
-    if target is None:
-        raise ConfigurationError(f"there is no gateway {name!r}; there is {', '.join(sorted(GATEWAYS))}", gateway=name)
-    module, _, attribute = target.partition(":")
-    return cast(Gateway, getattr(importlib.import_module(module), attribute)(perform))
+    return SEAM.load(name)(perform)

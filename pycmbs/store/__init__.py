@@ -2,20 +2,19 @@
 
 :mod:`base` is the contract, :mod:`memory` the reference in a page, :mod:`sqlite` the embedded store, :mod:`couchdb` the one
 on a database server, :mod:`group` the group commit in front of any. Third parties add theirs by the entry-point group
-``pycmbs.stores`` (name = scheme of the URL, value = class). May import :mod:`pycmbs.errors`, :mod:`pycmbs.runtime` and
-:mod:`pycmbs.codec`, and nothing else of the broker.
+``pycmbs.stores`` (name = scheme of the URL, value = class). May import :mod:`pycmbs.errors`, :mod:`pycmbs.runtime`,
+:mod:`pycmbs.seams` and :mod:`pycmbs.codec`, and nothing else of the broker.
 """
 
 from __future__ import annotations
 
-import importlib
 import re
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
 from pycmbs.errors import ConfigurationError
 from pycmbs.runtime import Runtime
+from pycmbs.seams import Seam
 from pycmbs.store.base import Store
 
 STORES = {
@@ -27,6 +26,7 @@ STORES = {
 """The broker's own, by the scheme of the store's URL."""
 
 GROUP = "pycmbs.stores"
+SEAM: Seam[Store] = Seam("store", Store, STORES, GROUP, schemes=True)  # type: ignore[type-abstract] # what it loads is not
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,15}", re.IGNORECASE)
 
@@ -44,26 +44,13 @@ def open_store(url: str, *, home: Path, runtime: Runtime, create: bool = True, l
 def find_store(url: str) -> tuple[type[Any], str]:
     """The class of the store that ``url`` names, and the rest of it. Raises as :func:`open_store`."""
     scheme, rest = parse(url)
-    target = implementations()[scheme]
-    module, _, name = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-        if not (isinstance(found, type) and issubclass(found, Store)):
-            raise TypeError(f"{name} is no Store")
-    except Exception as exc:
-        raise ConfigurationError(f"the store {scheme!r} ({target}) cannot be loaded: {exc}") from exc
-    return found, rest
-
-
-def implementations() -> dict[str, str]:
-    """Module and class of every store there is, by scheme: third parties' and the broker's own, which no one replaces."""
-    return {entry.name.lower(): entry.value for entry in entry_points(group=GROUP)} | STORES
+    return SEAM.load(scheme), rest
 
 
 def parse(url: str) -> tuple[str, str]:
     """The scheme of a store's URL, and the rest. Raises ConfigurationError, which does not say what may be a password."""
     scheme, colon, rest = url.partition(":")
-    there = implementations()
+    there = SEAM.names()
     if not colon or scheme.lower() not in there:
         known = ", ".join(f"{name}:" for name in sorted(there))
         kind = f"of the kind {scheme!r}" if _SCHEME.fullmatch(scheme) else "with that URL"

@@ -12,39 +12,27 @@ module             what it holds
 ``memory``         ``memory:``, within one process, for tests
 =================  ============================================================================================
 
-The package knows neither messages nor members nor stores: of pyCMBS it imports :mod:`pycmbs.errors`, and nothing else.
-Importing it loads no library for sockets; an implementation is imported when it is first used.
+The package knows neither messages nor members nor stores: of pyCMBS it imports :mod:`pycmbs.errors`, :mod:`pycmbs.seams`
+and a few modules that know nothing of it either. Importing it loads no library for sockets; an implementation is imported
+when it is first used.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from types import MappingProxyType
 
-from pycmbs.errors import ConfigurationError
+from pycmbs.seams import Seam
 from pycmbs.transport.base import Transport
 
 SCHEMES = MappingProxyType({"tcp": "zeromq", "ipc": "zeromq", "inproc": "zeromq", "memory": "memory"})
 """URL scheme to the name of the implementation that serves it."""
 
-IMPLEMENTATIONS = MappingProxyType(
+TRANSPORTS = MappingProxyType(
     {
-        "zeromq": ("pycmbs.transport.zeromq.transport", "ZeroMQTransport"),
-        "memory": ("pycmbs.transport.memory", "MemoryTransport"),
+        "zeromq": "pycmbs.transport.zeromq.transport:ZeroMQTransport",
+        "memory": "pycmbs.transport.memory:MemoryTransport",
     }
 )
-"""Name of an implementation to its module and class."""
+"""The broker's own, by name."""
 
-
-def load(name: str) -> type[Transport]:
-    """The class behind the name of an implementation, imported now.
-
-    Raises :class:`~pycmbs.errors.ConfigurationError` for a name that is not in :data:`IMPLEMENTATIONS`.
-    """
-    try:
-        module, attribute = IMPLEMENTATIONS[name]
-    except KeyError:
-        known = ", ".join(sorted(IMPLEMENTATIONS))
-        raise ConfigurationError(f"there is no transport {name!r}; there are {known}", transport=name) from None
-    found: type[Transport] = getattr(import_module(module), attribute)
-    return found
+SEAM: Seam[Transport] = Seam("transport", Transport, TRANSPORTS)  # type: ignore[type-abstract] # what it loads is not

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import NamedTuple
 
 from pycmbs.errors import ConfigurationError, SocketUnavailable
-from pycmbs.transport import IMPLEMENTATIONS, SCHEMES, load
+from pycmbs.transport import SCHEMES, SEAM
 from pycmbs.transport.address import parse_address, scheme_of
 from pycmbs.transport.base import Arrival, Receiver, Transport
 
@@ -31,9 +31,9 @@ class Transports:
 
     def __init__(self, names: Iterable[str], makers: Mapping[str, Callable[[], Transport]] | None = None) -> None:
         self._names = frozenset(names)
-        unknown = ", ".join(sorted(self._names - IMPLEMENTATIONS.keys()))
+        unknown = ", ".join(sorted(self._names - SEAM.names().keys()))
         if unknown or not self._names:
-            known = ", ".join(sorted(IMPLEMENTATIONS))
+            known = ", ".join(sorted(SEAM.names()))
             raise ConfigurationError(f"these are no transports: {unknown or 'none given'}; there are {known}")
         self._schemes = frozenset(scheme for scheme, name in SCHEMES.items() if name in self._names)
         self._makers = dict(makers or {})
@@ -50,7 +50,7 @@ class Transports:
     @property
     def across_processes(self) -> bool:
         """Whether each of the implementations reaches other processes."""
-        return all(load(name).across_processes for name in self._names)
+        return all(SEAM.load(name).across_processes for name in self._names)
 
     def check(self, url: str) -> None:
         """Raises :class:`~pycmbs.errors.InvalidAddress` unless ``url`` is an address of a scheme served here. Pure, and
@@ -111,7 +111,7 @@ class Transports:
                 return None
             if self._receiver is None:
                 raise RuntimeError("the transports are not started")
-            transport = self._makers.get(name, load(name))()
+            transport = self._makers.get(name, SEAM.load(name))()
             transport.start(_tagging(name, self._receiver))
             self._started[name] = transport
             return transport

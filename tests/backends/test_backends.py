@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from pycmbs import backends
+from pycmbs import seams
 from pycmbs.backends import BACKENDS, load_backends
 from pycmbs.backends.base import Backend
 from pycmbs.errors import ConfigurationError, InvalidRequest
@@ -107,14 +107,14 @@ def test_the_table_is_whole(broker):
 
 def test_a_third_partys_backend_is_found(broker, monkeypatch):
     """The entry-point group pycmbs.backends adds backends, which get the broker as their host."""
-    monkeypatch.setattr(backends, "entry_points", third_party(f"{__name__}:Theirs"))
+    monkeypatch.setattr(seams, "entry_points", third_party(f"{__name__}:Theirs"))
     found = load_backends(broker)["theirs"]
     assert (type(found), found.host) == (Theirs, broker)
 
 
 def test_nobody_replaces_the_brokers_own(broker, monkeypatch):
     """An entry point cannot take the name of a backend of the broker."""
-    monkeypatch.setattr(backends, "entry_points", third_party(f"{__name__}:Theirs", "dummy"))
+    monkeypatch.setattr(seams, "entry_points", third_party(f"{__name__}:Theirs", "dummy"))
     assert load_backends(broker)["dummy"].name == "dummy"
 
 
@@ -123,7 +123,7 @@ def test_nobody_replaces_the_brokers_own(broker, monkeypatch):
 )
 def test_a_backend_that_cannot_be_loaded_stops_the_start(broker, monkeypatch, value):
     """The error names the backend and where it should be."""
-    monkeypatch.setattr(backends, "entry_points", third_party(value))
+    monkeypatch.setattr(seams, "entry_points", third_party(value))
     with pytest.raises(ConfigurationError) as caught:
         make_broker(engine=FakeEngine())
     assert "theirs" in caught.value.message

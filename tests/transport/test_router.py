@@ -3,7 +3,7 @@
 import pytest
 
 from pycmbs.errors import ConfigurationError, InvalidAddress
-from pycmbs.transport import IMPLEMENTATIONS, SCHEMES, load
+from pycmbs.transport import SCHEMES, SEAM
 from pycmbs.transport.base import Transport
 from pycmbs.transport.memory import MemoryNetwork, MemoryTransport
 from pycmbs.transport.router import Transports
@@ -35,16 +35,16 @@ def both():
 def test_each_scheme_has_an_implementation():
     """The tables agree: each scheme's implementation exists, is a transport and serves it."""
     for scheme, name in SCHEMES.items():
-        found = load(name)
+        found = SEAM.load(name)
         assert issubclass(found, Transport)
         assert scheme in found.schemes
-    assert set(SCHEMES.values()) == set(IMPLEMENTATIONS)
+    assert set(SCHEMES.values()) == set(SEAM.names())
 
 
 def test_an_unknown_implementation_is_a_configuration_error():
     """A name that is not a transport is refused, naming those there are."""
     with pytest.raises(ConfigurationError, match="memory, zeromq"):
-        load("pigeon")
+        SEAM.load("pigeon")
     with pytest.raises(ConfigurationError, match="pigeon"):
         Transports({"zeromq", "pigeon"})
     with pytest.raises(ConfigurationError):
