@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from pycmbs.config import Settings
 from pycmbs.errors import CmbsError
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Entity
-from pycmbs.services.access.rulebook import SHIPPED
 from pycmbs.services.access.rules import Rule
 from pycmbs.store.base import Store
 from tests.store.faulty import FaultyStore
@@ -52,9 +52,16 @@ def make_broker(
     return broker
 
 
-def fixed(rules: tuple[Rule, ...]) -> Callable[[], tuple[tuple[Rule, ...], tuple[Rule, ...]]]:
+class fixed:  # noqa: N801 - read like a function
     """What :class:`~pycmbs.services.access.access.Access` asks for rules: always these, and those of the roles."""
-    return lambda: (SHIPPED, rules)
+
+    due = math.inf
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.own = rules
+
+    def look(self, now: float) -> None:
+        """They are as they are."""
 
 
 def member(id: str, number: int = 0, **attributes: Any) -> Draft:

@@ -8,9 +8,10 @@ broker does something by itself; there are no users) everything is allowed, and 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Sequence
+import time
+from collections.abc import Collection, Iterable, Sequence
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pycmbs.errors import Forbidden
 from pycmbs.occi import cmbs
@@ -68,16 +69,29 @@ class Grant(NamedTuple):
     rule: Rule
 
 
+class Rules(Protocol):
+    """The rules of a broker besides those that come with roles."""
+
+    @property
+    def due(self) -> float:
+        """When to look again whether they changed, on the monotonic clock."""
+
+    @property
+    def own(self) -> Sequence[Rule]:
+        """They, as of the last look; the same object while they are the same."""
+
+    def look(self, now: float) -> None:
+        """See whether they changed."""
+
+
 class Access:
     """Answers from the rules as they are now."""
 
-    def __init__(
-        self, rules: Callable[[], tuple[Sequence[Rule], Sequence[Rule]]], registry: Callable[[], Registry]
-    ) -> None:
-        """``rules`` gives those that come with the roles and those of this broker, the same objects while they are the same;
-        ``registry`` the categories, as new as the operation that asks."""
+    def __init__(self, rules: Rules, registry: Registry) -> None:
+        """``rules``: of this broker; ``registry``: the categories there are now."""
         self._rules = rules
-        self._registry = registry
+        self.registry = registry
+        """The categories, which their service keeps as new as the operation that asks."""
         self._remembered: tuple[tuple[object, ...], dict[tuple[Principal, str, str], tuple[Grant, ...]]] = ((), {})
         """Of which rules and categories, and what: one object, for threads."""
         self._generation = 0
@@ -97,8 +111,13 @@ class Access:
 
     def permits(self, operation: str, entity: Entity) -> bool:
         """Whether it is allowed with this entity; a send, on some condition."""
-        for one in _asking.get():  # with every request, and more than once
-            for grant in self._grants(one, operation, entity.kind):
+        asking = _asking.get()
+        if not asking:
+            return True
+        remembered = self._now()
+        for one in asking:  # with every request, and more than once
+            grants = remembered.get((one, operation, entity.kind))
+            for grant in self._grants(one, operation, entity.kind) if grants is None else grants:
                 if not grant.keys or _has(entity, grant.keys):
                     break
             else:
@@ -123,15 +142,8 @@ class Access:
 
     def may(self, operation: str, names: Collection[str]) -> bool:
         """Whether it is allowed on some condition. ``names``: of the kind, or none for a handler."""
-        shipped, own = self._rules()
-        return all(
-            deciding(
-                one,
-                [rule for rule in shipped if rule.speaks(operation, names)],
-                [rule for rule in own if rule.speaks(operation, names)],
-            )
-            for one in _asking.get()
-        )
+        self._now()
+        return all(self._deciding(one, operation, names) for one in _asking.get())
 
     def check(self, operation: str, entity: Entity) -> None:
         """Raises Forbidden unless it is allowed with this entity."""
@@ -142,7 +154,8 @@ class Access:
         """Note on a new entity who makes it. Raises Forbidden unless he may."""
         if asking := _asking.get():
             entity.private["by"] = asking[0].subject
-            self.check("create", entity)
+            if not self.permits("create", entity):
+                raise forbidden("create")
 
     def check_kind(self, operation: str, kind: str) -> None:
         """Raises Forbidden unless it is allowed with some entity of a kind, or at one of the places that rules know."""
@@ -181,40 +194,39 @@ class Access:
 
     def _changes(self, principal: Principal) -> bool:
         """Whether a rule lets a principal do more than look."""
-        shipped, own, remembered = self._now()
-        key = (principal, "", "")
-        found = remembered.get(key)
-        if found is None:
-            subjects = {grammar.ANY, principal.subject, *(f"role:{role}" for role in principal.roles)}
-            lines = (rule for rule in (*shipped, *own) if rule.subject in subjects)
-            changing = (rule for rule in lines if rule.operation not in _LOOKING)
-            found = remembered[key] = tuple(Grant((), rule) for rule in changing)
-        return bool(found)
+        self._now()
+        subjects = {grammar.ANY, principal.subject, *(f"role:{role}" for role in principal.roles)}
+        every = (*SHIPPED, *self._rules.own)
+        return any(rule.subject in subjects and rule.operation not in _LOOKING for rule in every)
 
-    def _now(self) -> tuple[Sequence[Rule], Sequence[Rule], dict[tuple[Principal, str, str], tuple[Grant, ...]]]:
-        """The rules, and what is remembered of them and the categories as they are."""
-        shipped, own = self._rules()
-        registry = self._registry()
+    def _now(self) -> dict[tuple[Principal, str, str], tuple[Grant, ...]]:
+        """What is remembered of the rules and the categories as they are."""
+        rules, registry = self._rules, self.registry
+        now = time.monotonic()
+        if now >= rules.due:
+            rules.look(now)
         of, remembered = self._remembered
-        if not of or of[0] is not own or of[1] is not registry:
-            self._remembered = of, remembered = (own, registry), {}
+        if not of or of[0] is not rules.own or of[1] is not registry:
+            self._remembered = of, remembered = (rules.own, registry), {}
             self._generation += 1
-        return shipped, own, remembered
+        return remembered
 
     def _grants(self, principal: Principal, operation: str, kind: str) -> tuple[Grant, ...]:
-        shipped, own, remembered = self._now()
+        remembered = self._now()
         key = (principal, operation, kind)
         found = remembered.get(key)
         if found is None:
-            registry = self._registry()
-            names = names_of(registry, kind)
-            speaking = [rule for rule in own if rule.speaks(operation, names)]
-            rules = deciding(principal, [rule for rule in shipped if rule.speaks(operation, names)], speaking)
+            rules = self._deciding(principal, operation, names_of(self.registry, kind))
             found = tuple(Grant(_keys(rule, principal), rule) for rule in rules)
             if len(remembered) >= _MOST_REMEMBERED:
                 remembered.clear()
             remembered[key] = found
         return found
+
+    def _deciding(self, principal: Principal, operation: str, names: Collection[str]) -> list[Rule]:
+        """The rules that decide whether a principal may do this with what has these names."""
+        shipped = [rule for rule in SHIPPED if rule.speaks(operation, names)]
+        return deciding(principal, shipped, [rule for rule in self._rules.own if rule.speaks(operation, names)])
 
 
 def deciding(principal: Principal, shipped: Sequence[Rule], own: Sequence[Rule]) -> list[Rule]:

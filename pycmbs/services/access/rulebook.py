@@ -23,10 +23,13 @@ class Rulebook:
     def __init__(self, home: Path, allow: Sequence[Rule]) -> None:
         self._allow = tuple(allow)
         self._file = Watched(home / RULES, self._parsed, self._allow)
+        self.own: tuple[Rule, ...] = self._allow
+        self.due = 0.0
 
-    def __call__(self) -> tuple[Sequence[Rule], Sequence[Rule]]:
-        """Those that come with roles, and those of this broker."""
-        return SHIPPED, self._file.value
+    def look(self, now: float) -> None:
+        """See :class:`~pycmbs.services.access.access.Rules`."""
+        self._file.look(now)
+        self.own, self.due = self._file.said, self._file.due
 
     def _parsed(self, text: str) -> tuple[Rule, ...]:
         """A line that is no rule allows nothing: the others count."""

@@ -23,8 +23,8 @@ from pycmbs.occi.category import (
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.rendering import ProviderBinding
 from pycmbs.occi.rendering.json_2012 import category_document, shown_document
-from pycmbs.services.access.access import Access
-from pycmbs.services.access.rules import CATEGORIES, SHIPPED, Rule
+from pycmbs.services.access.access import Access, Rules
+from pycmbs.services.access.rules import CATEGORIES, SHIPPED
 from pycmbs.services.records.entities import ENTITY, entity_from, entity_write
 from pycmbs.services.records.retrying import retried
 from pycmbs.store.base import Document, Query, Store, Write
@@ -41,14 +41,14 @@ class CategoryService:
         self,
         store: Store,
         backends: Mapping[str, Backend],
-        rules: Callable[[], tuple[Sequence[Rule], Sequence[Rule]]],
+        rules: Rules,
     ) -> None:
         """``rules``: who may do what, as :class:`~pycmbs.services.access.access.Access` has them."""
         self._store = store
-        self.access = Access(rules, lambda: self._registry)
         self._backends = backends
         self._head: str | None = None
         self._registry = Registry(CORE_KINDS, self._extras, self._owned)
+        self.access = Access(rules, self._registry)
         self._stored: dict[str, Document] = {}
 
     def _extras(self, kind: Kind) -> Mapping[str, AttributeDefinition]:
@@ -66,6 +66,7 @@ class CategoryService:
             documents = self._store.find(Query(CATEGORY))
             self._stored = {document.body["identifier"]: document for document in documents}
             self._registry = Registry([*CORE_KINDS, *(_category(one) for one in documents)], self._extras, self._owned)
+            self.access.registry = self._registry
             self._head = head
         return self._registry
 
