@@ -16,7 +16,7 @@ from pycmbs.backends import load_backends
 from pycmbs.config import Settings
 from pycmbs.config_values import is_loopback
 from pycmbs.engine.handler_pool import HandlerPool
-from pycmbs.errors import ConfigurationError
+from pycmbs.errors import ConfigurationError, Conflict, InvalidRequest, NotFound
 from pycmbs.handlers import load as load_handlers
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import Category, Kind, bind
@@ -38,6 +38,7 @@ from pycmbs.services.entities.service import EntityService
 from pycmbs.services.execution.once import OnceStore
 from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.execution.service import ExecutionService, Handlers
+from pycmbs.services.federation.founding import Described, have_described, have_member
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.members import MemberService
@@ -183,6 +184,7 @@ def prepare(settings: Settings) -> str:
         rekey(store, registry)
         for warning in allow.dormant(allow.parse(settings.allow), registry):
             log.warning("%s", warning)
+        _settle_member(broker, settings)
         own = broker.members.local()
         member = f"member {own.id}" if own else f"no member yet: POST one to {cmbs.MEMBER_LOCATION}"
         return f"store {store.url}, {member}"
@@ -190,6 +192,18 @@ def prepare(settings: Settings) -> str:
         raise ConfigurationError(exc.message, hint=exc.hint) from exc
     finally:
         store.close()
+
+
+def _settle_member(broker: Broker, settings: Settings) -> None:
+    """Have the own member be as the settings say. Raises ConfigurationError."""
+    said = Described(settings.listen, tuple(settings.neighbor.split()), tuple(settings.topics.split()))
+    try:
+        if settings.member:
+            have_member(broker.entities, broker.members, settings.member, said)
+        elif said != Described():
+            have_described(broker.entities, broker.members, said)
+    except (InvalidRequest, NotFound, Conflict) as exc:
+        raise ConfigurationError(f"the own member cannot be as the settings say: {exc.message}", hint=exc.hint) from exc
 
 
 def build_application(settings: Settings, runtime: Runtime) -> Application:

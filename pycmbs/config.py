@@ -23,14 +23,18 @@ from pycmbs.config_values import (
     KEYSTONE,
     LISTEN_AT,
     LOG_FILE,
+    MEMBER,
     MODULES,
     NAMES,
     NETWORKS,
     ORIGINS,
     PUBLIC_URL,
     RULES,
+    SOCKET,
+    SOCKETS,
     STORE,
     TEXT,
+    TOPICS,
     Setting,
     Value,
     one_of,
@@ -156,6 +160,22 @@ class Settings:
         "How many other members may be known; a further one is refused. As many entries are looked at of each list in what "
         "another member tells of others.",
         "members",
+    )  # fmt: skip
+    member: str = _setting(
+        _MEMBER, "", MEMBER,
+        "The name of this broker's member, which is made, listening on all layers, if there is none; empty: a client makes it.",
+    )  # fmt: skip
+    listen: str = _setting(
+        _MEMBER, "", SOCKET,
+        "The socket that the member has for all layers; empty: those that it has, of a new one those of its kind's definition.",
+    )  # fmt: skip
+    neighbor: str = _setting(
+        _MEMBER, "", SOCKETS,
+        "Sockets of other members, from which this one finds the whole federation; they are added to those it knows.",
+    )  # fmt: skip
+    topics: str = _setting(
+        _MEMBER, "", TOPICS,
+        "What the member is interested in; it is added to what it is interested in already.",
     )  # fmt: skip
     members: str = _setting(
         _MEMBER, "auto", one_of("auto", "open"),

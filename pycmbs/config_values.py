@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 from pycmbs.errors import ConfigurationError, InvalidAddress
 from pycmbs.services.access import rules as allow
-from pycmbs.transport.address import parse_listen_at
+from pycmbs.transport.address import parse_address, parse_listen_at
 
 _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_MEMBER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ROLE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _KEYSTONE = re.compile(r"https?://[!#-&(-~]{1,500}")
 _ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
@@ -33,6 +34,8 @@ class Value:
     allowed: str
     secret: bool = False
     """Whether it may hold a password, and is never shown."""
+    several: bool = False
+    """Whether it is a list, with spaces between, and its flag may be repeated."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +218,51 @@ def _parse_modules(text: str) -> str:
     return " ".join(names)
 
 
+def _parse_member(text: str) -> str:
+    if text and not _MEMBER.fullmatch(text):
+        raise ValueError(text)
+    return text
+
+
+def _parse_sockets(text: str) -> str:
+    """Each as a URL."""
+    urls = [_socket_url(one) for one in text.replace(",", " ").split()]
+    for url in urls:
+        try:
+            parse_address(url)
+        except InvalidAddress as error:
+            raise ValueError(text) from error
+    return " ".join(urls)
+
+
+def _socket_url(text: str) -> str:
+    if "://" in text:
+        return text
+    return f"tcp://{text}" if ":" in text else f"tcp://127.0.0.1:{text}"
+
+
+def _parse_socket(text: str) -> str:
+    found = _parse_sockets(text)
+    if " " in found:
+        raise ValueError(text)
+    return found
+
+
+def _parse_topics(text: str) -> str:
+    words = text.replace(",", " ").split()
+    if not all(one.isprintable() and len(one) <= 255 for one in words):
+        raise ValueError(text)
+    return " ".join(words)
+
+
+MEMBER = Value(
+    _parse_member, "NAME", "up to 64 letters, digits, dots, hyphens and underscores, the first a letter or a digit"
+)
+SOCKET = Value(_parse_socket, "PORT|HOST:PORT", "a port of this machine's loopback, HOST:PORT, or a socket URL")
+SOCKETS = Value(
+    _parse_sockets, "HOST:PORT", "HOST:PORT or socket URLs, with a comma or a space between them", several=True
+)
+TOPICS = Value(_parse_topics, "TOPICS", "topics such as network.>, with a comma or a space between them", several=True)
 RULES = Value(
     _parse_rules,
     "RULES",

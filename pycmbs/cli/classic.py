@@ -22,12 +22,12 @@ _SEEN = (
     "pycmbs: all users of this machine can see the password in that URL: use --store-password-file, or the environment "
     "variable PYCMBS_STORE"
 )
-_USUAL = ("home", "host", "port", "store", "workers", "log_level")
+_USUAL = ("home", "host", "port", "store", "workers", "log_level", "member", "listen", "neighbor", "topics")
 
 _EXAMPLE = """\
-example: two brokers on one machine
-  pycmbs serve
-  pycmbs serve --home ~/.pycmbs-2 --port 8091
+example: two brokers on one machine, two sites of a federation
+  pycmbs serve --member paris --listen 5010 --topics 'network.>'
+  pycmbs serve --home ~/.pycmbs-2 --port 8091 --member rome --listen 5110 --neighbor 127.0.0.1:5010
   curl http://127.0.0.1:8090/-/
 
 Every flag is also an environment variable (--log-level: PYCMBS_LOG_LEVEL) and a setting in a file of --config;
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not hasattr(options, "run"):  # no command was given
         parser.print_help(sys.stderr)
         return 2
-    flags = {setting.name: getattr(options, setting.name, None) for setting in SETTINGS}
+    given = {setting.name: getattr(options, setting.name, None) for setting in SETTINGS}
+    flags = {name: " ".join(one) if isinstance(one, list) else one for name, one in given.items()}
     try:
         settings, options.origins = load_with_origins(options.config, os.environ, flags)
         if any(has_password(getattr(options, name, None) or "") for name in ("store", "source", "target")):
@@ -165,5 +166,6 @@ def _add_flag(group: argparse._ActionsContainer, setting: Setting) -> None:
         setting.flag,
         dest=setting.name,
         metavar=setting.value.metavar,
+        action="append" if setting.value.several else "store",
         help=f"{setting.meaning} (default: {default})".replace("%", "%%"),
     )

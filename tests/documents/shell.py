@@ -20,7 +20,7 @@ from tests.documents.answers import check_json, check_text
 from tests.documents.markdown import ROOT, Step
 from tests.harness import Broker, free_port
 
-_PORT = re.compile(r"(?:(?<=127\.0\.0\.1:)|(?<=--port ))(?:80[89]\d|5[01][1-4]\d)\b")
+_PORT = re.compile(r"(?:(?<=127\.0\.0\.1:)|(?<=--port )|(?<=--listen ))(?:80[89]\d|5[01][1-4]\d)\b")
 _START = re.compile(r"(?:[A-Z]+=\S+ )*(make run|\.venv/bin/pycmbs serve)\b")
 _KILL = re.compile(r'kill "\$\(cat (\S+)/lock\)"')
 _LOOK = re.compile(r'curl (?:-H \S+ \S+ )?"?http://[^" ]+"?')
