@@ -55,17 +55,20 @@ def _arrived(row: dict[str, Any]) -> bool:
     return row["state"] in THERE or (row["state"] == "failed" and "error" in row)
 
 
+Place = tuple[int, ...] | None
+
+
 @dataclass
 class Kept:
     """What is in the store of one broker once all is over. Keys of ``receipts``: origin, message, round; their values: where
-    each is in the order of arrival, None if that cannot be told."""
+    each is in the order of arrival, by every measure of that; None if it cannot be told."""
 
     member: str
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By path: the bodies of the entities."""
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """By path: the ledger."""
-    receipts: dict[tuple[str, str, int], int | None] = field(default_factory=dict)
+    receipts: dict[tuple[str, str, int], Place] = field(default_factory=dict)
     machines: set[str] = field(default_factory=set)
     effects: Counter[str] = field(default_factory=Counter)
     log: str = ""
@@ -91,12 +94,12 @@ def kept(site: Site) -> Kept:
     return found
 
 
-def arrivals(store: Store) -> dict[str, int | None]:
+def arrivals(store: Store) -> dict[str, Place]:
     """All receipts, and where each is in the order in which they were written. Where numbers are a clock's, which may have been
-    set, the feed tells of those that were not written again since."""
+    set, the feed tells, too, of those that were not written again since; but of those of one commit it knows no order."""
     if store.ordered:
-        return {one.id: one.number for one in store.find(Query("receipt"))}
-    found: dict[str, int | None] = {}
+        return {one.id: (one.number,) for one in store.find(Query("receipt"))}
+    found: dict[str, Place] = {}
     cursor = ""
     while True:
         changes, cursor = store.changes(cursor, types=("receipt",))
@@ -104,7 +107,8 @@ def arrivals(store: Store) -> dict[str, int | None]:
             return found
         for one in changes:
             if one.document is not None:
-                found[one.id] = None if one.document.body.get("execution") else len(found) + 1
+                again = bool(one.document.body.get("execution"))
+                found[one.id] = None if again else (len(found) + 1, one.document.number)
 
 
 class Audit:
@@ -272,7 +276,7 @@ class Audit:
             messages = [one for one in self._messages if one.site == sender and one.sendings]
             messages.sort(key=lambda one: one.sendings[-1].order)
             for index, broker in enumerate(self._brokers):
-                last: dict[str, tuple[int, str]] = {}
+                last: dict[str, tuple[tuple[int, ...], str]] = {}
                 for one in messages:
                     row = next((row for row in rows.get(one.path, ()) if row["member"] == broker.member), None)
                     if row is None or row["attempts"] > 1 or not one.sendings[-1].certain:
@@ -280,8 +284,8 @@ class Audit:
                     number = broker.receipts.get((self._brokers[sender].member, one.id, row["round"]))
                     if number is None:
                         continue
-                    before = last.get(one.layer, (0, ""))
-                    if number < before[0]:
+                    before = last.get(one.layer, ((), ""))
+                    if before[0] and all(here < there for here, there in zip(number, before[0], strict=True)):
                         yield f"{one.path} overtook {before[1]} on {one.layer} from site {sender} to {index}"
                     last[one.layer] = max(before, (number, one.path))
 
