@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
 """Between looks whether the files of the certificates have changed."""
-_MOST_READ = 65_536
+_RECORD = 16_384
+"""Bytes that a record holds at most: more is not to be had at once."""
 _READABLE_BY_ALL = 0o004
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _KEY = b"PRIVATE KEY-----"
@@ -173,7 +174,7 @@ class Session:
         # What is in no whole record stays in there; so does nothing else: who waits for the socket misses nothing.
         while (self._in.pending or self._tls.pending()) and not self.ended:
             try:
-                piece = self._tls.read(_MOST_READ)
+                piece = self._tls.read(_RECORD)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:

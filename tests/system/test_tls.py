@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import random
 import shutil
@@ -412,6 +413,33 @@ def test_a_certificate_is_read_anew(start_broker: Start, authority: Authority, t
         wait_until(lambda: seen() == {third}, what="the third certificate")
         goes_on()
     assert {one["pid"] for one in broker.state()["children"]} == fronts
+
+
+def test_a_terminal_that_hangs_up_still_stops_the_broker(authority: Authority, tmp_path: Path) -> None:
+    """The same signal as that which has certificates read anew, but nobody is there any more."""
+    cert, key = authority.issue("terminal")
+    near, far = os.openpty()
+    command = [sys.executable, "-m", "pycmbs", "serve", "--home", str(tmp_path / "h"), "--port", "0", "--workers", "1"]
+    script = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *command, "--tls-cert", str(cert), "--tls-key", str(key)],
+        stdin=far,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        os.close(far)
+        assert process.stdout is not None
+        assert b"listening on https://" in process.stdout.readline()
+        port = json.loads((tmp_path / "h" / "run" / "broker.json").read_text())["port"]
+        authority.issue("terminal")
+        process.send_signal(signal.SIGHUP)
+        new = cert.read_text()
+        wait_until(
+            lambda: ssl.get_server_certificate(("127.0.0.1", port), timeout=20) == new, what="the new certificate"
+        )
+        os.close(near)
+        assert process.wait(20) == 0
 
 
 def test_sighup_reads_files_that_look_the_same(start_broker: Start, authority: Authority) -> None:
