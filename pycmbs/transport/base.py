@@ -73,11 +73,6 @@ class Transport(ABC):
     """Whether it reaches other processes. ``serve`` needs one that does."""
 
     @abstractmethod
-    def check(self, url: str) -> None:
-        """Raises :class:`~pycmbs.errors.InvalidAddress`, with a sentence, when ``url`` cannot be an address of this
-        transport. Pure: touches no socket."""
-
-    @abstractmethod
     def start(self, receiver: Receiver) -> None:
         """Begin to work; arrivals go to ``receiver`` from now on. Called once."""
 

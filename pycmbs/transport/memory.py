@@ -75,10 +75,6 @@ class MemoryTransport(Transport):
         self._delivering = threading.RLock()
         self._thread: threading.Thread | None = None
 
-    def check(self, url: str) -> None:
-        """A ``memory:`` URL and nothing else."""
-        self._name(url)
-
     def start(self, receiver: Receiver) -> None:
         """Start the dispatcher thread."""
         self._thread = new_thread("memory-transport", lambda: self._dispatch(receiver), vital=True)

@@ -441,10 +441,9 @@ class TransportContract:
         "url", ["", "nonsense", "gopher://x:1", "tcp://", "tcp://*:1", "memory:", "ipc://", "inproc://"]
     )
     def test_what_is_no_address_is_refused(self, make, url):
-        """Each method that takes a URL raises InvalidAddress for what is none, and check agrees."""
+        """Each method that takes a URL raises InvalidAddress for what is none."""
         transport = make().transport
         for refuse in (
-            transport.check,
             transport.listen,
             transport.unlisten,
             transport.forget,
@@ -453,9 +452,8 @@ class TransportContract:
             with pytest.raises(InvalidAddress):
                 refuse(url)
 
-    def test_check_needs_no_start(self, transport, address):
-        """Check accepts a valid address on a transport that is not started, for each scheme it says it serves."""
-        transport().check(address)
+    def test_it_says_which_schemes_it_serves(self, transport, address):
+        """Of the addresses that it takes."""
         assert address.partition(":")[0] in transport().schemes
 
     @staticmethod

@@ -94,10 +94,6 @@ class ZeroMQTransport(Transport):
         self._loop: Loop | None = None
         self._closed = False
 
-    def check(self, url: str) -> None:
-        """As :func:`~pycmbs.transport.address.parse_address`, of the schemes served here."""
-        self._address(url)
-
     def start(self, receiver: Receiver) -> None:
         """Start the thread."""
         self._most_links, most_guests = room_for(self._limits.links)
