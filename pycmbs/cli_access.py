@@ -65,7 +65,7 @@ def reported(run: Run) -> Run:
         try:
             return run(settings, options)
         except UnicodeError as exc:
-            raise ConfigurationError(f"a file of {settings.home} is no UTF-8 text") from exc
+            raise ConfigurationError(f"a file of {settings.home} is not UTF-8 text") from exc
         except OSError as exc:
             raise ConfigurationError(f"{exc.filename or settings.home} cannot be used: {exc.strerror}") from exc
 

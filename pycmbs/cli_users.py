@@ -257,7 +257,7 @@ def _known_roles(settings: Settings, text: str) -> tuple[str, ...]:
 def _span(text: str) -> float:
     found = _SPAN.fullmatch(text)
     if found is None:
-        raise InvalidRequest(f"--valid {text!r:.40} is no span of time", hint="It looks like 90d, 12h or 30m.")
+        raise InvalidRequest(f"--valid {text!r:.40} is not a span of time", hint="It looks like 90d, 12h or 30m.")
     return float(int(found[1]) * _UNITS[found[2]])
 
 

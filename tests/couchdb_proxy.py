@@ -1,8 +1,8 @@
 """A proxy in front of a CouchDB server that makes it as unkind as Apache CouchDB can be: the stand-in of the tests is not.
 
-Two things it always does as Apache CouchDB 3.5 does: it takes a deleted document anew only without a revision, and fails with
-``badarith`` at an integer that no float can hold. What else goes wrong is a :data:`Rule` of the test. Who asks is the rules'
-affair, too: the server behind is always asked with its own credentials.
+Two things it always does as Apache CouchDB 3.5 does: it takes a deleted document again only without a revision, and fails with
+``badarith`` at an integer that no float can hold. What else goes wrong is a :data:`Rule` of the test. Credentials are the
+rules' affair, too: the server behind is always asked with its own credentials.
 """
 
 from __future__ import annotations

@@ -81,6 +81,6 @@ def fail(_call: Call) -> None:
 
 @handler("odd")
 def odd(_call: Call) -> object:
-    """Prints, and returns what is no JSON."""
+    """Prints, and returns what is not JSON."""
     print("a handler that prints")  # noqa: T201 - that is the point
     return object()

@@ -69,7 +69,7 @@ _reserved: list[socket.socket] = []
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and that the kernel gives to nobody else while these tests run."""
+    """A port that no one listens on, and that the kernel gives to no one else while these tests run."""
     # Bound but not listening, with SO_REUSEADDR: keeps it from ephemeral allocation, not from a server's own bind.
     holder = socket.socket()
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -324,7 +324,7 @@ def head(method: str, path: str, *headers: str) -> bytes:
 
 
 def listens(url: str) -> bool:
-    """Whether somebody accepts connections at a socket URL."""
+    """Whether someone accepts connections at a socket URL."""
     host, _, port = url.removeprefix("tcp://").rpartition(":")
     with socket.socket() as probe:
         probe.settimeout(2)

@@ -45,7 +45,7 @@ def test_flags_become_settings(served, tmp_path):
     ],
 )
 def test_a_misspelled_word_is_asked_back(capsys, arguments, meant):
-    """A command or a flag that comes close to one there is, as somebody types it the first time."""
+    """A command or a flag that comes close to one there is, as someone types it the first time."""
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)
     assert caught.value.code == 2

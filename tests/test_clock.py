@@ -38,7 +38,7 @@ def test_a_slow_correction_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_next_broker_counts_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the wall clock says meanwhile; but not once the machine was started anew, or the file is unreadable."""
+    """Whatever the wall clock says meanwhile; but not once the machine was restarted, or the file is unreadable."""
     file, wall = tmp_path / "clock.json", time.time
     origin = clock.resumed(file)
     monkeypatch.setattr(time, "time", lambda: wall() + 3600)

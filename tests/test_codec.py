@@ -57,13 +57,13 @@ def test_long_integers(value):
     ],
 )
 def test_what_is_refused(data):
-    """What is no JSON, or no value that can be kept exactly, raises one error, long integer or not."""
+    """What is not JSON, or no value that can be kept exactly, raises one error, long integer or not."""
     with pytest.raises(codec.DecodeError):
         codec.loads(data)
 
 
 def test_what_cannot_be_written():
-    """What nests too deep or is no JSON at all stays an error."""
+    """What nests too deep or is not JSON at all stays an error."""
     deep = 1
     for _ in range(400):
         deep = [deep]

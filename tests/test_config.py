@@ -171,7 +171,7 @@ def test_settings_survive_the_way_to_a_child():
 
 @pytest.mark.parametrize("file", FILES)
 def test_the_shipped_files_are_those_of_the_table(file):
-    """conf/ shows every setting as it is declared; `python -c` with render_conf makes them anew."""
+    """conf/ shows every setting as it is declared; `python -c` with render_conf makes them again."""
     assert (ROOT / "conf" / file).read_text(encoding="utf-8") == render_conf(file)
 
 
@@ -186,7 +186,7 @@ def test_every_line_of_a_shipped_file_can_be_uncommented(tmp_path):
 
 @pytest.mark.parametrize("which", ["conf", "conf/occi_server.conf"])
 def test_a_conf_that_others_may_write_is_not_read(tmp_path, monkeypatch, caplog, which):
-    """Wherever one happens to stand: what somebody else may have put there sets nothing, and that is said."""
+    """Wherever one happens to stand: what someone else may have put there sets nothing, and that is said."""
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf" / "occi_server.conf").write_text("[server]\nport = 1\n")
     monkeypatch.chdir(tmp_path)

@@ -108,7 +108,7 @@ def test_data_cannot_clash_with_the_fields(name):
 
 
 def test_an_error_carries_data():
-    """Errors name the offender for programs, and leave out a hint that is none."""
+    """Errors name the offender for programs, and leave out an empty hint."""
     assert UnknownEntity("gone", location="/x").to_dict() == {
         "code": "unknown-entity",
         "message": "gone",

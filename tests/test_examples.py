@@ -121,7 +121,7 @@ def test_the_journal_is_shared_and_survives(journal: Callable[[], Store], tmp_pa
 def test_a_store_that_cannot_be_loaded_stops_the_start(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, site: Path
 ) -> None:
-    """The error names the store and where it should be; nobody takes the place of the broker's own."""
+    """The error names the store and where it should be; no one takes the place of the broker's own."""
     info = tmp_path / "broken-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")

@@ -66,7 +66,7 @@ def test_a_traceback_cannot_pose_as_a_record() -> None:
 
 
 def test_a_record_has_an_end() -> None:
-    """A message that somebody made long is cut."""
+    """A message that someone made long is cut."""
     assert len(formatted("x" * 1_000_000)) < 10_000
 
 

@@ -22,7 +22,7 @@ def test_every_implementation_of_the_table_can_be_loaded(package: ModuleType) ->
 
 @pytest.mark.parametrize("package", SEAMS)
 def test_an_unknown_one_is_a_sentence_with_those_there_are(package: ModuleType) -> None:
-    """Nobody gets an error of Python's."""
+    """No one gets an error of Python's."""
     seam: Any = package.SEAM
     with pytest.raises(ConfigurationError, match=", ".join(sorted(seam.names()))[:20].replace("+", r"\+")):
         seam.load("pigeon")

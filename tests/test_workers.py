@@ -63,7 +63,7 @@ def test_what_is_done_later_is_never_lost(caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.mark.parametrize("work", [fail, leave])
 def test_what_a_pool_does_is_never_lost(caplog: pytest.LogCaptureFixture, work: object) -> None:
-    """An exception in work of a pool at whose outcome nobody looks is logged by its name, and its threads go on."""
+    """An exception in work of a pool at whose outcome no one looks is logged by its name, and its threads go on."""
     with Pool("helpers", 1) as pool:
         pool.do(work)  # type: ignore[arg-type]
         assert pool.submit(lambda: 7).result(10) == 7

@@ -9,7 +9,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``pycmbs`` with ``arguments`` (None: those of this process); the exit code.
 
     0: done, or stopped as asked. 1: could not. 2: a flag, a setting or the surroundings must change first. 3: some or all
-    recipients failed or expired. 4: nobody is a recipient. 5: accepted, and not settled in time. 6: the broker refused.
+    recipients failed or expired. 4: no one is a recipient. 5: accepted, and not settled in time. 6: the broker refused.
     7: no broker answers, or it cannot now. 130: interrupted.
     """
     from pycmbs.cli.tree import run  # nothing is needed by who only imports the package

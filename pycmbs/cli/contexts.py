@@ -1,4 +1,4 @@
-"""``context``: names for brokers, and for who asks them."""
+"""``context``: names for brokers, and for whoever asks them."""
 
 from __future__ import annotations
 

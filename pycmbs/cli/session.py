@@ -159,4 +159,4 @@ def text_of(path: str) -> str:
     except OSError as exc:
         raise ConfigurationError(f"{path} cannot be read: {exc.strerror}") from exc
     except UnicodeError as exc:
-        raise ConfigurationError(f"{path} is no UTF-8 text") from exc
+        raise ConfigurationError(f"{path} is not UTF-8 text") from exc

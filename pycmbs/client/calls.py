@@ -40,7 +40,7 @@ class Call:
 
     @property
     def data(self) -> bytes | None:
-        """The body, as it is sent. Raises ValueError for what is no JSON."""
+        """The body, as it is sent. Raises ValueError for what is not JSON."""
         return None if self.body is None else _text(self.body).encode()
 
     @property
@@ -80,7 +80,7 @@ def read(status: int, content: bytes) -> Any:
         try:
             return json.loads(content)
         except ValueError as exc:
-            raise RemoteError(f"what answers there is no broker: its answer ({status}) is no JSON") from exc
+            raise RemoteError(f"what answers there is no broker: its answer ({status}) is not JSON") from exc
     try:
         document = json.loads(content)["error"]
     except (ValueError, TypeError, KeyError):

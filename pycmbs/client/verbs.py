@@ -73,8 +73,8 @@ def send(
     deadline: float | None = None,
     **attributes: Any,
 ) -> Verb[Sent]:
-    """Make a message and send it: to who is interested in a topic, to members by name, to those of them who are interested, to
-    the member behind an L1 ``socket``, or, with none of these, to all. ``wait``: seconds for all to have it; ``deadline``:
+    """Make a message and send it: to members interested in a topic, to members by name, to those of them that are interested,
+    to the member behind an L1 ``socket``, or, with none of these, to all. ``wait``: seconds for all to have it; ``deadline``:
     seconds after which it is given up."""
     layer, id = "l1" if socket else layer_of(topics, to), new_id()
     if socket:
@@ -117,7 +117,7 @@ def request(
     """Have a member perform an operation, and wait for the outcome. Of ``attributes``, ``action``, ``kind``, ``id``, ``title``
     and the like belong to the operation itself. Raises NotSettled, Failed, or the error that the member answered."""
     content = operation_content(operation, target, attributes)
-    # What is not answered in time would be done all the same, maybe when nobody wants it any more.
+    # What is not answered in time would be done all the same, maybe when no one wants it any more.
     sent = yield from send(content, to=[member], wait=wait, deadline=wait + 1)
     return outcome(member, sent)
 
@@ -283,16 +283,16 @@ def subscribe(topics: Sequence[str]) -> Verb[list[str]]:
             return wanted
         change = {"attributes": {"cmbs.member.topics": wanted}}
         yield (Call("POST", path_of(MEMBERS, mine.id), change, repeatable=True),)
-        # Somebody else may have written meanwhile: what counts is what is there.
+        # Someone else may have written meanwhile: what counts is what is there.
         mine = yield from own()
         if set(topics) <= set(mine.topics):
             return list(mine.topics)
-    raise RevisionConflict("others keep changing the topics of this member", hint="Try again.")
+    raise RevisionConflict("too many concurrent changes to the topics of this member", hint="Try again.")
 
 
 def ping(name: str, *, wait: float = 2) -> Verb[tuple[Sent, float]]:
     """Send a member an empty message that is kept nowhere, and wait until it has it: the path that messages take. Returns the
-    report and how many milliseconds it took. Raises NotFound for a name that is no member's."""
+    report and how many milliseconds it took. Raises NotFound for a name that is not a member's."""
     began = time.monotonic()
     sent = yield from send(None, to=[name], wait=wait, deadline=wait, storable="false", executable="false")
     taken = (time.monotonic() - began) * 1000

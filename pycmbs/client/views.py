@@ -53,7 +53,7 @@ def row(document: Mapping[str, Any]) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message that was accepted, and how far it is. ``state`` sums the ledger up; ``reason``: why nobody gets it;
+    """A message that was accepted, and how far it is. ``state`` sums the ledger up; ``reason``: why no one gets it;
     ``not_listening``: recipients that say they do not listen on the layer now."""
 
     id: str
@@ -67,7 +67,7 @@ class Sent:
 
     @property
     def recipients(self) -> Sequence[Row]:
-        """The rows that are about somebody."""
+        """The rows that are about someone."""
         return [one for one in self.ledger if one.member or one.document.get("socket")]
 
     @property

@@ -47,7 +47,7 @@ class Frames:
             raise ValueError(f"a frame of {size} bytes")
         document = codec.loads(self._take(size))
         if not isinstance(document, dict):
-            raise ValueError("a frame that is no object")  # noqa: TRY004 - one kind of wrong for the caller
+            raise ValueError("a frame that is not an object")  # noqa: TRY004 - one kind of wrong for the caller
         return document
 
     def _take(self, size: int) -> bytes:

@@ -94,5 +94,5 @@ def _encoded(document: Mapping[str, Any]) -> bytes:
     try:
         return encode(document)
     except (TypeError, ValueError):
-        log.exception("an answer to a front is no JSON")
+        log.exception("an answer to a front is not JSON")
         return encode({"id": document.get("id"), "error": {"code": "error", "message": "the engine failed"}})

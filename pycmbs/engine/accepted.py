@@ -1,4 +1,4 @@
-"""Rows as they are accepted: who sends them learns of each once it is written, whatever number it has."""
+"""Finds rows in the order of their acceptance, once each is written, whatever number it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the answers to a message make of its row. Pure: no I/O."""
+"""How an answer to a message changes its delivery row. Pure: no I/O."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def refused(row: Delivery, body: dict[str, Any], now: float) -> Delivery:
 
 
 def gone(row: Delivery, reason: str, now: float) -> Delivery:
-    """The row of a recipient that is no more."""
+    """The row of a recipient that has left."""
     return replace(row, reason=reason).given_up(now) if row.doubtful else row.settled(FAILED, now, reason)

@@ -1,4 +1,4 @@
-"""Whose answer counts. Everything that is asked of other members goes out under an id that nobody can guess, and is answered
+"""Which answers count. Everything that is asked of other members goes out under an id that cannot be guessed, and is answered
 only over the link it was asked on and by the member that was asked."""
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ def new_id() -> str:
 class Asked(Struct, frozen=True):
     """What was asked: over the link to which ``url``, and of which ``member``.
 
-    ``member`` is empty where nobody is named, as when the own member introduces itself at an address: then the link is what
-    counts. ``relayed`` says that somebody else passes it on, who may refuse to.
+    ``member`` is empty where none is named, as when the own member introduces itself at an address: then the link is what
+    counts. ``relayed`` says that another member passes it on, which may refuse to.
     """
 
     url: str
@@ -38,13 +38,13 @@ class Asked(Struct, frozen=True):
         return not self.member or sender == self.member or _same(sender, self.member)
 
     def stranger(self, sender: str) -> str:
-        """What is wrong with an answer by somebody else."""
+        """What is wrong with an answer by another member."""
         who = f"the member {sender}" if sender else "a broker without a member"
         return f"{who} answers at {self.url}, not {self.member}"
 
 
 def _same(one: str, other: str) -> bool:
-    """Whether two spellings mean one member; what is no id means none."""
+    """Whether two spellings mean one member; what is not an id means none."""
     try:
         return bare_id(one) == bare_id(other)
     except InvalidRequest:

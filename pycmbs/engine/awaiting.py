@@ -89,7 +89,7 @@ class Awaiting:
         return row.with_outcome(now, outcome)
 
     def refresh(self, row: Delivery) -> None:
-        """A row was stored anew."""
+        """A row was stored in a new state."""
         if row.id in self._rows:
             self._rows[row.id].row = row
 

@@ -37,7 +37,7 @@ _EVERYBODY = "*"
 
 
 class _Met(NamedTuple):
-    """Who answered an introduction, and what."""
+    """An answer to an introduction, and where it came from."""
 
     member: str
     answer: Mapping[str, Any]
@@ -88,7 +88,7 @@ class Discovery:
                 self.greet(socket_of(member, INTRODUCTORY))
 
     def hint(self, sockets: Iterable[str]) -> None:
-        """Somebody may be found at these sockets: look soon, where nobody is known yet. Never blocks."""
+        """Members may be found at these sockets: look soon where none is known yet. Never blocks."""
         for url in sockets or [""]:
             self._put(url, again=False)
 
@@ -107,15 +107,15 @@ class Discovery:
     def walk(self) -> dict[str, Any]:
         """Visit the neighbours, all known members and everybody they know; then tell all of them of all.
 
-        Returns whom it found, whom only others reach, and whom nobody, each with the reason. Raises Conflict without a local
-        member.
+        Returns whom it found, whom only others reach, and who is unreachable, each with the reason. Raises Conflict without a
+        local member.
         """
         own = self._members.local()
         if own is None:
             raise Conflict("this broker has no member of its own yet")
         seeds = [*(own.attributes.get(cmbs.NEIGHBORS) or []), *self._members.now().sockets_l1]
         found, unreachable = self._visit(seeds, {socket_of(own, INTRODUCTORY)})
-        # Those visited early heard only of those known then; in a federation that is complete, nobody lacks anybody.
+        # Those visited early heard only of those known then; in a complete federation none lacks any.
         behind = [url for url, met in found.items() if self._federation.can_tell(met.answer)]
         self._visit(behind, {socket_of(own, INTRODUCTORY)}, follow=False)
         others = self._members.now().others
@@ -147,7 +147,7 @@ class Discovery:
         self, seeds: Iterable[str], seen: set[str], *, follow: bool = True
     ) -> tuple[dict[str, _Met], dict[str, str]]:
         """Introduce the own member at every socket, and if ``follow`` at every socket heard of on the way. Returns who was met
-        where, and why nobody was. Raises Unavailable when the engine stops meanwhile."""
+        where, and why none was. Raises Unavailable when the engine stops meanwhile."""
         found: dict[str, _Met] = {}
         unreachable: dict[str, str] = {}
         running: dict[Future[_Met], str] = {}
@@ -258,7 +258,7 @@ class Discovery:
                 if url not in known:
                     log.info("joined: %s is the member %s", url, met.member)
             for url in wanted & unreachable.keys():
-                log.info("nobody is met at %s: %s", url, unreachable[url])
+                log.info("no member answers at %s: %s", url, unreachable[url])
             self._probes.reload()
             return set(unreachable) & neighbors
         return set()

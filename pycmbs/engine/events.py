@@ -1,4 +1,4 @@
-"""What wakes the outbox: answers, members that are reached again, and that there is something new to be read."""
+"""Events that wake the outbox: answers, members that are reached again, and rows that are new."""
 
 from __future__ import annotations
 

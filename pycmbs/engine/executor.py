@@ -1,4 +1,4 @@
-"""Executes what came from other members, beside the engine's loops: a slow one holds up nobody but its own lane."""
+"""Executes operations in received messages, beside the engine's loops: a slow one holds up only its own lane."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _THREADS = 8
 _BOUND = 10_000
 """Executions in memory; beyond, they stay in the store until there is room."""
 _LISTENERS = 4
-"""Who is told one outcome; who is not asks for it."""
+"""Recipients of one outcome; a sender that gets none asks for it."""
 _RETRY_SECONDS = 1.0
 
 

@@ -1,4 +1,4 @@
-"""Calls handlers in processes of their own: one that hangs is killed, one that crashes takes nobody with it."""
+"""A pool of processes that handlers run in: one that hangs is killed, one that crashes affects no other."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _rebuilt(state: bytes) -> _Process:
 
 
 class _Context(SpawnContext):
-    """How processes are started: anew, since a fork of a process with threads may never run."""
+    """How processes are started: spawned, since a fork of a process with threads may never run."""
 
     Process = _Process
 

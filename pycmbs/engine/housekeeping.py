@@ -1,4 +1,4 @@
-"""Housekeeping: what nobody waits for, on a thread of its own, so that it may take its time."""
+"""Housekeeping: removes what is expired, on a thread of its own, as it may take its time."""
 
 from __future__ import annotations
 

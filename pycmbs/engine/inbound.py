@@ -156,7 +156,7 @@ class Inbound:
         return True
 
     def _reply_to(self, arrival: Arrival, envelope: Envelope) -> None:
-        """Answer what is no message. An exception here must not reach the others of this turn."""
+        """Answer what is not a message. An exception here must not reach the others of this turn."""
         try:
             if envelope.type == HELLO:
                 self._answer(arrival, envelope, WELCOME, self._inbox.greet(envelope.body))

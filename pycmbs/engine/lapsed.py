@@ -1,4 +1,4 @@
-"""Answers that come too late: to what was given up, or is being sent again. They correct what the ledger says."""
+"""Late answers: to attempts that were given up, or are being made again. They correct the ledger."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ _YOUNG = 1.0
 """Seconds in which the message of a row is looked for at every occasion; later, once in as many."""
 _PATIENCE = 10.0
 """Seconds after which a row whose message is not there is removed: longer than a write takes that may still succeed. By the
-clock of who looks at it: the writer's may be wrong."""
+clock of whoever looks at it: the writer's may be wrong."""
 
 
 @dataclass(slots=True)
@@ -23,7 +23,7 @@ class _Orphan:
 
 
 class Orphans:
-    """Rows that were set aside, so that they hold up nobody. As many as the outbox has."""
+    """Rows that were set aside, so that they hold up no others. As many as the outbox has."""
 
     def __init__(self, outbox: OutboxService) -> None:
         self._outbox = outbox

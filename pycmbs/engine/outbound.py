@@ -1,4 +1,4 @@
-"""The outbox at work: one thread that has rows sent, sent again, settled by answers, and expire.
+"""The outbox at work: one thread that sends rows, retries and settles them, and lets them expire at their deadline.
 
 It is woken by answers, by wake-ups of the fronts, and by the clock; a turn reads what is new, stores what was settled with one
 commit, and sends what may be sent. It owns all the state: what is owed is in :mod:`pycmbs.engine.rows`, what is on its way in
@@ -164,7 +164,7 @@ class Outbound:
         for answered in self._askers:
             if answered(link, envelope):
                 break
-        return None  # it changes no row: if nobody asked for it, it is a second one, or for an earlier engine
+        return None  # it changes no row: it was not asked for, is a second one, or for an earlier engine
 
     def _sweep(self) -> None:
         """Settle what is overdue, in memory or not. Once a poll: deadlines are kept to about a second."""

@@ -229,7 +229,7 @@ class Probes:
         self._loaded = time.monotonic()
         roster = self._members.now()
         if roster is self._roster:
-            return  # nobody changed
+            return  # none changed
         others = {one.id: one for one in roster.others}
         for id in self._vitals.keys() - others.keys():
             del self._vitals[id]
@@ -305,7 +305,10 @@ class Probes:
         vitals.open = max(0, vitals.open - 1)
         answer, reason = result.answer, result.reason
         if answer is not None and (answer.type != ALIVE_ANSWER or answer.sender != vitals.id):
-            reason, answer = f"the member {answer.sender or 'of nobody'} answers there", None
+            reason, answer = (
+                f"{f'the member {answer.sender}' if answer.sender else 'a broker without a member'} answers there",
+                None,
+            )
         if answer is not None:
             self._lives.heard(vitals.id, answer.body.get(LIFE))
             try:

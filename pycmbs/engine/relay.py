@@ -1,4 +1,4 @@
-"""Passing on what is meant for a member that the sender cannot reach.
+"""The relay: passes on envelopes for a member that their sender cannot reach.
 
 Nothing is stored here: the sender keeps what it sent until the recipient's own answer has come back the way it went, and the
 recipient tells duplicates apart. So a relay that dies costs another try, and no promise has to be passed on.
@@ -51,7 +51,7 @@ class Relay:
     def forward(self, own: str, arrival: Arrival, envelope: Envelope) -> None:
         """Pass on what is meant for another member than ``own``. Raises NoRoute, and what sending raises."""
         if own in envelope.path or own == envelope.sender:
-            raise NoRoute(f"it has been here before: nobody on its way reaches {envelope.to}", member=envelope.to)
+            raise NoRoute(f"it has been here before: no member on its way reaches {envelope.to}", member=envelope.to)
         if len(envelope.path) >= self._hops:
             raise NoRoute(f"{self._hops} members have passed it on, and no more may", member=envelope.to)
         layer = str(envelope.body.get("layer", "")) if envelope.type == MESSAGE else ""
@@ -67,7 +67,7 @@ class Relay:
 
     def answered(self, link: str, envelope: Envelope) -> bool:
         """Pass an answer back, under the id that its asker knows; False when nothing was passed on under this one to where the
-        link leads, or somebody answers who is not meant: but whoever was to pass it on may refuse to.
+        link leads, or another member answers: but the one that was to pass it on may refuse to.
 
         There may be several answers to one question, so it stays open for a while.
         """

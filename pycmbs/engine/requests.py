@@ -113,7 +113,7 @@ class Requests:
     ) -> None:
         """Send a question, under an id of its own. ``done`` gets the answer, or the error that stands for it, and whether the
         question had to wait for a connection: once, on any thread. ``direct``: whether silence is that of the one at ``url``,
-        and not of somebody behind it."""
+        and not of a member behind it."""
         id = new_id()
         asked = Asked(url, question.to, relayed=not direct)
         opened = _Open(asked, self._patience(url, seconds), time.monotonic(), done)
@@ -132,7 +132,7 @@ class Requests:
             self._finish(id, exc)
 
     def answered(self, link: str, envelope: Envelope) -> bool:
-        """Take an answer that came over the link to a URL; False when nobody here asked that there.
+        """Take an answer that came over the link to a URL; False when it was not asked there.
 
         An answer by another member than the one that was asked is none: the question has failed, and the link leads astray.
         """

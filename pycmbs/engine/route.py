@@ -1,4 +1,4 @@
-"""One recipient's layer as the sender sees it: what waits, what is under way, how it is doing. Pure: no I/O, no clock."""
+"""The state machine of one recipient and layer: what waits, what is under way, when to retry. Pure: no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Route:
         self.heard = 0.0
         """When it answered last: what comes after that was not under way before."""
         self.looked = False
-        """Whether the oldest row under way has waited for as long as a small one may, and somebody looks after its member."""
+        """Whether the oldest row under way has waited for as long as a small one may, and its member is being probed."""
 
     @property
     def room(self) -> int:
@@ -101,7 +101,7 @@ class Route:
         """When the oldest row under way has waited for long enough: if its member does not answer probes, and in any case.
 
         More after every failure, since a receiver that is merely slow must get to answer; and more for what is large, since
-        bytes take their time. Every answer is progress, and begins it anew.
+        bytes take their time. Every answer is progress, and restarts it.
         """
         flight, more = self.oldest, float(1 << min(self.failures, 3))
         if flight is None:
@@ -209,7 +209,7 @@ class Route:
         return back
 
     def refresh(self, rows: list[Delivery | None], ids: set[str]) -> None:
-        """Put rows that were stored anew in the place of the old ones; those that are gone disappear."""
+        """Put rows that were stored in a new state in the place of the old ones; those that are gone disappear."""
         stored = {row.id: row for row in rows if row is not None}
         self.queue = deque(stored.get(row.id, row) for row in self.queue if row.id in stored or row.id not in ids)
 

@@ -1,4 +1,4 @@
-"""What is owed to other members, as the store has it: rows are read, settled, corrected and expire.
+"""Delivery rows as the store has them: read, settled by answers, expired at their deadline, corrected by late answers.
 
 No row is sent here: that is :mod:`pycmbs.engine.traffic`. Its state belongs to the thread of the outbox.
 """
@@ -34,7 +34,7 @@ class Rows:
         self.lapsed = Lapsed(outbox, self.awaiting)
         """What was asked and not answered in time."""
         self.waiters = Waiters()
-        """Who waits until a message is settled. For any thread."""
+        """Requests that wait until a message is settled. For any thread."""
         self._settling = Settling(outbox, self.awaiting, self.waiters)
 
     @property
@@ -96,6 +96,6 @@ class Rows:
         self._orphans.note_among([row for row in settled if row is not None], time.monotonic())
 
     def next_event(self) -> float | None:
-        """When somebody has waited for long enough, or is to be asked for an outcome."""
+        """When the next deadline passes, or the next outcome is to be asked for."""
         times = [at for one in (self.waiters, self.awaiting) if (at := one.next_event()) is not None]
         return min(times, default=None)

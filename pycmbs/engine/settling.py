@@ -1,4 +1,4 @@
-"""Rows whose delivery came to something, until that is stored."""
+"""Rows that were settled, until that is stored."""
 
 from __future__ import annotations
 

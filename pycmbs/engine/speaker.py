@@ -1,4 +1,4 @@
-"""Who may say what, where members are known by their keys: each speaks for itself and describes itself, and nobody else."""
+"""Who may say what, where members are known by their keys: each speaks for itself and describes itself, and no one else."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pycmbs.transport.envelope import Envelope
 
 def check_speaker(who: str | None, envelope: Envelope) -> None:
     """``who`` sent it, as the transport knows; None where that is not asked. Raises ForgedSender for what says that it is
-    somebody else's, or introduces another member as the one that speaks."""
+    someone else's, or introduces another member as the one that speaks."""
     if who is None:
         return
     if envelope.sender != who and plain_id(envelope.sender) != who:

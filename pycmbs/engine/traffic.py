@@ -70,7 +70,7 @@ class Traffic:
                 route.refill(self._rows.pending(name, route.cursor, route.room))
 
     def refresh(self, settled: Settled) -> None:
-        """Rows were stored. Somebody else may know more of one, and that there is nothing to be sent."""
+        """Rows were stored. Another process may have settled one, so that there is nothing to be sent."""
         for row, stored in settled:
             route = self._routes.get(row.route)
             if row.open and route is not None:
@@ -163,14 +163,14 @@ class Traffic:
         return row
 
     def _refused(self, route: Route, envelope: Envelope) -> None:
-        """The recipient refuses for now: perhaps for what was said of the own member, so that is said anew."""
+        """The recipient refuses for now: perhaps for what was said of the own member, so that is sent again."""
         error = from_dict(envelope.body.get("error"))
         self._outbox.refused(error)
         self._body_cache.forget(route.flights[envelope.id].row)
         self._fail(route, error.line, alive=True, vain=envelope.id)
 
     def _strayed(self, route: Route, asked: Asked, envelope: Envelope) -> None:
-        """Somebody answered who is not meant: the one that was to pass it on, which cannot, or whoever has the address now."""
+        """Another member answered: the one that was to pass it on, which cannot, or the one that has the address now."""
         if asked.relayed and envelope.type == REFUSAL:
             self._fail(route, from_dict(envelope.body.get("error")).line, alive=True, vain=envelope.id)
         else:

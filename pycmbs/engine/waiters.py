@@ -1,4 +1,4 @@
-"""Who waits until a message has no unsettled recipient."""
+"""Requests that wait until a message is settled for all its recipients."""
 
 from __future__ import annotations
 

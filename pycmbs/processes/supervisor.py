@@ -1,4 +1,4 @@
-"""The parent of a broker's processes: claims home and port, starts the children, keeps them running, stops them.
+"""The supervisor: claims home and port, starts the engine and the fronts, restarts those that die, stops them.
 
 It serves nothing itself and imports neither eventlet nor zmq. Fronts stop before the engine, so that a request which
 is still being answered finds everything it needs.

@@ -1,4 +1,4 @@
-"""The store seam: documents with revisions, index keys and a change feed.
+"""The store seam: documents with revisions, index keys and a change feed with cursors.
 
 What a store keeps is a :class:`Document`: a JSON object with an id, a type, a revision and *keys*. Keys are what a
 :class:`Query` can ask for; whoever writes a document names its keys, so that a store needs to know nothing of OCCI and

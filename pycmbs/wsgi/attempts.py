@@ -1,8 +1,8 @@
-"""Limits on guessing passwords: how many are looked at, of whom, and at a time.
+"""Rate limits against guessing passwords.
 
 After :data:`FREE` wrong passwords for a user from an address the next one is looked at after a second, then two, four, to
-:data:`MOST_PAUSE`. The count is of the broker, not of a process: it is in a file that the fronts have mapped. Nobody is locked
-out for ever, and nobody from elsewhere; what is known to be right is not counted at all.
+:data:`MOST_PAUSE`. The count is of the broker, not of a process: it is in a file that the fronts have mapped. No user is locked
+out for ever, nor from elsewhere; what is known to be right is not counted at all.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Desk:
         """When one would be looked at if they came evenly."""
 
     def look(self, work: Callable[..., T], *args: object) -> T:
-        """Do it, when it is its turn, where it holds up nobody else. Raises QueueFull."""
+        """Do it, when it is its turn, where it holds up no other request. Raises QueueFull."""
         if self._waiting >= MOST_WAITING:
             raise QueueFull("too many logins wait to be checked", hint="Try again in a second, or use a token.")
         self._waiting += 1

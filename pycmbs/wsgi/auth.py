@@ -1,4 +1,4 @@
-"""Who asks: each request is given a principal before anything else of it is looked at.
+"""Authentication: each request is given a principal before anything else of it is looked at.
 
 The seam: an *authenticator* knows one way in which clients say who they are. It is asked with the WSGI environment of a
 request, and
@@ -14,7 +14,7 @@ has asked for one, is at ``environ[PEER_CERTIFICATE]``, as ``ssl.SSLSocket.getpe
 ``until`` (seconds since the epoch), so an authenticator of those is asked once for many requests; one of certificates is asked
 each time. ``users.directory.certificates`` has the users by the subjects of their certificates.
 
-To add one: a class with ``authenticate``, and its place in the list that :func:`standard` makes. Where nobody has to say who he
+To add one: a class with ``authenticate``, and its place in the list that :func:`standard` makes. Where no one has to say who he
 is (no users), no authenticator is asked.
 """
 
@@ -57,11 +57,12 @@ class Authenticator(Protocol):
     """One way to say who one is."""
 
     def authenticate(self, environ: Environ) -> Principal | None:
-        """Who asks; None when the request says nothing in this way. Raises Unauthenticated, TooManyAttempts, Unavailable."""
+        """The principal; None when the request has no credentials of this kind. Raises Unauthenticated, TooManyAttempts,
+        Unavailable."""
 
 
 def refusal(message: str = "this broker wants to know who asks") -> Unauthenticated:
-    """What to say to who is not known."""
+    """The challenge to an unauthenticated client."""
     return Unauthenticated(
         message,
         hint="Send --user NAME:PASSWORD or -H 'Authorization: Bearer TOKEN'; pycmbs user add makes users.",
@@ -109,7 +110,7 @@ class Gate:
         return self._users.look(time.monotonic())
 
     def admit(self, environ: Environ) -> Principal:
-        """Who asks. Raises Unauthenticated, TooManyAttempts, Unavailable."""
+        """The principal. Raises Unauthenticated, TooManyAttempts, Unavailable."""
         now = time.monotonic()
         if now >= self._due:
             self._look(now)

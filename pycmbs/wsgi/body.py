@@ -1,4 +1,4 @@
-"""The body of a request whose bytes are not all there yet: what WSGI calls ``wsgi.input``, without its buffer."""
+"""The body of a request as it arrives: ``wsgi.input``, unbuffered."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class Body(io.RawIOBase):
         return self._source.late
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] # the base class says Buffer
-        """The next bytes; none at the end. Raises ValueError for chunks that are none, OSError when they break off,
+        """The next bytes; none at the end. Raises ValueError for invalid chunks, OSError when they break off,
         TimeoutError when they take too long."""
         if self.finished:
             return 0
@@ -116,7 +116,7 @@ class Body(io.RawIOBase):
         self._first = False
         found = _SIZE.fullmatch(self._source.line(_MOST_SIZE_LINE))
         if found is None:
-            raise ValueError("a chunk's size is no hexadecimal number")
+            raise ValueError("a chunk's size is not a hexadecimal number")
         self._left = int(found[1], 16)
         if self._left == 0:
             self._skip_trailers()
@@ -128,4 +128,4 @@ class Body(io.RawIOBase):
         while (line := self._source.line(left)) != b"\r\n":
             left -= len(line)
             if _TRAILER.fullmatch(line) is None:
-                raise ValueError("what follows the last chunk is no header")
+                raise ValueError("what follows the last chunk is not a header")

@@ -1,4 +1,4 @@
-"""Clients that show a certificate: its subject says which user they are (ADR 44)."""
+"""Authentication by a client's certificate, whose subject says which user it is (ADR 44)."""
 
 from __future__ import annotations
 

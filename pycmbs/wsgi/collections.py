@@ -1,4 +1,4 @@
-"""Collections: the locations of kinds and mixins, paths above them, and ``/`` for everything (GFD.223 5.5)."""
+"""Handlers for collections: the locations of kinds and mixins, paths above them, and ``/`` for everything (GFD.223 5.5)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from pycmbs.wsgi.head import MOST_HEAD, MOST_LINE, Head
 log = logging.getLogger(__name__)
 
 _SKIPPED = 65_536
-"""Bytes of a body which nobody read that are read away, to keep the connection; with more left, it ends."""
+"""Bytes of an unread body that are discarded to keep the connection open; with more left, it is closed."""
 _HEAD_SECONDS = 60.0
 """For a whole head, however it is divided: a client that drips one holds its connection no longer."""
 _BODILESS = ("1", "204", "304")
@@ -268,7 +268,7 @@ def _check_line(buffer: bytes) -> None:
         raise InvalidRequest("this is not HTTP: the request line ends without CR")
     if newline and not _LINE.fullmatch(line):
         Head(line + b"\n\r\n", {})  # most likely it knows better what is wrong
-        raise InvalidRequest("this is not HTTP: the request line is no method, target and version")
+        raise InvalidRequest("this is not HTTP: the request line is not a method, target and version")
 
 
 def _bare_end(buffer: bytes, searched: int) -> int:

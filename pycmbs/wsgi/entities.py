@@ -1,4 +1,4 @@
-"""Entities: one resource or link (GFD.223 5.6)."""
+"""Handlers for one entity: GET, PUT, POST and DELETE at its path (GFD.223 5.6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP statuses, and the one answer they become (GFD.223 5.7; RFC 9110 15)."""
+"""Errors over HTTP: the table of statuses, and the body of the answer (GFD.223 5.7; RFC 9110 15)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ STATUS: dict[type[CmbsError], int] = {
 """A class that is not here has the status of the nearest one above it."""
 
 FAILED = CmbsError("the broker failed to do this", hint="Its log says more.")
-"""What is said of an exception that nobody foresaw."""
+"""The answer to an unexpected exception."""
 
 
 def status_of(error: CmbsError) -> int:

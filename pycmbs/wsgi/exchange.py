@@ -1,4 +1,4 @@
-"""One request and what handlers make of it: the parts they need, checked, and the answers they give."""
+"""One request and its answer, for handlers: the parts they need, checked, and ways to answer."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ class Exchange:
 
     @_once
     def path(self) -> str:
-        """The path, decoded. Raises InvalidRequest for one that is no text, or in which an encoded slash would become one: what
-        guards the broker by paths sees two there."""
+        """The path, decoded. Raises InvalidRequest for one that is not text, or that has an encoded slash: a proxy
+        that guards the broker by paths sees another path there."""
         environ = self.environ
         if RAW_PATH in environ and "%2f" in environ[RAW_PATH].lower():
             raise InvalidRequest("the path has an encoded slash (%2F)", hint="Write / where a slash is meant.")

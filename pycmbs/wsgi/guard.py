@@ -1,4 +1,4 @@
-"""Who may ask, as far as that shows before anybody is asked for a name: what a page of somebody else's has a browser send is
+"""Checks hosts and origins, before credentials are looked at: what a foreign web page has a browser send is
 refused.
 
 A browser sends a POST of ``text/plain`` for any page without asking (it needs no preflight), and OCCI reads that; and a name
@@ -120,7 +120,7 @@ class Guard:
         return proto if proto in ("http", "https") else scheme, host
 
     def _find_client(self, environ: MutableMapping[str, Any]) -> int:
-        """Have ``REMOTE_ADDR`` be the last address that is no proxy's, of those that the request came by; how many proxies
+        """Have ``REMOTE_ADDR`` be the last address that is not a proxy's, of those that the request came by; how many proxies
         it came by. What stands before that address, anybody may have written."""
         hops = 1
         for one in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").rsplit(",", _MOST_HOPS)[-_MOST_HOPS:]):
@@ -145,8 +145,8 @@ class Guard:
         raise CrossOrigin(f"{who} may not do this", hint=hint, **({"origin": origin[:200]} if origin else {}))
 
     def is_preflight(self, environ: Environ) -> bool:
-        """Whether a browser asks for a page of one of ``origins`` what that may ask: it says nobody's name then, and the answer
-        is the same wherever it asks."""
+        """Whether a browser asks for a page of one of ``origins`` what that may ask: it sends no credentials then, and the
+        answer is the same wherever it asks."""
         asked = environ["REQUEST_METHOD"] == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
         return asked and environ.get("HTTP_ORIGIN") in self._origins
 

@@ -68,7 +68,7 @@ class Head:
         except httptools.HttpParserError as exc:
             raise self._refusal(data, exc) from exc
         if not self._complete:
-            raise InvalidRequest("this is no head of an HTTP request")
+            raise InvalidRequest("this is not a head of an HTTP request")
         version = parser.get_http_version()
         if version not in _VERSIONS:
             raise UnsupportedProtocol(f"this is HTTP/{version}, and the broker speaks HTTP/1.1")
@@ -78,7 +78,7 @@ class Head:
             raise InvalidRequest("the request line has more than one space between its parts")
         self.method = method.decode("ascii")
         if self.method == "CONNECT":
-            raise NotImplementedHere("the broker is no proxy: there is no CONNECT")
+            raise NotImplementedHere("the broker is not a proxy: there is no CONNECT")
         self.environ = environ = base.copy()
         environ["REQUEST_METHOD"] = self.method
         environ["SERVER_PROTOCOL"] = "HTTP/1.0" if self.old else "HTTP/1.1"
@@ -113,7 +113,7 @@ class Head:
         if codings and "Transfer-Encoding" in str(error) and "Content-Length" not in str(error):
             return _not_chunked(b", ".join(codings).decode("latin-1"))
         if isinstance(error, httptools.HttpParserInvalidMethodError) and _ANY_METHOD.fullmatch(line):
-            return NotImplementedHere(f"{line.partition(b' ')[0].decode()} is no method of HTTP")
+            return NotImplementedHere(f"{line.partition(b' ')[0].decode()} is not a method of HTTP")
         if not self._fields and _ANY_VERSION.fullmatch(line) and b" HTTP/1." not in line:
             return UnsupportedProtocol("the broker speaks HTTP/1.1")
         return InvalidRequest(f"this is not HTTP: {error}"[:300])
@@ -139,7 +139,7 @@ class Head:
             scheme, _, rest = target.partition(b"://")
             host, slash, path = rest.partition(b"/")
             if scheme.lower() not in (b"http", b"https") or not host or b"?" in host:
-                raise InvalidRequest("the request's target is no URL")
+                raise InvalidRequest("the request's target is not a URL")
             target = slash + path or b"/"
             environ["HTTP_HOST"] = host.decode("latin-1")
         elif target[:1] not in (b"/", b"*"):

@@ -1,4 +1,4 @@
-"""Tokens of somebody else's: JWTs (RFC 7519) that an OpenID provider or another issuer has signed (ADR 45)."""
+"""Bearer tokens that are JWTs (RFC 7519), signed by an OpenID provider or another issuer (ADR 45)."""
 
 from __future__ import annotations
 

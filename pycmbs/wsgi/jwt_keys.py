@@ -1,4 +1,4 @@
-"""The keys by which the tokens of an issuer are signed: of a file or a URL, as new as they need to be (ADR 45)."""
+"""The keys that an issuer signs its tokens with: from a file or a URL, refreshed when needed (ADR 45)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Keys:
         ]
 
     def _refresh(self) -> None:
-        """Read them anew, unless that was tried just now; who comes while it is done waits for it."""
+        """Read them again, unless that was tried just now; who comes while it is done waits for it."""
         if self._reading is not None:
             self._reading.wait(FETCH_SECONDS)
             return
@@ -123,7 +123,7 @@ def parse(data: bytes) -> tuple[Key, ...]:
         text = data.decode("utf-8")
         document = json.loads(text) if text.lstrip().startswith("{") else None
     except (UnicodeDecodeError, RecursionError) as exc:
-        raise ValueError("it is no text, or no JSON") from exc
+        raise ValueError("it is not text, or not JSON") from exc
     entries = _from_set(document) if document is not None else _from_pem(text)
     found = [key for key in _imported(entries) if key.key_type in {kind for kind, _ in _KINDS.values()}]
     if not found:

@@ -1,4 +1,4 @@
-"""What any HTTP server of good manners does, whatever it serves: request ids, and gzip where it is asked for."""
+"""Middleware: request ids, and gzip for clients that accept it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Entity tags and what clients make depend on them (RFC 9110 8.8.3, 13.1).
+"""Entity tags and conditional requests (RFC 9110 8.8.3, 13.1).
 
-A tag is ``"revision.digest"``: the store's revision of the entity, by which a change is refused when somebody else was faster,
+A tag is ``"revision.digest"``: the store's revision of the entity, by which a change is refused after a concurrent one,
 and a digest of the answer, which also changes with what is not stored (a ledger) and with the rendering.
 """
 
@@ -17,7 +17,7 @@ _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
 def entity_tag(revision: str, body: bytes) -> str:
-    """The tag of an answer, in its quotes. ``revision`` is empty for what is no single entity."""
+    """The tag of an answer, in its quotes. ``revision`` is empty for what is not a single entity."""
     return f'"{revision}.{zlib.crc32(body):08x}{len(body):x}"'
 
 
@@ -46,7 +46,7 @@ class Tagged(Precondition):
         """Raises PreconditionFailed. ``revision`` is None where there is no entity."""
         if self.match is not None and not _among(self.match, revision):
             raise PreconditionFailed(
-                f"{path} is not what If-Match says: somebody else changed it",
+                f"{path} is not what If-Match says: it was changed meanwhile",
                 hint="GET it, and send the change again with its ETag.",
                 location=path,
             )

@@ -1,4 +1,4 @@
-"""Entities as answers: what of them depends on the moment and on who asks."""
+"""The presenter: turns entities into answers, with what depends on the moment and on the principal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Presenter:
         self._entities = entities
 
     def one(self, exchange: Exchange, entity: Entity) -> Response:
-        """An entity that is shown already; to who may not read it, where it is that he changed."""
+        """An entity, complete; for a client that may not read it, only where it is."""
         if not self._entities.knows(entity):
             return exchange.listing([entity.path])
         return exchange.entity(self._view(exchange, entity))

@@ -1,4 +1,4 @@
-"""The query interface ``/-/``: what there is, and how to change it (GFD.223 5.4; PUT as pyOCNI has it)."""
+"""Handlers for the query interface ``/-/``, where categories are listed and changed (GFD.223 5.4; PUT as in pyOCNI, 2012)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The URL map, whole: which handler a path goes to, and which methods it has."""
+"""The URL map: which handler serves which path and method."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ class _Channel:
         eventlet.greenio.shutdown_safe(self._green)
 
     def environ(self) -> dict[str, Any]:
-        """Who is at both ends, as WSGI says it."""
+        """The addresses of both ends, as WSGI has them."""
         server, client = self._plain.getsockname(), self._state[0]
         return {
             "SERVER_NAME": server[0].removeprefix(_MAPPED),
@@ -195,7 +195,7 @@ class _TlsChannel(_Channel):
                 self._plain.send(self._session.farewell())
 
     def environ(self) -> dict[str, Any]:
-        """Who is at both ends, and the client's certificate, if it showed one."""
+        """The addresses of both ends, and the client's certificate, if it showed one."""
         certificate = self._session.certificate
         shown = {PEER_CERTIFICATE: certificate} if certificate else {}
         return {**super().environ(), "wsgi.url_scheme": "https", "HTTPS": "on", **shown}
@@ -302,7 +302,7 @@ def serve(
     """Serve until SIGTERM, then let requests under way finish, for at most ``drain_seconds``.
 
     ``started`` is called once connections are accepted. With ``certificates`` they are over TLS, and SIGHUP has the files read
-    anew. Raises SystemExit, or what went wrong, when no more are.
+    again. Raises SystemExit, or what went wrong, when no more are.
     """
     terminated, terminate = _termination_pipe()
     if certificates:

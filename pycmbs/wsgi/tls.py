@@ -61,7 +61,7 @@ class Certificates:
         return None
 
     def reload(self) -> None:
-        """Have the files read anew at the next :meth:`refresh`. To be called by a handler of a signal."""
+        """Have the files read again at the next :meth:`refresh`. To be called by a handler of a signal."""
         self._wanted = True
 
     def refresh(self) -> bool:
@@ -75,7 +75,7 @@ class Certificates:
         except ConfigurationError as exc:
             log.error("the new certificate is not taken, and the old one stays: %s", exc.message)  # noqa: TRY400 - no fault of ours
             return False
-        log.info("the certificate was read anew from %s", self._cert)
+        log.info("the certificate was read again from %s", self._cert)
         self._warn()
         return True
 
@@ -109,7 +109,7 @@ class Certificates:
         _read("tls_cert", self._cert, _CERTIFICATE, "certificate")
         key = ("tls_key", self._key) if self._key else ("tls_cert", self._cert)
         if _ENCRYPTED in _read(*key, _KEY, "key"):
-            raise ConfigurationError(f"the key in {key[1]} has a passphrase, and the broker has nobody to ask for it")
+            raise ConfigurationError(f"the key in {key[1]} has a passphrase, which the broker cannot ask for")
         with _told(*key):
             context.load_cert_chain(self._cert, self._key or None, password=lambda: "")
         if self._client_ca:

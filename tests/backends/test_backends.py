@@ -95,7 +95,7 @@ def third_party(value, name="theirs"):
 
 
 class Theirs(Backend):
-    """A backend of somebody else."""
+    """A backend of someone else."""
 
     name = "theirs"
 

@@ -106,7 +106,7 @@ def test_send_and_the_other_layers(sites: dict[str, Broker], paris: Path, run: R
 
 
 def test_a_dry_run_tells_and_stores_nothing(paris: Path, run: Run) -> None:
-    """Who and why; 4 if it were for nobody."""
+    """Who and why; 4 if it were for no one."""
     before = count(paris)
     done = run("pub", "network.link", "1", "--dry-run", "--home", str(paris), "-o", "json")
     assert [one["member"] for one in json.loads(done.stdout)["recipients"]] == ["rome"]
@@ -116,7 +116,7 @@ def test_a_dry_run_tells_and_stores_nothing(paris: Path, run: Run) -> None:
 
 
 def test_who_is_not_there_and_what_is_not_there_has_a_code(paris: Path, run: Run) -> None:
-    """4 for nobody; 6 for what the broker refuses; 2 for what is no command; 7, within 2 s, for no broker."""
+    """4 for no one; 6 for what the broker refuses; 2 for what is not a command; 7, within 2 s, for no broker."""
     home = ("--home", str(paris))
     assert run("pub", "nobody.here", "1", *home).returncode == 4
     assert run("show", "nosuch", *home).returncode == 6

@@ -55,7 +55,7 @@ def test_what_is_no_url_of_a_broker_is_refused(url):
 
 
 def test_what_is_not_there_is_named(person, tmp_path):
-    """A context that nobody added, a home in which nothing runs, a file that is no TOML."""
+    """A context that no one added, a home in which nothing runs, a file that is not a TOML."""
     with pytest.raises(ConfigurationError, match="'z'") as caught:
         find(context="z", environ=person)
     assert "x, y" in caught.value.hint

@@ -47,7 +47,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 def _check(shown: Any, actual: Any, where: str, printed: str) -> None:
     if isinstance(shown, dict):
-        assert isinstance(actual, dict), f"{where} is no object in:\n{printed}"
+        assert isinstance(actual, dict), f"{where} is not an object in:\n{printed}"
         for name, value in shown.items():
             assert name in actual, f"{where} has no {name!r} in:\n{printed}"
             if name == "attempts":

@@ -276,7 +276,7 @@ def test_calls_under_way_when_an_engine_ends_are_made_of_the_next(serve, client)
 
 
 def test_a_front_that_takes_no_answers_is_let_go(serve, path, monkeypatch):
-    """One that has stopped holds up nobody for longer than an answer may take, and not again."""
+    """One that has stopped holds up no one for longer than an answer may take, and not again."""
     monkeypatch.setattr(fronts, "_ANSWER_SECONDS", 1)
     large = "x" * 1_000_000
     server = serve({"echo": lambda _: {"large": large}, "small": lambda _: {}})

@@ -108,7 +108,7 @@ def test_an_answer_to_an_earlier_attempt_counts(pair, monkeypatch):  # noqa: F81
 
 
 def test_a_late_outcome_corrects_the_ledger(pair):  # noqa: F811
-    """What was executed is executed, though nobody waited for it any more."""
+    """What was executed is executed, though no one waited for it any more."""
     a, b = pair
     b.broker.access._rules = fixed(allow.parse("* * *"))
     with held_back(b, "outcome"):

@@ -229,7 +229,7 @@ def test_stopping_does_not_wait_for_sockets_heard_of(pair):  # noqa: F811
 
 
 def test_a_walk_ends_when_the_engine_stops(pair):  # noqa: F811
-    """With a sentence, whether it is about to visit somebody or waits for those whose turn does not come any more."""
+    """With a sentence, whether it is about to visit someone or waits for those whose turn does not come any more."""
     a, _ = pair
     a.broker.entities.update(
         MEMBER_A, Draft(attributes={"cmbs": {"member": {"neighbors_socket": [f"memory:dead{n}" for n in range(80)]}}})

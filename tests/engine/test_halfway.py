@@ -1,4 +1,4 @@
-"""Sends that failed half-way, in a store that is not atomic: rows without their message hold up nobody, and go."""
+"""Sends that failed half-way, in a store that is not atomic: rows without their message hold up no one, and go."""
 
 import pytest
 

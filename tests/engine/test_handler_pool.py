@@ -14,7 +14,7 @@ from pycmbs.handlers import Call, Handler
 def test_a_process_whose_engine_stops_while_it_is_started_ends_without_a_word(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """What it was to share is gone then, which is no error of its own."""
+    """What it was to share is gone then, which is not an error of its own."""
     context = _Context()
     shared = context.Lock()
     process = context.Process(target=os.getpid, args=[shared])
@@ -26,7 +26,7 @@ def test_a_process_whose_engine_stops_while_it_is_started_ends_without_a_word(
 
 
 def test_a_process_is_started_with_what_it_shares() -> None:
-    """Nothing is withdrawn while somebody still needs it."""
+    """Nothing is withdrawn while someone still needs it."""
     context = _Context()
     shared = context.Event()
     process = context.Process(target=shared.set)

@@ -89,7 +89,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def change(self) -> None:
-        """Somebody changes the content, if that may be."""
+        """Someone changes the content, if that may be."""
         content = self.contents + 1
         try:
             self.sender.entities.update(PATH, Draft(attributes={cmbs.CONTENT: content}))
@@ -99,7 +99,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(deadline=st.sampled_from([0.5, 5, 60]), half=st.booleans())
     def send(self, deadline: float, half: bool) -> None:
-        """Somebody sends it; where batches may be written in part, that may fail half-way."""
+        """Someone sends it; where batches may be written in part, that may fail half-way."""
         self.sender.entities.update(PATH, Draft(attributes={cmbs.DEADLINE: deadline}))
         if half and not self.atomic:
             self.here.arm(Fault.PARTIAL, "write", times=1)
@@ -114,7 +114,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def send_again(self) -> None:
-        """Its deadline passes, and it is sent anew with other content, while what was sent before may be under way."""
+        """Its deadline passes, and it is sent again with other content, while what was sent before may be under way."""
         self.go_on(100.0)
         self.change()
         self.send(60, half=False)
@@ -123,7 +123,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.seen)
     @rule()
     def write_what_is_past(self) -> None:
-        """Somebody writes a row as it was when it was sent."""
+        """Someone writes a row as it was when it was sent."""
         row = replace(
             next(reversed(self.seen.values())), state=SENT, attempts=1, revision="", outcome=None, awaits=False
         )

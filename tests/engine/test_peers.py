@@ -18,7 +18,7 @@ def alone(node):  # noqa: F811 - the fixture
 
 @pytest.fixture
 def bad(alone):
-    """Somebody at memory:bad who gives the same answer to everything."""
+    """Someone at memory:bad who gives the same answer to everything."""
     transports = []
 
     def answer(type, body):

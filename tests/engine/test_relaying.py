@@ -73,7 +73,7 @@ def test_an_answer_of_another_is_not_passed_back():
     ],
 )
 def test_loops_are_impossible(envelope):
-    """Nothing is passed on to where it has been, nor further than the limit, nor to who is not known."""
+    """Nothing is passed on to where it has been, nor further than the limit, nor to whoever is not known."""
     relay, wire = make({("c", ""): Way("memory:c", ""), ("d", ""): Way("memory:a", "a")})
     with pytest.raises(NoRoute):
         relay.forward("b", ARRIVAL, envelope)
@@ -149,7 +149,7 @@ def test_the_dead_relay_is_got_around(node):  # noqa: F811
 
 
 def test_the_direct_way_is_taken_again(node):  # noqa: F811
-    """Once the member itself can be reached, nobody passes anything on any more."""
+    """Once the member itself can be reached, no one passes anything on any more."""
     nodes = net(node, "abc", ["ab", "bc"])
     assert nodes["a"].broker.health.of("c").via == "b"
     nodes["a"].transport.blocked = ()

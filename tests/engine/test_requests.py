@@ -61,7 +61,7 @@ def test_time_runs_after_a_pause_too(requests, wire):
 
 
 def test_an_answer_is_taken_once(requests, wire):
-    """The first answer to a question counts; a second, and one that nobody asked for, are nobody's."""
+    """The first answer to a question counts; a second, and one that no one asked for, are no one's."""
     answers = []
     asking = threading.Thread(target=lambda: answers.append(requests.ask("memory:x", QUESTION, 10)))
     asking.start()

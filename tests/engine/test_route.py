@@ -158,7 +158,7 @@ def test_the_oldest_flight_is_watched():
 
 
 def test_patience_follows_what_is_measured():
-    """A member that takes long to answer is waited for three times as long, and every answer begins the wait anew."""
+    """A member that takes long to answer is waited for three times as long, and every answer restarts the wait."""
     route = filled([1, 2])
     send(route, 5.0)
     route.round_trip = 2.5

@@ -1,4 +1,4 @@
-"""Where members are known by their keys, each speaks for itself and for nobody else."""
+"""Where members are known by their keys, each speaks for itself and for no one else."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def test_a_member_speaks_for_itself(sender, body):
 
 @pytest.mark.parametrize("sender", ["c", "", "urn:uuid:c", f"{B}/"])
 def test_nobody_speaks_for_another(sender):
-    """Nor for nobody."""
+    """Nor for no one."""
     with pytest.raises(ForgedSender):
         check_speaker(B, Envelope(LEAVE, "1", sender, {}))
 

@@ -86,7 +86,7 @@ def test_a_location_is_a_path_between_slashes(location):
     ["/", "//", "a/", "/a", "/a//b/", "/a b/", "/../", "/a/../b/", "/a/./b/", "", None, 5, "/-/", "/-/a/", "/é/"],
 )
 def test_what_is_no_location_is_refused(location):
-    """Paths that are none, that move, or that are the broker's own cannot be a category's location."""
+    """Paths that are invalid, that move, or that are the broker's own cannot be a category's location."""
     with pytest.raises(InvalidCategory) as caught:
         naming.check_location(location, "x")
     assert caught.value.data["field"] == "location"

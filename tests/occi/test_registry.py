@@ -32,7 +32,7 @@ def test_a_category_is_found_by_name_and_place(registry):
 
 
 def test_each_class_has_its_own_lookup(registry):
-    """A mixin is no kind, and the error says which ones there are."""
+    """A mixin is not a kind, and the error says which ones there are."""
     assert (registry.kind(S + "box"), registry.mixin(S + "paint"), registry.action(S + "open")) == (
         BOX,
         PAINT,

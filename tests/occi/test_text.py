@@ -160,7 +160,7 @@ def test_arrays_in_text(text, said):
     [b"hello", b"Category: box", b'Category: box; scheme="x', b"X-OCCI-Attribute: a", b"\xff", b"Link: x; rel=y"],
 )
 def test_what_is_no_text_rendering_is_malformed(body):
-    """A line that is not a field, or a value that is none, is refused by name."""
+    """A line that is not a field, or an invalid value, is refused by name."""
     with pytest.raises(InvalidRequest):
         READ.drafts(body)
     with pytest.raises(MalformedBody):

@@ -93,7 +93,7 @@ def allowed(principal, given, operation, kind, id):
 
 
 def make(broker, principal, kind, id):
-    """An entity by somebody."""
+    """An entity by someone."""
     with asking(principal) if principal else contextlib.nullcontext():
         draft = Draft(cmbs.MESSAGE, id, (cmbs.mixin("l2"),), {"cmbs": {"message": {"message_content": "secret"}}})
         broker.entities.create(LOCATIONS[kind], [draft if kind == "message" else Draft(id=id, title="secret")])
@@ -124,7 +124,7 @@ def documents(broker):
 
 
 def attempt(broker, principal, do):
-    """Do it for somebody: the error, if it is one. What was refused changed nothing."""
+    """Do it for someone: the error, if it is one. What was refused changed nothing."""
     before = documents(broker)
     try:
         with asking(principal):

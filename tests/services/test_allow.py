@@ -40,7 +40,7 @@ def test_rules(text, sender, operation, kinds, allowed):
 
 @pytest.mark.parametrize("text", ["x", "a b c d", "* read member; oops", "* create", "* act:start_l1", "* act member"])
 def test_a_wrong_rule_stops_the_start(text):
-    """A rule that is none is a sentence at the start, and shows the rule."""
+    """An invalid rule is a sentence at the start, and shows the rule."""
     with pytest.raises(ConfigurationError, match="is no rule"):
         parse(text)
     with pytest.raises(ConfigurationError, match="allow"):
@@ -70,7 +70,7 @@ def test_a_rule_about_nothing_stops_the_start(text, named):
     ],
 )
 def test_what_an_operation_is_about(operation, name, kind):
-    """Rules speak of the kind of what is there, and of the collection's where nothing is: nobody learns which by a refusal."""
+    """Rules speak of the kind of what is there, and of the collection's where nothing is: no one learns which by a refusal."""
     broker = make_broker()
     add_own(broker)
     found, kinds = broker.operations.subject(operation)

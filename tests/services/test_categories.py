@@ -91,7 +91,7 @@ def test_categories_of_one_batch_may_refer_to_each_other(categories):
 
 @pytest.mark.parametrize("relation", ["depends", "related"])
 def test_a_mixin_may_depend_on_what_is_not_there(broker, categories, relation):
-    """GFD.185 3.4.1 shows it so: it brings nothing, until somebody defines it; even what depends on it in turn."""
+    """GFD.185 3.4.1 shows it so: it brings nothing, until someone defines it; even what depends on it in turn."""
     categories.register([kind(), mixin(**{relation: [S + "wax"]})])
     assert categories.registry().mixin(S + "paint").depends == (S + "wax",)
     box = broker.entities.create("/box/", [Draft(mixins=(S + "paint",))])[0]

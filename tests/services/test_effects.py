@@ -112,7 +112,7 @@ def test_an_effect_is_had_once_wherever_a_kill_breaks_in(content, atomic, fault)
 
 @pytest.mark.parametrize("name", ["update", "act", "delete", "replace"])
 def test_an_effect_is_known_though_others_went_on_from_it(name):
-    """What was done before a kill is not done again over what somebody else has made of it since then."""
+    """What was done before a kill is not done again over what someone else has made of it since then."""
     store = FaultyStore(atomic=False)
     broker = begun(store)
     receipt = take(broker, OPERATIONS[name]).receipt
@@ -141,7 +141,7 @@ def test_what_was_another_s_already_is_no_effect_of_this_one():
 
 
 def test_an_intent_over_a_receipt_that_was_changed_waits():
-    """Who finds that somebody else is at the same execution does nothing, and looks again."""
+    """Who finds that someone else is at the same execution does nothing, and looks again."""
     store = FaultyStore(atomic=False)
     broker = begun(store)
     receipt = take(broker, OPERATIONS["create"]).receipt

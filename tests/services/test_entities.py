@@ -167,7 +167,7 @@ def test_an_update_changes_only_what_is_given(entities):
 
 
 def test_a_conflict_is_tried_again(entities, store):
-    """Somebody who is faster makes the update start over, and both changes stay."""
+    """Someone who is faster makes the update start over, and both changes stay."""
     box(entities)
     store.before_write = lambda: entities.update("/box/1", Draft(title="theirs"))
     entities.update("/box/1", Draft(summary="ours"))
@@ -367,7 +367,7 @@ def test_a_long_text_is_found_by_its_value(entities):
 
 
 def test_only_ids_that_the_broker_drew_are_drawn(store):
-    """A store may take it that nobody has them: not those that a client chose, in a body or a URL, nor what is changed."""
+    """A store may take it that no one has them: not those that a client chose, in a body or a URL, nor what is changed."""
     broker = make_broker(store)
     store.batches.clear()
     linked = Draft(

@@ -279,7 +279,7 @@ def test_links_are_read_by_who_may_read_them(cloud, rules, links):
     ],
 )
 def test_members_get_no_hints(cloud, rules, content):
-    """What a hint names (siblings, kinds, locations, attributes) is for who may look here."""
+    """What a hint names (siblings, kinds, locations, attributes) is for whoever may look here."""
     error = allowed(cloud, rules, content)["error"]
     assert "hint" not in error
     assert "/box/b" not in str(error) or content["target"] == "/box/b"

@@ -49,7 +49,7 @@ def test_older_news_changes_nothing(broker):
 
 
 def test_a_member_may_spell_its_id_in_any_case(broker):
-    """RFC 9562 4: a UUID is the same in any case, in a description as in lists of who is known and who has left."""
+    """RFC 9562 4: a UUID is the same in any case, in a description as in lists of whoever is known and who has left."""
     id = "aabb1ccd-2a9a-504f-8861-aeafd0b2ae29"
     broker.federation.learn(told(described(id.upper(), 1), 5, "x"))
     broker.federation.learn(told(described(id, 2), 6, "x"))
@@ -109,7 +109,7 @@ def test_two_members_with_one_id(broker, state, accepted):
 
 
 def test_a_member_made_anew_at_its_address_is_the_same_place(broker):
-    """Another instance at the same address needs nobody's death: there can be only one."""
+    """Another instance at the same address needs no one's death: there can be only one."""
     broker.federation.learn(told(described("a", 1), 5, "x"))
     broker.health.record({"a": Health(ALIVE, 1.0)})
     broker.federation.learn(told(described("a", 1, topics=["new"]), 2, "y"))
@@ -164,7 +164,7 @@ def test_nonsense_is_left_out(broker, greeting):
 
 
 def test_who_left_stays_away(broker):
-    """A member that left is gone, and nobody's old news of it brings it back; made anew, it comes back."""
+    """A member that left is gone, and no one's old news of it brings it back; recreated, it comes back."""
     broker.federation.learn(told(described("a", 1), 5, "x"))
     assert broker.federation.departures.leave("a", 5, "x")
     assert broker.federation.departures.leave("a", 5, "x") is False
@@ -226,7 +226,7 @@ def test_a_version_that_is_none_removes_nobody(broker, version):
 
 def test_only_the_member_itself_leaves(broker):
     """A departure of another instance than the one that is known is refused, and told by others it is left out. One that
-    does not say which instance left, as those of version 0.3 tell it, counts only of who does not answer any more."""
+    does not say which instance left, as those of version 0.3 tell it, counts only of whoever does not answer any more."""
     broker.federation.learn(told(described("a", 1), 5, "x"))
     for instance in ("y", ""):
         with pytest.raises(ClaimedId):
@@ -241,7 +241,7 @@ def test_only_the_member_itself_leaves(broker):
 
 
 def test_who_was_never_known_is_not_remembered(broker):
-    """Of departures only those of known members are kept: nobody fills this broker with strangers."""
+    """Of departures only those of known members are kept: no one fills this broker with strangers."""
     broker.federation.hear({"left": {f"s{number}": 5 for number in range(100)}})
     assert broker.federation.departures.leave("stranger", 5, "x") is False
     assert broker.federation.departures.known() == {}
@@ -347,7 +347,7 @@ def test_others_have_no_say_in_sockets_of_this_machine(broker, url):
 
 
 def test_departures_are_remembered_for_a_while(broker, monkeypatch):
-    """What is remembered of those that left is deleted when nobody can know them any more."""
+    """What is remembered of those that left is deleted when no one can know them any more."""
     broker.federation.learn(told(described("a", 1), 5, "x"))
     broker.federation.departures.leave("a", 5, "x")
     assert broker.federation.departures.forget() == 0

@@ -225,7 +225,7 @@ def test_a_greeting_is_answered_with_the_handshake(broker):
 
 
 def test_nobody_can_be_greeted_without_a_member():
-    """A broker without a member of its own has nobody to introduce."""
+    """A broker without a member of its own has no one to introduce."""
     with pytest.raises(NoLocalMember):
         make_broker().inbox.greet({})
 
@@ -277,7 +277,7 @@ def test_two_rounds_in_one_turn_leave_the_newer(broker):
 
 
 def test_what_is_overdue_is_refused_for_good(broker):
-    """Its sender says, or has said, that it did not arrive: nobody may find it here. Time that it waited here counts."""
+    """Its sender says, or has said, that it did not arrive: no one may find it here. Time that it waited here counts."""
     late, waited = incoming(), dataclasses.replace(incoming(id="m2"), waited=3601.0)
     late.body["deadline"] = -0.001
     answers = broker.inbox.receive([late, waited, incoming(id="m3")])

@@ -126,7 +126,7 @@ def test_what_looked_like_a_link_is_none(broker, store):
 
 
 def test_a_broker_looks_through_nothing_without_need(store):
-    """Nobody who used ordinary names waits for it."""
+    """No one who used ordinary names waits for it."""
     broker = make_broker(store)
     before = store.commits
     rekey(store, broker.categories.registry())

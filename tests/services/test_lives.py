@@ -62,7 +62,7 @@ def test_when_one_is_gone_the_other_is_the_member(lives, clock, caplog):
 
 @pytest.mark.parametrize("life", [None, "", 5, [], "x" * 65])
 def test_who_says_no_number_is_believed(lives, clock, life):
-    """Those of an earlier version have none, and nobody fills the memory with long ones."""
+    """Those of an earlier version have none, and no one fills the memory with long ones."""
     hear(lives, clock, ["a", life, "a", life, "a", life, "a"], 2.0)
     assert not lives.claimed("a")
     lives.check_own("me", life if isinstance(life, str) and len(life) < 65 else None)

@@ -116,7 +116,7 @@ def test_each_layer_has_its_recipients(broker, layer, given, members):
 
 
 def test_an_unknown_provider_fails_at_once(broker):
-    """A provider that nobody knows is reported, not dropped."""
+    """A provider that no one knows is reported, not dropped."""
     add_message(broker, "l31", providers=["a", "nobody"])
     entries = send(broker, "l31")["deliveries"]
     assert [(one["state"], one.get("reason", "")) for one in entries] == [
@@ -133,10 +133,10 @@ def test_a_member_without_the_socket_fails_at_once(broker):
 
 
 def test_nobody_is_a_failure_with_a_reason(broker):
-    """A message that nobody gets says so, and does not stay under way."""
+    """A message that no one gets says so, and does not stay under way."""
     add_message(broker, "l32", topics=["nobody.cares"])
     report = send(broker, "l32")
-    reason = "nobody is a recipient: no other member is interested in one of its topics"
+    reason = "there is no recipient: no other member is interested in one of its topics"
     assert (report["state"], report["reason"], report["recipients"]) == ("failed", reason, 0)
     (entry,) = attributes(broker)[cmbs.DELIVERIES]
     assert (entry["member"], entry["socket"], entry["state"], entry["reason"]) == ("", "", "failed", reason)
@@ -285,7 +285,7 @@ def test_a_message_is_sent_on_its_layer(broker):
 
 
 def test_sending_needs_a_member():
-    """Without a local member nobody can be the sender; the hint says what to do."""
+    """Without a local member no one can be the sender; the hint says what to do."""
     broker = make_broker()
     add_message(broker, "l2")
     with pytest.raises(NoLocalMember) as caught:
@@ -312,7 +312,7 @@ def test_wrong_options_are_refused(broker, options):
 
 
 def test_a_pinned_message_is_sent_as_it_was_read(broker):
-    """A send with If-Match is refused when somebody changes the message before it is accepted: nothing of it is written."""
+    """A send with If-Match is refused when someone changes the message before it is accepted: nothing of it is written."""
     add_message(broker, "l2")
     stored = broker.entities.stored(PATH)
     broker.entities.update(PATH, Draft(title="another"))
@@ -374,7 +374,7 @@ def test_a_collection_beyond_the_bound_is_not_sent(store, engine):
 
 
 def test_a_change_while_a_collection_is_sent_is_kept(broker, store):
-    """The message that somebody changes meanwhile is sent as it is then; the others are not sent twice."""
+    """The message that someone changes meanwhile is sent as it is then; the others are not sent twice."""
     for id in ("m1", "m2"):
         add_message(broker, "l2", id)
     store.before_write = lambda: broker.entities.update(PATH, Draft(title="changed"))
@@ -431,7 +431,7 @@ def test_what_goes_out_is_the_content_and_no_secret(broker):
 
 
 def test_a_message_that_is_gone_does_not_go_out(broker):
-    """What was deleted after it was accepted is sent to nobody any more."""
+    """What was deleted after it was accepted is sent to no one any more."""
     add_message(broker, "l2")
     send(broker, "l2")
     rows = broker.outbox.pending(after=0, limit=10)
@@ -525,7 +525,7 @@ def test_the_report_of_a_wait_is_what_the_engine_tells(broker, store, engine):
 
 
 def test_a_message_deleted_during_the_wait_is_not_there(broker, engine):
-    """Who waits for what somebody deletes is told so."""
+    """Who waits for what someone deletes is told so."""
     add_message(broker, "l2")
     engine.before_answer = lambda: broker.entities.delete(PATH)
     with pytest.raises(UnknownEntity):
@@ -607,7 +607,7 @@ def test_what_is_no_operation_cannot_be_executed(broker, content):
 
 
 def test_a_handler_is_called_by_the_engine(broker, engine):
-    """What is no operation of the broker's own may be a handler's name, and handlers are the engine's."""
+    """What is not an operation of the broker's own may be a handler's name, and handlers are the engine's."""
     add_message(broker, "l2", message_content={"operation": "fly", "target": "/"})
     engine.answer = {"result": {"flown": True}}
     assert broker.entities.act(PATH, Invocation("execute")) == {"result": {"flown": True}}
@@ -761,7 +761,7 @@ def test_what_stays_with_the_sender_may_change_while_it_is_sent(broker):
 
 
 def test_a_round_is_never_lower_than_the_last(broker, monkeypatch):
-    """Also for a message that is made anew under its id after the clock was set back."""
+    """Also for a message that is recreated under its id after the clock was set back."""
     add_message(broker, "l2")
     send(broker, "l2")
     before = broker.outbox.pending(after=0, limit=1)[0].round

@@ -58,7 +58,7 @@ def test_a_second_broker_is_refused_while_the_first_runs(store: Store) -> None:
 
 
 def test_the_same_home_starts_at_once(store: Store) -> None:
-    """Nobody waits for himself, however the last life ended."""
+    """No one waits for himself, however the last life ended."""
     NodeService(store, node("first")).claim()
 
     def never(_seconds: float) -> None:

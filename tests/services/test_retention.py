@@ -122,7 +122,7 @@ def test_what_is_not_settled_stays(broker, store, clock):
 
 
 def test_what_is_sent_again_is_not_settled(broker, clock):
-    """A new round begins the time anew, when it is settled."""
+    """A new round restarts the time, when it is settled."""
     path = sent(broker, "again")
     clock.pass_by(50)
     broker.entities.act(path, Invocation("send_l2"))
@@ -144,7 +144,7 @@ def test_a_key_that_lies_removes_nothing(broker, store, clock):
 
 
 def test_a_message_without_recipients_is_settled(broker, clock):
-    """What nobody is a recipient of is settled when it is sent."""
+    """What no one is a recipient of is settled when it is sent."""
     for member in ("a", "b"):
         broker.entities.delete(cmbs.MEMBER_LOCATION + member)
     path = add_message(broker, "l2", "nobody").path

@@ -49,7 +49,7 @@ def test_l2_reaches_everybody_but_the_sender():
 
 
 def test_l31_reaches_the_named():
-    """L3.1: the members named, and nobody else; the reason says under which name."""
+    """L3.1: the members named, and no one else; the reason says under which name."""
     routing = multicast(["CP-1"], PEERS)
     assert routing.recipients == (Recipient("CP-1", "tcp://h:2", "it is named as CP-1"),)
 
@@ -61,7 +61,7 @@ def test_a_prefix_is_no_match():
 
 
 def test_an_unknown_provider_is_reported():
-    """A name that nobody has is not dropped in silence."""
+    """A name that no one has is not dropped in silence."""
     assert multicast(["CP-1", "CP-9"], PEERS).unknown == ("CP-9",)
 
 

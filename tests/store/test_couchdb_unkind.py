@@ -176,7 +176,7 @@ STRANGE = {
     "a list of lists": say(200, [["a"]]),
     "rows of something else": say(200, {"rows": ["a"], "results": ["a"], "last_seq": None}),
     "rows that are empty": say(200, {"rows": [{}], "results": [{}]}),
-    "rows that are none": say(200, {"rows": 7, "results": "7"}),
+    "invalid rows": say(200, {"rows": 7, "results": "7"}),
     "null": say(200, None),
     "a page": Said(200, b"<html>welcome</html>", (("Content-Type", "text/html"),)),
 }

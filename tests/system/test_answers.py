@@ -45,7 +45,7 @@ def test_nobody_acknowledges_for_another(start_broker: Start) -> None:
 
 
 def test_who_is_not_meant_is_named(start_broker: Start) -> None:
-    """While somebody else answers at a member's address the message waits, its row names the address and who answered, and the
+    """While someone else answers at a member's address the message waits, its row names the address and who answered, and the
     member is not alive; when it is the member again, it is delivered."""
     one = start_broker(*FAST)
     one.become("l1")

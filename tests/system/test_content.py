@@ -60,7 +60,7 @@ def test_content_that_is_too_large(two: tuple[Broker, Broker]) -> None:
 
 @pytest.mark.parametrize("content", ["1" * 5000, "1e999", '"\\ud800"', "[" * 200 + "1" * 30 + "]" * 200, "NaN"])
 def test_content_that_is_refused(two: tuple[Broker, Broker], content: str) -> None:
-    """What is no JSON value that can be kept as it is, is a 400 that says so."""
+    """What is not JSON value that can be kept as it is, is a 400 that says so."""
     head = json.dumps({"kind": "http://houssem.org/cmbs#message"})[:-1]
     body = f'{head}, "attributes": {{"cmbs.message.message_content": {content}}}}}'.encode()
     refusal(two[0].request("POST", "/cmbs/message/", body), 400, "malformed-body")

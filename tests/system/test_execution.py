@@ -63,7 +63,7 @@ def test_what_is_allowed_is_done(start_broker: Start) -> None:
 
 def test_what_is_not_allowed_is_refused(start_broker: Start) -> None:
     """Nothing is executed but what a rule allows to this sender; the refusal is in the ledger and does not tell what is there;
-    content that is no operation, or is not executable, is just delivered."""
+    content that is not an operation, or is not executable, is just delivered."""
     one, two = pair(start_broker, f"{'0' * 8} create compute; * read compute")
     for operation in (
         create("host-1"),
@@ -214,7 +214,7 @@ def test_sigkill_between_acceptance_and_outcome(start_broker: Start, seed: int) 
 
 
 def gone(pid: int) -> bool:
-    """Whether this process has ended, also when nobody has noticed yet."""
+    """Whether this process has ended, also when no one has noticed yet."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:

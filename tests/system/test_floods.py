@@ -51,7 +51,7 @@ LIMITED = (
 
 
 def test_a_flood_of_silent_connections(start_broker: Start) -> None:
-    """More connections than there are descriptors keep nobody out: members meet, and messages arrive. One line says it."""
+    """More connections than there are descriptors keep no one out: members meet, and messages arrive. One line says it."""
     broker = start_broker("--workers", "1", "--poll", "0.1", program=("-c", LIMITED, "serve"))
     broker.become("l1", "l2")
     address = ("127.0.0.1", int(broker.socket("l1").rpartition(":")[2]))

@@ -169,7 +169,7 @@ def test_numbers_that_are_none(shared: Broker) -> None:
 
 
 def test_unknown_kind(shared: Broker) -> None:
-    """A kind nobody registered is a 404 that lists those there are; one of another location says which."""
+    """A kind no one registered is a 404 that lists those there are; one of another location says which."""
     for kind in ("http://example.org/x#y", "http://houssem.org/cmbs#l1"):
         refusal(shared.request("POST", MESSAGES, {"kind": kind}), 404, "unknown-category", kind, MESSAGE)
     refusal(shared.request("POST", MESSAGES, {"kind": MEMBER}), 400, "invalid-request", MEMBERS)
@@ -191,7 +191,7 @@ def test_duplicate_id(shared: Broker) -> None:
     "id", ["", "..", ".", "a/b", "a b", "a?b", "a#b", "ä", "%2e%2e", "x" * 201, "<b>", "a\nb", 5, ["a"]]
 )
 def test_ids_that_cannot_be_part_of_a_url(shared: Broker, id: object) -> None:
-    """An id that is no segment of a path is a 400 that says what one is; an empty one counts as none."""
+    """An id that is not a segment of a path is a 400 that says what one is; an empty one counts as none."""
     answer = shared.request("POST", MESSAGES, entity(id=id))
     if id == "":
         assert answer.status_code == 201
@@ -228,7 +228,7 @@ def test_accept_nobody_serves(shared: Broker, accept: str) -> None:
     "accept", ["", "*/*", "garbage", ";;;", "a/b;q=x", "text/html, */*;q=0.1", "\x80", "application/*"]
 )
 def test_accept_of_any_sort(shared: Broker, accept: str) -> None:
-    """An Accept header that is no list of types is answered or refused, never a failure."""
+    """An Accept header that is not a list of types is answered or refused, never a failure."""
     answer = raw(shared, head("GET", "/-/", f"Accept: {accept}"))
     assert answer.status in (200, 400, 406), answer.body
 
@@ -244,7 +244,7 @@ NO_SOCKETS = [
 
 @pytest.mark.parametrize("url", NO_SOCKETS, ids=lambda url: url[:30])
 def test_a_socket_url_that_is_not_one(shared: Broker, url: str) -> None:
-    """A member's socket, a neighbour's and a receiver's that is no socket URL is a 400 with the attribute's name."""
+    """A member's socket, a neighbour's and a receiver's that is not a socket URL is a 400 with the attribute's name."""
     for name, value in (("l1_socket", url), ("l4_socket", url), ("neighbors_socket", ["tcp://127.0.0.1:5", url])):
         body = {"kind": MEMBER, "attributes": {f"cmbs.member.{name}": value}}
         error = refusal(shared.request("POST", MEMBERS, body), 400, "invalid-address")
@@ -290,7 +290,7 @@ def test_a_pattern_too_large_to_compile(shared: Broker) -> None:
 
 
 def test_a_schema_that_refers_elsewhere(shared: Broker) -> None:
-    """A $ref to another host, to a file, to itself or to nowhere is an answer, and nobody is asked."""
+    """A $ref to another host, to a file, to itself or to nowhere is an answer, and no one is asked."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(0)
         there = f"http://127.0.0.1:{listener.getsockname()[1]}/schema.json"
@@ -308,7 +308,7 @@ def test_a_schema_that_refers_elsewhere(shared: Broker) -> None:
 
 
 def test_enumerations_of_things_that_are_no_words(shared: Broker) -> None:
-    """A pattern of plain words on an attribute of any type refuses what is no word, objects and arrays included."""
+    """A pattern of plain words on an attribute of any type refuses what is not a word, objects and arrays included."""
     for number, type in enumerate(("string", "number", "boolean", "array", "object", "any")):
         assert register(shared, f"words{number}", {"type": type, "pattern": "a|b"}).status_code == 200
         for value in ({}, [{}], [["a"]], [1], 5, "c", {"a": {}}, [None]):
@@ -535,7 +535,7 @@ def test_slow_clients_hold_up_nobody(shared: Broker) -> None:
 
 
 def test_a_client_that_does_not_read(shared: Broker) -> None:
-    """Answers that nobody reads hold up nobody else."""
+    """Answers that no one reads hold up no one else."""
     with socket.create_connection(("127.0.0.1", shared.port)) as connection:
         connection.setblocking(False)
         request = b"GET /-/ HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000

@@ -58,7 +58,7 @@ def everything(broker: Broker, *parts: bytes, pause: float = 0) -> bytes:
 
 
 def refused(answer: Answer, *statuses: int) -> None:
-    """An error as all others are, and the end of the connection: nobody knows where the next request would begin."""
+    """An error as all others are, and the end of the connection: no one knows where the next request would begin."""
     assert answer.status in statuses, answer
     refusal(answer, answer.status, answer.json()["error"]["code"])
     assert answer.headers["connection"] == "close"
@@ -286,7 +286,7 @@ def test_a_blank_line_between_requests(shared: Broker) -> None:
     ],
 )
 def test_who_keeps_the_connection(shared: Broker, version: bytes, header: bytes | None, stays: bool) -> None:
-    """RFC 9112 9.3: HTTP/1.1 stays open unless somebody says close, HTTP/1.0 only where keep-alive was asked for; and the
+    """RFC 9112 9.3: HTTP/1.1 stays open unless someone says close, HTTP/1.0 only where keep-alive was asked for; and the
     answer says so where the version alone does not."""
     headers = (header,) if header else ()
     request = get(*headers, version=version)

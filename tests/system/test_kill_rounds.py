@@ -23,7 +23,7 @@ FAST = ("--workers", "1", "--retry-first", "0.05", "--retry-most", "0.2", "--pol
         "--neighbor-timeout", "0.5")  # fmt: skip
 ROUNDS = 10
 SETTLED = 40
-"""Seconds until everything must be settled once nobody is killed any more."""
+"""Seconds until everything must be settled once no one is killed any more."""
 
 
 class Flow(Background):
@@ -67,7 +67,7 @@ def kill(broker: Broker, what: str) -> None:
 
 @contextlib.contextmanager
 def hidden(start: Start, relay: Broker) -> Iterator[tuple[Broker, Callable[[], None]]]:
-    """A broker that nobody but the relay reaches, and what tells its network that the relay is another process now."""
+    """A broker that no one but the relay reaches, and what tells its network that the relay is another process now."""
     with contextlib.ExitStack() as stack:
         bound = {layer: free_socket() for layer in ("l1", "l2")}
         proxies = {layer: stack.enter_context(Proxy(url, allow=())) for layer, url in bound.items()}

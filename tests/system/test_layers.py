@@ -82,7 +82,7 @@ def test_listening_again_after_a_restart(start_broker: Start) -> None:
 
 
 def test_a_socket_in_use_is_a_409_that_names_it(start_broker: Start) -> None:
-    """A start or a move to a socket that somebody else has is refused, naming it, and changes nothing."""
+    """A start or a move to a socket that someone else has is refused, naming it, and changes nothing."""
     broker = start_broker("--workers", "1")
     broker.become("l2")
     with socket.create_server(("127.0.0.1", 0)) as other:
@@ -154,7 +154,7 @@ def test_l2_reaches_every_known_member(federation: dict[str, Broker]) -> None:
 
 
 def test_l31_reaches_the_members_named(federation: dict[str, Broker]) -> None:
-    """L3.1 goes to ids, URNs and URLs alike, once to each however often named; nobody else hears of it."""
+    """L3.1 goes to ids, URNs and URLs alike, once to each however often named; no one else hears of it."""
     two, three = federation["two"], federation["three"]
     assert recipients(federation, "l31", providers=[two.member]) == {"two"}
     names = [f"urn:uuid:{two.member}", f"{three.url}/cmbs/member/{three.member}", two.member]
@@ -162,7 +162,7 @@ def test_l31_reaches_the_members_named(federation: dict[str, Broker]) -> None:
 
 
 def test_l31_reports_whom_it_does_not_know(federation: dict[str, Broker]) -> None:
-    """A named member that nobody knows is reported, the others get the message; a prefix of an id is no id."""
+    """A named member that no one knows is reported, the others get the message; a prefix of an id is no id."""
     one, two = federation["one"], federation["two"]
     path = one.message("l31", "x", providers=[two.member, "nobody", two.member[:-1]])
     dry = one.ok("POST", f"{path}?action=send_l31", {"attributes": {"dry_run": True}})

@@ -98,7 +98,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, start_shared: Callable[..., B
 
 
 def made(site: Site, **options: object) -> requests.Response:
-    """A message that somebody makes."""
+    """A message that someone makes."""
     return site.request(
         "POST", "/cmbs/message/", {"resources": [{"kind": "http://houssem.org/cmbs#message"}]}, **options
     )

@@ -1,4 +1,4 @@
-"""Two brokers and one store: the second is refused while the first runs, and nobody else is."""
+"""Two brokers and one store: the second is refused while the first runs, and no one else is."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Case:
     """What ``providers`` says, and the id that is meant by it."""
     topics: list[str]
     to: str
-    """L1: the id of the member whose socket it is for; of nobody's if it is not known."""
+    """L1: the id of the member whose socket it is for; of no one's if it is not known."""
 
 
 def spelled(id: str) -> st.SearchStrategy[tuple[str, str]]:
@@ -62,7 +62,7 @@ def takes_in(subscription: list[str], topic: list[str]) -> bool:
 
 
 def oracle(case: Case, own: str) -> tuple[set[str], set[str]]:
-    """The recipients' ids, and the names in ``providers`` that nobody has."""
+    """The recipients' ids, and the names in ``providers`` that no one has."""
     everybody = {**case.members, own: OWN_TOPICS}
     named = [(way.replace("own", own), own if id == "own" else id) for way, id in case.named]
     interested = {
@@ -108,7 +108,7 @@ def known(start_shared: Start) -> Broker:
 @given(case=CASES)
 def test_the_recipients_are_those_of_the_oracle(known: Broker, case: Case) -> None:
     """200 generated federations and messages: a dry run of the broker names the recipients that the oracle names, and the
-    unknown providers, and nobody else."""
+    unknown providers, and no one else."""
     sockets = {id: f"tcp://127.0.0.1:{6100 + IDS.index(id)}" for id in IDS}
     members = [
         {

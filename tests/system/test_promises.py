@@ -1,5 +1,5 @@
 """What a ledger says is so, and what was accepted is what arrives: with real brokers, links that stall, clocks that differ, a
-store that breaks off, and members that answer with what nobody can store."""
+store that breaks off, and members that answer with what no one can store."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def listed(broker: Broker, term: str) -> dict[str, Any]:
 
 
 def test_the_core_is_there_and_stays(start_broker: Callable[..., Broker]) -> None:
-    """An empty broker has entity, resource and link, at both paths, and nobody can remove, replace or bind them."""
+    """An empty broker has entity, resource and link, at both paths, and no one can remove, replace or bind them."""
     broker = start_broker("--workers", "1", "--preload", "none")
     assert terms(broker) == {"kinds": {"entity", "resource", "link"}, "mixins": set(), "actions": set()}
     assert broker.get(QUERY) == broker.get(WELL_KNOWN)

@@ -67,7 +67,7 @@ def test_the_environment_and_the_files_count(start_broker: Start, tmp_path: Path
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:
-    """A port somebody listens on is one sentence that names it, and exit code 2."""
+    """A port someone listens on is one sentence that names it, and exit code 2."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         code, said = run("--home", str(tmp_path / "h"), "--port", str(port))
@@ -260,7 +260,7 @@ def test_a_free_port_is_told(start_broker: Start) -> None:
 
 
 def test_a_stopped_broker_leaves_no_process_id(start_broker):
-    """After a clean stop nobody can take the id in the lock for a broker that runs."""
+    """After a clean stop no one can take the id in the lock for a broker that runs."""
     broker = start_broker("--workers", "1")
     assert (broker.home / "lock").read_text().strip() == str(broker.process.pid)
     broker.stop()

@@ -1,4 +1,4 @@
-"""A network that is slow and nothing else: what is sent arrives, once, and nobody is taken for dead."""
+"""A network that is slow and nothing else: what is sent arrives, once, and no one is taken for dead."""
 
 from __future__ import annotations
 

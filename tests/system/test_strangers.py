@@ -1,4 +1,4 @@
-"""What somebody says who has nothing but a raw socket: it moves, removes and stores nothing that it should not."""
+"""What someone says who has nothing but a raw socket: it moves, removes and stores nothing that it should not."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_nobody_listens_at_the_librarys_own_sockets(one: Broker) -> None:
 
 @pytest.mark.parametrize("value", [10**400, -(10**400), 1e300, -1e300, 2**63, "7", None, [], {}, True])
 def test_numbers_are_checked_where_they_come_in(one: Broker, peers: Callable[..., Peer], value: Any) -> None:
-    """A round that no store can hold, or that is none, is refused for good, and takes nobody with it; a deadline is one that
+    """A round that no store can hold, or an invalid one, is refused for good, and alone; a deadline is one that
     can be reckoned with, or over."""
     peer = peers()
     message = {"kind": "http://houssem.org/cmbs#message", "id": peer.id, "attributes": {}}

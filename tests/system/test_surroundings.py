@@ -51,7 +51,7 @@ def mode(path: Path) -> int:
 
 @contextmanager
 def silent_broker(home: Path, code: str) -> Iterator[dict[str, object]]:
-    """One that was started by a process that did this before, and whose start line nobody reads; its own record."""
+    """One that was started by a process that did this before, and whose start line no one reads; its own record."""
     program = f"import os, signal, sys\n{code}\n{SERVE}"
     command = [sys.executable, "-c", program, "--home", str(home), "--port", str(free_port()), "--workers", "1"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -75,7 +75,7 @@ def test_closed_standard_descriptors_are_opened(tmp_path: Path) -> None:
 
 
 def test_a_home_that_others_could_read_becomes_its_owners_alone(start_broker: Start, tmp_path: Path) -> None:
-    """Whatever the home and the umask were, nobody else can enter it, and no file in it is anybody else's to read."""
+    """Whatever the home and the umask were, no one else can enter it, and no file in it is anybody else's to read."""
     home = tmp_path / "broker-0"
     (home / "run").mkdir(parents=True)
     for path in (home, home / "run"):

@@ -303,7 +303,7 @@ def test_a_half_open_handshake_ends(tls: Broker) -> None:
 
 
 def test_a_dripped_handshake_is_no_longer_than_a_silent_one(tls: Broker) -> None:
-    """Every byte does not begin the ten seconds anew."""
+    """Every byte does not begin the ten seconds again."""
     with socket.create_connection(("127.0.0.1", tls.port), timeout=0.2) as connection:
         began, data = time.monotonic(), iter(hello() + bytes(1000))
         with contextlib.suppress(ConnectionError):
@@ -443,7 +443,7 @@ def test_a_terminal_that_hangs_up_still_stops_the_broker(authority: Authority, t
 
 
 def test_sighup_reads_files_that_look_the_same(start_broker: Start, authority: Authority) -> None:
-    """A file that was overwritten in place, with its time put back, is read when somebody says so."""
+    """A file that was overwritten in place, with its time put back, is read when someone says so."""
     cert, key = authority.issue("same")
     cert.write_text(cert.read_text().ljust(1000, "\n"))
     key.write_text(key.read_text().ljust(500, "\n"))

@@ -117,7 +117,7 @@ def test_the_calls_of_2012_pass_with_and_without_users(start_broker: Start, tmp_
 
 
 def test_a_login_is_known_by_all_that_is_said_of_it(shared: Broker) -> None:
-    """Answers to users are for nobody else's cache; an unknown one costs what a wrong password does."""
+    """Answers to users are for no one else's cache; an unknown one costs what a wrong password does."""
     answer = ask(shared, "GET", "/", user="reader")
     assert answer.status_code == 200
     assert answer.headers["Cache-Control"] == "private, no-cache"
@@ -232,7 +232,7 @@ def test_what_was_revoked_is_not_let_in_for_a_second(start_broker: Start) -> Non
 
 
 def test_hosts_and_pages_are_refused_with_users_as_without(shared: Broker) -> None:
-    """The guard is first: nobody's password makes up for a page of somebody else's."""
+    """The guard is first: no one's password makes up for a page of someone else's."""
     assert code(ask(shared, "GET", "/-/", user="admin", Host="evil.example")) == (421, "unknown-host")
     for fields in ({"Origin": EVIL}, {"Origin": "null"}, {"Sec_Fetch_Site": "cross-site"}):
         answer = ask(shared, "POST", "/cmbs/message/", README / "post_message_l1.json", user="admin", **fields)

@@ -172,7 +172,7 @@ def test_where_to_bind_is_said_in_pairs(text, places):
     ],
 )
 def test_where_to_bind_is_checked(text):
-    """A pair that is none, names an address twice, or binds what cannot be bound is refused."""
+    """A pair that is invalid, names an address twice, or binds what cannot be bound is refused."""
     with pytest.raises(InvalidAddress):
         parse_listen_at(text)
 

@@ -1,4 +1,4 @@
-"""Who asks: by which credentials, and what is said to who is not known."""
+"""Who asks: by which credentials, and what is said to whoever is not known."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ def basic(name, password):
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    """A broker with a user and a token of nobody's; its file is looked at each time."""
+    """A broker with a user and a token of no one's; its file is looked at each time."""
     monkeypatch.setattr(files, "LOOK_SECONDS", 0)
     front = Front(home=tmp_path)
     front.home = tmp_path

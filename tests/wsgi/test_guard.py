@@ -96,7 +96,7 @@ def test_a_name_is_given(front):
     ],
 )
 def test_a_page_of_another_origin_changes_nothing(front, method, path, said):
-    """What a browser sends for a page of somebody else is a 403, though it needed no preflight."""
+    """What a browser sends for a page of someone else is a 403, though it needed no preflight."""
     before = there(front)
     answer = front.request(method, path, MESSAGE, **CHROMIUM, **said)
     assert answer.status_code == 403

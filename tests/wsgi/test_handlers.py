@@ -362,7 +362,7 @@ def test_a_fault_is_a_500_without_a_trace(front, monkeypatch, caplog):
 
 @pytest.mark.parametrize("length", ["x", "-1", "1.5", "9" * 20, "9" * 5000])
 def test_a_wrong_length_is_an_error_answer(front, length):
-    """A Content-Length that is none, or too large, is answered before anything is read."""
+    """A Content-Length that is invalid, or too large, is answered before anything is read."""
     environ = {"CONTENT_LENGTH": length}
     request = Request.blank("/cmbs/message/", method="POST", environ=environ | {"wsgi.input": BytesIO(b"{}")})
     assert request.get_response(front.application).status_code in (400, 413)

@@ -100,7 +100,7 @@ def test_an_id_that_is_a_urn_stays_what_it_is(cloud):
     ["http://a.example.org/compute/77", f"http://localhost/compute/{ID}", "/compute/77", "https://x/", "ftp://x/1"],
 )
 def test_a_url_is_no_id(cloud, id):
-    """It says where something is: its last part alone would be another id, and maybe somebody else's."""
+    """It says where something is: its last part alone would be another id, and maybe someone else's."""
     answer = cloud.request("POST", "/compute/", {"kind": KIND, "id": id})
     assert (answer.status_code, answer.json["error"]["field"]) == (400, "id")
     said = f'Category: compute; scheme="{INFRA}"; class="kind"\nX-OCCI-Attribute: occi.core.id="{id}"\n'

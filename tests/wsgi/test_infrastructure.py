@@ -367,7 +367,7 @@ STATES = {"compute": "active", "storage": "online", "network": "active", "networ
 
 @pytest.mark.parametrize(("kind", "state"), STATES.items())
 def test_a_state_is_reached_by_actions_alone(cloud, kind, state):
-    """GFD.184 3: the state is immutable, and says how an instance is: nobody begins in another than the first, in any form."""
+    """GFD.184 3: the state is immutable, and says how an instance is: no one begins in another than the first, in any form."""
     ends = {"source": "/compute/compute-1", "target": "/x"} if kind == "networkinterface" else {}
     first = {"storage": "offline"}.get(kind, "inactive")
     name = f"occi.{kind}.state"

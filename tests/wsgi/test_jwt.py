@@ -275,7 +275,7 @@ def issuer():
 
 
 def test_keys_at_a_url_are_fetched_when_they_are_needed(issuer, monkeypatch):
-    """Once for many tokens; anew for a key that is not known, but not for each token that names one."""
+    """Once for many tokens; again for a key that is not known, but not for each token that names one."""
     checker = tokens(issuer.url)
     for _ in range(5):
         assert asked(checker, token(header={"kid": "a"})).name == "alice"

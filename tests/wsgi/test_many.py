@@ -1,4 +1,4 @@
-"""Requests about many entities: their cost is known, nobody else waits for them, and what is too much is said before."""
+"""Requests about many entities: their cost is known, no one else waits for them, and what is too much is said before."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What clients of other people send and how they read the answers, written anew from the standard's words (GFD.185, GFD.223,
+"""What clients of other people send and how they read the answers, rewritten from the standard's words (GFD.185, GFD.223,
 GFD.226, GFD.229) and from how those clients are known to behave."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What roles and rules allow over HTTP, and that nobody is told of what he may not see."""
+"""What roles and rules allow over HTTP, and that no one is told of what he may not see."""
 
 import base64
 
@@ -17,7 +17,7 @@ NAMES = (*ROLES, "publisher2", "nobody")
 
 
 def who(name):
-    """The field by which somebody says who he is."""
+    """The field by which someone says who he is."""
     return {"Authorization": "Basic " + base64.b64encode(f"{name}:pass".encode()).decode()}
 
 
@@ -87,7 +87,7 @@ def test_who_may_only_look_changes_nothing(house, role, method, path, sent):
 
 
 def seen(house, name, path, **fields):
-    """The ids of the messages that a list has for somebody."""
+    """The ids of the messages that a list has for someone."""
     answer = house.request("GET", path, **who(name), **fields)
     assert answer.status_code == 200
     return {url.rpartition("/")[2] for url in _urls(answer.json) if MESSAGES in url}
@@ -153,7 +153,7 @@ def test_what_one_may_not_see_is_not_there(house):
 
 
 def test_an_id_that_is_taken_tells_no_more(house):
-    """Who makes what somebody else has made is refused, and not told what is there."""
+    """Who makes what someone else has made is refused, and not told what is there."""
     for answer in (
         house.request("POST", MESSAGES, body("of-a"), **who("publisher")),
         house.request("PUT", MESSAGES + "of-a", body(), **who("publisher")),
@@ -189,7 +189,7 @@ def test_an_operator_leaves_what_the_broker_ships(house):
 
 
 def test_a_publisher_sends_what_he_made_where_he_may(house):
-    """A rule about him narrows what his role may: under these topics, and to nobody else."""
+    """A rule about him narrows what his role may: under these topics, and to no one else."""
     assert house.request("POST", MESSAGES + "of-p?action=send_l2", {}, **who("publisher")).status_code == 200
     rule(house, "user:publisher send message topic=network.>")
     for id, layer, given, status in [
@@ -223,7 +223,7 @@ def test_a_publisher_sends_what_he_made_where_he_may(house):
     ],
 )
 def test_conditions_of_a_send(house, lines, status):
-    """Layer, recipients and whose it is; a line that is no rule allows nothing and takes nothing."""
+    """Layer, recipients and whose it is; a line that is not a rule allows nothing and takes nothing."""
     house.request("POST", MESSAGES, body("m", layer="l31", providers=["other"]), **who("publisher"))
     rule(house, *lines.split("; "))
     answer = house.request("POST", f"{MESSAGES}m?action=send_l31", {}, **who("publisher"))

@@ -147,7 +147,7 @@ def test_files_that_cannot_be_used_are_a_sentence(authority, files, tmp_path):
         (cert, str(empty)): f"tls_key {empty} cannot be used: there is no key in PEM in it",
         (cert, ""): f"tls_cert {cert} cannot be used: there is no key in PEM in it",
         (key, key): f"tls_cert {key} cannot be used: there is no certificate in PEM in it",
-        (cert, str(secret)): f"the key in {secret} has a passphrase, and the broker has nobody to ask for it",
+        (cert, str(secret)): f"the key in {secret} has a passphrase, which the broker cannot ask for",
         (cert, str(authority.issue("else")[1])): "it does not belong to the certificate",
         (str(damaged), key): "it is damaged",
         (cert, key, str(empty)): f"tls_client_ca {empty} cannot be used: there is no certificate in PEM in it",

@@ -105,7 +105,7 @@ def pair(text: str) -> tuple[str, Any]:
     name, equals, given = text.partition("=")
     name = name.strip()
     if not equals or not name or not name.isascii() or '"' in name or " " in name:
-        raise MalformedBody(f"{text[:60]!r} is no name=value", hint='Write name="text", name=12.5 or name=true.')
+        raise MalformedBody(f"{text[:60]!r} is not name=value", hint='Write name="text", name=12.5 or name=true.')
     return name, value(given.strip())
 
 

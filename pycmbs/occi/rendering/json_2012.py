@@ -1,4 +1,4 @@
-"""``application/occi+json`` as of the draft of May 2012, which pyOCNI and the README of pyCMBS 0.2 speak: how it is written.
+"""``application/occi+json`` as of the draft of May 2012, which clients of 2012 get: how answers are written.
 
 Attributes are nested objects, creation answers ``{"Location": […]}``, a collection ``{"X-OCCI-Location": […]}``, an entity
 is a bare object whose actions are ``{title, href, category}``.

@@ -1,6 +1,6 @@
-"""What who asks may do, as services ask it. Who asks is known to the thread, green or real, that does it.
+"""Authorization: what the principal of a request may do. It is known to the thread, green or real, that works for it.
 
-A service that a principal's request reaches asks :class:`Access` before it tells or changes anything. Where nobody asks (the
+A service that a principal's request reaches asks :class:`Access` before it tells or changes anything. Where there is none (the
 broker does something by itself; there are no users) everything is allowed, and that costs one look. Where several ask at once
 (a user has the content of a member's message executed) all of them must be allowed it.
 """
@@ -58,7 +58,7 @@ class asking:  # noqa: N801 - a context, and one of a generator costs three time
 
 
 def who() -> tuple[Principal, ...]:
-    """Who asks for what this thread does; nobody, where everything is allowed."""
+    """The principals for whom this thread works; none where everything is allowed."""
     return _asking.get()
 
 
@@ -100,7 +100,7 @@ class Access:
 
     @property
     def asked(self) -> bool:
-        """Whether somebody asks who may not do everything."""
+        """Whether there is a principal that may not do everything."""
         return bool(_asking.get())
 
     @property
@@ -257,7 +257,7 @@ def names_of(registry: Registry, kind: str) -> list[str]:
 
 
 def forbidden(operation: str) -> Forbidden:
-    """What to say to who may not. It names nothing that is here."""
+    """The refusal. It names nothing that is here."""
     asking = _asking.get()
     subject = asking[-1].subject if asking else "nobody"
     return Forbidden(

@@ -1,4 +1,4 @@
-"""The files in which access is described: read again when they change, and changed as a whole."""
+"""Files of users and rules: read again when they change, and replaced as a whole."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Watched(Generic[T]):
         self.due = 0.0
         """When to look again, on the monotonic clock."""
         self.said_version = 0
-        """What :attr:`value` and :attr:`version` were at the last look: for who has just had one."""
+        """What :attr:`value` and :attr:`version` were at the last look: for whoever has just had one."""
         self.broken = False
         """Whether it is there and cannot be read: then it counts as it was, and nothing follows from what it does not say."""
 
@@ -79,7 +79,7 @@ def _stamp(path: Path) -> _Stamp | None:
 
 @contextlib.contextmanager
 def changing(path: Path) -> Iterator[Callable[[str], None]]:
-    """While this lasts nobody else changes the file so; what it gives replaces the file's text at once. Raises OSError."""
+    """While this lasts no one else changes the file so; what it gives replaces the file's text at once. Raises OSError."""
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Passwords and tokens as they are kept: so that who reads them cannot use them."""
+"""Passwords and tokens, stored so that reading the file is not enough to use them."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def verified(kept: str, password: str) -> bool:
 
 @functools.cache
 def dummy() -> str:
-    """A password that nobody has, for users that there are not: to refuse them takes as long as to refuse others."""
+    """The hash of a random password, for unknown users: to refuse them takes as long as to refuse others."""
     return hashed(secrets.token_hex())
 
 
 def new_token() -> str:
-    """A token that nobody can guess: 256 bits."""
+    """A random token of 256 bits."""
     return TOKEN + secrets.token_urlsafe(32)
 
 
 def digest(token: str) -> str:
-    """The token, to be kept: it has no need of a slow hash, since nobody can try them all."""
+    """The token, to be kept: it has no need of a slow hash, since 256 bits cannot be tried out."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

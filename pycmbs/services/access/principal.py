@@ -1,4 +1,4 @@
-"""Who asks for something, as far as the broker knows."""
+"""Principals: for whom the broker acts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MESSAGE = "message"
 
 
 class Principal(Struct, frozen=True):
-    """A user, a token that is nobody's, or a member of the federation.
+    """A user, a token without a user, or a member of the federation.
 
     ``via`` says how that is known: ``password``, ``token``, ``certificate``, ``jwt``; ``message`` for a member, whose id is the
     ``name`` then. ``until``: when it is not known any more, in seconds since the epoch.
@@ -29,4 +29,4 @@ class Principal(Struct, frozen=True):
 
 
 OPEN = Principal("")
-"""Whoever it is, where nobody is asked: everything is allowed."""
+"""The principal of what is not asked for from outside: everything is allowed."""

@@ -32,7 +32,7 @@ class Rulebook:
         self.own, self.due = self._file.said, self._file.due
 
     def _parsed(self, text: str) -> tuple[Rule, ...]:
-        """A line that is no rule allows nothing: the others count."""
+        """A line that is not a rule allows nothing: the others count."""
         found: list[Rule] = []
         for number, line in enumerate(text.splitlines(), 1):
             try:

@@ -1,4 +1,4 @@
-"""Rules: who may do what with which entities. One grammar for users and for members; pure, no I/O.
+"""Rules: which user may do what over HTTP, and which member may have what executed. One grammar; pure, no I/O.
 
 A rule allows, and what no rule allows is refused::
 
@@ -33,7 +33,7 @@ VERBS = (*OPERATIONS[:-1], SEND)
 """What rules can be about besides actions and handlers."""
 CATEGORIES, SHIPPED, ROOT = "/-/", "/-/shipped", "/"
 PLACES = (CATEGORIES, SHIPPED, ROOT)
-"""What is no kind, and rules can be about: the categories, those of the broker's own, and all entities at once."""
+"""What is not a kind, and rules can be about: the categories, those of the broker's own, and all entities at once."""
 OWN, RECEIVED = "own", "received"
 _ACTION = "act:"
 _ANY_ACTION = "act:*"
@@ -139,7 +139,8 @@ def parse_rule(line: str, where: str = "the setting allow") -> Rule:
     if subject.startswith(("user:", "role:")):
         if not _PERSON.fullmatch(subject):
             raise wrong(
-                f"nothing matches: {subject!r} is nobody", "A subject is a member's id, user:NAME, role:NAME or *."
+                f"nothing matches: {subject!r} is not a subject",
+                "A subject is a member's id, user:NAME, role:NAME or *.",
             )
     elif subject != ANY:
         try:
@@ -181,7 +182,7 @@ def _conditions(operation: str, words: Collection[str]) -> dict[str, str]:
     if (layer := found.get("layer")) is not None:
         found["layer"] = naming.canonical(layer)
         if found["layer"] not in LAYERS:
-            raise InvalidRequest(f"{layer!r} is no layer", hint=f"There is {', '.join(LAYERS)}.")
+            raise InvalidRequest(f"{layer!r} is not a layer", hint=f"There is {', '.join(LAYERS)}.")
     if "topic" in found:
         check_subscription(found["topic"], "topic")
     if "to" in found:
@@ -190,7 +191,7 @@ def _conditions(operation: str, words: Collection[str]) -> dict[str, str]:
 
 
 def check(rules: Collection[Rule], handlers: Collection[str], where: str = "the setting allow") -> None:
-    """Raises ConfigurationError for a rule about something that nobody can do here: mostly it is misspelled."""
+    """Raises ConfigurationError for a rule about an operation or handler that does not exist: mostly it is misspelled."""
     for rule in rules:
         if rule.kind and not is_operation(rule.operation) and rule.operation in handlers:
             raise ConfigurationError(

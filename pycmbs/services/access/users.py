@@ -1,4 +1,4 @@
-"""The users of a broker, in the file ``users`` of its home: who there is, by which credentials, in which roles.
+"""The users of a broker, in the file ``users`` of its home: their credentials and roles.
 
 One line for each credential, ``NAME:CREDENTIAL:ROLES``, where CREDENTIAL is one of ::
 
@@ -6,8 +6,8 @@ One line for each credential, ``NAME:CREDENTIAL:ROLES``, where CREDENTIAL is one
     token:ID:SHA256:UNTIL           a token; UNTIL in seconds since the epoch, or nothing
     cert:CN=…                       the subject of a client's certificate
 
-and ROLES are words with commas between. A line that is none of these lets nobody in. ``#`` begins a comment. It is a file, and
-not in the store, so that it works before the first start and while the store is away, and nobody reads it over HTTP.
+and ROLES are words with commas between. An invalid line is ignored. ``#`` begins a comment. It is a file, and
+not in the store, so that it works before the first start and while the store is away, and cannot be read over HTTP.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ROLE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token of a user, or one that is nobody's and has a name of its own. Without ``roles`` it has those of its user."""
+    """A token of a user, or one with a name of its own. Without ``roles`` it has those of its user."""
 
     name: str
     id: str
@@ -57,7 +57,7 @@ class User:
 
 @dataclass(frozen=True)
 class Directory:
-    """Who there is, as the file says. ``lines``: how many lines of it say that somebody is, wrong ones too."""
+    """The users and tokens of the file. ``lines``: how many lines it has that should be one, invalid ones too."""
 
     users: Mapping[str, User] = field(default_factory=dict)
     certificates: Mapping[str, User] = field(default_factory=dict)
@@ -93,7 +93,7 @@ def check_roles(text: str) -> tuple[str, ...]:
 
 
 def parse(text: str, wrong: Callable[[int, str], None] = lambda _number, _why: None) -> Directory:
-    """Who there is by a file's text; ``wrong`` is told the number of a line that says nobody, and why."""
+    """The users and tokens of a file's text; ``wrong`` is called with the number of each invalid line, and why."""
     users: dict[str, User] = {}
     certificates: dict[str, User] = {}
     tokens: dict[str, Token] = {}
@@ -183,7 +183,7 @@ class Users:
 
     def _parsed(self, text: str) -> Directory:
         def wrong(number: int, why: str) -> None:
-            log.error("line %d of %s lets nobody in: %s", number, self._file.path, why)
+            log.error("line %d of %s is ignored: %s", number, self._file.path, why)
 
         return parse(text, wrong)
 

@@ -1,1 +1,1 @@
-"""Messages on their way: whom they are for, what is owed to whom, what came in, and how long it is kept."""
+"""Messages on their way: recipients, outbox, inbox and retention."""

@@ -1,4 +1,4 @@
-"""What arrives from other members: messages and introductions, taken in durably and exactly once in effect."""
+"""The inbox: messages and introductions of other members, stored durably and exactly once in effect."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from pycmbs.store.base import Document, Store, Write
 DUPLICATE = "duplicate"
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary")
 _PASSING = (NoLocalMember, NotFound, ClaimedId, Departed)
-"""What somebody could still put right (no member, no such kind yet, two members of one id, one that left and is back) is worth
+"""What could still be put right (no member, no such kind yet, two members of one id, one that left and is back) is worth
 another try."""
 _OVERDUE = Overdue("the deadline of the message has passed")
 _KEEP_RECEIPTS = 86400.0
@@ -144,7 +144,7 @@ class InboxService:
         return self._federation.welcome(body)
 
     def leave(self, sender: str, body: dict[str, Any]) -> None:
-        """Another member is no more. Raises InvalidRequest for what says that of nobody, ClaimedId when another one is
+        """Another member is no more. Raises InvalidRequest for what names no member, ClaimedId when another one is
         known, Conflict."""
         self._federation.departures.leave(naming.bare_id(sender), body.get("version"), str(body.get("instance") or ""))
 
@@ -197,7 +197,7 @@ class InboxService:
         if own is None:
             raise NoLocalMember("this broker has no member of its own yet")
         if one.body.get("layer") not in one.layers:
-            raise NotFound(f"nobody listens on {one.body.get('layer')!r:.20} here")
+            raise NotFound(f"no member listens on {one.body.get('layer')!r:.20} here")
         taken = self._addressed(one)
         self._federation.meet(one.body)
         if (newest := self._rounds.newest(taken.origin, taken.id)) > taken.round:
@@ -298,7 +298,7 @@ class InboxService:
         return [DUPLICATE if one.before or one.superseded else self._status(one, next(results)) for one in taken]
 
     def _make_way(self, taken: Iterable[_Taken]) -> None:
-        """Plan anew what has something in its place, such as its earlier round: found only when it is written, it would be
+        """Plan again what has something in its place, such as its earlier round: found only when it is written, it would be
         written again after what was sent after it."""
         placed = {one.writes[0].id: one for one in taken if one.writes}
         for id in self._store.get_many(list(placed)):
@@ -321,7 +321,7 @@ class InboxService:
         return DELIVERED
 
     def forget_receipts(self, most: int = 500) -> int:
-        """Delete receipts of messages that nobody can send again, their deadline being long past; returns how many."""
+        """Delete receipts of messages that cannot be sent again, their deadline being long past; returns how many."""
         old = self._store.lowest(RECEIPT, "expires", sort_key_of_time(clock.now()), most)
         gone = [[Write(one.id, RECEIPT, revision=one.revision, delete=True)] for one in old]
         if gone:

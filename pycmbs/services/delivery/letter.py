@@ -1,4 +1,4 @@
-"""What of a message travels: the same to every recipient, and fixed while one of them is still to get it."""
+"""What of a message is sent: the same to every recipient, and fixed until the last one has it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much may wait: the bound of the outbox, kept without counting it for every message."""
+"""Admission control of the outbox: its bound, kept without counting for every message."""
 
 from __future__ import annotations
 

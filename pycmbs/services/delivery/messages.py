@@ -1,4 +1,4 @@
-"""Messages: made ready, shown with their ledger, executed, forgotten. For sending: :mod:`pycmbs.services.delivery.sending`."""
+"""Messages: validated, shown with their ledger, executed, deleted. For sending: :mod:`pycmbs.services.delivery.sending`."""
 
 from __future__ import annotations
 
@@ -132,8 +132,8 @@ class MessageService:
         ]
 
     def execute(self, message: Entity) -> Report:
-        """Perform, here, the operation in the message's content; what comes of it is its ``result``. Who asks must be allowed
-        what the content says; and if it was received, so must its sender, who is not lent more.
+        """Perform, here, the operation in the message's content; what comes of it is its ``result``. The principal must be
+        allowed what the content says; and if it was received, so must its sender.
 
         Raises NotExecutable, InvalidRequest (no operation), and whatever the operation raises, which is then its result.
         """

@@ -53,8 +53,8 @@ class OutboxService:
         """Messages that may be behind their rows, and until when that is looked for again."""
 
     def outgoing(self, row: Delivery) -> dict[str, Any] | None:
-        """The body of the envelope for one recipient; None when the row does not count: its message was deleted, was sent anew,
-        or, in a store that is not atomic, is not there yet, and perhaps never will be.
+        """The body of the envelope for one recipient; None when the row does not count: its message was deleted, or sent
+        again, or, in a store that is not atomic, is not there yet, and perhaps never will be.
 
         Raises NoLocalMember when the own member was deleted meanwhile.
         """
@@ -93,7 +93,7 @@ class OutboxService:
         the state of the others up to date.
 
         Returns the rows, with new revisions where they may be written again, None for one whose message was deleted or sent
-        anew meanwhile, and all rows of the messages of which none is unsettled any more, by path.
+        again meanwhile, and all rows of the messages of which none is unsettled any more, by path.
         """
         single = {row.message: row for row in rows if row.of == 1 and not row.unsettled}
         messages = self._as_sent(single)
@@ -130,7 +130,7 @@ class OutboxService:
         return found | self._entities.stored_many(missing) if missing else found
 
     def row(self, id: str) -> Delivery | None:
-        """A row as it is stored; None when it is gone, its message being deleted or sent anew."""
+        """A row as it is stored; None when it is gone, its message being deleted or sent again."""
         found = self._store.get(id)
         return deliveries.delivery_from(found) if found is not None else None
 
@@ -170,7 +170,7 @@ class OutboxService:
 
     def discard(self, rows: Sequence[Delivery]) -> None:
         """Delete rows that do not count."""
-        # And of what was settled at once, with which nobody else would deal.
+        # And of what was settled at once, which no other path looks after.
         found = self._store.get_many(deliveries.siblings(rows))
         batches = [[Write(one.id, deliveries.DELIVERY, revision=one.revision, delete=True)] for one in found.values()]
         if batches:
@@ -184,7 +184,7 @@ class OutboxService:
 
     def reconcile(self) -> None:
         """Bring up to date the messages that a kill left behind their rows: once, all that are sent; later those that this
-        process left behind, since nobody else settles rows."""
+        process left behind, since only the engine settles rows."""
         query = Query(ENTITY, {"kind": cmbs.MESSAGE, cmbs.STATE: SENDING}, limit=200)
         while not self._reconciled and (found := self._store.find(query)):
             self._concluded({one.body["path"] for one in found})
@@ -206,7 +206,7 @@ class OutboxService:
         batches = [[entity_write(message, revision=message.revision)] for message in changed]
         results = self._store.write_batches(batches) if batches else []
         for message, result in zip(changed, results, strict=True):
-            if isinstance(result, RevisionConflict):  # somebody else was faster
+            if isinstance(result, RevisionConflict):  # another process was faster
                 self._conclude_again(message.path, rows[message.path])
         return rows
 

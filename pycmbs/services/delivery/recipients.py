@@ -1,4 +1,4 @@
-"""Who gets a message: pure rules, no I/O."""
+"""Which members get a message, on each layer: by provider, by matching topic, or all. Pure rules, no I/O."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Who gets it, which of the named providers nobody knows, and which are known and not interested in the topics."""
+    """The recipients, the named providers that are unknown, and those which are known and not interested in the topics."""
 
     recipients: tuple[Recipient, ...]
     unknown: tuple[str, ...] = ()

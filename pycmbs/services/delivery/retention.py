@@ -1,8 +1,8 @@
-"""Retention: messages of which nothing more is to come go after a time, or when there are too many, with all that is theirs.
+"""Retention: settled messages are removed after a time, or when there are too many, with all that belongs to them.
 
 *Settled* is a message that was sent and of which every delivery is settled, or that was received and is executed if it was to
 be. One that was never sent stays. What goes with it are its ledger and the links at it; the receipt of a received message
-stays until nobody can send that again, so a late second arrival is still a duplicate.
+stays until that cannot be sent again, so a late second arrival is still a duplicate.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class RetentionService:
         if "settled" in message.private or message.attributes.get(cmbs.STATE) not in _FINAL:
             return None
         rows = deliveries.of_message(self._store, message.path)
-        # What was received has no rows, and nobody knows when it came: it begins to count now.
+        # What was received has no rows, and when is not known: its time begins now.
         settle(message, deliveries.settled_at(rows) if rows else clock.now())
         return entity_write(message, revision=message.revision)
 

@@ -1,4 +1,4 @@
-"""Which round of a message is the newest that arrived here."""
+"""The newest round of each message that arrived here, as older ones may still arrive."""
 
 from __future__ import annotations
 

@@ -212,11 +212,11 @@ class SendingService:
         # All under its path, if it was sent before: a send that failed half-way may have left some of a round of its own.
         old = deliveries.of_message(self._store, message.path) if "round" in message.private else []
         current = [row for row in old if deliveries.belongs(row, message)]
-        # One that all have may be changed while they execute it, and is sent anew then: what came of that is not told any more.
+        # One that all have may be changed while they execute it, and sent again: what came of the execution is lost then.
         if any(row.open if deliveries.CHANGED in message.private else row.unsettled for row in current):
             return _Sending(message, current)
         sent = message.copy()
-        # Grows with every sending, also when a message is deleted and made anew under its id: receivers tell them apart.
+        # Grows with every sending, also when a message is deleted and recreated under its id: receivers tell them apart.
         self._round = max(message.private.get("round", 0) + 1, self._round + 1, int(clock.now() * 1e6))
         sent.private["round"] = self._round
         sent.private.pop(deliveries.CHANGED, None)
@@ -296,7 +296,7 @@ class SendingService:
         for name in found.unknown:
             row = replace(blank, index=len(rows), member=name, why=f"it is named as {name}")
             rows.append(row.settled(FAILED, now, "no member of that name is known"))
-        return rows or [blank.settled(FAILED, now, f"nobody is a recipient: {layers.TABLE[layer].nobody}")]
+        return rows or [blank.settled(FAILED, now, f"there is no recipient: {layers.TABLE[layer].nobody}")]
 
 
 def _portions(sendings: Sequence[_Sending]) -> Iterator[list[_Sending]]:

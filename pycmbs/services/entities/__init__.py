@@ -1,1 +1,1 @@
-"""OCCI as a service: categories, and entities that are made, found, changed, deleted and acted on, whatever their kind."""
+"""OCCI as a service: categories, and entities of any kind, created, found, changed, deleted and acted on."""

@@ -1,4 +1,4 @@
-"""The registry's keeper: categories are registered, replaced, bound to backends and removed here, on the fly."""
+"""Categories: registered, replaced, bound to backends and removed while the broker runs."""
 
 from __future__ import annotations
 

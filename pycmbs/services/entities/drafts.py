@@ -1,4 +1,4 @@
-"""Entities out of drafts: what a new or changed entity is, by the definitions of its kind and mixins. No store."""
+"""Makes entities of what clients send (drafts), by the definitions of their kinds and mixins. No store."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def inline_link(registry: Registry, draft: Draft, source: Entity) -> Entity:
     """A link that a draft of its source holds (GFD.226 4.2). Raises InvalidRequest, UnknownCategory, InvalidAttribute."""
     kind = registry.instantiable(draft.kind or LINK.identifier)
     if not is_link(registry, kind):
-        raise InvalidRequest(f"{kind.identifier} is no kind of link", field="links", kind=kind.identifier)
+        raise InvalidRequest(f"{kind.identifier} is not a kind of link", field="links", kind=kind.identifier)
     ends = {SOURCE: source.path, f"{SOURCE}.kind": source.kind}
     return made(registry, replace(draft, attributes={**(draft.attributes or {}), **ends}), kind)
 

@@ -76,7 +76,7 @@ class Finder:
         return self._merged(location, self._listable(location, selection), 0, self._pages)
 
     def _listable(self, location: str, selection: Selection) -> list[Plan]:
-        # Who filters by what he may not read would learn it.
+        # A filter by attributes that may not be read would tell their values.
         return self._plans(location, selection, ("list",) if selection == EVERYTHING else ("list", "read"))
 
     def _listed(
@@ -146,7 +146,7 @@ class Finder:
         return found
 
     def _allowed(self, alternatives: list[Plan], location: str, operations: Sequence[str]) -> list[Plan]:
-        """Those parts of the alternatives with whose entities the operations are allowed. Raises Forbidden where that is none
+        """Those parts of the alternatives with whose entities the operations are allowed. Raises Forbidden where there are none
         of a kind's own collection: that there is that kind is no secret."""
         if not self._access.asked:
             return alternatives

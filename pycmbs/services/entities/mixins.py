@@ -1,4 +1,4 @@
-"""Which entities have a mixin: given, taken and replaced at the mixin's location (GFD.223 5.5.3 to 5.5.5)."""
+"""Mixins of entities: added, removed and replaced at the mixin's location (GFD.223 5.5.3 to 5.5.5)."""
 
 from __future__ import annotations
 

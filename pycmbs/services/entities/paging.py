@@ -1,4 +1,4 @@
-"""Pages of a collection: where each of them begins, remembered, so that the next one costs what the first did."""
+"""Pages of a collection: remembers where each begins, so that the next one costs what the first did."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request makes its change depend on: checked together with the change, so that nobody can come between."""
+"""Preconditions of a change, checked in one step with it, so that no other change can come between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entities at paths, as far as who asks may reach them: what he may not see is not there for him."""
+"""Entities by path, as far as the principal may read them: what may not be read is a 404."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reach:
         self._access = access
 
     def at(self, path: str) -> Entity | None:
-        """The entity at a path, however its id is spelled there; None when there is none. Whoever asks."""
+        """The entity at a path, however its id is spelled there; None when there is none. Without a check of rights."""
         document = self._store.get(document_id(path))
         if document is None:
             found = (self._store.get(document_id(one)) for one in spellings(path) if one != path)
@@ -65,11 +65,11 @@ class Reach:
         raise self.unknown(path)
 
     def unknown(self, path: str) -> UnknownEntity:
-        """What to say of a path at which nothing is, or nothing for who asks."""
+        """The error for a path at which there is nothing, or nothing that the principal may read."""
         return unknown_entity(self._store, self._categories.registry(), path, self._access)
 
     def taken(self, path: str) -> Exception:
-        """What to say to who wants to make an entity at a path where one is."""
+        """The error for creating an entity at a path that is taken."""
         entity = self.at(path) if self._access.asked else None
         if entity is not None and not self._access.permits("read", entity):
             return forbidden("create")

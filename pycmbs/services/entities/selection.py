@@ -1,4 +1,4 @@
-"""Which entities of a collection are meant: what a client filters by, as queries of the store and a check of the rest."""
+"""Filters of a collection: as queries of the store, and a check of the rest."""
 
 from __future__ import annotations
 

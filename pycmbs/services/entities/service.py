@@ -149,7 +149,7 @@ class EntityService:
         kind = collection(registry, location)
         if location != "/" and not isinstance(kind, Kind):
             raise InvalidRequest(
-                f"{location} is no kind's location", hint="POST entities to the location of their kind."
+                f"{location} is not a kind's location", hint="POST entities to the location of their kind."
             )
         own = kind if isinstance(kind, Kind) else None
         _check_number(len(drafts) + sum(len(draft.links or ()) for draft in drafts))
@@ -231,7 +231,7 @@ class EntityService:
             except DuplicateId as exc:
                 if exc.data.get("id") != kept:
                     raise  # one of its links
-                raise RevisionConflict(exc.message) from exc  # somebody else just made it: replace that
+                raise RevisionConflict(exc.message) from exc  # another request just made it: replace that
             return entity, True
 
         entity, new = retried(path, attempt)
@@ -281,7 +281,7 @@ class EntityService:
 
     def modify(self, path: str, change: Callable[[Entity], bool]) -> Entity:
         """The broker's own way to change an entity: ``change`` edits a copy and says whether to store it. It is called
-        again when somebody else was faster. Raises UnknownEntity, Conflict."""
+        again after a conflict. Raises UnknownEntity, Conflict."""
 
         def attempt() -> Entity:
             entity = self.stored(path)
@@ -322,7 +322,7 @@ class EntityService:
 
     def delete_all(self, location: str, selection: Selection = EVERYTHING) -> int:
         """Delete the entities of a collection, all or none up to :data:`_TOGETHER`, more in steps of as many; returns how many.
-        One that somebody else deleted meanwhile is fine."""
+        One that was deleted meanwhile is fine."""
         self._finder.check_all("delete", location, selection)
         paths = self.find(location, selection)
         deleted = 0

@@ -1,4 +1,4 @@
-"""A store that writes a mark with an effect, so that after a kill it is known whether the effect is there (ADR 37).
+"""OnceStore: writes a mark together with an effect, so that the effect is applied once, even through a kill (ADR 37).
 
 A store that is atomic writes both or neither. In one that is not, an *intent* is written before the effect, and the effect is
 known by what it leaves: entities that it makes or changes name the mark's document in their private record, and what it deletes
@@ -79,7 +79,7 @@ class OnceStore(Wrapper):
         """Within this, and on this thread, the first batch that is written carries what ``mark`` makes: both are written, or
         neither is; or, in a store that is not atomic, the mark is written first, as an intent.
 
-        Raises AlreadyApplied when the mark was written by somebody before; StoreUnavailable when the document is not as it was
+        Raises AlreadyApplied when the mark is there already; StoreUnavailable when the document is not as it was
         where an intent is to be written."""
         self._local.marking = _Marking(document, mark)
         try:
@@ -131,7 +131,7 @@ class OnceStore(Wrapper):
         if last is not None and _names(last, mark):
             return True
         left = [there[id] for id in intent.made if id in there and _names(there[id], mark)]
-        if left:  # a conflict: somebody else has made it his
+        if left:  # a conflict: it was changed since
             self._store.write_batches([[Write(one.id, one.type, revision=one.revision, delete=True)] for one in left])
         return False
 

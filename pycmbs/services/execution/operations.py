@@ -1,4 +1,4 @@
-"""OCCI operations as data: what a message or a gateway can ask the broker to do, by the same services as HTTP does."""
+"""OCCI operations as data, from a message or a gateway: performed by the same services as requests over HTTP."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ class OperationService:
         )
 
     def perform(self, operation: Any) -> dict[str, Any]:
-        """Do it, for who asks (:class:`~pycmbs.services.access.access.asking`); returns what came of it, as far as he may read
-        that. Raises InvalidRequest for what is no operation, and whatever the service does."""
+        """Perform it, for the principal (:class:`~pycmbs.services.access.access.asking`); returns its result, as far as that
+        may be read. Raises InvalidRequest for what is not an operation, and whatever the service raises."""
         if not isinstance(operation, dict) or not isinstance(operation.get("operation"), str):
             raise InvalidRequest(
-                "the content is no operation", hint='It looks like {"operation": "read", "target": "/cmbs/member/…"}.'
+                "the content is not an operation",
+                hint='It looks like {"operation": "read", "target": "/cmbs/member/…"}.',
             )
         unknown = set(operation) - _MEMBERS
         if unknown:

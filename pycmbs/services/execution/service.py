@@ -1,4 +1,4 @@
-"""Execution: operations in the content of messages that came from other members, each performed once in effect.
+"""Execution: performs the operations in received messages, once in effect, for senders that the rules allow.
 
 What is to be executed stands in the receipt of its message from the commit on that took it in, as an *execution*::
 
@@ -49,7 +49,7 @@ _INTERRUPTED = HandlerFailed("it was interrupted by a restart of the receiver, a
 
 
 class Handlers(Protocol):
-    """Who can call handlers."""
+    """What calls handlers."""
 
     def get(self, name: str) -> Handler | None:
         """The handler of this name, or None."""
@@ -169,7 +169,7 @@ class ExecutionService:
 
     def _touched(self, operation: dict[str, Any]) -> list[tuple[str, list[str]]]:
         """The operation as rules name it, and the names of its target's kind; and so for what else it touches, each of which
-        needs a rule. What is not known has a name that only ``*`` matches: nobody learns by refusals what is there."""
+        needs a rule. What is not known has a name that only ``*`` matches: refusals do not tell what is there."""
         verb = operation["operation"]
         if self._handlers.get(verb) is not None:
             return [(verb, [])]
@@ -304,7 +304,7 @@ class ExecutionService:
             message = self._entities.stored_many([execution.path]).get(execution.path) if execution.path else None
             if message is not None:
                 message.attributes[cmbs.RESULT] = shown(execution)
-                if "round" not in message.private:  # else somebody here is sending it on, and that decides
+                if "round" not in message.private:  # else it is being sent on here, and that decides
                     settle(message, clock.now())
                 writes.insert(0, entity_write(message, revision=message.revision))
             try:

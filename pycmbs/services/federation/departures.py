@@ -1,4 +1,4 @@
-"""Who left the federation, and who was only forgotten here: remembered for a week, so that no old news brings them back."""
+"""Departures: members that left or were deleted here, remembered for a week, so that old news does not bring them back."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Departures:
         self._known: tuple[str | None, Mapping[str, Document]] = None, {}
 
     def known(self) -> Mapping[str, Document]:
-        """The records of those that left, or were only forgotten here, by id: read anew when one changed."""
+        """The records of those that left, or were only forgotten here, by id: read again when one changed."""
         head = self._store.head(LEFT)  # before they are read: what changes meanwhile counts as newer
         if self._known[0] != head:
             self._known = head, {one.id.removeprefix(f"{LEFT}:"): one for one in self._store.find(Query(LEFT))}
@@ -120,7 +120,7 @@ class Departures:
             return []
         gone = left.body[VERSION]
         if not versions.newer(version, gone) and not (direct and left.body[_LOCAL]):
-            raise Departed(f"the member {id} has left", hint="Create it anew to have it back.", id=id, version=gone)
+            raise Departed(f"the member {id} has left", hint="Create it again to have it back.", id=id, version=gone)
         return [Write(left.id, LEFT, revision=left.revision, delete=True)]
 
     def has_left(self, id: str) -> bool:

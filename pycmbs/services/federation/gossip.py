@@ -1,4 +1,4 @@
-"""The federation as this broker knows it: who told what of itself, who left, and what is told to others of all that.
+"""Gossip: what members tell of themselves and of others, who left, and what is passed on.
 
 A member's description has a *version*, which grows with every change its own broker makes, and an *instance*, drawn when it
 was created: so older news never replaces newer, and two members with one id are told apart.
@@ -149,7 +149,7 @@ class FederationService:
     def learn(self, introduction: Any, *, direct: bool = True) -> tuple[Entity, bool]:
         """Take in a member as it is described; returns it, and whether it was unknown. ``direct``: by itself.
 
-        Raises InvalidRequest for a description that is none, ClaimedId when another member has this id, Departed, Conflict
+        Raises InvalidRequest for an invalid description, ClaimedId when another member has this id, Departed, Conflict
         also when there are too many members.
         """
         told = _told(introduction)
@@ -257,7 +257,7 @@ class FederationService:
         return [one for one in roster.others if versions.newer(version_of(one), theirs.get(one.id, -1))]
 
     def _versions(self, told: Any) -> dict[str, int]:
-        """Versions by id, as another member tells them; what is none is left out, and what is too many."""
+        """Versions by id, as another member tells them; invalid ones are left out, and what is too many."""
         pairs = told.items() if isinstance(told, dict) else ()
         return {
             canonical_id(id): version
@@ -292,7 +292,7 @@ def _told(introduction: Any) -> _Told:
     description, version, instance = (told.get(name) for name in ("description", "version", "instance"))
     attributes = description.get("attributes") if isinstance(description, dict) else None
     if not isinstance(description, dict) or description.get("kind") != cmbs.MEMBER or not isinstance(attributes, dict):
-        raise InvalidRequest("this is no description of a member")
+        raise InvalidRequest("this is not a description of a member")
     title, summary = (str(description.get(name) or "") for name in ("title", "summary"))
     draft = Draft(cmbs.MEMBER, naming.bare_id(description.get("id")), (), attributes, title, summary)
     as_of = versions.checked(0 if version is None else version, "this description")

@@ -1,4 +1,4 @@
-"""How other members are doing: what the engine measured, as it is stored and shown."""
+"""Health of other members: what the engine measured, as it is stored and shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which process of a member speaks: a number drawn at each start, by which two that are one member are told apart.
+"""Lives: a random number of each start, by which two processes that claim to be one member are told apart.
 
 A home that was copied, with its machine or without, makes two processes with one id and one instance: nothing in the store
 tells them apart. The number does. A restart brings a new one and ends the old one; of two copies the one is heard, then the
@@ -110,7 +110,7 @@ class Lives:
             )
 
     def check_own(self, own: str, life: Any) -> None:
-        """Somebody speaks with the own id and instance, under this number. Raises ClaimedId when that is another process."""
+        """A message has the own id and instance, and this number. Raises ClaimedId when that is another process's."""
         if isinstance(life, str) and life and life != self.own:
             self._say_own("another process claims to be the own member %s, too: was the home copied?", own)
             raise ClaimedId(f"two processes claim to be the member {own}", hint="Was its home copied?", id=own)

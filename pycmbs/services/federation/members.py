@@ -55,7 +55,7 @@ class MemberService:
         *,
         most: int,
     ) -> None:
-        """``check_address`` raises for a socket URL that is none here. ``most``: other members that may be known."""
+        """``check_address`` raises for a socket URL that is invalid here. ``most``: other members that may be known."""
         self._most = most
         self._store = store
         self._rosters = Rosters(store)
@@ -138,7 +138,7 @@ class MemberService:
             )
 
     def check_sockets(self, member: Entity, *, told: bool = False) -> None:
-        """Raise for a socket URL or a topic that is none: InvalidAddress, InvalidRequest. ``told``: the member is described by
+        """Raise for an invalid socket URL or topic: InvalidAddress, InvalidRequest. ``told``: the member is described by
         others, who have no say in what this machine does within itself."""
         for layer in LAYERS:
             name = cmbs.socket_attribute(layer)
@@ -161,7 +161,7 @@ class MemberService:
             raise
 
     def is_networked(self, url: str) -> bool:
-        """Whether others may be found at an address of which somebody tells."""
+        """Whether others may be looked for at an address that a member tells."""
         try:
             self._check_address(url)
             check_networked(url)
@@ -196,7 +196,7 @@ class MemberService:
             try:
                 self._engine.call("leave", parameters, seconds=_LEAVE_SECONDS)
             except Unavailable as exc:
-                log.warning("nobody is told that %s left: %s", member.path, exc)
+                log.warning("the other members are not told that %s left: %s", member.path, exc)
 
     def health(self, member: Entity) -> dict[str, Any]:
         """How another broker's member is doing; empty while that is not known."""
@@ -262,7 +262,7 @@ class MemberService:
 
     def renew(self, version: int) -> None:
         """Have the own member's description count as newer than ``version``; one of before there were any gets its own, and so
-        does one that was made while the clock was ahead, which nobody believes."""
+        does one that was made while the clock was ahead, which is not credible."""
         own = self.local()
         if own is not None and (
             not newer(version_of(own), version) or not credible(version_of(own)) or not own.private.get(INSTANCE)

@@ -1,6 +1,6 @@
-"""The known members as one consistent picture, kept in memory for as long as the store says that it is true.
+"""The roster: a consistent snapshot of the known members, cached until the store says that it has changed.
 
-Every message asks who there is, and the answer seldom changes: reading two hundred members anew takes milliseconds, asking
+Every message asks who there is, and the answer seldom changes: reading two hundred members again takes milliseconds, asking
 whether they changed some ten microseconds.
 """
 

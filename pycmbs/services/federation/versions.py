@@ -33,7 +33,7 @@ def following(*known: int) -> int:
 
 
 def checked(version: Any, what: str) -> int:
-    """A version that others tell. Raises InvalidRequest, naming ``what`` it is of, for one that is none or not credible."""
+    """A version that others tell. Raises InvalidRequest, naming ``what`` it is of, for one that is invalid or not credible."""
     if type(version) is not int or version < 0:
         raise InvalidRequest(f"{what} has no version: it must be a whole number from 0", field="version")
     if not credible(version):

@@ -1,1 +1,1 @@
-"""What is stored: under which ids and keys, as what documents, and how a write that lost a race is tried again."""
+"""What is stored: types of documents, their ids and keys, and how a write that lost a race is retried."""

@@ -1,8 +1,8 @@
-"""Deliveries: one row per message and recipient. The rows are the outbox and the ledger at once.
+"""Deliveries: one row per message and recipient, with its deadline. The rows are the outbox and the ledger at once.
 
 A row is *unsettled* while it is ``pending`` or ``sent``, and *settled* once it is ``delivered``, ``executed``, ``failed``,
 ``expired`` or ``unknown``. One that is ``delivered`` and *awaits* the outcome of its execution is not settled yet, but keeps
-nobody waiting.
+no request waiting.
 Rows are valid only together with their message, which is written last in the batch that makes them: one whose message is of
 another round, or is not there, counts for nothing.
 """
@@ -41,7 +41,7 @@ class Delivery(Struct, frozen=True):
     """What became of a message for one recipient. Times are seconds since the epoch.
 
     ``message`` is the path of the message, ``round`` tells this sending from earlier and later ones, ``of`` is how many
-    recipients it has. ``member`` may be empty (L1 to a stranger), ``socket`` too (a provider nobody knows). Of the
+    recipients it has. ``member`` may be empty (L1 to a stranger), ``socket`` too (an unknown provider). Of the
     ``attempts``, ``vain`` are known to have come to nothing: they were refused, or could not be sent.
     """
 
@@ -103,7 +103,7 @@ class Delivery(Struct, frozen=True):
         return _RISING.index(EXECUTED if self.outcome is not None else self.state), not self.awaits
 
     def raised(self, other: Delivery) -> Delivery:
-        """What the two say together, ``self`` being the row as it is stored and ``other`` as somebody else knows it; with the
+        """What the two say together, ``self`` being the row as it is stored and ``other`` as another process knows it; with the
         revision of the stored one. Of equal rank, ``other`` is the newer. A row that is settled stays settled, or a message
         that was changed since, and is sent again, would count as being sent already."""
         best = self if self.rank > other.rank else other

@@ -37,7 +37,7 @@ def path_of(document: str) -> str:
 
 
 def key_value(value: Any) -> str | None:
-    """A scalar as a key: what a query string, a JSON filter and a stored value have in common. None for what is no scalar,
+    """A scalar as a key: what a query string, a JSON filter and a stored value have in common. None for what is not a scalar,
     and for a text that is content rather than a value to look for."""
     if isinstance(value, str):
         return value if len(value) <= _LONGEST else None

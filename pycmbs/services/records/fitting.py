@@ -1,4 +1,4 @@
-"""Whether what others say fits into a document of the store."""
+"""Whether what other members send fits into a document of the store."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whose a store is: one broker works with it at a time (ADR 26).
+"""The claim on a store: one broker works with it at a time (ADR 26).
 
-A document says which, and is renewed for as long as that broker runs. Whether it still is, nobody's wall clock decides: who
+A document says which, and is renewed for as long as that broker runs. Whether it still is, no wall clock decides: who
 wants the store watches the document's revision, by its own clock.
 """
 
@@ -24,7 +24,7 @@ _ID = "node:broker"
 RENEW_SECONDS = 2.0
 """Between two renewals."""
 DEAD_SECONDS = 10.0
-"""A document that stands still for so long is of a broker that is no more."""
+"""A document that is not renewed for so long is of a broker that has ended."""
 _LOOK_SECONDS = 0.2
 
 
@@ -55,7 +55,7 @@ class NodeService:
         self._closing = threading.Event()
 
     def claim(self, sleep: Callable[[float], object] = time.sleep) -> None:
-        """Take the store. At once if nobody has it, or this home had it; if another one has, after watching whether that lives.
+        """Take the store. At once if it is free, or this home had it; if another one has, after watching whether that lives.
 
         Raises ConfigurationError if it does; StoreUnavailable."""
         while True:
@@ -64,7 +64,7 @@ class NodeService:
                 return
 
     def look(self, sleep: Callable[[float], object] = time.sleep) -> Document | None:
-        """The document of who has, or had, the store. Raises ConfigurationError if that is another home's broker, and runs;
+        """The document of whoever has, or had, the store. Raises ConfigurationError if that is another home's broker, and runs;
         StoreUnavailable."""
         found = self._store.get(_ID)
         if found is not None and found.body.get("identity") != self._node.identity:

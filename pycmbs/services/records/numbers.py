@@ -1,4 +1,4 @@
-"""Numbers in what other members send: each is checked where it comes in, so that nothing behind meets one it cannot keep."""
+"""Checks numbers that other members send, where they come in."""
 
 from __future__ import annotations
 

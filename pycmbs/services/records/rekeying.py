@@ -1,4 +1,4 @@
-"""Keys of entities that an earlier version wrote, when they are not those that this one looks for."""
+"""Rewrites the index keys of entities that an earlier version stored, where this one looks for others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The database itself: created if it is missing, refused if it is no store of this version, checked to be still the same."""
+"""The database itself: created if it is missing, refused if it is not a store of this version, checked to be still the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The change feed of a CouchDB database: what changed, change tokens per type, and the marks of deleted documents."""
+"""The change feed of a CouchDB database: its cursors, change tokens per type, and the marks of deleted documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded store: one SQLite file, WAL, every commit on disk before it is answered.
+"""The embedded store: one SQLite file, WAL, every commit on disk before it is answered; a feed cursor is a sequence number.
 
 Several processes of a broker open the same file, and one commits at a time: :mod:`pycmbs.store.sqlite.file`.
 """
@@ -52,7 +52,7 @@ class SqliteStore(Store):
         """Open the file ``rest`` (default ``pycmbs.db``), relative to ``home``; with ``create`` it is made if it is not there.
         ``least_free``: bytes that are kept aside for a full disk.
 
-        Raises ConfigurationError for one that cannot be opened, is no store, or is of a newer pyCMBS.
+        Raises ConfigurationError for one that cannot be opened, is not a store, or is of a newer pyCMBS.
         """
         path = path_of(rest, home)
         reserve = Reserve(path, least_free)
