@@ -40,7 +40,7 @@ def test_one_that_is_there_keeps_what_it_has(store):
 
 
 def test_a_broker_is_one_member(store):
-    """Another name is another broker; a description without a name is nobody's."""
+    """Another name is another broker; a description without a name is no one's."""
     broker = make_broker(store)
     with pytest.raises(NoLocalMember):
         have_described(broker.entities, broker.members, Described(PLACE))

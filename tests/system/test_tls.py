@@ -416,7 +416,7 @@ def test_a_certificate_is_read_anew(start_broker: Start, authority: Authority, t
 
 
 def test_a_terminal_that_hangs_up_still_stops_the_broker(authority: Authority, tmp_path: Path) -> None:
-    """The same signal as that which has certificates read anew, but nobody is there any more."""
+    """The same signal as that which has certificates read again, but no one is there any more."""
     cert, key = authority.issue("terminal")
     near, far = os.openpty()
     command = [sys.executable, "-m", "pycmbs", "serve", "--home", str(tmp_path / "h"), "--port", "0", "--workers", "1"]
