@@ -305,10 +305,7 @@ class Probes:
         vitals.open = max(0, vitals.open - 1)
         answer, reason = result.answer, result.reason
         if answer is not None and (answer.type != ALIVE_ANSWER or answer.sender != vitals.id):
-            reason, answer = (
-                f"{f'the member {answer.sender}' if answer.sender else 'a broker without a member'} answers there",
-                None,
-            )
+            reason, answer = f"the member {answer.sender or 'without an id'} answers there", None
         if answer is not None:
             self._lives.heard(vitals.id, answer.body.get(LIFE))
             try:
