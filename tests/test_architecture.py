@@ -89,8 +89,8 @@ def importers(library):
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.seams", "pycmbs.occi", "pycmbs.services"]),
         (
             "pycmbs.wsgi",
-            ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.workers", "pycmbs.descriptors",
-             "pycmbs.queues", "pycmbs.seldom"],
+            ["pycmbs.errors", "pycmbs.codec", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.workers",
+             "pycmbs.descriptors", "pycmbs.queues", "pycmbs.seldom"],
         ),
         (
             "pycmbs.engine",

@@ -35,7 +35,7 @@ class Collections:
         exchange.check_whole()
         exchange.refuse_pages()
         if exchange.query.action is not None:
-            invocation = exchange.reader.invocation(exchange.body, exchange.query.action)
+            invocation = exchange.invocation(exchange.query.action)
             selection = self._selection(exchange, body=False)
             return exchange.reports(*self._entities.act_all(exchange.path, invocation, selection))
         mixin = self._categories.registry().at(exchange.path)

@@ -35,7 +35,7 @@ class Entities:
             exchange.refuse_parameters()
             entity = self._entities.update(exchange.path, self._draft(exchange), exchange.precondition)
             return self._shown.one(exchange, entity)
-        invocation = exchange.reader.invocation(exchange.body, exchange.query.action)
+        invocation = exchange.invocation(exchange.query.action)
         return exchange.report(*self._entities.acted(exchange.path, invocation, exchange.precondition))
 
     def delete(self, exchange: Exchange) -> Response:

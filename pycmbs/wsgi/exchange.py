@@ -13,7 +13,7 @@ from webob import Response
 
 from pycmbs.errors import InvalidRequest, PreconditionFailed, QueueFull, RequestTimeout, TooLarge, UnsupportedMediaType
 from pycmbs.occi import naming
-from pycmbs.occi.entity import Draft
+from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.occi.rendering import EntityView, Reader
 from pycmbs.occi.rendering import fields as f
 from pycmbs.queues import Budget
@@ -104,6 +104,21 @@ class Exchange:
         """The parameters. Raises InvalidRequest for one that is not known: a mistyped filter must not select everything."""
         text = self.environ.get("QUERY_STRING")
         return parse(text) if text else NO_QUERY
+
+    def invocation(self, term: str) -> Invocation:
+        """The action that the URL and the body ask for, its attributes from both. Raises InvalidRequest for one that is said
+        twice, MalformedBody."""
+        asked = self.reader.invocation(self.body, term)
+        if not self.query.options:
+            return asked
+        options = dict(self.query.options)
+        if twice := options.keys() & asked.attributes.keys():
+            raise InvalidRequest(
+                f"the URL and the body both say {min(twice)[:100]!r}",
+                hint="Say it in one of them.",
+                parameter=min(twice)[:100],
+            )
+        return replace(asked, attributes={**asked.attributes, **options})
 
     def refuse_action(self) -> None:
         """Raises InvalidRequest for ``?action=`` with a method that performs none: nothing would happen, silently."""

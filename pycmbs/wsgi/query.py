@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from webob import Request
 
+from pycmbs import codec
 from pycmbs.errors import InvalidRequest
 from pycmbs.services.entities.paging import Window
 
@@ -19,46 +22,86 @@ class Query:
     categories: tuple[str, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
     window: Window | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    """Attributes of the action."""
 
 
 NO_QUERY = Query()
+_KNOWN = frozenset({"action", "category", "page", "number", "attribute", "value"})
 
 
 @functools.lru_cache(maxsize=256)
 def parse(text: str) -> Query:
     """The parameters, from what follows the question mark. Raises InvalidRequest for one that is not known: a mistyped filter
     must not select everything."""
-    action, categories, attributes = None, [], []
-    name, numbers = None, {}
     try:
         items = list(Request({"QUERY_STRING": text}).GET.items())
     except UnicodeError as exc:
         raise InvalidRequest("the query is not UTF-8") from exc
-    for key, value in items:
+    return _Parameters(items).query()
+
+
+class _Parameters:
+    """The parameters, one after the other."""
+
+    def __init__(self, items: Iterable[tuple[str, str]]) -> None:
+        self._action: str | None = None
+        self._categories: list[str] = []
+        self._attributes: list[tuple[str, str]] = []
+        self._numbers: dict[str, int] = {}
+        self._options: dict[str, Any] = {}
+        self._name: str | None = None
+        """The attribute whose value is to come."""
+        for key, value in items:
+            self._take(key, value)
+
+    def _take(self, key: str, value: str) -> None:
         if key == "action":
-            action = value
+            self._action = value
         elif key == "category":
-            categories.append(value)
-        elif key in ("page", "number") and key not in numbers:
-            numbers[key] = _count(key, value)
-        elif key == "attribute" and name is None:
-            name = value
-        elif key == "value" and name is not None:
-            attributes.append((name, value))
-            name = None
+            self._categories.append(value)
+        elif key in ("page", "number") and key not in self._numbers:
+            self._numbers[key] = _count(key, value)
+        elif key == "attribute" and self._name is None:
+            self._name = value
+        elif key == "value" and self._name is not None:
+            self._attributes.append((self._name, value))
+            self._name = None
+        elif key in self._options or key in _KNOWN:
+            raise _useless(key)
         else:
-            raise InvalidRequest(
-                f"the query has no use for {key[:100]!r} here",
-                hint="It knows action=…, category=…, page=…&number=…, and attribute=…&value=… in pairs.",
-                parameter=key[:100],
-            )
-    if name is not None:
-        raise InvalidRequest(f"attribute={name[:100]} has no value", hint="Add &value=….", parameter="value")
-    if len(numbers) == 1:
-        other = "number" if "page" in numbers else "page"
-        raise InvalidRequest("page and number belong together", hint=f"Add &{other}=….", parameter=other)
-    window = Window(**numbers) if numbers else None
-    return Query(action, tuple(categories), tuple(attributes), window)
+            self._options[key] = _value(value)
+
+    def query(self) -> Query:
+        """What they ask for together. Raises InvalidRequest."""
+        if self._options and self._action is None:
+            raise _useless(next(iter(self._options)))
+        if self._name is not None:
+            raise InvalidRequest(f"attribute={self._name[:100]} has no value", hint="Add &value=….", parameter="value")
+        numbers = self._numbers
+        if len(numbers) == 1:
+            other = "number" if "page" in numbers else "page"
+            raise InvalidRequest("page and number belong together", hint=f"Add &{other}=….", parameter=other)
+        window = Window(**numbers) if numbers else None
+        options = tuple(self._options.items())
+        return Query(self._action, tuple(self._categories), tuple(self._attributes), window, options)
+
+
+def _useless(name: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"the query has no use for {name[:100]!r} here",
+        hint="It knows action=… with the action's attributes, category=…, page=…&number=…, and attribute=…&value=… in pairs.",
+        parameter=name[:100],
+    )
+
+
+def _value(text: str) -> Any:
+    """What an attribute of an action is: a number, a flag or a string in quotes as in JSON, or else the text itself."""
+    try:
+        value = codec.loads(text.encode())
+    except ValueError:
+        return text
+    return value if isinstance(value, str | int | float) else text
 
 
 def _count(name: str, text: str) -> int:

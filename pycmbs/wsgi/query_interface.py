@@ -20,6 +20,7 @@ class QueryInterface:
         """List the categories: all, those of ``?category=``, or those that a body describes in part."""
         wanted = exchange.reader.category_filter(exchange.body)
         found: list[Category] = self._categories.listed(wanted)
+        exchange.refuse_action()
         if named := exchange.query.categories:
             found = [one for one in found if one.identifier in named or one.term in named]
             missing = [name for name in named if not any(name in (one.identifier, one.term) for one in found)]

@@ -233,3 +233,64 @@ def test_a_send_that_fails_half_way_says_how_many_are_sent(monkeypatch, passed):
         front.request("GET", f"/cmbs/message/m{n}").json["attributes"]["cmbs"]["message"].get("state") for n in range(6)
     ]
     assert [state == "sending" for state in states] == [n < 2 * passed for n in range(6)]
+
+
+# Attributes of an action in the URL
+
+
+def message(front):
+    """A message by topic, with one member that is interested; its path."""
+    add_own(front.broker)
+    add_member(front.broker, "rome", 1, topics=["network.>"])
+    body = {
+        "kind": cmbs.MESSAGE,
+        "mixins": [cmbs.mixin("l32")],
+        "attributes": {"cmbs.message.topics": ["network.link"]},
+    }
+    return front.request("POST", "/cmbs/message/", body).json["Location"][0].removeprefix("http://localhost")
+
+
+def test_attributes_of_an_action_may_stand_in_the_url(front):
+    """As in the body: numbers and flags as JSON has them, of one entity and of a collection."""
+    path = message(front)
+    for where in (
+        f"{path}?action=send_l32&",
+        f"/cmbs/message/?action=send_l32&category={cmbs.mixin('l32').replace('#', '%23')}&",
+    ):
+        planned = front.request("POST", f"{where}dry_run=true")
+        assert planned.status_int == 200
+        assert '"dry_run":true' in planned.text
+    assert front.request("POST", f"{path}?action=send_l32&wait=0.1").json["deliveries"][0]["member"] == "rome"
+    (waited,) = [said for name, said in front.engine.calls if name == "wait"]
+    assert 0 < waited["seconds"] <= 0.1
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "code"),
+    [
+        ("action=send_l32&wiat=5", None, "invalid-attribute"),
+        ("action=send_l32&wait=soon", None, "invalid-attribute"),
+        ("action=send_l32&wait=%225%22", None, "invalid-attribute"),
+        ("action=send_l32&wait=5&wait=6", None, "invalid-request"),
+        ("action=send_l32&wait=5", {"attributes": {"wait": 5}}, "invalid-request"),
+        ("wait=5", None, "invalid-request"),
+    ],
+)
+def test_what_is_no_attribute_of_the_action_is_refused(front, query, body, code):
+    """A mistyped one as in the body; one that is said twice; and any where there is no action."""
+    path = message(front)
+    answer = front.request("POST", f"{path}?{query}", body)
+    assert (answer.status_int, answer.json["error"]["code"]) == (400, code)
+    assert front.engine.calls == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_only_an_action_has_attributes(front, method):
+    """Elsewhere a parameter that is not known is still a 400, at /-/ too."""
+    path = message(front)
+    for where in (path, "/cmbs/message/", *(["/-/"] if method == "GET" else [])):
+        assert front.request(method, f"{where}?wait=5", {} if method == "PUT" else None).status_int in (400, 405)
+        assert front.request(method, f"{where}?action=x&wait=5", {} if method == "PUT" else None).status_int in (
+            400,
+            405,
+        )
