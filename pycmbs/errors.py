@@ -14,7 +14,8 @@
     │   └── UnknownLocation       nothing is bound to this path
     ├── Forbidden                 understood, and not allowed
     │   ├── ImmutableAttribute    a client may not change this attribute
-    │   └── CrossOrigin           a page of another origin asks for a change
+    │   ├── CrossOrigin           a page of another origin asks for a change
+    │   └── ForgedSender          someone speaks for a member that it is not
     ├── Conflict                  contradicts what is already there
     │   ├── DuplicateId           an entity with this id exists
     │   ├── RevisionConflict      someone else changed the document first
@@ -28,6 +29,7 @@
     │   ├── Overdue               the deadline of the message has passed
     │   ├── NotExecutable         the message may not be executed
     │   └── SocketUnavailable     a socket that cannot be bound
+    │       └── Unprotected       a socket that others could reach, while members are not asked for their keys
     ├── PreconditionFailed        what the request says it knows of the entity is not so any more
     ├── Unauthenticated           the broker wants to know who asks
     ├── TooManyAttempts           wrong passwords came too fast
@@ -50,7 +52,8 @@
     ├── RemoteError               another member answered with an error
     │   ├── BadEnvelope           bytes from the wire that are no envelope of ours
     │   ├── HandlerFailed         a handler raised, crashed, or took too long
-    │   └── NoRoute               a member that was asked to pass something on cannot reach whom it is for
+    │   ├── NoRoute               a member that was asked to pass something on cannot reach whom it is for
+    │   └── UnknownKey            a member whose key is not known here, so that nothing can be sent to it
     └── ConfigurationError        a setting, a file or a name at start is wrong
 
 The codes are part of the interface, the sentences are not. Which HTTP status a class gets is decided in
