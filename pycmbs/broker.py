@@ -41,7 +41,9 @@ from pycmbs.services.execution.service import ExecutionService, Handlers
 from pycmbs.services.federation.founding import Described, have_described, have_member
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
+from pycmbs.services.federation.keys import own_fingerprint, own_keys
 from pycmbs.services.federation.members import MemberService
+from pycmbs.services.federation.trust import Trust, nobody
 from pycmbs.services.records.node import NodeService
 from pycmbs.services.records.rekeying import rekey
 from pycmbs.store import open_store
@@ -87,11 +89,13 @@ class Broker:
         access = self.access = self.categories.access
         self.entities = EntityService(store, self.categories, access, give_way)
         self.health = HealthService(store)
+        most, closed = settings.most_members, settings.members == "closed"
+        mark = functools.partial(own_fingerprint, settings.home)
         self._members = MemberService(
-            store, self.entities, self.health, engine, check_address, most=settings.most_members
+            store, self.entities, self.health, engine, check_address, most=most, fingerprint=mark
         )
         self.federation = FederationService(
-            store, self.categories, self._members, self.health, most=settings.most_members
+            store, self.categories, self._members, self.health, most=most, hearsay=not closed
         )
         self.operations = OperationService(self.entities, self.categories)
         self.bound = OutboxBound(store, settings.outbox_bound)
@@ -177,6 +181,7 @@ def prepare(settings: Settings) -> str:
                 hint="use --store sqlite:",
             )
         NodeService(store, this_node(settings)).claim()
+        own_keys(settings.home)
         broker = Broker(settings, store, _NoEngine())
         if settings.preload == "cmbs":
             broker.categories.ship(shipped_definitions())
@@ -277,13 +282,14 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     store = ChangeTokens(_open(settings, runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     largest = most_datagram(settings.max_content)
-    transports = Transports(
-        TRANSPORTS, {"zeromq": lambda: ZeroMQTransport(largest, listen_at=places, anywhere=settings.members == "open")}
-    )
+    anywhere, closed = (settings.members == one for one in ("open", "closed"))
+    trust = Trust(settings.home, own_keys(settings.home), lambda: broker.members) if closed else None
+    make = functools.partial(ZeroMQTransport, largest, listen_at=places, anywhere=anywhere, keyring=trust)
+    transports = Transports(TRANSPORTS, {"zeromq": make})
     handlers = load_handlers(settings.handlers.split(), reserved=(*allow.OPERATIONS, allow.SEND))
     allow.check(allow.parse(settings.allow), handlers)
-    engine, _ = assemble_engine(
-        settings, store, transports, control_path(settings), transports.check, HandlerPool(handlers)
+    engine, broker = assemble_engine(
+        settings, store, transports, control_path(settings), transports.check, HandlerPool(handlers), trust
     )
     return engine, store, NodeService(store, this_node(settings))
 
@@ -295,9 +301,10 @@ def assemble_engine(
     control: Path,
     check_address: Callable[[str], None] = check_address,
     handlers: Handlers | None = None,
+    trust: Trust | None = None,
 ) -> tuple[Engine, Broker]:
     """An engine that is not started yet, and the services that it works with. ``control``: where it answers the fronts; the
-    others as for :class:`Broker`.
+    others as for :class:`Broker`. ``trust``: the ring of the transports, where members are asked for their keys.
 
     Those who need each other get a function: it is called when all are there.
     """
@@ -328,8 +335,10 @@ def assemble_engine(
         seconds=settings.neighbor_timeout,
         interval=settings.probe_interval,
     )
-    discovery = Discovery(members, federation, probes, requests, seconds=settings.neighbor_timeout)
-    relay = Relay(transports, transports.reply, probes.way, hops=settings.hops)
+    # Who has keys speaks for itself only, and a relay speaks for others.
+    hosts, admit, hops = (trust.sockets, trust.admit, 0) if trust is not None else (tuple, nobody, settings.hops)
+    discovery = Discovery(members, federation, probes, requests, invited_by=hosts, seconds=settings.neighbor_timeout)
+    relay = Relay(transports, transports.reply, probes.way, hops=hops)
     outbound = Outbound(
         broker.outbox,
         transports,
@@ -353,6 +362,7 @@ def assemble_engine(
         broker.execution,
         executor,
         lives,
+        admit,
     )
     calls = Calls(listening, outbound, executor, discovery, probes)
     engine = Engine(

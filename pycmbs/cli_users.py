@@ -143,7 +143,7 @@ def _list_users(settings: Settings, _options: argparse.Namespace) -> int:
 
 def _create(settings: Settings, options: argparse.Namespace) -> int:
     name, roles = check_name(options.name), _known_roles(settings, options.role)
-    until = time.time() + _span(options.valid) if options.valid else math.inf
+    until = time.time() + span_of(options.valid) if options.valid else math.inf
     token = passwords.new_token()
     with _users(settings) as file:
         owners = [one for one in file.users if one.name == name]
@@ -254,7 +254,8 @@ def _known_roles(settings: Settings, text: str) -> tuple[str, ...]:
     return roles
 
 
-def _span(text: str) -> float:
+def span_of(text: str) -> float:
+    """The seconds of a span of time, such as 90d. Raises InvalidRequest."""
     found = _SPAN.fullmatch(text)
     if found is None:
         raise InvalidRequest(f"--valid {text!r:.40} is not a span of time", hint="It looks like 90d, 12h or 30m.")

@@ -178,9 +178,10 @@ class Settings:
         "What the member is interested in; it is added to what it is interested in already.",
     )  # fmt: skip
     members: str = _setting(
-        _MEMBER, "auto", one_of("auto", "open"),
-        "Where the own member may listen. auto: at loopback addresses and local sockets only, since this version does not ask "
-        "who sends. open: anywhere, and whoever reaches a socket is taken for the member that it says it is.",
+        _MEMBER, "auto", one_of("auto", "open", "closed"),
+        "Who may be a member. auto: whoever reaches a socket is taken for the member that it says it is, and sockets are at "
+        "loopback addresses and local paths only. open: the same anywhere. closed: anywhere, and only those that pycmbs invite "
+        "let in, by their keys.",
     )  # fmt: skip
     listen_at: str = _setting(
         _MEMBER, "", LISTEN_AT,

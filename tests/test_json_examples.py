@@ -28,7 +28,7 @@ NAMED_IN_README = (
     "action_send_l1_message",
 )
 INTERNAL = {
-    "member": {"listening", "health"},
+    "member": {"listening", "health", "fingerprint"},
     "message": {"state", "origin", "deliveries"},
 }
 

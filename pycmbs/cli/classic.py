@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pycmbs import __version__, cli_rules, cli_store, cli_users, surroundings
+from pycmbs import __version__, cli_members, cli_rules, cli_store, cli_users, surroundings
 from pycmbs.config import FILES, SETTINGS, Settings
 from pycmbs.config_loading import load_with_origins
 from pycmbs.config_values import Setting
@@ -109,7 +109,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="pycmbs",
         description="pyCMBS: a federated message broker for management traffic, driven with plain curl.",
         epilog="`pycmbs serve` starts a broker; `pycmbs serve --help` lists its flags. `pycmbs backup` and `pycmbs restore` "
-        "keep what it holds safe, `pycmbs store` looks after its store, `pycmbs user`, `token` and `rule` say who may use it.",
+        "keep what it holds safe, `pycmbs store` looks after its store, `pycmbs user`, `token` and `rule` say who may use it, "
+        "`pycmbs invite`, `join`, `key` and `member` which others it trusts.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"pyCMBS {__version__}")
@@ -128,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     cli_store.add_backup(commands, _add_flags)
     cli_users.add_parsers(commands, _add_flags)
     cli_rules.add_parser(commands, _add_flags)
+    cli_members.add_parsers(commands, _add_flags)
     demo = commands.add_parser(
         "demo",
         usage="pycmbs demo",

@@ -38,6 +38,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "members": ("pycmbs.cli.reading", "list the members of the federation, or show one"),
         "ping": ("pycmbs.cli.sending", "say how long a message takes to a member"),
         "sub": ("pycmbs.cli.sending", "have this broker's member be interested in topics"),
+        "invite": (CLASSIC, "let another broker's member in: print a line for pycmbs join there"),
+        "join": (CLASSIC, "become known to the broker that printed this line, and know it"),
+        "member": (CLASSIC, "list and remove the members that this broker trusts"),
+        "key": (CLASSIC, "show by which keys this broker is known"),
     },
     "Access": {
         "user": (CLASSIC, "make, change and remove the users of a broker"),

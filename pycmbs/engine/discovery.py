@@ -6,7 +6,7 @@ import contextlib
 import logging
 import queue
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from pycmbs.engine.probes import Probes
 from pycmbs.engine.requests import Requests
 from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, Unavailable
 from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Entity
 from pycmbs.occi.layers import INTRODUCTORY
 from pycmbs.runtime import drain
 from pycmbs.services.federation.gossip import FederationService
@@ -53,9 +54,12 @@ class Discovery:
         probes: Probes,
         requests: Requests,
         *,
+        invited_by: Callable[[], Iterable[str]],
         seconds: float,
     ) -> None:
-        """``seconds``: how long one neighbour has to answer."""
+        """``invited_by``: the sockets of members that the own one was invited by, which are neighbours too. ``seconds``: how
+        long one neighbour has to answer."""
+        self._invited_by = invited_by
         self._members = members
         self._federation = federation
         self._probes = probes
@@ -113,7 +117,7 @@ class Discovery:
         own = self._members.local()
         if own is None:
             raise Conflict("this broker has no member of its own yet")
-        seeds = [*(own.attributes.get(cmbs.NEIGHBORS) or []), *self._members.now().sockets_l1]
+        seeds = [*self._neighbors(own), *self._members.now().sockets_l1]
         found, unreachable = self._visit(seeds, {socket_of(own, INTRODUCTORY)})
         # Those visited early heard only of those known then; in a complete federation none lacks any.
         behind = [url for url, met in found.items() if self._federation.can_tell(met.answer)]
@@ -130,6 +134,9 @@ class Discovery:
             ],
             "members": [member.path for member in others],
         }
+
+    def _neighbors(self, own: Entity) -> list[str]:
+        return [*(own.attributes.get(cmbs.NEIGHBORS) or []), *self._invited_by()]
 
     def _relayed(self, silent: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         """Of the members that do not answer at these sockets, those that others reach, and who does. Probes find out, by and
@@ -247,7 +254,7 @@ class Discovery:
         own = self._members.local()
         if own is None or INTRODUCTORY not in (own.attributes.get(cmbs.LISTENING) or []):
             return set()
-        neighbors = set(own.attributes.get(cmbs.NEIGHBORS) or [])
+        neighbors = set(self._neighbors(own))
         known = set(self._members.now().sockets_l1)
         if _EVERYBODY in again:
             again = again | known

@@ -30,6 +30,7 @@ from pycmbs.seldom import Seldom
 from pycmbs.services.delivery.inbox import InboxService, Incoming
 from pycmbs.services.execution.service import DONE, ExecutionService
 from pycmbs.services.federation.lives import LIFE, Lives
+from pycmbs.services.federation.trust import INVITED
 from pycmbs.services.records import numbers
 from pycmbs.services.records.deliveries import DELIVERED
 from pycmbs.services.records.receipts import receipt_id
@@ -75,9 +76,11 @@ class Inbound:
         execution: ExecutionService,
         executor: Executor,
         lives: Lives,
+        admit: Callable[[str, Any], dict[str, str]],
     ) -> None:
         """``identity``: the id of the own member, empty while there is none. ``layers_at``: the layers that listen at a URL.
-        ``introduced``: told of every hello that was taken in. ``alive``: what a probe by this member is answered with."""
+        ``introduced``: told of every hello that was taken in. ``alive``: what a probe by this member is answered with.
+        ``admit``: lets somebody in who comes by an invitation."""
         self._inbox = inbox
         self._identity = identity
         self._layers_at = layers_at
@@ -88,6 +91,7 @@ class Inbound:
         self._execution = execution
         self._executor = executor
         self._lives = lives
+        self._admit = admit
         self._queue: BoundedQueue[Arrival | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
         self._full, self._bad, self._forged = Seldom(log), Seldom(log), Seldom(log)
         self._thread = new_thread("inbound", self._run, vital=True)
@@ -126,6 +130,9 @@ class Inbound:
                 self._bad("what arrived at %s is dropped: %s", arrival.address, exc)
                 continue
             try:
+                if arrival.who is not None and arrival.who.startswith(INVITED):
+                    self._admit_guest(arrival, envelope)
+                    continue
                 check_speaker(arrival.who, envelope)
             except ForgedSender as exc:
                 self._forged("refused at %s: %s", arrival.address, exc)
@@ -142,6 +149,17 @@ class Inbound:
                 self._reply_to(arrival, envelope)
         if messages:
             self._receive(messages)
+
+    def _admit_guest(self, arrival: Arrival, envelope: Envelope) -> None:
+        """Somebody comes by an invitation. Raises ForgedSender for whatever else it says than who it is."""
+        if envelope.type != HELLO or "joins" not in envelope.body:
+            raise ForgedSender("who comes by an invitation may say who it is, and nothing else")
+        try:
+            self._answer(arrival, envelope, WELCOME, {"joined": self._admit(arrival.who or "", envelope.body["joins"])})
+        except CmbsError as exc:
+            self._refuse(arrival, envelope, exc, final=True)
+        except Exception:
+            log.exception("who comes by an invitation at %s cannot be let in", arrival.address)
 
     def _twice(self, arrival: Arrival, envelope: Envelope) -> bool:
         """Whether it is of a member of which there are two, which is told so."""

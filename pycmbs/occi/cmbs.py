@@ -20,6 +20,7 @@ LOCAL = "cmbs.member.local"
 LISTENING = "cmbs.member.listening"
 MEMBER_STATE = "cmbs.member.state"
 HEALTH = "cmbs.member.health"
+FINGERPRINT = "cmbs.member.fingerprint"
 NEIGHBORS = "cmbs.member.neighbors_socket"
 MEMBER_TOPICS = "cmbs.member.topics"
 
@@ -88,6 +89,7 @@ MEMBER_ATTRIBUTES = table(
     ),
     internal(LISTENING, "array", "The layers whose sockets are bound now."),
     internal(HEALTH, "object", "How another broker's member is doing, as measured by probes."),
+    internal(FINGERPRINT, "string", "By what people know the identity of this broker, for its own member."),
 )  # fmt: skip
 """What the member backend knows of, whether the kind declares it or not."""
 

@@ -82,7 +82,7 @@ def test_every_file_that_is_named_is_there(document: Path) -> None:
     wanted = {
         word for word in quoted(document) if re.fullmatch(r"[\w.][\w./-]*\.(py|md|conf|json)|[\w.][\w./-]*/", word)
     }
-    made_at_run_time = {"broker.json", "clock.json", "run/", "conf/"} | {one.file for one in SETTINGS}
+    made_at_run_time = {"broker.json", "clock.json", "run/", "keys/", "conf/"} | {one.file for one in SETTINGS}
     for word in wanted - made_at_run_time:
         assert any((folder / word).exists() for folder in (ROOT, PACKAGE, ROOT / "json_examples")), word
     for link in links(document):

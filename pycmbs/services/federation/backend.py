@@ -43,12 +43,14 @@ class MemberBackend(Backend):
         return self.host.members.check_new(entity)
 
     def retrieve(self, entity: Entity) -> Entity:
-        """Adds the health of another broker's member."""
-        health = self.host.members.health(entity)
-        if not health:
+        """Adds the health of another broker's member, and the fingerprint of the own one's broker."""
+        members = self.host.members
+        measured = {cmbs.HEALTH: members.health(entity), cmbs.FINGERPRINT: members.fingerprint(entity)}
+        added = {name: value for name, value in measured.items() if value}
+        if not added:
             return entity
         shown = entity.copy()
-        shown.attributes[cmbs.HEALTH] = health
+        shown.attributes.update(added)
         return shown
 
     def update(self, old: Entity, new: Entity) -> Sequence[Write]:

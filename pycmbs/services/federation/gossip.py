@@ -57,9 +57,18 @@ class FederationService:
     """What members tell each other of members."""
 
     def __init__(
-        self, store: Store, categories: CategoryService, members: MemberService, health: HealthService, *, most: int
+        self,
+        store: Store,
+        categories: CategoryService,
+        members: MemberService,
+        health: HealthService,
+        *,
+        most: int,
+        hearsay: bool = True,
     ) -> None:
-        """``most``: members that are known here, and entries that are looked at of each list in what another one tells."""
+        """``most``: members that are known here, and entries that are looked at of each list in what another one tells.
+        ``hearsay``: whether members are believed, and tell, what is about others."""
+        self._hearsay = hearsay
         self._store = store
         self._categories = categories
         self._members = members
@@ -104,8 +113,9 @@ class FederationService:
 
         What is wrong, contradicts or is old news is left out: it is hearsay.
         """
-        self.departures.hear(self._versions(greeting.get("left")), greeting.get("left_instances"))
-        told = greeting.get("members")
+        if self._hearsay:
+            self.departures.hear(self._versions(greeting.get("left")), greeting.get("left_instances"))
+        told = greeting.get("members") if self._hearsay else None
         roster = self._members.now()
         known = self._versions(greeting.get("known"))
         if roster.own is not None:
@@ -137,6 +147,8 @@ class FederationService:
 
     def lacks(self, greeting: Mapping[str, Any]) -> bool:
         """Whether the other knows members, or versions of them, that are not known here."""
+        if not self._hearsay:
+            return False
         roster = self._members.now()
         mine = {**self.departures.versions(), **roster.versions}
         theirs = self._versions(greeting.get("known"))
@@ -253,6 +265,8 @@ class FederationService:
 
     def _missing(self, greeting: Mapping[str, Any], roster: Roster) -> list[Entity]:
         """The members that another one lacks, or has in an older version, in order of creation."""
+        if not self._hearsay:
+            return []
         theirs = self._versions(greeting.get("known"))
         return [one for one in roster.others if versions.newer(version_of(one), theirs.get(one.id, -1))]
 

@@ -54,8 +54,11 @@ class MemberService:
         check_address: Callable[[str], None],
         *,
         most: int,
+        fingerprint: Callable[[], str] = str,
     ) -> None:
-        """``check_address`` raises for a socket URL that is invalid here. ``most``: other members that may be known."""
+        """``check_address`` raises for a socket URL that is invalid here. ``most``: other members that may be known.
+        ``fingerprint``: of this broker's identity; empty while it has none."""
+        self._fingerprint, self._mark = fingerprint, ""
         self._most = most
         self._store = store
         self._rosters = Rosters(store)
@@ -197,6 +200,17 @@ class MemberService:
                 self._engine.call("leave", parameters, seconds=_LEAVE_SECONDS)
             except Unavailable as exc:
                 log.warning("the other members are not told that %s left: %s", member.path, exc)
+
+    def met_at(self, url: str) -> str:
+        """The id of the member with this L1 socket, empty when there is none."""
+        return next((one.id for one in self.now().at("l1", url)), "")
+
+    def fingerprint(self, member: Entity) -> str:
+        """By which identity others know this broker, for its own member; empty for another's, or while it has none."""
+        if not is_local(member):
+            return ""
+        self._mark = self._mark or self._fingerprint()  # it stays what it is
+        return self._mark
 
     def health(self, member: Entity) -> dict[str, Any]:
         """How another broker's member is doing; empty while that is not known."""

@@ -114,8 +114,8 @@ class ZeroMQTransport(Transport):
             if self._keyring is None and not self._anywhere and not _stays_here(endpoint):
                 raise Unprotected(
                     f"{url} can be reached by others, and members are not asked for keys",
-                    hint="Listen on a loopback address, or start the broker with --members open if you trust whoever "
-                    "reaches that one.",
+                    hint="Say --members closed, and invite the others: pycmbs invite. Or say --members open, if you trust "
+                    "whoever reaches that address.",
                     url=url,
                     reason="it is no loopback address",
                 )

@@ -1,0 +1,204 @@
+"""The commands ``pycmbs invite``, ``join``, ``key`` and ``member``: whom a broker trusts, and by which keys."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import contextlib
+import json
+import queue
+import time
+from typing import Any, NamedTuple
+
+from pycmbs.cli_access import AddFlags, Commands, done, group, verb
+from pycmbs.cli_users import span_of
+from pycmbs.config import Settings
+from pycmbs.errors import CmbsError, Conflict, InvalidRequest, NotFound, RemoteError, Unavailable, from_dict
+from pycmbs.occi.naming import bare_id
+from pycmbs.processes.claims import make_private
+from pycmbs.runtime import ThreadRuntime
+from pycmbs.services.federation import trust
+from pycmbs.services.federation.keys import KeyPair, curve_of, fingerprint, key_of, new_curve, own_keys, text_of
+from pycmbs.services.federation.roster import Rosters, socket_of
+from pycmbs.services.federation.trust import Trusted
+from pycmbs.store import open_store
+from pycmbs.transport import SEAM
+from pycmbs.transport.address import check_networked
+from pycmbs.transport.base import Arrival
+from pycmbs.transport.envelope import HELLO, REFUSAL, Envelope, decode, encode
+
+_FLAGS = ("home", "store", "store_password_file", "members")
+_MARK = "cmbs1."
+_ANSWER_SECONDS = 10.0
+
+
+class _Line(NamedTuple):
+    """What a line of ``pycmbs invite`` says."""
+
+    url: str
+    curve: bytes
+    fingerprint: str
+    secret: bytes
+    until: float
+
+    def text(self) -> str:
+        """The line."""
+        said = {"u": self.url, "k": text_of(self.curve), "f": self.fingerprint, "s": text_of(self.secret)}
+        document = json.dumps({**said, "t": int(self.until)}, separators=(",", ":"))
+        return _MARK + base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
+
+
+def add_parsers(commands: Commands, add_settings: AddFlags) -> None:
+    """Add the commands. ``add_settings(parser, names)`` adds the flags of settings."""
+
+    def add_flags(parser: argparse.ArgumentParser, _names: object) -> None:
+        add_settings(parser, _FLAGS)
+
+    invite = verb(
+        commands, "invite", "let another broker's member in: prints a line for pycmbs join there", _invite, add_flags
+    )
+    invite.add_argument(
+        "--valid", metavar="SPAN", default="1d", help="how long it can be used, such as 2h (default: 1d)"
+    )
+    invite.add_argument("--uses", metavar="N", type=int, default=1, help="how many brokers may use it (default: 1)")
+    invite.add_argument(
+        "--url", metavar="URL", default="", help="where this broker is met (default: its member's L1 socket)"
+    )
+    join = verb(commands, "join", "become known to the broker that printed this line, and know it", _join, add_flags)
+    join.add_argument("line", metavar="LINE", help="what pycmbs invite printed there")
+    join.add_argument(
+        "--id", metavar="ID", default="", help="the id that the own member will have (default: the one it has)"
+    )
+    key = group(commands, "key", "show by which keys this broker is known")
+    verb(key, "show", "show the fingerprint of this broker, and its public keys", _show, add_flags)
+    member = group(commands, "member", "list and remove the members that this broker trusts")
+    verb(member, "list", "list the members that are trusted, with their fingerprints", _list, add_flags)
+    remove = verb(member, "remove", "trust a member no more, from this second on", _remove, add_flags)
+    remove.add_argument("id", metavar="ID")
+
+
+def _invite(settings: Settings, options: argparse.Namespace) -> int:
+    make_private(settings.home)
+    keys = own_keys(settings.home)
+    url = options.url or _own(settings)[1]
+    if not url:
+        raise Conflict(
+            "this broker's member has no L1 socket where others could meet it", hint="Give it one, or --url URL."
+        )
+    check_networked(url)
+    if not 0 < options.uses <= trust.MOST_USES:
+        raise InvalidRequest(f"an invitation is for 1 to {trust.MOST_USES} brokers")
+    until = time.time() + span_of(options.valid)
+    guest = new_curve()
+    made = trust.with_invitation(settings.home, guest.public, until, options.uses)
+    line = _Line(url, keys.curve.public, keys.fingerprint, guest.secret, until)
+    return done(settings, "invite", str(made.number), line.text())
+
+
+def _join(settings: Settings, options: argparse.Namespace) -> int:
+    line = _parse(options.line)
+    if line.until <= time.time():
+        raise Conflict("this invitation has expired", hint="Ask for another one.")
+    make_private(settings.home)
+    keys = own_keys(settings.home)
+    id = bare_id(options.id) if options.id else _own(settings)[0]
+    if not id:
+        raise Conflict("this home has no member yet", hint="Say with --id which id it will have, or make it first.")
+    guest = curve_of(line.secret)
+    answer = _ask(line, guest, Envelope(HELLO, "join", "", {"joins": trust.joining(keys, id, guest.public)}))
+    joined = answer.body.get("joined")
+    if answer.type == REFUSAL or not isinstance(joined, dict):
+        raise from_dict(answer.body.get("error"))
+    identity = key_of(joined.get("identity"))
+    if fingerprint(identity) != line.fingerprint:
+        raise RemoteError("whoever answers is not who made this invitation")
+    other = Trusted(bare_id(joined.get("id")), identity, line.curve, line.url)
+    trust.with_member(settings.home, other)
+    hints = (
+        [] if settings.members == "closed" else ["this broker asks for keys when it is started with --members closed"]
+    )
+    return done(settings, "join", other.id, f"joined {other.id} at {other.url}, fingerprint {line.fingerprint}", *hints)
+
+
+def _show(settings: Settings, options: argparse.Namespace) -> int:
+    del options
+    make_private(settings.home)
+    keys = own_keys(settings.home)
+    print(f"fingerprint {keys.fingerprint}")
+    print(f"identity    {text_of(keys.identity.public)}")
+    print(f"curve       {text_of(keys.curve.public)}")
+    return 0
+
+
+def _list(settings: Settings, options: argparse.Namespace) -> int:
+    del options
+    for one in trust.trusted_members(settings.home):
+        print("\t".join(filter(None, (one.id, fingerprint(one.identity), one.url))))
+    return 0
+
+
+def _remove(settings: Settings, options: argparse.Namespace) -> int:
+    if not trust.without_member(settings.home, bare_id(options.id)):
+        raise NotFound(f"{options.id} is not trusted here", hint="pycmbs member list shows who is.")
+    return done(settings, "member remove", options.id, f"{options.id} is trusted no more")
+
+
+def _own(settings: Settings) -> tuple[str, str]:
+    """The id and the L1 socket of the own member; empty where there is none."""
+    store = open_store(settings.store_url(), home=settings.home, runtime=ThreadRuntime(), create=False)
+    try:
+        store.take_time()
+        own = Rosters(store).now().own
+        return (own.id, socket_of(own, "l1")) if own is not None else ("", "")
+    finally:
+        store.close()
+
+
+def _parse(text: str) -> _Line:
+    """Raises InvalidRequest."""
+    try:
+        if not text.strip().startswith(_MARK):
+            raise InvalidRequest("it does not begin so")
+        encoded = text.strip().removeprefix(_MARK)
+        said = json.loads(base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True))
+        check_networked(said["u"])
+        return _Line(said["u"], key_of(said["k"]), str(said["f"]), key_of(said["s"]), float(said["t"]))
+    except (CmbsError, binascii.Error, ValueError, KeyError, TypeError):
+        raise InvalidRequest(
+            "this is no line of pycmbs invite", hint=f"It begins with {_MARK} and is one word: copy all of it."
+        ) from None
+
+
+class _Guest:
+    """The ring of somebody who comes by an invitation: it knows who invited it, and nobody else."""
+
+    def __init__(self, line: _Line, pair: KeyPair) -> None:
+        self._host = line.curve
+        self.public, self.secret = pair.public, pair.secret
+
+    def who(self, key: bytes) -> str | None:
+        """See :class:`~pycmbs.transport.base.Keyring`."""
+        return "" if key == self._host else None
+
+    def key_at(self, _url: str, _member: str) -> bytes:
+        """See :class:`~pycmbs.transport.base.Keyring`."""
+        return self._host
+
+
+def _ask(line: _Line, pair: KeyPair, question: Envelope) -> Envelope:
+    """The answer of whoever made the line. Raises Unavailable when there is none."""
+    answers: queue.Queue[Arrival] = queue.Queue()
+    made: Any = SEAM.load("zeromq")
+    transport = made(keyring=_Guest(line, pair))
+    transport.start(lambda arrivals: answers.put(arrivals[0]))
+    try:
+        transport.send(line.url, encode(question))
+        with contextlib.suppress(queue.Empty):
+            return decode(answers.get(timeout=_ANSWER_SECONDS).data)
+    finally:
+        transport.close()
+    raise Unavailable(
+        f"nobody lets this broker in at {line.url} within {_ANSWER_SECONDS:g} s",
+        hint="The broker that made the invitation must listen there, with --members closed, and still have the invitation.",
+    )

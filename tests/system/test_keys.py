@@ -1,0 +1,258 @@
+"""A closed federation: members are known by their keys. Others learn nothing and change nothing, and each speaks for itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from nacl.public import PrivateKey
+from nacl.signing import SigningKey
+
+from pycmbs.services.federation.keys import own_keys, text_of
+from pycmbs.services.federation.trust import joining
+from tests.harness import Broker, free_port, free_socket, wait_until
+from tests.peer import version
+
+Start = Callable[..., Broker]
+MEMBER = "http://houssem.org/cmbs#member"
+
+
+def command(home: Path, *words: str, code: int = 0) -> str:
+    """What a command of ``pycmbs`` says about a home; it must end with this code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pycmbs", *words, "--home", str(home)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+class Keyed:
+    """A raw peer with keys, which some broker may trust."""
+
+    def __init__(self) -> None:
+        self.id = str(uuid.uuid4())
+        self.key = PrivateKey.generate()
+        self.identity = SigningKey.generate()
+
+    @property
+    def line(self) -> str:
+        """What has a broker trust it."""
+        return f"{self.id} {text_of(bytes(self.identity.verify_key))} {text_of(bytes(self.key.public_key))}\n"
+
+    def introduction(self, id: str = "", **changed: Any) -> dict[str, Any]:
+        attributes = {"cmbs.member.l1_socket": "tcp://127.0.0.1:9", "cmbs.member.l2_socket": "tcp://127.0.0.1:9"}
+        description = {"kind": MEMBER, "id": id or self.id, "attributes": attributes}
+        told = {"version": version(), "instance": uuid.uuid4().hex, "sockets_l1": [], "known": {}, "left": {}}
+        return {"description": description, **told, **changed}
+
+    def ask(
+        self, broker: Broker, type: str, body: dict[str, Any], *, seconds: float = 10, **said: Any
+    ) -> dict[str, Any] | None:
+        """What the broker answers on L1; None for nothing within ``seconds``."""
+        return ask(broker, type, body, self.key, self.id, seconds=seconds, **said)
+
+
+def ask(
+    broker: Broker,
+    type: str,
+    body: dict[str, Any],
+    key: PrivateKey | None,
+    sender: str,
+    *,
+    seconds: float = 10,
+    **said: Any,
+) -> dict[str, Any] | None:
+    """The same, with a key or without."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context, context.socket(zmq.DEALER) as dealer:
+        dealer.linger = 0
+        if key is not None:
+            dealer.curve_secretkey, dealer.curve_publickey = bytes(key), bytes(key.public_key)
+            dealer.curve_serverkey = own_keys(broker.home).curve.public
+        dealer.connect(broker.socket("l1"))
+        envelope = {"cmbs": 1, "type": type, "id": uuid.uuid4().hex, "from": sender, "body": body, **said}
+        dealer.send(json.dumps(envelope).encode())
+        return json.loads(dealer.recv()) if dealer.poll(int(seconds * 1000)) else None
+
+
+@pytest.fixture(scope="module")
+def pair(start_shared: Start) -> tuple[Broker, Broker]:
+    """Two brokers, of which the second was invited by the first, while both run."""
+    one, other = (start_shared("--workers", "1", "--members", "closed", "--probe-interval", "0.3") for _ in range(2))
+    one.become("l1", "l2")
+    other.become("l1", "l2")
+    line = command(one.home, "invite").strip()
+    assert f"joined {one.member}" in command(other.home, "join", line, "--members", "closed")
+    wait_until(lambda: other.member in one.known() and one.member in other.known(), 20, "they know each other")
+    return one, other
+
+
+def trusting(broker: Broker, *peers: Keyed) -> None:
+    """Have a broker trust these as well."""
+    with (broker.home / "members").open("a") as file:
+        file.writelines(peer.line for peer in peers)
+    for peer in peers:
+        wait_until(lambda peer=peer: peer.ask(broker, "probe", {}, seconds=1), 10, "it is let in")
+
+
+def refusal(answer: dict[str, Any] | None) -> tuple[str, str, bool]:
+    assert answer is not None
+    return answer["type"], answer["body"]["error"]["code"], answer["body"]["final"]
+
+
+FORGED = ("refusal", "forged-sender", True)
+
+
+def test_an_invitation_makes_members(pair: tuple[Broker, Broker]) -> None:
+    """Who was invited exchanges messages both ways, and each shows its fingerprint, which the other lists."""
+    one, other = pair
+    for here, there in ((one, other), (other, one)):
+        report = here.send(here.message("l1", "x", l1_socket_receiver_member=there.socket("l1")), "l1", 20)
+        assert report["deliveries"][0]["state"] == "delivered", report
+        mark = there.attributes(f"/cmbs/member/{there.member}", "member")["fingerprint"]
+        assert f"{there.member}\t{mark}" in command(here.home, "member", "list")
+        assert f"fingerprint {mark}" in command(there.home, "key", "show")
+
+
+def test_a_stranger_is_not_answered(pair: tuple[Broker, Broker]) -> None:
+    """Neither without a key nor with one that nobody knows; the log says how to let it in."""
+    one, other = pair
+    trusted = Keyed()
+    trusting(one, trusted)
+    for key in (None, PrivateKey.generate()):
+        for type in ("hello", "leave", "probe"):
+            assert ask(one, type, trusted.introduction(other.member), key, other.member, seconds=0.7) is None
+    assert other.member in one.known()
+    wait_until(lambda: "refused a member with the unknown key" in one.log(), what="the log line")
+    assert "to let it in run here: pycmbs invite" in one.log()
+
+
+def test_a_member_speaks_for_itself_only(pair: tuple[Broker, Broker]) -> None:
+    """Whatever it says in another's name is refused for good, and the other is unharmed."""
+    one, other = pair
+    b = Keyed()
+    trusting(one, b)
+    before = one.attributes(f"/cmbs/member/{other.member}", "member")["l1_socket"]
+    newer = {"version": version(600)}
+    about = b.introduction(other.member, **newer)
+    for type, body in (
+        ("hello", about), ("leave", newer), ("probe", {}), ("inquiry", {"message": "m", "round": 1}),
+        ("message", {**about, "layer": "l1", "round": 1, "message": {"id": "m"}, "deadline": 5}),
+    ):  # fmt: skip
+        assert refusal(b.ask(one, type, body, **{"from": other.member})) == FORGED
+        assert refusal(b.ask(one, type, body, **{"from": f"urn:uuid:{other.member.upper()}"})) == FORGED
+    assert refusal(b.ask(one, "hello", about)) == FORGED
+    assert refusal(b.ask(one, "probe", {}, **{"from": ""})) == FORGED
+    # What it tells of others is not believed, nor that they left.
+    hearsay = {"members": [{**about}], "left": {other.member: version(600)}}
+    answer = b.ask(one, "hello", b.introduction(**hearsay))
+    assert answer is not None
+    assert answer["type"] == "welcome"
+    assert one.attributes(f"/cmbs/member/{other.member}", "member")["l1_socket"] == before
+    assert {other.member, b.id} <= one.known()
+    # Nor does it pass anything on for somebody.
+    assert refusal(b.ask(one, "probe", {}, to=other.member))[1] == "no-route"
+
+
+def test_who_is_removed_is_not_heard(pair: tuple[Broker, Broker]) -> None:
+    """Within a second, also on a connection that is open."""
+    one, other = pair
+    b = Keyed()
+    trusting(one, b)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context, context.socket(zmq.DEALER) as dealer:
+        dealer.linger = 0
+        dealer.curve_secretkey, dealer.curve_publickey = bytes(b.key), bytes(b.key.public_key)
+        dealer.curve_serverkey = own_keys(one.home).curve.public
+        dealer.connect(one.socket("l1"))
+
+        def answered() -> bool:
+            dealer.send(json.dumps({"cmbs": 1, "type": "probe", "id": "x", "from": b.id, "body": {}}).encode())
+            return bool(dealer.poll(300) and dealer.recv())
+
+        wait_until(answered)
+        assert "trusted no more" in command(one.home, "member", "remove", b.id)
+        wait_until(lambda: not answered(), 5, "it is not heard any more")
+        assert b.ask(one, "probe", {}, seconds=0.5) is None
+    assert other.member in command(one.home, "member", "list")
+    assert "is not trusted here" in command(one.home, "member", "remove", b.id, code=1)
+
+
+def test_an_invitation_is_for_one(start_broker: Start, tmp_path: Path) -> None:
+    """Used twice, expired, or cut short, it says so; used again by who used it, it does no harm. What is not a line is none."""
+    one = start_broker("--workers", "1", "--members", "closed")
+    one.become("l1")
+    line = command(one.home, "invite").strip()
+    first, second = tmp_path / "first", tmp_path / "second"
+    for _ in range(2):
+        command(first, "join", line, "--id", "first")
+    assert "this invitation was used" in command(second, "join", line, "--id", "second", code=1)
+    short = command(one.home, "invite", "--valid", "1s").strip()
+    wait_until(lambda: _expired(short), 5)
+    assert "has expired" in command(second, "join", short, "--id", "second", code=1)
+    assert "no line of pycmbs invite" in command(second, "join", line[:-4], "--id", "second", code=1)
+    assert "first" in (one.home / "members").read_text()
+    assert "second" not in (one.home / "members").read_text()
+    for path in [
+        one.home / "keys" / "identity",
+        one.home / "keys" / "curve",
+        one.home / "members",
+        one.home / "invitations",
+    ]:
+        assert path.stat().st_mode & 0o777 == 0o600
+    # Nobody takes the id of a member that is known.
+    another = command(one.home, "invite").strip()
+    assert "is another member" in command(second, "join", another, "--id", "first", code=1)
+
+
+def _expired(line: str) -> bool:
+    from pycmbs.cli_members import _parse
+
+    return _parse(line).until <= time.time()
+
+
+def test_who_comes_by_an_invitation_says_who_it_is_and_nothing_else(start_broker: Start, tmp_path: Path) -> None:
+    """With the one-time key no message is sent; and what is not signed for this invitation lets nobody in."""
+    from pycmbs.cli_members import _parse
+
+    one = start_broker("--workers", "1", "--members", "closed")
+    one.become("l1")
+    guest = PrivateKey(_parse(command(one.home, "invite").strip()).secret)
+    me = Keyed()
+    for type, body in (("message", {}), ("probe", {}), ("leave", {}), ("hello", me.introduction())):
+        assert refusal(ask(one, type, body, guest, me.id)) == FORGED
+    keys = own_keys(tmp_path)
+    for says in (
+        None, {}, {"signed": "a b c d", "signature": ""}, joining(keys, "x", b"\0" * 32),
+        {**joining(keys, "x", bytes(guest.public_key)), "signature": "AAAA"},
+    ):  # fmt: skip
+        answer = ask(one, "hello", {"joins": says}, guest, "")
+        assert refusal(answer)[:2] == ("refusal", "invalid-request")
+    assert not (one.home / "members").exists()
+
+
+def test_keys_open_addresses(start_broker: Start) -> None:
+    """With keys a layer listens where others can reach it; without them it says what to do."""
+    port = free_port()
+    pairs = f"tcp://192.0.2.7:1=tcp://0.0.0.0:{port}"
+    closed = start_broker("--workers", "1", "--members", "closed", "--listen-at", pairs)
+    closed.become("l1", sockets={"l1": "tcp://192.0.2.7:1"})
+    plain = start_broker("--workers", "1", "--listen-at", pairs)
+    plain.become(sockets={"l1": "tcp://192.0.2.7:1", "l2": free_socket()})
+    answer = plain.request("POST", f"/cmbs/member/{plain.member}?action=start_l1", {})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "unprotected")
+    assert "tcp://192.0.2.7:1 can be reached by others" in answer.json()["error"]["message"]
+    assert "pycmbs invite" in answer.json()["error"]["hint"]
+    assert plain.attributes(f"/cmbs/member/{plain.member}", "member")["fingerprint"]
