@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,10 +63,12 @@ class Draft:
 class Invocation:
     """A request to perform an action (GFD.223 5.5.4, 5.6.5): its term, its identifier if the body named it, its attributes.
 
-    ``pinned``: it is about the entity as it was read, and not about what it is changed to meanwhile.
+    ``pinned``: it is about the entity as it was read, and not about what it is changed to meanwhile. ``preferred``: numbers
+    that count as attributes, up to their maximum, where the action has such and they are not given.
     """
 
     term: str
     identifier: str = ""
     attributes: dict[str, Any] = field(default_factory=dict)
     pinned: bool = False
+    preferred: Mapping[str, float] = field(default_factory=dict)

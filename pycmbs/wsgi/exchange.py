@@ -27,6 +27,8 @@ from pycmbs.wsgi.query import NO_QUERY, Query, parse
 _SAFE = "/~!$&'()*+,;=:@-._"
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]*")
 """Paths in which there is nothing to quote, which most are."""
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
+"""How long a client prefers to wait (RFC 7240)."""
 MOST_HEADERS = 8192
 """Bytes of fields in the headers of an answer (text/occi): with more, curl, Python or a proxy between refuses it."""
 MOST_CATEGORIES = 61_440
@@ -109,6 +111,8 @@ class Exchange:
         """The action that the URL and the body ask for, its attributes from both. Raises InvalidRequest for one that is said
         twice, MalformedBody."""
         asked = self.reader.invocation(self.body, term)
+        if "HTTP_PREFER" in self.environ and (found := _WAIT.search(self.environ["HTTP_PREFER"])):
+            asked = replace(asked, preferred={"wait": int(found[1])})
         if not self.query.options:
             return asked
         options = dict(self.query.options)

@@ -294,3 +294,29 @@ def test_only_an_action_has_attributes(front, method):
             400,
             405,
         )
+
+
+@pytest.mark.parametrize(
+    ("prefer", "body", "seconds"),
+    [
+        ("wait=5", None, 5),
+        ("respond-async, Wait = 7; x=y", None, 7),
+        ("wait=600", None, 60),
+        ("wait=5", {"attributes": {"wait": 2}}, 2),
+        ("wait=soon", None, None),
+        ("await=5", None, None),
+    ],
+)
+def test_a_client_may_prefer_to_wait(front, prefer, body, seconds):
+    """RFC 7240: as far as it goes, unless the request says it itself; what makes no sense is as if it was not there."""
+    path = message(front)
+    assert front.request("POST", f"{path}?action=send_l32", body, Prefer=prefer).status_int == 200
+    waited = [said["seconds"] for name, said in front.engine.calls if name == "wait"]
+    assert len(waited) == (seconds is not None)
+    assert all(seconds - 1 < one <= seconds for one in waited)
+
+
+def test_an_action_that_does_not_wait_takes_no_notice_of_the_preference(cloud):
+    """It is no attribute that was given."""
+    assert text(cloud, "PUT", "/compute/p", COMPUTE).status_int == 201
+    assert text(cloud, "POST", "/compute/p?action=start", Prefer="wait=5").status_int == 200

@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
+from typing import Any
 
 from pycmbs.backends.base import Backend, Report
 from pycmbs.errors import InvalidRequest
@@ -85,7 +86,7 @@ class Acting:
         action, options = known
         if invocation.identifier not in ("", action.identifier) or not self.backend(entity).applies(entity, action):
             raise self._refusal(entity, invocation, known=True)
-        attributes = options.created(invocation.attributes)
+        attributes = options.created(_with_preferences(invocation, options))
         return Invocation(invocation.term, action.identifier, attributes, invocation.pinned)
 
     def checked_for(self, kinds: Sequence[Kind], invocation: Invocation) -> str:
@@ -139,3 +140,13 @@ class Acting:
                 together = backend.act_all(entities, one)
                 reports |= {entity.path: report for entity, report in zip(entities, together, strict=True)}
         return reports
+
+
+def _with_preferences(invocation: Invocation, options: Schema) -> dict[str, Any]:
+    """The attributes that an invocation gives, and those it prefers that the action has."""
+    given = invocation.attributes
+    for name, value in invocation.preferred.items():
+        known = options.definitions.get(name)
+        if known is not None and known.type == "number" and name not in given:
+            given = {**given, name: value if known.maximum is None else min(value, known.maximum)}
+    return given
