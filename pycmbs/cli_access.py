@@ -35,13 +35,13 @@ Commands = Any
 Run = Callable[[Settings, argparse.Namespace], int]
 
 
-def group(commands: Commands, name: str, help: str) -> Commands:
+def group(commands: Commands, name: str, help: str, example: str = _EXAMPLE) -> Commands:
     """A command that has commands."""
     parser = commands.add_parser(
         name,
         help=help,
         description=f"{help[0].upper()}{help[1:]}. A broker that runs follows within a second.",
-        epilog=_EXAMPLE,
+        epilog=example,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -28,6 +28,12 @@ from pycmbs.transport.address import check_networked
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import HELLO, REFUSAL, Envelope, decode, encode
 
+_EXAMPLE = """\
+example: two brokers, started with --members closed, come together
+  pycmbs invite               at one: prints a line
+  pycmbs join cmbs1.eyJ1…     at the other
+  pycmbs member list          at both, and pycmbs key show to compare fingerprints
+"""
 _FLAGS = ("home", "store", "store_password_file", "members")
 _MARK = "cmbs1."
 _ANSWER_SECONDS = 10.0
@@ -66,13 +72,15 @@ def add_parsers(commands: Commands, add_settings: AddFlags) -> None:
         "--url", metavar="URL", default="", help="where this broker is met (default: its member's L1 socket)"
     )
     join = verb(commands, "join", "become known to the broker that printed this line, and know it", _join, add_flags)
+    for parser in (invite, join):
+        parser.epilog, parser.formatter_class = _EXAMPLE, argparse.RawDescriptionHelpFormatter
     join.add_argument("line", metavar="LINE", help="what pycmbs invite printed there")
     join.add_argument(
         "--id", metavar="ID", default="", help="the id that the own member will have (default: the one it has)"
     )
-    key = group(commands, "key", "show by which keys this broker is known")
+    key = group(commands, "key", "show by which keys this broker is known", _EXAMPLE)
     verb(key, "show", "show the fingerprint of this broker, and its public keys", _show, add_flags)
-    member = group(commands, "member", "list and remove the members that this broker trusts")
+    member = group(commands, "member", "list and remove the members that this broker trusts", _EXAMPLE)
     verb(member, "list", "list the members that are trusted, with their fingerprints", _list, add_flags)
     remove = verb(member, "remove", "trust a member no more, from this second on", _remove, add_flags)
     remove.add_argument("id", metavar="ID")
