@@ -136,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         help="show three brokers at work for some seconds",
         description="Start three brokers on loopback, let them find each other, send on every layer, kill one and start it "
         "again. Takes a few seconds and leaves nothing behind.",
+        epilog="example: pycmbs demo",
         allow_abbrev=False,
     )
     demo.set_defaults(demo=True)
