@@ -30,11 +30,10 @@ from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.execution.service import DONE, Execution, ExecutionService, execution_from, shown
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.members import MemberService
-from pycmbs.services.records import numbers
+from pycmbs.services.records import numbers, receipts
 from pycmbs.services.records.deliveries import DELIVERED
 from pycmbs.services.records.entities import document_id, entity_write, settle, take_place
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
-from pycmbs.services.records.times import sort_key_of_time
 from pycmbs.store.base import Document, Store, Write
 
 DUPLICATE = "duplicate"
@@ -43,8 +42,6 @@ _PASSING = (NoLocalMember, NotFound, ClaimedId, Departed)
 """What could still be put right (no member, no such kind yet, two members of one id, one that left and is back) is worth
 another try."""
 _OVERDUE = Overdue("the deadline of the message has passed")
-_KEEP_RECEIPTS = 86400.0
-"""Seconds beyond a message's deadline that its receipt is kept: clocks differ, and networks hold things back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +99,8 @@ class _Taken:
 
     def receipt_write(self) -> Write:
         """The write that makes a second arrival a duplicate, and says what is to be executed."""
-        expires = sort_key_of_time(clock.now() + max(0.0, self.left or 0.0) + _KEEP_RECEIPTS)
         body: dict[str, Any] = {"layer": self.layer}
-        keys: dict[str, tuple[str, ...]] = {"expires": (expires,)}
+        keys: dict[str, tuple[str, ...]] = receipts.expiry(self.left)
         if self.execution is not None:
             body["execution"], keys = self.execution.body(), keys | self.execution.keys
         return Write(self.receipt, RECEIPT, body, keys)
@@ -322,8 +318,4 @@ class InboxService:
 
     def forget_receipts(self, most: int = 500) -> int:
         """Delete receipts of messages that cannot be sent again, their deadline being long past; returns how many."""
-        old = self._store.lowest(RECEIPT, "expires", sort_key_of_time(clock.now()), most)
-        gone = [[Write(one.id, RECEIPT, revision=one.revision, delete=True)] for one in old]
-        if gone:
-            self._store.write_batches(gone)
-        return len(gone)
+        return receipts.forget(self._store, most)
