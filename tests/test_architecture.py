@@ -15,6 +15,7 @@ MODULES = {
 }
 EVENTLET = {"pycmbs.wsgi.server", "pycmbs.processes.front"}
 LONGEST = 400
+SHORTEST = 15
 LISTS = {"pycmbs.errors"}
 """Modules that are a list of declarations, and clearer whole."""
 
@@ -86,6 +87,15 @@ def importers(library):
         ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi"]),
         ("pycmbs.control", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.workers", "pycmbs.codec", "pycmbs.seldom"]),
         ("pycmbs.client", ["pycmbs.errors"]),
+        (
+            "pycmbs.processes",
+            ["pycmbs.broker", "pycmbs.config", "pycmbs.config_values", "pycmbs.engine.engine", "pycmbs.errors",
+             "pycmbs.runtime", "pycmbs.workers", "pycmbs.clock", "pycmbs.codec", "pycmbs.logs", "pycmbs.wsgi",
+             "pycmbs.services.records.node", "pycmbs.services.access.users"],
+        ),
+        ("pycmbs.config_files", ["pycmbs.errors"]),
+        ("pycmbs.config_values", ["pycmbs.errors", "pycmbs.services.access", "pycmbs.transport.address"]),
+        ("pycmbs.config", ["pycmbs.config_values", "pycmbs.trust"]),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.seams", "pycmbs.occi", "pycmbs.services"]),
         (
             "pycmbs.wsgi",
@@ -241,6 +251,12 @@ def test_a_module_says_what_it_is(name):
     assert silent == []
 
 
+@pytest.mark.parametrize("name", [one for one in MODULES if not MODULES[one].name.startswith("__")])
+def test_a_module_is_no_shard(name):
+    """What is shorter than this belongs to a neighbour."""
+    assert len(MODULES[name].read_text(encoding="utf-8").splitlines()) >= SHORTEST
+
+
 @pytest.mark.parametrize("name", sorted(MODULES.keys() - LISTS))
 def test_a_module_is_short(name):
     """A module that grows past a few screens wants to be two."""
@@ -252,7 +268,7 @@ def test_a_test_says_what_it_promises():
     folders = ("occi", "services", "backends", "engine", "wsgi", "gateways")
     files = [
         *ROOT.glob("tests/test_architecture.py"),
-        *(path for one in folders for path in ROOT.glob(f"tests/{one}/*.py")),
+        *(path for one in folders for path in ROOT.glob(f"tests/{one}/**/*.py")),
     ]
     silent = [
         f"{path.name}: {node.name}"

@@ -17,7 +17,7 @@ from pycmbs.store.couchdb.documents import Clock
 from tests.engine.test_route import refill, send
 from tests.engine.test_route import row as make_row
 from tests.services.world import add_member, add_message, add_own, make_broker
-from tests.store.test_couchdb import open_one
+from tests.store.couchdb.test_store import open_one
 
 
 class Outbox:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.harness import ROOT, Broker, free_socket, on_sqlite
 from tests.store.contract import create
-from tests.store.test_sqlite_log import opened
+from tests.store.sqlite.test_wal import opened
 
 pytestmark = on_sqlite
 Start = Callable[..., Broker]

@@ -8,7 +8,7 @@ from pycmbs.transport.base import Transport
 from pycmbs.transport.memory import MemoryNetwork, MemoryTransport
 from pycmbs.transport.router import Transports
 from tests.transport.contract import Collector, Node, TransportContract
-from tests.transport.test_zeromq import free_port
+from tests.transport.zeromq.test_transport import free_port
 
 
 class TestTransports(TransportContract):

@@ -13,7 +13,7 @@ from pycmbs.services.entities.drafts import SOURCE, TARGET
 from pycmbs.services.execution.once import EFFECTS
 from pycmbs.store.base import Write
 from tests.harness import ROOT
-from tests.services.test_execution import Hands, allowed, take
+from tests.services.execution.test_service import Hands, allowed, take
 from tests.services.world import FaultyStore, add_member, add_message, add_own, fixed, make_broker
 from tests.store.faulty import Fault
 

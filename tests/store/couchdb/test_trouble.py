@@ -24,7 +24,7 @@ from pycmbs.store.couchdb.client import Address, CouchClient
 from tests.couchdb_server import CouchServer
 from tests.harness import wait_until
 from tests.store.contract import create
-from tests.store.test_couchdb import open_one
+from tests.store.couchdb.test_store import open_one
 
 
 class Handler(BaseHTTPRequestHandler):

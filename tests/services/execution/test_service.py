@@ -13,7 +13,7 @@ from pycmbs.services.access import rules as allow
 from pycmbs.services.delivery.inbox import Incoming
 from pycmbs.services.entities.drafts import TARGET
 from pycmbs.services.execution.service import DONE, STARTED, WAITING, Lane, execution_from
-from tests.services.test_inbox import incoming
+from tests.services.delivery.test_inbox import incoming
 from tests.services.world import add_message, add_own, fixed, make_broker
 from tests.store.faulty import Fault
 

@@ -32,7 +32,7 @@ from tests.couchdb_proxy import (
 from tests.couchdb_server import CouchServer
 from tests.harness import wait_until
 from tests.store.contract import create
-from tests.store.test_couchdb import open_one
+from tests.store.couchdb.test_store import open_one
 
 
 @pytest.fixture

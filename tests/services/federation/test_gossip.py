@@ -10,7 +10,7 @@ from pycmbs.services.federation.health import ALIVE, DEAD, Health
 from pycmbs.services.federation.members import version_of
 from pycmbs.services.records.entities import document_id
 from pycmbs.store.base import Write
-from tests.services.test_members import described, told
+from tests.services.federation.test_members import described, told
 from tests.services.world import OWN, add_member, add_message, add_own, make_broker
 
 PATH_A = cmbs.MEMBER_LOCATION + "a"
