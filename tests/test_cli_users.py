@@ -56,7 +56,7 @@ def test_a_user_is_made_before_the_first_start(run):
         (("user", "remove", "b"), b"", "there is no user b"),
         (("token", "create", "b"), b"", "needs a role of its own"),
         (("token", "create", "user_1", "--role", "admin"), b"", "no more than its user"),
-        (("token", "create", "user_1", "--valid", "soon"), b"", "no span of time"),
+        (("token", "create", "user_1", "--valid", "soon"), b"", "not a span of time"),
         (("token", "revoke", "b"), b"", "there is no token b"),
         (("rule", "add", "user:b raed member"), b"", "neither an operation nor"),
         (("rule", "add", "user:b read"), b"", "does not say the kind"),

@@ -53,7 +53,7 @@ def decisions() -> str:
 def _tree(cls: type[CmbsError]) -> Iterator[type[CmbsError]]:
     yield cls
     for child in cls.__subclasses__():
-        if child.__module__ == errors.__name__:
+        if child.__module__.startswith(f"{errors.__name__}."):
             yield from _tree(child)
 
 

@@ -181,6 +181,8 @@ def _inside(node: ast.AST, names: list[str]) -> Iterator[ast.AST]:
                 yield child
             else:
                 yield from _inside(child, names[1:])
+        elif isinstance(child, ast.ImportFrom) and names[0] in {one.name for one in child.names}:  # a package's face
+            yield from _found(".".join([str(child.module).removeprefix("pycmbs."), *names]))
 
 
 def _names(node: ast.AST) -> list[str]:
