@@ -110,7 +110,8 @@ def run(plan: Plan, folder: Path) -> Report:
             f"site {site.index} ended with exit code {code}" for site in made.sites if (code := site.stop())
         ]
         messages = [message for client in clients for message in client.messages]
-        audit = Audit(messages, [kept(site) for site in made.sites])
+        shuffled = {(one.other, one.where) for one in troubles if one.kind == "link-reorder"}
+        audit = Audit(messages, [kept(site) for site in made.sites], shuffled)
         report.disagreements += audit.disagreements()
     report.states = audit.states
     report.accepted = sum(one.certain for message in messages for one in message.sendings)

@@ -214,6 +214,13 @@ def test_the_order_of_two_engines(world: World) -> None:
     assert world.found() == []
 
 
+def test_the_order_over_a_link_that_shuffles(world: World) -> None:
+    """What a link puts in another order within a connection is asked of nobody; over the other links order holds."""
+    overtaken(world)
+    assert Audit(world.messages, world.brokers, {(0, 1)}).disagreements() == []
+    assert Audit(world.messages, world.brokers, {(1, 0)}).disagreements() != []
+
+
 def test_what_nobody_knows(world: World) -> None:
     """A row that is ``unknown`` is no disagreement, whether the message arrived or not; nor is a sending without an answer."""
     world.messages[0].short = True
