@@ -179,7 +179,7 @@ def _parse(text: str) -> _Line:
 
 
 class _Guest:
-    """The ring of somebody who comes by an invitation: it knows who invited it, and nobody else."""
+    """The ring of a guest that comes by an invitation: it knows the member that invited it, and no other."""
 
     def __init__(self, line: _Line, pair: KeyPair) -> None:
         self._host = line.curve

@@ -15,7 +15,7 @@ _COLORS = {
     "failed": "red", "expired": "red", "unknown": "red", "dead": "red",
 }  # fmt: skip
 _WIDE = 10_000
-"""Columns of what is not a terminal: nothing is cut for who reads it with a program."""
+"""Columns of what is not a terminal: nothing is cut for a program that reads it."""
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -80,7 +80,7 @@ class Inbound:
     ) -> None:
         """``identity``: the id of the own member, empty while there is none. ``layers_at``: the layers that listen at a URL.
         ``introduced``: told of every hello that was taken in. ``alive``: what a probe by this member is answered with.
-        ``admit``: lets somebody in who comes by an invitation."""
+        ``admit``: lets in a guest that comes by an invitation."""
         self._inbox = inbox
         self._identity = identity
         self._layers_at = layers_at
@@ -151,7 +151,7 @@ class Inbound:
             self._receive(messages)
 
     def _admit_guest(self, arrival: Arrival, envelope: Envelope) -> None:
-        """Somebody comes by an invitation. Raises ForgedSender for whatever else it says than who it is."""
+        """A guest comes by an invitation. Raises ForgedSender for whatever else it says than who it is."""
         if envelope.type != HELLO or "joins" not in envelope.body:
             raise ForgedSender("who comes by an invitation may say who it is, and nothing else")
         try:

@@ -115,13 +115,19 @@ class Audit:
     """Compares what clients know with what the brokers kept, and says in a sentence each where they disagree."""
 
     def __init__(
-        self, messages: Sequence[Message], brokers: Sequence[Kept], shuffled: Collection[tuple[int, int]] = ()
+        self,
+        messages: Sequence[Message],
+        brokers: Sequence[Kept],
+        shuffled: Collection[tuple[int, int]] = (),
+        replaced: Collection[int] = (),
     ) -> None:
         """``brokers``: in the order of their sites. ``shuffled``: the links, from a site to a site, that told messages of one
-        connection in another order, as no network does and no order holds against."""
+        connection in another order, as no network does and no order holds against. ``replaced``: the sites whose engine was
+        killed or started anew."""
         self._messages = messages
         self._brokers = brokers
         self._shuffled = shuffled
+        self._replaced = replaced
         self._site_of = {one.member: index for index, one in enumerate(brokers)}
         self.states: Counter[str] = Counter()
         """Of all rows of the ledgers."""
@@ -274,7 +280,8 @@ class Audit:
         """What one broker accepted for one layer of another is there in this order, but for what was tried again. An engine
         does not know what the one before it tried, so brokers that had several are left out."""
         for sender in range(len(self._brokers)):
-            if len(set(_ENGINE.findall(self._brokers[sender].log))) > 1:
+            engines = set(_ENGINE.findall(self._brokers[sender].log))
+            if len(engines) > 1 or sender in self._replaced:  # one that lived for a moment has logged nothing
                 continue
             rows = self._brokers[sender].rows
             messages = [one for one in self._messages if one.site == sender and one.sendings]

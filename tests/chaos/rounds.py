@@ -32,6 +32,8 @@ NUMBER = 6
 SETTLED = 90.0
 """Seconds until everything must be settled once nothing fails any more; a busy machine needs some of them."""
 
+_END_ENGINES = ("kill-engine", "kill-supervisor", "kill-all", "restart")
+"""Troubles after which another engine takes up the outbox."""
 _SHOWN = 25
 """Disagreements of a round that are printed."""
 
@@ -111,7 +113,8 @@ def run(plan: Plan, folder: Path) -> Report:
         ]
         messages = [message for client in clients for message in client.messages]
         shuffled = {(one.other, one.where) for one in troubles if one.kind == "link-reorder"}
-        audit = Audit(messages, [kept(site) for site in made.sites], shuffled)
+        replaced = {one.where for one in troubles if one.kind in _END_ENGINES}
+        audit = Audit(messages, [kept(site) for site in made.sites], shuffled, replaced)
         report.disagreements += audit.disagreements()
     report.states = audit.states
     report.accepted = sum(one.certain for message in messages for one in message.sendings)

@@ -19,11 +19,11 @@ RETIRED = {
     "out of the blue": r"\bout of the blue\b",
     "not to be done": r"\bnot to be done\b",
     "nobody is met": r"\bnobody is met\b",
-    "AlreadyApplied, OnceStore": r"\b(?:AlreadyApplied|OnceStore)\b",
-    "ChangeTokens": r"\bHeadsByTurn\b",
-    "Requests": r"\bInquiries\b(?! )",
-    "sort_key_of_time()": r"\bmoment\(",
-    "run_forked": r"\brun_apart\b",
+    "EffectDone, MarkedStore": r"\b(?:EffectDone|MarkedStore)\b",
+    "HeadsByTurn": r"\bHeadsByTurn\b",
+    "Inquiries": r"\bInquiries\b(?! )",
+    "moment()": r"\bmoment\(",
+    "run_apart": r"\brun_apart\b",
 }
 """What stands in the glossary's table of retired words, and how each is found."""
 

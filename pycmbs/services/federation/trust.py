@@ -56,7 +56,7 @@ class Invitation:
     used: tuple[bytes, ...] = ()
 
     def used_by(self, identity: bytes) -> Invitation:
-        """The same after somebody used it."""
+        """The same after it was used once more."""
         return replace(self, used=(*self.used, identity))
 
     def line(self) -> str:
@@ -137,7 +137,7 @@ class Trust:
         return list(self._members.value.by_url)
 
     def admit(self, guest: str, says: object) -> dict[str, str]:
-        """Let somebody in who comes by an invitation and says who it is; what that is answered. ``guest``: by :meth:`who`.
+        """Let in a guest that comes by an invitation and says who it is; what that is answered. ``guest``: by :meth:`who`.
 
         Raises InvalidRequest for what says nothing of the kind, Conflict for an invitation that was used, or an id that is
         another member's."""
@@ -218,7 +218,7 @@ def with_invitation(home: Path, key: bytes, until: float, uses: int) -> Invitati
 
 
 def joining(keys: OwnKeys, id: str, invitation: bytes) -> dict[str, str]:
-    """What somebody says who comes by an invitation: who it is, signed by that identity, for this invitation only."""
+    """What a guest that comes by an invitation says: who it is, signed by that identity, for this invitation only."""
     words = (id, text_of(keys.identity.public), text_of(keys.curve.public), text_of(invitation))
     return {"signed": " ".join(words), "signature": text_of(keys.sign(_said(" ".join(words))))}
 
@@ -236,7 +236,7 @@ def _said(words: str) -> bytes:
 
 
 def _introduced(says: object, invitation: bytes) -> Trusted:
-    """Who somebody is that joins. Raises InvalidRequest."""
+    """Who joins. Raises InvalidRequest."""
     told = says if isinstance(says, dict) else {}
     words = str(told.get("signed", ""))[:1000]
     parts = words.split(" ")
