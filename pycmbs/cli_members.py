@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import base64
-import binascii
 import contextlib
 import json
 import queue
@@ -19,7 +17,16 @@ from pycmbs.occi.naming import bare_id
 from pycmbs.processes.claims import make_private
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.services.federation import trust
-from pycmbs.services.federation.keys import KeyPair, curve_of, fingerprint, key_of, new_curve, own_keys, text_of
+from pycmbs.services.federation.keys import (
+    KeyPair,
+    bytes_of,
+    curve_of,
+    fingerprint,
+    key_of,
+    new_curve,
+    own_keys,
+    text_of,
+)
 from pycmbs.services.federation.roster import Rosters, socket_of
 from pycmbs.services.federation.trust import Trusted
 from pycmbs.store import open_store
@@ -52,7 +59,7 @@ class _Line(NamedTuple):
         """The line."""
         said = {"u": self.url, "k": text_of(self.curve), "f": self.fingerprint, "s": text_of(self.secret)}
         document = json.dumps({**said, "t": int(self.until)}, separators=(",", ":"))
-        return _MARK + base64.urlsafe_b64encode(document.encode()).decode().rstrip("=")
+        return _MARK + text_of(document.encode())
 
 
 def add_parsers(commands: Commands, add_settings: AddFlags) -> None:
@@ -168,11 +175,10 @@ def _parse(text: str) -> _Line:
     try:
         if not text.strip().startswith(_MARK):
             raise InvalidRequest("it does not begin so")
-        encoded = text.strip().removeprefix(_MARK)
-        said = json.loads(base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True))
+        said = json.loads(bytes_of(text.strip().removeprefix(_MARK)))
         check_networked(said["u"])
         return _Line(said["u"], key_of(said["k"]), str(said["f"]), key_of(said["s"]), float(said["t"]))
-    except (CmbsError, binascii.Error, ValueError, KeyError, TypeError):
+    except (CmbsError, ValueError, KeyError, TypeError):
         raise InvalidRequest(
             "this is no line of pycmbs invite", hint=f"It begins with {_MARK} and is one word: copy all of it."
         ) from None

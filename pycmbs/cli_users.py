@@ -89,7 +89,7 @@ def _add_user(settings: Settings, options: argparse.Namespace) -> int:
     if options.certificate and not options.certificate.isprintable():
         raise InvalidRequest("the subject of a certificate is one line of text")
     with _users(settings) as file:
-        if any(_is_user(one, name) and bool(one.certificate) == bool(options.certificate) for one in file.users):
+        if any(one.name == name and bool(one.certificate) == bool(options.certificate) for one in file.users):
             raise Conflict(
                 f"there is a user {name}", hint="pycmbs user passwd sets a password, pycmbs user roles the roles."
             )
@@ -112,7 +112,8 @@ def _passwd(settings: Settings, options: argparse.Namespace) -> int:
 def _roles(settings: Settings, options: argparse.Namespace) -> int:
     roles = _known_roles(settings, options.role)
     with _users(settings) as file:
-        found = [one for one in file.users if one.name == file.user(options.name).name]
+        name = file.user(options.name).name
+        found = [one for one in file.users if one.name == name]
         changed = [User(one.name, one.password, one.certificate, roles) for one in found]
         file.change(lambda one: one not in found, *changed)
     return done(settings, "user roles", options.name, f"user {options.name} is {_words(roles)}")
@@ -122,7 +123,7 @@ def _remove(settings: Settings, options: argparse.Namespace) -> int:
     with _users(settings) as file:
         name = file.user(options.name).name
         file.change(lambda one: one.name != name)
-        left = any(True for _ in file.users) or any(True for _ in file.entries)
+        left = any(True for _ in file.entries)
     print(f"user {name} is removed, and all tokens of that name")
     if not left:
         print("pycmbs: there is no user left: on a loopback address, whoever asks is let in", file=sys.stderr)
@@ -220,10 +221,6 @@ class _Users:
 def _users(settings: Settings) -> Iterator[_Users]:
     with file_of(settings, USERS) as (text, replace):
         yield _Users(text, replace)
-
-
-def _is_user(user: User, name: str) -> bool:
-    return user.name == name
 
 
 def _password(options: argparse.Namespace) -> str:

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(settings, options)
         return code
     except CmbsError as error:
-        print(f"pycmbs: {_sentence(error)}", file=sys.stderr)
+        print(f"pycmbs: {error.sentence}", file=sys.stderr)
         return 2 if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt:
         return 130
@@ -98,10 +98,6 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
     from pycmbs.processes.supervisor import serve  # not needed to print help
 
     return serve(settings, options.origins)
-
-
-def _sentence(error: CmbsError) -> str:
-    return f"{error.message}; {error.hint}" if error.hint else error.message
 
 
 def _parser() -> argparse.ArgumentParser:

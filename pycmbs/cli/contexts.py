@@ -26,7 +26,7 @@ class _Contexts(click.Group):
         try:
             return super().invoke(ctx)
         except CmbsError as error:
-            raise click.ClickException(f"{error.message}{f'; {error.hint}' if error.hint else ''}") from error
+            raise click.ClickException(error.sentence) from error
 
 
 @click.group(

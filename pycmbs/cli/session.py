@@ -61,7 +61,7 @@ class Session:
         if self.output in ("json", "jsonl"):
             click.echo(json.dumps({**document, "error": document}, ensure_ascii=False), err=True)
         else:
-            click.echo(f"pycmbs: {error.message}{f'; {error.hint}' if error.hint else ''}", err=True)
+            click.echo(f"pycmbs: {error.sentence}", err=True)
         return exit_code(error) if code is None else code
 
 

@@ -101,9 +101,7 @@ def _imported(module: str, name: str) -> click.Command:
 
 
 def _classic(name: str, help: str) -> click.Command:
-    @click.pass_context
-    def call(ctx: click.Context, arguments: tuple[str, ...]) -> int:
-        del ctx
+    def call(arguments: tuple[str, ...]) -> int:
         from pycmbs.cli import classic
 
         return classic.main([name, *arguments])

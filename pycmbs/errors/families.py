@@ -25,6 +25,11 @@ class CmbsError(Exception):
         """Its code and its sentence, as the ledger gives them for a reason."""
         return f"{self.code}: {self.message}"
 
+    @property
+    def sentence(self) -> str:
+        """What was wrong and what to do about it, for a terminal."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
     def to_dict(self) -> dict[str, Any]:
         """The error as plain data, to be rendered or to cross the federation."""
         document: dict[str, Any] = {"code": self.code, "message": self.message, **self.data}
