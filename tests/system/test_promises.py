@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,18 @@ def joined(one: Broker, two: Broker, **sockets: str) -> None:
 def send(broker: Broker, path: str) -> None:
     """Have it sent, and wait for nothing."""
     broker.ok("POST", f"{path}?action=send_l2", {})
+
+
+@contextmanager
+def stalled_way_back(start_broker: Start) -> Iterator[tuple[Broker, Broker, Proxy]]:
+    """Two brokers, of which the second executes what the first sends on L2, and can tell it nothing until the proxy lets it."""
+    target = free_socket()
+    with Proxy(target) as proxy:
+        one = start_broker(*FAST)
+        two = start_broker(*FAST, "--listen-at", f"{proxy.url}={target}", "--allow", "* create message")
+        joined(one, two, l2=proxy.url)
+        proxy.faults = Faults(held=(BACK,))
+        yield one, two, proxy
 
 
 def told(broker: Broker, path: str) -> Any:
@@ -200,12 +212,7 @@ def test_what_was_accepted_is_what_arrives(start_broker: Start, killed: str) -> 
 def test_what_a_killed_sender_has_sent_is_not_denied(start_broker: Start) -> None:
     """P18: a sender is killed before any answer reached it, and the deadline passes: its ledger does not say that what the
     receiver has executed expired."""
-    target = free_socket()
-    with Proxy(target) as proxy:
-        one = start_broker(*FAST)
-        two = start_broker(*FAST, "--listen-at", f"{proxy.url}={target}", "--allow", "* create message")
-        joined(one, two, l2=proxy.url)
-        proxy.faults = Faults(held=(BACK,))
+    with stalled_way_back(start_broker) as (one, two, _proxy):
         path = one.message("l2", CREATE, deadline=3)
         send(one, path)
         wait_until(lambda: holds(two, "/cmbs/message/made"), 20, "it is executed")
@@ -218,12 +225,7 @@ def test_what_a_killed_sender_has_sent_is_not_denied(start_broker: Start) -> Non
 @pytest.mark.parametrize(("content", "state"), [("plain", "delivered"), (CREATE, "executed")])
 def test_an_answer_that_comes_late_corrects_the_ledger(start_broker: Start, content: Any, state: str) -> None:
     """P18: the way back is stalled until after the deadline. Until then it is not known whether it is there; then it is."""
-    target = free_socket()
-    with Proxy(target) as proxy:
-        one = start_broker(*FAST)
-        two = start_broker(*FAST, "--listen-at", f"{proxy.url}={target}", "--allow", "* create message")
-        joined(one, two, l2=proxy.url)
-        proxy.faults = Faults(held=(BACK,))
+    with stalled_way_back(start_broker) as (one, two, proxy):
         path = one.message("l2", content, deadline=2)
         send(one, path)
         wait_until(lambda: holds(two, path), 20, "it is there")
