@@ -152,6 +152,11 @@ def spellings(path: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((folder + slash + given, kept, folder + slash + last.upper())))
 
 
+def folder_of(path: str) -> str:
+    """The path of the collection that an entity's path is in, with its slash."""
+    return path[: path.rfind("/") + 1]
+
+
 def check_path(path: str) -> str:
     """The id at the end of a path at which an entity may be. Raises InvalidRequest."""
     *folders, last = path.split("/")[1:]

@@ -154,8 +154,7 @@ class Access:
         """Note on a new entity who makes it. Raises Forbidden unless he may."""
         if asking := _asking.get():
             entity.private["by"] = asking[0].subject
-            if not self.permits("create", entity):
-                raise forbidden("create")
+            self.check("create", entity)
 
     def check_kind(self, operation: str, kind: str) -> None:
         """Raises Forbidden unless it is allowed with some entity of a kind, or at one of the places that rules know."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from msgspec.structs import replace
 
@@ -38,6 +38,8 @@ from pycmbs.services.records.deliveries import FAILED, Delivery
 from pycmbs.services.records.entities import entity_write, settle
 from pycmbs.store.base import Store, Write
 
+T = TypeVar("T")
+
 _TRIES = 20
 _TOGETHER = 2000
 """How many documents are written with one commit, or those of one message: it holds up others' writes for some 50 ms."""
@@ -61,6 +63,24 @@ class _Sending:
     @property
     def unsettled(self) -> bool:
         return any(row.unsettled for row in self.rows)
+
+
+class _OfRoster(Generic[T]):
+    """What is made of the members for each layer: once, for as long as they stay the same."""
+
+    def __init__(self, make: Callable[[Roster, str], T]) -> None:
+        self._make = make
+        self._kept: tuple[Roster | None, dict[str, T]] = (None, {})
+
+    def on(self, layer: str, roster: Roster) -> T:
+        """What these members are for a layer."""
+        of, kept = self._kept
+        if of is not roster:
+            kept = {}
+            self._kept = roster, kept
+        if layer not in kept:
+            kept[layer] = self._make(roster, layer)
+        return kept[layer]
 
 
 class SendingService:
@@ -87,8 +107,8 @@ class SendingService:
         self._deadline = deadline
         self._round = 0
         """The last one that was given: two sends may fall into one microsecond."""
-        self._silent: tuple[Roster | None, dict[str, frozenset[str]]] = (None, {})
-        self._peers: tuple[Roster | None, dict[str, list[recipients.Peer]]] = (None, {})
+        self._silent = _OfRoster(_silent)
+        self._peers = _OfRoster(_peers)
 
     def send(
         self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool = False
@@ -114,7 +134,7 @@ class SendingService:
         for message in messages if self._access.asked else ():
             self._access.check_parts(message, layer, self._parts(message, layer))
         if attributes.get("dry_run"):
-            silent = self._silent_on(layer, roster)
+            silent = self._silent.on(layer, roster)
             return [_plan(self._route(message, layer, roster), layer, silent) for message in messages]
         accepted = self._accept(messages, layer, own, pinned=pinned)
         if not attributes.get("wait") or not any(one.unsettled for one in accepted):
@@ -155,28 +175,8 @@ class SendingService:
         if layers.RECEIVER in needs:
             peers = [_peer(member, layer) for member in roster.at(layer, said[0])]
         else:
-            peers = self._peers_on(layer, roster)
+            peers = self._peers.on(layer, roster)
         return recipients.CHOICES[needs](*said, peers)
-
-    def _peers_on(self, layer: str, roster: Roster) -> list[recipients.Peer]:
-        """The members as routing sees them; put together once, for as long as they stay the same."""
-        of, kept = self._peers
-        if of is not roster:
-            kept = {}
-            self._peers = roster, kept
-        if layer not in kept:
-            kept[layer] = [_peer(member, layer) for member in roster.members]
-        return kept[layer]
-
-    def _silent_on(self, layer: str, roster: Roster) -> frozenset[str]:
-        """Those of these members that say that they do not listen on a layer: what is sent to them waits."""
-        of, kept = self._silent
-        if of is not roster:
-            kept = {}
-            self._silent = roster, kept
-        if layer not in kept:
-            kept[layer] = frozenset(one.id for one in roster.members if is_silent(one, layer))
-        return kept[layer]
 
     # Into the outbox
 
@@ -288,7 +288,7 @@ class SendingService:
             deadline=now + float(message.attributes.get(cmbs.DEADLINE) or self._deadline),
         )
         rows: list[Delivery] = []
-        silent = self._silent_on(layer, roster)
+        silent = self._silent.on(layer, roster)
         for one in found.recipients:
             reason = _not_listening(layer) if one.member in silent else ""
             row = replace(blank, index=len(rows), member=one.member, socket=one.socket, why=one.reason, reason=reason)
@@ -324,6 +324,16 @@ def _check_sendable(message: Entity, layer: str) -> None:
         )
 
 
+def _peers(roster: Roster, layer: str) -> list[recipients.Peer]:
+    """The members as routing sees them."""
+    return [_peer(member, layer) for member in roster.members]
+
+
+def _silent(roster: Roster, layer: str) -> frozenset[str]:
+    """Those that say that they do not listen on a layer: what is sent to them waits."""
+    return frozenset(one.id for one in roster.members if is_silent(one, layer))
+
+
 def _peer(member: Entity, layer: str) -> recipients.Peer:
     topics = tuple(member.attributes.get(cmbs.MEMBER_TOPICS) or ())
     return recipients.Peer(member.id, socket_of(member, layer), topics, is_local(member))
@@ -353,14 +363,14 @@ def _report(message: Entity, rows: Sequence[Delivery]) -> Report:
 
 
 def _plan(found: recipients.Routing, layer: str, silent: frozenset[str]) -> Report:
-    recipients: list[Report] = []
+    planned: list[Report] = []
     for one in found.recipients:
-        recipients.append({"member": one.member, "socket": one.socket, "why": one.reason})
+        planned.append({"member": one.member, "socket": one.socket, "why": one.reason})
         if one.member in silent:
-            recipients[-1]["reason"] = _not_listening(layer)
+            planned[-1]["reason"] = _not_listening(layer)
     waiting = [one.member for one in found.recipients if one.member in silent]
     return {
-        "recipients": recipients,
+        "recipients": planned,
         "unknown": list(found.unknown),
         **({"not_listening": waiting} if waiting else {}),
         **({"uninterested": list(found.uninterested)} if found.uninterested else {}),

@@ -48,7 +48,7 @@ def made(registry: Registry, draft: Draft, kind: Kind | None, path: str | None =
         summary=draft.summary or "",
         drawn=draft.id is None and path is None,
     )
-    folder = entity.path[: entity.path.rfind("/") + 1]
+    folder = naming.folder_of(entity.path)
     if folder != own.location:
         entity.private["folders"] = _folders(folder)
     return entity

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pycmbs.errors import UnknownEntity
 from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
-from pycmbs.occi.naming import spellings
+from pycmbs.occi.naming import folder_of, spellings
 from pycmbs.occi.registry import Registry
 from pycmbs.services.access.access import BY, Access, forbidden
 from pycmbs.services.access.rules import ROOT
@@ -210,7 +210,7 @@ class Finder:
 def unknown_entity(store: Store, registry: Registry, path: str, access: Access) -> UnknownEntity:
     """What to say of a path at which no entity is: what is beside it, as far as who asks may see all of that, or what may be
     meant."""
-    folder = path[: path.rfind("/") + 1]
+    folder = folder_of(path)
     category = registry.at(folder)
     if category is not None:
         name = "kind" if isinstance(category, Kind) else "mixin"

@@ -62,8 +62,7 @@ class Links:
         fails where nothing can be written; its feed tells that there are still none, and so an entity can be read."""
         if self._store.atomic:
             return True
-        registry = self._categories.snapshot
-        kinds = [one.identifier for one in registry if isinstance(one, Kind) and is_link(registry, one)]
+        kinds = _link_kinds(self._categories.snapshot)
         return len(kinds) > _MOST_WATCHED or any(map(self._has, kinds))
 
     def _has(self, kind: str) -> bool:
@@ -83,8 +82,7 @@ class Links:
         going = {one.path for one in entities}
         queries: list[Query] = []
         if len(going) > _FEW:
-            kinds = [one.identifier for one in registry if isinstance(one, Kind) and is_link(registry, one)]
-            queries = [Query(ENTITY, {"kind": one}) for one in kinds]
+            queries = [Query(ENTITY, {"kind": one}) for one in _link_kinds(registry)]
         if queries and sum(map(self._store.count, queries)) <= 2 * len(going):
             every = [entity_from(one) for query in queries for one in self._store.find(query)]
             found = [one for one in every if going & {one.attributes.get(SOURCE), one.attributes.get(TARGET)}]
@@ -167,3 +165,8 @@ class Links:
         for source in sources:
             self.note(source, starting[document_id(source.path)])
         return [entity_write(source, revision=source.revision) for source in sources]
+
+
+def _link_kinds(registry: Registry) -> list[str]:
+    """The identifiers of the kinds whose entities are links."""
+    return [one.identifier for one in registry if isinstance(one, Kind) and is_link(registry, one)]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pycmbs.errors import DuplicateId, UnknownEntity
 from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
-from pycmbs.occi.naming import spellings
+from pycmbs.occi.naming import folder_of, spellings
 from pycmbs.services.access.access import NO_KIND, Access, forbidden
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.finding import unknown_entity
@@ -60,7 +60,7 @@ class Reach:
             return entity
         if entity is not None and access.permits("read", entity):
             raise forbidden(operation)
-        folder = self._categories.registry().at(path[: path.rfind("/") + 1])
+        folder = self._categories.registry().at(folder_of(path))
         access.check_kind(operation, folder.identifier if isinstance(folder, Kind) else NO_KIND)
         raise self.unknown(path)
 

@@ -90,7 +90,7 @@ class EntityService:
         """Whether a resource is at a path, or would be if it were made there without saying its kind."""
         registry = self._categories.registry()
         stored = self._reach.seen(path)
-        kind = registry.get(stored.kind) if stored else registry.at(path[: path.rfind("/") + 1])
+        kind = registry.get(stored.kind) if stored else registry.at(naming.folder_of(path))
         return isinstance(kind, Kind) and not is_link(registry, kind)
 
     def links_at(self, path: str) -> list[Entity]:
@@ -109,7 +109,7 @@ class EntityService:
     def check_path(self, path: str, *, makes: bool) -> None:
         """Raises UnknownEntity unless an entity is there, or, if ``makes``, a kind's location is right above."""
         registry = self._categories.registry()
-        if not (makes and isinstance(registry.at(path[: path.rfind("/") + 1]), Kind)):
+        if not (makes and isinstance(registry.at(naming.folder_of(path)), Kind)):
             self._reach.reached(path, "read")
 
     def find(self, location: str, selection: Selection = EVERYTHING) -> list[str]:
@@ -224,7 +224,7 @@ class EntityService:
                 return self._replaced(current, draft, whole=True), False
             registry = self._categories.registry()
             kept = naming.canonical_path(path)
-            folder = registry.at(kept[: kept.rfind("/") + 1])
+            folder = registry.at(naming.folder_of(kept))
             entity = made(registry, draft, folder if isinstance(folder, Kind) else None, kept)
             try:
                 self._write_new(registry, [entity], [draft])

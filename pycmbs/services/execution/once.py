@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from pycmbs.errors import RevisionConflict, StoreUnavailable
 from pycmbs.services.records.entities import ENTITY
@@ -41,7 +41,7 @@ class Intent(Struct, frozen=True):
 
     def body(self) -> dict[str, Any]:
         """As it is stored."""
-        return {name: getattr(self, name) for name in self.__struct_fields__}
+        return asdict(self)
 
 
 Mark = Callable[[Document, list[str], Intent | None], Write]

@@ -9,7 +9,7 @@ from typing import Any
 from pycmbs.errors import InvalidRequest
 from pycmbs.occi.category import LINK
 from pycmbs.occi.entity import Draft, Entity, Invocation
-from pycmbs.occi.naming import canonical
+from pycmbs.occi.naming import canonical, folder_of
 from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.occi.steps import bounded
@@ -71,7 +71,7 @@ class OperationService:
         name = f"act:{canonical(term)}" if verb == "act" and isinstance(term, str) else str(verb)
         path = target if isinstance(target, str) else ""
         stored = self._entities.at(path)
-        kind = self._categories.registry().at(path[: path.rfind("/") + 1]) if stored is None else None
+        kind = self._categories.registry().at(folder_of(path)) if stored is None else None
         return name, self._names(stored.kind if stored is not None else kind.identifier if kind else "")
 
     def subjects(self, operation: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

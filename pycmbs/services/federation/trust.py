@@ -156,9 +156,9 @@ class Trust:
         with_member(self._home, newcomer)
         if not again:
             with changing(path) as put:  # what was added meanwhile stays
-                invitation = _numbered(file_text(path), number)
-                used = invitation.used_by(newcomer.identity)
-                kept = _read_invitations(file_text(path)).values()
+                text = file_text(path)
+                used = _numbered(text, number).used_by(newcomer.identity)
+                kept = _read_invitations(text).values()
                 put("".join(f"{(used if one.number == number else one).line()}\n" for one in kept))
             log.info(
                 "%s has joined by invitation %d; its fingerprint is %s",
@@ -179,13 +179,14 @@ def with_member(home: Path, newcomer: Trusted) -> None:
     path = home / MEMBERS
     with changing(path) as put:
         text = file_text(path)
-        known = _read_members(text).by_id.get(newcomer.id)
+        there = _read_members(text)
+        known = there.by_id.get(newcomer.id)
         if known is not None and known.identity != newcomer.identity:
             raise Conflict(
                 f"{newcomer.id} is another member: its fingerprint is {fingerprint(known.identity)}",
                 hint=f"If it has new keys: pycmbs member remove {newcomer.id}.",
             )
-        holder = _read_members(text).by_curve.get(newcomer.curve, newcomer.id)
+        holder = there.by_curve.get(newcomer.curve, newcomer.id)
         if holder != newcomer.id:
             raise Conflict(f"this key is that of {holder}")
         put("".join(_others(text, newcomer.id)) + newcomer.line() + "\n")
@@ -248,17 +249,21 @@ def _introduced(says: object, invitation: bytes) -> Trusted:
     return Trusted(id, identity, curve)
 
 
+def _words(line: str) -> list[str]:
+    """Those of a line before its comment."""
+    return line.partition("#")[0].split()
+
+
 def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].split()
-        if words:
+        if words := _words(line):
             yield number, words
 
 
 def _others(text: str, id: str) -> Iterator[str]:
     """The lines of ``members`` that are of no member with this id, as they are."""
     for line in text.splitlines(keepends=True):
-        words = line.partition("#")[0].split()
+        words = _words(line)
         if not words or _id_of(words[0]) != id:
             yield line if line.endswith("\n") else f"{line}\n"
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from pycmbs.errors import ConfigurationError, RevisionConflict, Unavailable
 from pycmbs.store.base import Document, Store, Write
@@ -42,7 +43,7 @@ class Node(Struct, frozen=True):
 
     def body(self) -> dict[str, Any]:
         """As it is stored."""
-        return {name: getattr(self, name) for name in self.__struct_fields__}
+        return asdict(self)
 
 
 class NodeService:
