@@ -1,6 +1,6 @@
 """What the commands ``pycmbs user``, ``pycmbs token`` and ``pycmbs rule`` have in common.
 
-They change files of the home, so they work before the first start and while the broker runs, which follows within a second.
+They change files of the home, so they work before the first start and while the broker runs, which follows at once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def group(commands: Commands, name: str, help: str, example: str = _EXAMPLE) -> 
     parser = commands.add_parser(
         name,
         help=help,
-        description=f"{help[0].upper()}{help[1:]}. A broker that runs follows within a second.",
+        description=f"{help[0].upper()}{help[1:]}. A broker that runs follows at once.",
         epilog=example,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LOOK_SECONDS = 0.5
-"""Between looks whether a file changed: what was revoked is so within a second."""
+LOOK_SECONDS = 0.01
+"""Between looks whether a file changed. A command that changes one ends later than that after its change, so whoever asks
+next, any front, finds what it did: a new token that is refused for half a second looks like one that does not work."""
 
 _Stamp = tuple[int, int, int]
 

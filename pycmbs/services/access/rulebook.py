@@ -18,7 +18,7 @@ SHIPPED = parse(ROLES, "pycmbs")
 
 
 class Rulebook:
-    """The rules as they are now: what was changed in the file counts within a second."""
+    """The rules as they are now: what was changed in the file counts at once."""
 
     def __init__(self, home: Path, allow: Sequence[Rule]) -> None:
         self._allow = tuple(allow)
