@@ -34,6 +34,7 @@ from pycmbs.services.delivery.retention import RetentionService
 from pycmbs.services.delivery.sending import SendingService
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.occupants import occupants
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.execution.once import OnceStore
 from pycmbs.services.execution.operations import OperationService
@@ -189,6 +190,11 @@ def prepare(settings: Settings) -> str:
         rekey(store, registry)
         for warning in allow.dormant(allow.parse(settings.allow), registry):
             log.warning("%s", warning)
+        for path in occupants(store, registry):
+            log.warning(
+                "%s was made by an earlier version at a path that is the broker's own now: it is still there; move it",
+                path,
+            )
         _settle_member(broker, settings)
         own = broker.members.local()
         member = f"member {own.id}" if own else f"no member yet: POST one to {cmbs.MEMBER_LOCATION}"

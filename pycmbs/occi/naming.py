@@ -18,7 +18,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]{1,512}#")  # a URI that end
 _LOCATION = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+/")
 _ID = re.compile(r"[A-Za-z0-9._~!$'()*+,;=:@-]{1,200}")
 _ATTRIBUTE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+){0,15}")
-_RESERVED = ("/-/", "/.well-known/")
+_ALWAYS_RESERVED = ("/-/", "/.well-known/")
+RESERVED = (*_ALWAYS_RESERVED, "/livez/", "/metrics/", "/openapi.json/", "/readyz/", "/ui/")
+"""The broker's own paths, each with what is below it: no kind and no entity is made there."""
 _URN = "urn:uuid:"
 _TAG = "tag:houssem.org,2012:cmbs:"  # RFC 4151
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:.+")
@@ -84,6 +86,11 @@ def _whole(text: str) -> str:
     return "".join(split_identifier(text))
 
 
+def is_reserved(path: str) -> bool:
+    """Whether a path, of an entity or a collection, is one of the broker's own."""
+    return (path if path.endswith("/") else path + "/").startswith(RESERVED)
+
+
 def check_location(text: object, category: str) -> str:
     """A kind's or mixin's location: a path that starts and ends with '/' (GFD.185 3.3). Raises InvalidCategory."""
     if not isinstance(text, str) or not _LOCATION.fullmatch(text) or "/../" in text or "/./" in text:
@@ -92,7 +99,7 @@ def check_location(text: object, category: str) -> str:
             hint="A location is a path that starts and ends with '/', as in '/cmbs/member/'.",
             field="location",
         )
-    if text.startswith(_RESERVED):
+    if text.startswith(_ALWAYS_RESERVED):  # at the others a category of an earlier version may be
         raise InvalidCategory(f"the location {text!r} is the broker's own", field="location")
     return text
 
@@ -160,7 +167,7 @@ def folder_of(path: str) -> str:
 def check_path(path: str) -> str:
     """The id at the end of a path at which an entity may be. Raises InvalidRequest."""
     *folders, last = path.split("/")[1:]
-    if any(folder in ("", ".", "..") for folder in folders) or (path + "/").startswith(_RESERVED):
+    if any(folder in ("", ".", "..") for folder in folders) or is_reserved(path):
         raise InvalidRequest(f"there can be no entity at {path[:200]}", field="location")
     return bare_id(last)
 

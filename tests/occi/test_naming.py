@@ -126,7 +126,13 @@ def test_a_path_of_an_entity_ends_with_its_id(path):
     assert naming.check_path(path) == path.rpartition("/")[2]
 
 
-@pytest.mark.parametrize("path", ["/-/x", "/.well-known/x", "/a/../b", "/a//b", "/a/./b", "/a/b c", "/", "/-"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/-/x", "/.well-known/x", "/a/../b", "/a//b", "/a/./b", "/a/b c", "/", "/-"),
+        *("/ui", "/ui/x", "/metrics", "/metrics/x", "/livez", "/readyz", "/openapi.json", "/.well-known/api-catalog"),
+    ],
+)
 def test_no_entity_can_be_where_the_broker_is(path):
     """The broker's own paths, and those that mean another one, hold no entity."""
     with pytest.raises(InvalidRequest):

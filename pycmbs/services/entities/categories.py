@@ -20,6 +20,7 @@ from pycmbs.occi.category import (
     covers,
     parse_category,
 )
+from pycmbs.occi.naming import is_reserved
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.rendering import ProviderBinding
 from pycmbs.occi.rendering.json_2012 import category_document, shown_document
@@ -353,6 +354,13 @@ def _check_references(registry: Registry, categories: list[Category]) -> None:
                 )
         _check_core_attributes(after, category)
         location = getattr(category, "location", "")
+        if is_reserved(location) and getattr(registry.get(category.identifier), "location", "") != location:
+            raise InvalidCategory(
+                f"the location {location!r} is the broker's own",
+                hint="Give it another location.",
+                category=category.identifier,
+                field="location",
+            )
         others = [one for one in holders[location] if one != category.identifier] if location else []
         if others:
             raise CategoryConflict(
