@@ -63,7 +63,7 @@ def test_codes_are_stable_and_unique():
         ("NotAcceptable", {406}),
         ("UnsupportedMediaType", {415}),
         ("TooLarge", {413}),
-        ("Unavailable StoreUnavailable EngineUnavailable QueueFull", {429, 503}),
+        ("Unavailable StoreUnavailable EngineUnavailable QueueFull OverQuota", {429, 503}),
         ("RemoteError BadEnvelope", {502}),
     ],
 )

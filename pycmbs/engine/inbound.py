@@ -10,6 +10,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from pycmbs.engine.executor import Executor
+from pycmbs.engine.quotas import Quotas, Verdict, over_quota
 from pycmbs.engine.relay import Relay
 from pycmbs.engine.speaker import check_speaker
 from pycmbs.errors import (
@@ -92,8 +93,9 @@ class Inbound:
         self._executor = executor
         self._lives = lives
         self._admit = admit
-        self._queue: BoundedQueue[Arrival | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
-        self._full, self._bad, self._forged = Seldom(log), Seldom(log), Seldom(log)
+        self._quotas = Quotas()
+        self._queue: BoundedQueue[tuple[Arrival, Verdict] | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
+        self._full, self._over, self._bad, self._forged = Seldom(log), Seldom(log), Seldom(log), Seldom(log)
         self._thread = new_thread("inbound", self._run, vital=True)
 
     def start(self) -> None:
@@ -106,8 +108,13 @@ class Inbound:
         self._thread.join(2)
 
     def put(self, arrival: Arrival) -> None:
-        """Hand over an arrival. When the queue is at its bound it is dropped: the sender tries again."""
-        if not self._queue.offer(arrival, len(arrival.data)):
+        """Hand over an arrival. When the queue is at its bound, or its member far over its quota, it is dropped: the sender
+        tries again."""
+        size = len(arrival.data)
+        verdict = self._quotas.asked(arrival.who, size)
+        if verdict is not Verdict.TAKEN:
+            self._over("%s sends more than one member may: it is told to try again later", arrival.who)
+        if verdict is not Verdict.DROPPED and not self._queue.offer((arrival, verdict), size):
             self._full("the inbound queue is full: a message at %s is left to be sent again", arrival.address)
 
     def _run(self) -> None:
@@ -121,13 +128,16 @@ class Inbound:
             if None in turn:
                 return
 
-    def _take(self, turn: list[Arrival]) -> None:
+    def _take(self, turn: list[tuple[Arrival, Verdict]]) -> None:
         messages: list[tuple[Arrival, Envelope]] = []
-        for arrival in turn:
+        for arrival, verdict in turn:
             try:
                 envelope = decode(arrival.data)
             except BadEnvelope as exc:
                 self._bad("what arrived at %s is dropped: %s", arrival.address, exc)
+                continue
+            if verdict is Verdict.REFUSED and envelope.type != PROBE:  # it is no less there for what it sends
+                self._refuse(arrival, envelope, over_quota(arrival.who or ""), final=False)
                 continue
             try:
                 if arrival.who is not None and arrival.who.startswith(INVITED):

@@ -48,7 +48,8 @@
     ├── Unavailable               not now; later the same request may pass
     │   ├── StoreUnavailable      the store does not answer
     │   ├── EngineUnavailable     the engine process does not answer
-    │   └── QueueFull             a bounded queue is at its bound
+    │   ├── QueueFull             a bounded queue is at its bound
+    │   └── OverQuota             a member sends more than one may
     ├── RemoteError               another member answered with an error
     │   ├── BadEnvelope           bytes from the wire that are no envelope of ours
     │   ├── HandlerFailed         a handler raised, crashed, or took too long
@@ -89,6 +90,7 @@ from pycmbs.errors.federation import (
     NotExecutable,
     NotSendable,
     Overdue,
+    OverQuota,
     QueueFull,
     SecondLocalMember,
     SocketUnavailable,
@@ -158,6 +160,7 @@ __all__ = [
     "NotFound",
     "NotImplementedHere",
     "NotSendable",
+    "OverQuota",
     "Overdue",
     "PreconditionFailed",
     "QueueFull",

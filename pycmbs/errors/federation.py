@@ -83,6 +83,12 @@ class QueueFull(Unavailable):
     code = "queue-full"
 
 
+class OverQuota(Unavailable):
+    """A member sends more than one may."""
+
+    code = "over-quota"
+
+
 class BadEnvelope(RemoteError):
     """Bytes from the wire that are no envelope of ours."""
 

@@ -10,6 +10,8 @@ from pycmbs.engine import route as route_module
 from pycmbs.errors import EngineUnavailable, QueueFull, SocketUnavailable, StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.services.federation.keys import own_keys
+from pycmbs.services.federation.trust import Trust, Trusted, with_member
 from pycmbs.store.base import Query
 from pycmbs.transport.memory import MemoryNetwork, MemoryTransport
 from pycmbs.transport.router import Transports
@@ -35,22 +37,24 @@ class LossyTransport(MemoryTransport):
         if message and self.lose > 0:
             self.lose -= 1
         elif not url.startswith(tuple(self.blocked)):
-            return super().send(url, data, apart=apart)
+            return super().send(url, data, apart=apart, peer=peer)
         return False
 
 
 class Node:
-    """One broker: store, services and engine, without processes."""
+    """One broker: store, services and engine, without processes. ``keyed``: it asks members for their keys."""
 
-    def __init__(self, home, network, name, *, atomic=None, **changed):
+    def __init__(self, home, network, name, *, atomic=None, keyed=False, **changed):
         home.mkdir()
         quick = {"retry_first": 0.02, "retry_most": 0.05, "poll": 0.02, "neighbor_timeout": 0.5, "probe_interval": 0.2}
         settings = Settings(home=home, **{**quick, **changed})
         self.name = name
         self.store = FaultyStore(atomic=atomic)
-        self.transport = LossyTransport(network)
+        self.home, self.keys = home, own_keys(home) if keyed else None
+        trust = Trust(home, self.keys, lambda: self.broker.members) if keyed else None
+        self.transport = LossyTransport(network, trust)
         transports = Transports(["memory"], {"memory": lambda: self.transport})
-        self.engine, self.broker = assemble_engine(settings, self.store, transports, home / "e.sock")
+        self.engine, self.broker = assemble_engine(settings, self.store, transports, home / "e.sock", trust=trust)
         self.broker.categories.ship(CATEGORIES)
         self.engine.start()
 
@@ -61,6 +65,14 @@ class Node:
         self.broker.entities.create(cmbs.MEMBER_LOCATION, [Draft(id=self.name, attributes={"cmbs": {"member": given}})])
         for layer in layers:
             self.act(cmbs.MEMBER_LOCATION + self.name, f"start_{layer}")
+
+    def trust(self, *others):
+        """Trust these other keyed nodes."""
+        for one in others:
+            with_member(
+                self.home,
+                Trusted(one.name, one.keys.identity.public, one.keys.curve.public, f"memory:{one.name}-l1"),
+            )
 
     def act(self, path, term, **attributes):
         """Perform an action."""
