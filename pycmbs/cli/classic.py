@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pycmbs import __version__, cli_members, cli_rules, cli_store, cli_users, surroundings
+from pycmbs import __version__, surroundings
+from pycmbs.cli import membership, rules, store, users
 from pycmbs.config import FILES, SETTINGS, Settings
 from pycmbs.config_loading import load_with_origins
 from pycmbs.config_values import Setting
@@ -121,11 +122,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     serve.set_defaults(run=_serve)
-    cli_store.add_parser(commands, _add_flags)
-    cli_store.add_backup(commands, _add_flags)
-    cli_users.add_parsers(commands, _add_flags)
-    cli_rules.add_parser(commands, _add_flags)
-    cli_members.add_parsers(commands, _add_flags)
+    store.add_parser(commands, _add_flags)
+    store.add_backup(commands, _add_flags)
+    users.add_parsers(commands, _add_flags)
+    rules.add_parser(commands, _add_flags)
+    membership.add_parsers(commands, _add_flags)
     demo = commands.add_parser(
         "demo",
         usage="pycmbs demo",

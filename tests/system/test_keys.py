@@ -218,14 +218,14 @@ def test_an_invitation_is_for_one(start_broker: Start, tmp_path: Path) -> None:
 
 
 def _expired(line: str) -> bool:
-    from pycmbs.cli_members import _parse
+    from pycmbs.cli.membership import _parse
 
     return _parse(line).until <= time.time()
 
 
 def test_who_comes_by_an_invitation_says_who_it_is_and_nothing_else(start_broker: Start, tmp_path: Path) -> None:
     """With the one-time key no message is sent; and what is not signed for this invitation lets nobody in."""
-    from pycmbs.cli_members import _parse
+    from pycmbs.cli.membership import _parse
 
     one = start_broker("--workers", "1", "--members", "closed")
     one.become("l1")

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pycmbs.cli_access import AddFlags, Commands, audited, done, file_of, group, verb
-from pycmbs.cli_rules import rules_in
+from pycmbs.cli.home import AddFlags, Commands, audited, done, file_of, group, verb
+from pycmbs.cli.rules import rules_in
 from pycmbs.config import Settings
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, NotFound
 from pycmbs.services.access import passwords

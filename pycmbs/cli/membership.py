@@ -9,8 +9,8 @@ import queue
 import time
 from typing import Any, NamedTuple
 
-from pycmbs.cli_access import AddFlags, Commands, done, group, verb
-from pycmbs.cli_users import span_of
+from pycmbs.cli.home import AddFlags, Commands, done, group, verb
+from pycmbs.cli.users import span_of
 from pycmbs.config import Settings
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, NotFound, RemoteError, Unavailable, from_dict
 from pycmbs.occi.naming import bare_id

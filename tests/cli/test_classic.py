@@ -12,7 +12,7 @@ from pycmbs.config import SETTINGS
 from pycmbs.errors import ConfigurationError, StoreUnavailable
 from pycmbs.processes import supervisor
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 
-from pycmbs.cli_access import AddFlags, Commands, done, file_of, group, verb
+from pycmbs.cli.home import AddFlags, Commands, done, file_of, group, verb
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError, NotFound
 from pycmbs.handlers import load
