@@ -84,7 +84,7 @@ class Filled:
             "filter by an attribute": lambda: store.find(Query("entity", {"kind": "message", "topic": "rare"})),
             "outbox: what is pending": lambda: store.find(Query("delivery", {"unsettled": "1"}, limit=500)),
             "outbox: settle one": self._settle,
-            "outbox: what is overdue": lambda: store.lowest("delivery", "deadline", "1", 500),
+            "outbox: what is overdue": lambda: store.lowest_by_key("delivery", "deadline", "1", 500),
         }
 
     def _settle(self) -> None:

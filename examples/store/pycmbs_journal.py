@@ -123,9 +123,9 @@ class JournalStore(Store):
         """See :class:`~pycmbs.store.base.Store`."""
         return self._read(lambda documents: documents.find(query))
 
-    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+    def lowest_by_key(self, type: str, name: str, below: str, limit: int) -> list[Document]:
         """See :class:`~pycmbs.store.base.Store`."""
-        return self._read(lambda documents: documents.lowest(type, name, below, limit))
+        return self._read(lambda documents: documents.lowest_by_key(type, name, below, limit))
 
     def count(self, query: Query) -> int:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -139,9 +139,9 @@ class JournalStore(Store):
         """See :class:`~pycmbs.store.base.Store`."""
         return self._read(lambda documents: documents.latest())
 
-    def head(self, type: str) -> str:
+    def change_token(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
-        return self._read(lambda documents: documents.head(type))
+        return self._read(lambda documents: documents.change_token(type))
 
     def compact(self, keep: int = 10_000) -> int:
         """See :class:`~pycmbs.store.base.Store`. The marks go from memory; the file stays as long as it is."""

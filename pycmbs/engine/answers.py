@@ -37,7 +37,7 @@ def acknowledged(row: Delivery, body: dict[str, Any], now: float, reason: str = 
     outcome = body.get("outcome")
     if isinstance(outcome, dict):
         return there.with_outcome(now, outcome)
-    return replace(there, awaits=body.get("executing") is True)
+    return replace(there, awaiting_outcome=body.get("executing") is True)
 
 
 def refused(row: Delivery, body: dict[str, Any], now: float) -> Delivery:

@@ -48,13 +48,13 @@ class Lapsed:
         if row is None:
             return None
         now = clock.now()
-        reason = "" if row.open or row.there else LATE
+        reason = "" if row.open or row.arrived else LATE
         known = acknowledged(
             tried(row), {**envelope.body, "reply": envelope.body.get("reply") or row.answer}, now, reason
         )
-        if (not known.there and known.outcome is None) or known.rank <= row.rank:
+        if (not known.arrived and known.outcome is None) or known.rank <= row.rank:
             return None
         corrected = self._outbox.correct(known)
-        if corrected is not None and corrected.awaits:
+        if corrected is not None and corrected.awaiting_outcome:
             self._awaiting.add(corrected, time.monotonic(), envelope.id, asked)
         return corrected

@@ -56,7 +56,7 @@ class Rows:
                 self._taken(row, admit)
 
     def _taken(self, row: Delivery, admit: Callable[[Delivery], None]) -> None:
-        if row.awaits:
+        if row.awaiting_outcome:
             self.awaiting.add(row, time.monotonic())
         else:
             admit(row)
@@ -83,10 +83,10 @@ class Rows:
 
     def expired(self, row: Delivery, now: float) -> Delivery:
         """An overdue row, which is not under way, in its final state."""
-        if row.awaits:
+        if row.awaiting_outcome:
             for id, asked in self.awaiting.drop(row.id).items():
                 self.lapsed.add(id, row.id, asked)
-            return replace(row, awaits=False, updated=now, reason="no outcome came before the deadline")
+            return replace(row, awaiting_outcome=False, updated=now, reason="no outcome came before the deadline")
         return row.given_up(now, inherited=row.number <= self._accepted.inherited)
 
     def conclude(self, rows: list[Delivery]) -> None:

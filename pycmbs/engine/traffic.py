@@ -78,7 +78,7 @@ class Traffic:
 
     def expired(self, row: Delivery, now: float) -> Delivery:
         """An overdue row in its final state, with what was tried so far; it is not sent any more."""
-        if not row.awaits and (flight := self.drop(row)) is not None:
+        if not row.awaiting_outcome and (flight := self.drop(row)) is not None:
             row = flight.tried
         return self._rows.expired(row, now)
 
@@ -158,7 +158,7 @@ class Traffic:
         if envelope.type == REFUSAL:
             return refused(flight.tried, envelope.body, clock.now())
         row = acknowledged(flight.tried, envelope.body, clock.now())
-        if row.awaits:
+        if row.awaiting_outcome:
             self._rows.awaiting.add(row, time.monotonic(), envelope.id, flight.asked)
         return row
 

@@ -146,14 +146,14 @@ class Store(ABC):
     """Whether documents appear in the order of their numbers. Where they do not, a number is its writer's clock: who reads on
     from the last number seen misses documents, and must follow the feed."""
 
-    lanes: ClassVar[int] = 1
+    parallel_commits: ClassVar[int] = 1
     """How many calls of :meth:`write_batches` at a time are worthwhile: one where commits take turns, more where each waits
     for a server."""
 
     def ready(self) -> None:
         """Raises StoreUnavailable while the store cannot answer every kind of question within its time: one on a server may
         have to build an index first, and works on that meanwhile."""
-        self.head("")
+        self.change_token("")
 
     def take_time(self) -> None:
         """From now on a call may take longer than a second rather than fail: for a command that people run."""
@@ -188,7 +188,7 @@ class Store(ABC):
         """The documents that match, through an index: the cost grows with the matches, not with the store."""
 
     @abstractmethod
-    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+    def lowest_by_key(self, type: str, name: str, below: str, limit: int) -> list[Document]:
         """Documents of a type with a value of this name that sorts (as text, by code point) strictly before ``below``: those
         with the lowest values first, of equal ones the older first, at most ``limit``. One with several such values comes
         once for each. Costs as much as it returns, whatever else is below."""
@@ -197,7 +197,7 @@ class Store(ABC):
     def count(self, query: Query) -> int:
         """How many :meth:`find` would return without ``limit``."""
 
-    def seek(self, query: Query, past: int) -> int | None:
+    def nth(self, query: Query, past: int) -> int | None:
         """The number of the document that is the ``past``-th (from 1) to match, whatever ``limit`` says; None when fewer do.
         With it as ``after`` a query goes on behind so many. A store that can tell from its index reads no documents."""
         found = self.find(replace(query, limit=past))
@@ -214,7 +214,7 @@ class Store(ABC):
         """The cursor from which on :meth:`changes` tells what is written after this call."""
 
     @abstractmethod
-    def head(self, type: str) -> str:
+    def change_token(self, type: str) -> str:
         """A token that changes whenever a document of this type is written or deleted. Cheap enough for every request."""
 
     def version(self, query: Query) -> str:
@@ -269,7 +269,7 @@ class Wrapper(Store):
         self._store = store
         self.durable, self.shared, self.atomic = store.durable, store.shared, store.atomic  # type: ignore[misc]
         self.ordered = store.ordered  # type: ignore[misc]
-        self.lanes = store.lanes  # type: ignore[misc]
+        self.parallel_commits = store.parallel_commits  # type: ignore[misc]
 
     @property
     def url(self) -> str:
@@ -300,25 +300,25 @@ class Wrapper(Store):
         """See :class:`Store`."""
         return self._store.find(query)
 
-    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+    def lowest_by_key(self, type: str, name: str, below: str, limit: int) -> list[Document]:
         """See :class:`Store`."""
-        return self._store.lowest(type, name, below, limit)
+        return self._store.lowest_by_key(type, name, below, limit)
 
     def count(self, query: Query) -> int:
         """See :class:`Store`."""
         return self._store.count(query)
 
-    def seek(self, query: Query, past: int) -> int | None:
+    def nth(self, query: Query, past: int) -> int | None:
         """See :class:`Store`."""
-        return self._store.seek(query, past)
+        return self._store.nth(query, past)
 
     def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
         """See :class:`Store`."""
         return self._store.changes(since, types=types, limit=limit)
 
-    def head(self, type: str) -> str:
+    def change_token(self, type: str) -> str:
         """See :class:`Store`."""
-        return self._store.head(type)
+        return self._store.change_token(type)
 
     def version(self, query: Query) -> str:
         """See :class:`Store`."""

@@ -1,4 +1,4 @@
-"""Change tokens: head() and version() are asked of the store once in a turn of the loop, for all requests of that turn."""
+"""A store that is asked for a change token or a version once in a turn of the loop, for all requests of that turn."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class _Turn(threading.local):
 
 
 class ChangeTokens(Wrapper):
-    """A store that asks another one for a head or a version once in a turn, however many requests need to know it. Every other
-    call goes through.
+    """A store that asks another one for a change token or a version once in a turn, however many requests need it. Every
+    other call goes through.
 
     No caller gets an older answer than by asking: the requests of a turn were all there before it began, and what the thread
     itself writes makes it ask again.
@@ -32,9 +32,9 @@ class ChangeTokens(Wrapper):
         self._runtime = runtime
         self._thread = _Turn()
 
-    def head(self, type: str) -> str:
+    def change_token(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
-        return self._once(type, self._store.head, type)
+        return self._once(type, self._store.change_token, type)
 
     def version(self, query: Query) -> str:
         """See :class:`~pycmbs.store.base.Store`. The same question is the same object here: whoever asks often has it at

@@ -47,7 +47,7 @@ class GroupCommit(Wrapper):
     """A store whose concurrent writers share commits. Every other call goes straight through.
 
     A caller waits for the commit its batches are in; a conflict or a failure reaches only those it concerns. As many
-    commits are under way at a time as the store has lanes.
+    commits are under way at a time as the store has parallel_commits.
     """
 
     def __init__(self, store: Store, runtime: Runtime, *, most: int = 256, bound: int = 10_000) -> None:
@@ -74,7 +74,7 @@ class GroupCommit(Wrapper):
                 raise QueueFull(f"{len(self._pending)} writes wait for the store", hint="Try again in a second.")
             self._pending.append(mine)
             self._documents += mine.documents
-            lead = self._flushing < self.lanes
+            lead = self._flushing < self.parallel_commits
             self._flushing += lead
         if lead and self._runtime.cooperative:
             # Spawned, not called: who is ready to write runs before it and joins the first commit.

@@ -86,7 +86,7 @@ class MemoryStore(Store):
             found = sorted((one for one in self._documents.values() if query.matches(one)), key=lambda one: one.number)
         return found[: query.limit]
 
-    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+    def lowest_by_key(self, type: str, name: str, below: str, limit: int) -> list[Document]:
         """See :class:`~pycmbs.store.base.Store`."""
         with self._lock:
             there = [one for one in self._documents.values() if one.type == type]
@@ -115,7 +115,7 @@ class MemoryStore(Store):
         with self._lock:
             return str(max((sequence for sequence, _ in self._log.values()), default=0))
 
-    def head(self, type: str) -> str:
+    def change_token(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
         return str(self._heads.get(type, 0))
 

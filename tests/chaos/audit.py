@@ -10,7 +10,7 @@ from typing import Any
 
 from pycmbs.occi import cmbs
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.services.records.deliveries import Delivery
+from pycmbs.services.records.deliveries import delivery_of
 from pycmbs.store import open_store
 from pycmbs.store.base import Query, Store
 from tests.chaos.federation import MACHINES, Site
@@ -154,7 +154,7 @@ class Audit:
             return told
         private = entity["private"]
         rows = self._brokers[message.site].rows.get(message.path, [])
-        ledger = [delivery.entry() for row in rows if (delivery := Delivery(**row)).round == private.get("round")]
+        ledger = [delivery.entry() for row in rows if (delivery := delivery_of(row)).round == private.get("round")]
         last = told[-1]
         if not last.sending.certain and (
             "round" not in private

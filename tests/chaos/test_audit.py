@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import asdict
 
 from pycmbs.occi import cmbs
 from pycmbs.runtime import ThreadRuntime
@@ -76,7 +75,7 @@ def world() -> World:
             order += 1
             state = "executed" if message.kind == "effect" else "delivered"
             newest = rows(message, ROUNDS[number - 1], state)
-            brokers[0].rows[message.path] = [asdict(row) for row in newest]
+            brokers[0].rows[message.path] = [row.body() for row in newest]
             content = message.content(number)
             brokers[0].messages[message.path] = entity(message.path, content, round=ROUNDS[number - 1])
             ledger = [row.entry() for row in newest]
@@ -164,7 +163,7 @@ def without_a_ledger(world: World) -> None:
 
 def rows_of_an_older_round(world: World) -> None:
     older = rows(world.messages[1], ROUNDS[0], "delivered")
-    world.brokers[0].rows["/cmbs/message/s0-1"] += [asdict(row) for row in older]
+    world.brokers[0].rows["/cmbs/message/s0-1"] += [row.body() for row in older]
 
 
 def overtaken(world: World) -> None:

@@ -121,7 +121,7 @@ ASKED = Asked("s", "b")
 
 def row(index):
     """A row that awaits an outcome."""
-    return Delivery("/m", 1, index, 2, "b", "s", "l2", 0.0, 9.0, DELIVERED, awaits=True)
+    return Delivery("/m", 1, index, 2, "b", "s", "l2", 0.0, 9.0, DELIVERED, awaiting_outcome=True)
 
 
 def test_outcomes_are_asked_for_ever_less_often():
@@ -148,7 +148,7 @@ def test_any_envelope_that_asked_may_bring_the_outcome():
     for link, sender in (("s", "c"), ("elsewhere", "b")):  # of another member, and over another link
         assert awaiting.answered(link, Envelope(OUTCOME, "e2", sender, done), 5.0) is None
     answered = awaiting.answered("s", Envelope(OUTCOME, "e2", "b", done), 5.0)
-    assert (answered.index, answered.state, answered.awaits, answered.updated) == (0, EXECUTED, False, 5.0)
+    assert (answered.index, answered.state, answered.awaiting_outcome, answered.updated) == (0, EXECUTED, False, 5.0)
     assert not awaiting.expects("e1")
     assert not awaiting.expects("e2")
     assert [one.index for one in awaiting.due(0.0)] == [1]

@@ -125,7 +125,12 @@ class Machine(RuleBasedStateMachine):
     def write_what_is_past(self) -> None:
         """Someone writes a row as it was when it was sent."""
         row = replace(
-            next(reversed(self.seen.values())), state=SENT, attempts=1, revision="", outcome=None, awaits=False
+            next(reversed(self.seen.values())),
+            state=SENT,
+            attempts=1,
+            revision="",
+            outcome=None,
+            awaiting_outcome=False,
         )
         self.sender.outbox.settle([row])
 
@@ -206,7 +211,7 @@ class Machine(RuleBasedStateMachine):
                 assert before.unsettled or not row.unsettled, (before, row)
             assert row.open or row.attempts >= self.tried[row.round], row
             self.seen[row.id] = row
-            if row.there:
+            if row.arrived:
                 assert self.is_there(row), row
             if row.state == EXPIRED and row.round in self.accepted:
                 assert not self.is_there(row), row

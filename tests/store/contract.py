@@ -108,9 +108,9 @@ class StoreContract:
         assert store.find(Query("thing")) == []
 
     def test_a_refused_batch_leaves_no_trace(self, store: Store) -> None:
-        """Not a document, not a key, not a change, not a head; and the others of the call are written."""
+        """Not a document, not a key, not a change, not a token; and the others of the call are written."""
         store.write([create("taken")])
-        head, (_, cursor) = store.head("new"), store.changes("")
+        token, (_, cursor) = store.change_token("new"), store.changes("")
         refused = [create("a", type="new", colour="red"), create("taken"), create("b", type="new")]
         bad, good = store.write_batches([refused, [create("c", colour="red")]])
         assert isinstance(bad, RevisionConflict)
@@ -118,7 +118,7 @@ class StoreContract:
         assert not isinstance(good, RevisionConflict)
         assert ids(good) == ["c"]
         assert store.get_many(["a", "b", "c"]).keys() == {"c"}
-        assert (store.head("new"), store.count(Query("new"))) == (head, 0)
+        assert (store.change_token("new"), store.count(Query("new"))) == (token, 0)
         assert [change.id for change in store.changes(cursor)[0]] == ["c"]
 
     def test_drawn_ids_make_no_difference_to_what_holds(self, store: Store) -> None:
@@ -186,10 +186,10 @@ class StoreContract:
         for query in queries:
             found = store.find(replace(query, limit=None))
             for past in range(1, len(found) + 1):
-                assert store.seek(query, past) == found[past - 1].number
+                assert store.nth(query, past) == found[past - 1].number
                 rest = store.find(replace(query, after=found[past - 1].number, limit=None))
                 assert ids(rest) == ids(found[past:])
-            assert store.seek(query, len(found) + 1) is None
+            assert store.nth(query, len(found) + 1) is None
 
     def test_equals_are_all_required(self, store: Store) -> None:
         """A document matches when each name has the value among its values, and the type is right."""
@@ -216,13 +216,13 @@ class StoreContract:
         values = {"a": "2026-01-01", "b": "2026-01-02", "c": "\U0001f600", "d": "\uffff", "e": "long" * 99}
         store.write([create(id, due=value, x="1") for id, value in values.items()])
         store.write([create("f", due="2025", x="1"), create("g", due="2025"), create("h", type="other", due="1")])
-        assert ids(store.lowest("thing", "due", "2026-01-02", 9)) == ["f", "g", "a"]
-        assert ids(store.lowest("thing", "due", "\U0001f600", 9)) == ["f", "g", "a", "b", "e", "d"]
-        assert ids(store.lowest("thing", "due", "longl", 3)) == ["f", "g", "a"]
-        assert store.lowest("thing", "other", "z", 9) == []
+        assert ids(store.lowest_by_key("thing", "due", "2026-01-02", 9)) == ["f", "g", "a"]
+        assert ids(store.lowest_by_key("thing", "due", "\U0001f600", 9)) == ["f", "g", "a", "b", "e", "d"]
+        assert ids(store.lowest_by_key("thing", "due", "longl", 3)) == ["f", "g", "a"]
+        assert store.lowest_by_key("thing", "other", "z", 9) == []
         (gone,) = store.get_many(["f"]).values()
         store.write([Write("f", "thing", {}, {"due": ("3",)}, gone.revision)])
-        assert ids(store.lowest("thing", "due", "3", 9)) == ["g", "a", "b"]
+        assert ids(store.lowest_by_key("thing", "due", "3", 9)) == ["g", "a", "b"]
 
     def test_long_values_are_told_apart(self, store: Store) -> None:
         """Values of any length are equal only if they are, and one document may have many."""
@@ -271,16 +271,16 @@ class StoreContract:
 
     def test_a_head_changes_with_its_type_only(self, store: Store) -> None:
         """Every creation, update and deletion gives a new token, which others' writes leave alone."""
-        heads = [store.head("thing")]
+        tokens = [store.change_token("thing")]
         (first,) = store.write([create("a")])
-        heads.append(store.head("thing"))
+        tokens.append(store.change_token("thing"))
         (second,) = store.write([Write("a", "thing", {"n": 2}, revision=first.revision)])
-        heads.append(store.head("thing"))
+        tokens.append(store.change_token("thing"))
         store.write([Write("a", "thing", revision=second.revision, delete=True)])
-        heads.append(store.head("thing"))
+        tokens.append(store.change_token("thing"))
         store.write([create("b", type="other")])
-        assert len(set(heads)) == 4
-        assert store.head("thing") == heads[-1]
+        assert len(set(tokens)) == 4
+        assert store.change_token("thing") == tokens[-1]
 
     @pytest.mark.parametrize("equals", [{}, {"colour": "red"}, {"colour": "red", "size": "s"}])
     def test_a_version_tells_whether_a_query_finds_the_same(self, store: Store, equals: dict[str, str]) -> None:
@@ -313,16 +313,16 @@ class StoreContract:
         assert len(set(seen)) == len({token for token, _ in seen})  # a token stands for one answer
 
     def test_compact_forgets_the_oldest_marks(self, store: Store) -> None:
-        """Documents and the newest marks stay, and so do revisions and heads."""
+        """Documents and the newest marks stay, and so do revisions and tokens."""
         made = store.write([create(f"{n}") for n in range(6)])
         for one in made[:5]:
             store.write([Write(one.id, "thing", revision=one.revision, delete=True)])
-        head = store.head("thing")
+        token = store.change_token("thing")
         assert store.compact(keep=2) == 3
         assert [one.id for one in store.changes("")[0]] == ["5", "3", "4"]
         assert (store.compact(keep=2), store.compact(keep=0)) == (0, 2)
         assert [one.id for one in store.changes("")[0]] == ["5"]
-        assert store.head("thing") == head
+        assert store.change_token("thing") == token
         assert store.get("5") == made[5]
 
     def test_one_of_many_threads_wins(self, store: Store) -> None:

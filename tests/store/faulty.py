@@ -16,7 +16,9 @@ T = TypeVar("T")
 Outcome = list[list[Document] | RevisionConflict]
 
 WRITE = "write"
-READS = frozenset({"get", "get_many", "find", "lowest", "count", "seek", "changes", "latest", "head", "version"})
+READS = frozenset(
+    {"get", "get_many", "find", "lowest_by_key", "count", "nth", "changes", "latest", "change_token", "version"}
+)
 WRITES = frozenset({WRITE, "compact"})
 
 
@@ -143,14 +145,14 @@ class FaultyStore(Wrapper):
     def find(self, query: Query) -> list[Document]:
         return self._through("find", lambda: self._store.find(query))
 
-    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
-        return self._through("lowest", lambda: self._store.lowest(type, name, below, limit))
+    def lowest_by_key(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+        return self._through("lowest_by_key", lambda: self._store.lowest_by_key(type, name, below, limit))
 
     def count(self, query: Query) -> int:
         return self._through("count", lambda: self._store.count(query))
 
-    def seek(self, query: Query, past: int) -> int | None:
-        return self._through("seek", lambda: self._store.seek(query, past))
+    def nth(self, query: Query, past: int) -> int | None:
+        return self._through("nth", lambda: self._store.nth(query, past))
 
     def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
         return self._through("changes", lambda: self._store.changes(since, types=types, limit=limit))
@@ -158,8 +160,8 @@ class FaultyStore(Wrapper):
     def latest(self) -> str:
         return self._through("latest", self._store.latest)
 
-    def head(self, type: str) -> str:
-        return self._through("head", lambda: self._store.head(type))
+    def change_token(self, type: str) -> str:
+        return self._through("change_token", lambda: self._store.change_token(type))
 
     def version(self, query: Query) -> str:
         return self._through("version", lambda: self._store.version(query))

@@ -119,7 +119,7 @@ def _end(store: Store) -> str:
 
 def _call(store: Store, model: Model, call: list[list[Step]]) -> None:
     batches = [[model.write(step) for step in batch] for batch in call]
-    heads = {type: store.head(model.prefix + type) for type in _TYPES}
+    tokens = {type: store.change_token(model.prefix + type) for type in _TYPES}
     touched: set[str] = set()
     for batch, outcome in zip(batches, store.write_batches(batches), strict=True):
         assert model.accepts(batch) == (not isinstance(outcome, RevisionConflict)), batch
@@ -128,7 +128,7 @@ def _call(store: Store, model: Model, call: list[list[Step]]) -> None:
                 model.apply(write, document.revision)
                 model.calls[write.id] = len(model.cursors)
                 touched.add(write.type)
-    changed = {type for type in _TYPES if store.head(model.prefix + type) != heads[type]}
+    changed = {type for type in _TYPES if store.change_token(model.prefix + type) != tokens[type]}
     assert {model.prefix + type for type in changed} == touched
 
 
@@ -151,9 +151,9 @@ def _compare(store: Store, model: Model, share: slice) -> None:
 def _compare_lowest(store: Store, model: Model, type: str, name: str, bound: str) -> None:
     there = [id for id in model.there if model.type(id) == type]
     pairs = sorted((v, model.created[id], id) for id in there for v in model.there[id].keys.get(name, ()) if v < bound)
-    found = [one.id for one in store.lowest(type, name, bound, 100)]
+    found = [one.id for one in store.lowest_by_key(type, name, bound, 100)]
     assert found == [id for _, _, id in pairs]
-    assert [one.id for one in store.lowest(type, name, bound, 2)] == found[:2]
+    assert [one.id for one in store.lowest_by_key(type, name, bound, 2)] == found[:2]
 
 
 def _compare_query(store: Store, model: Model, query: Query) -> None:

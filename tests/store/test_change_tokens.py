@@ -28,13 +28,13 @@ class Turns(ThreadRuntime):
 
 
 class Asked(MemoryStore):
-    """A store that counts how often it was asked for a head."""
+    """A store that counts how often it was asked for a token."""
 
     asked = 0
 
-    def head(self, type: str) -> str:
+    def change_token(self, type: str) -> str:
         self.asked += 1
-        return super().head(type)
+        return super().change_token(type)
 
 
 class Telling(MemoryStore):
@@ -64,17 +64,17 @@ class TestOneTurn(StoreContract):
 
 
 def test_asks_once_a_turn() -> None:
-    """However often a head is wanted in a turn, the store is asked once for each type; in the next turn it is asked again."""
+    """However often a token is wanted in a turn, the store is asked once for each type; in the next turn it is asked again."""
     asked, runtime = Asked(), Turns()
     store = ChangeTokens(asked, runtime)
     for _ in range(3):
-        store.head("category")
-        store.head("claim")
+        store.change_token("category")
+        store.change_token("claim")
     assert asked.asked == 2
     asked.write([create("category:a", type="category")])  # someone else's
-    before = store.head("category")
+    before = store.change_token("category")
     runtime.number += 1
-    assert store.head("category") != before
+    assert store.change_token("category") != before
     assert asked.asked == 3
 
 
@@ -90,9 +90,9 @@ def test_own_writes_are_seen_in_the_same_turn() -> None:
     """After a write of its own the store is asked again, also when the write was refused."""
     asked = Asked()
     store = ChangeTokens(asked, Turns())
-    before = store.head("category")
+    before = store.change_token("category")
     store.write([create("category:a", type="category")])
-    assert store.head("category") != before
+    assert store.change_token("category") != before
 
 
 def test_an_answer_that_took_turns_is_nobody_elses() -> None:
@@ -100,24 +100,24 @@ def test_an_answer_that_took_turns_is_nobody_elses() -> None:
     runtime = Turns()
 
     class Slow(Asked):
-        def head(self, type: str) -> str:
-            found = super().head(type)
+        def change_token(self, type: str) -> str:
+            found = super().change_token(type)
             if self.asked == 1:
                 runtime.number += 1
                 self.write([create("category:a", type="category")])  # while the answer is on its way
             return found
 
     store = ChangeTokens(Slow(), runtime)
-    old = store.head("category")
-    assert store.head("category") != old
+    old = store.change_token("category")
+    assert store.change_token("category") != old
 
 
 def test_threads_always_ask() -> None:
     """Where there are no turns, every question goes through."""
     asked = Asked()
     store = ChangeTokens(asked, ThreadRuntime())
-    store.head("category")
-    store.head("category")
+    store.change_token("category")
+    store.change_token("category")
     assert asked.asked == 2
 
 

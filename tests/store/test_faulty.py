@@ -40,7 +40,7 @@ def reads(store: Store) -> list[object]:
         store.get("a"),
         *store.get_many(["a"]).values(),
         *store.find(Query("thing", {"x": "1"})),
-        *store.lowest("thing", "x", "2", 1),
+        *store.lowest_by_key("thing", "x", "2", 1),
         *store.changes("")[0],
     ]
 
@@ -51,7 +51,7 @@ def test_what_cannot_be_read_is_unavailable(store: FaultyStore, fault: Fault) ->
     store.arm(fault, times=6)
     for read in (
         lambda: store.get("a"), lambda: store.get_many(["a"]), lambda: store.find(Query("thing")),
-        lambda: store.count(Query("thing")), lambda: store.head("thing"), lambda: store.changes(""),
+        lambda: store.count(Query("thing")), lambda: store.change_token("thing"), lambda: store.changes(""),
     ):  # fmt: skip
         with pytest.raises(StoreUnavailable):
             read()

@@ -65,7 +65,7 @@ class OutboxService:
         own = roster.own
         if own is None:
             raise NoLocalMember("this broker has no member to send as")
-        if row.of == 1:
+        if row.recipient_count == 1:
             self._remember(message)
         shared = message.copy()
         history = message.attributes.get(cmbs.PATH_HISTORY) or []
@@ -95,7 +95,7 @@ class OutboxService:
         Returns the rows, with new revisions where they may be written again, None for one whose message was deleted or sent
         again meanwhile, and all rows of the messages of which none is unsettled any more, by path.
         """
-        single = {row.message: row for row in rows if row.of == 1 and not row.unsettled}
+        single = {row.message: row for row in rows if row.recipient_count == 1 and not row.unsettled}
         messages = self._as_sent(single)
         batches: list[list[Write]] = []
         for row in rows:
@@ -234,7 +234,7 @@ class OutboxService:
 
     def overdue(self, now: float, limit: int) -> list[Delivery]:
         """Unsettled rows whose deadline has passed."""
-        found = self._store.lowest(deliveries.DELIVERY, "deadline", sort_key_of_time(now), limit)
+        found = self._store.lowest_by_key(deliveries.DELIVERY, "deadline", sort_key_of_time(now), limit)
         return [deliveries.delivery_from(one) for one in found]
 
     def address(self, row: Delivery) -> str:
@@ -301,6 +301,6 @@ def _result(rows: Sequence[Delivery]) -> Any:
         outcome = {"outcome": row.outcome} if row.outcome else {}
         return {**row.answer, **outcome} if row.answer is not None else outcome or None
     outcomes = {one.member: one.outcome for one in rows if one.outcome}
-    if row.of == 1 and row.outcome:
+    if row.recipient_count == 1 and row.outcome:
         return row.outcome.get("result", row.outcome)
     return outcomes or None

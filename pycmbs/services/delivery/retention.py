@@ -66,10 +66,10 @@ class RetentionService:
     def _due(self, surplus: int) -> list[Entity]:
         """The next messages that are due, those first that are settled longest."""
         bound = sort_key_of_time(clock.now() - self._seconds) if self._seconds else ""
-        found = self._store.lowest(ENTITY, SETTLED, bound, _BATCH) if bound else []
+        found = self._store.lowest_by_key(ENTITY, SETTLED, bound, _BATCH) if bound else []
         if surplus > len(found):
             # Settled before the end of time: all are.
-            found = self._store.lowest(ENTITY, SETTLED, "~", min(surplus, _BATCH))
+            found = self._store.lowest_by_key(ENTITY, SETTLED, "~", min(surplus, _BATCH))
         return [entity_from(one) for one in found]
 
     def _remove(self, messages: Sequence[Entity]) -> int:

@@ -34,7 +34,7 @@ from pycmbs.services.entities.service import EntityService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import Roster, is_local, is_silent, socket_of
 from pycmbs.services.records import deliveries
-from pycmbs.services.records.deliveries import FAILED, Delivery
+from pycmbs.services.records.deliveries import FAILED, Delivery, delivery_of
 from pycmbs.services.records.entities import entity_write, settle
 from pycmbs.store.base import Store, Write
 
@@ -149,7 +149,7 @@ class SendingService:
             answer = self._engine.call("wait", {"message": path, "seconds": seconds}, seconds=seconds + 2)
         except EngineUnavailable:
             answer = {}  # accepted is accepted, and the report says how far it is
-        rows = [Delivery(**row) for row in answer.get("rows") or ()]
+        rows = [delivery_of(row) for row in answer.get("rows") or ()]
         return rows or self._rows_of(self._entities.stored(path))
 
     # Who gets it
@@ -280,7 +280,7 @@ class SendingService:
             message=message.path,
             round=message.private["round"],
             index=0,
-            of=max(1, len(found.recipients) + len(found.unknown)),
+            recipient_count=max(1, len(found.recipients) + len(found.unknown)),
             member="",
             socket="",
             layer=layer,
@@ -350,7 +350,7 @@ def _report(message: Entity, rows: Sequence[Delivery]) -> Report:
     report: Report = {
         "state": deliveries.summary(rows),
         "recipients": sum(bool(row.member or row.socket) for row in rows),
-        "delivered": sum(row.there for row in rows),
+        "delivered": sum(row.arrived for row in rows),
         "deliveries": [row.entry() for row in rows],
     }
     if rows and not report["recipients"]:

@@ -47,7 +47,7 @@ class CategoryService:
         """``rules``: who may do what, as :class:`~pycmbs.services.access.access.Access` has them."""
         self._store = store
         self._backends = backends
-        self._head: str | None = None
+        self._token: str | None = None
         self._registry = Registry(CORE_KINDS, self._extras, self._owned)
         self.access = Access(rules, self._registry)
         self._stored: dict[str, Document] = {}
@@ -62,13 +62,13 @@ class CategoryService:
 
     def registry(self) -> Registry:
         """The categories as they are now. One point read of the store when nothing changed."""
-        head = self._store.head(CATEGORY)
-        if head != self._head:
+        token = self._store.change_token(CATEGORY)
+        if token != self._token:
             documents = self._store.find(Query(CATEGORY))
             self._stored = {document.body["identifier"]: document for document in documents}
             self._registry = Registry([*CORE_KINDS, *(_category(one) for one in documents)], self._extras, self._owned)
             self.access.registry = self._registry
-            self._head = head
+            self._token = token
         return self._registry
 
     @property

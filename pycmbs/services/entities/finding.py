@@ -94,7 +94,7 @@ class Finder:
         page, after = self._bookmarks.nearest(listing, window.page)
         if page < window.page and len(alternatives) == 1 and alternatives[0].exact:
             query = replace(alternatives[0].query, after=after)
-            start = self._store.seek(query, (window.page - page) * window.number)
+            start = self._store.nth(query, (window.page - page) * window.number)
             if start is None:
                 return
             page, after = window.page, start

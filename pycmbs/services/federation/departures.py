@@ -49,9 +49,9 @@ class Departures:
 
     def known(self) -> Mapping[str, Document]:
         """The records of those that left, or were only forgotten here, by id: read again when one changed."""
-        head = self._store.head(LEFT)  # before they are read: what changes meanwhile counts as newer
-        if self._known[0] != head:
-            self._known = head, {one.id.removeprefix(f"{LEFT}:"): one for one in self._store.find(Query(LEFT))}
+        token = self._store.change_token(LEFT)  # before they are read: what changes meanwhile counts as newer
+        if self._known[0] != token:
+            self._known = token, {one.id.removeprefix(f"{LEFT}:"): one for one in self._store.find(Query(LEFT))}
         return self._known[1]
 
     def versions(self) -> dict[str, int]:
@@ -129,7 +129,7 @@ class Departures:
 
     def forget(self) -> int:
         """Delete what is remembered of those that left long ago; returns of how many."""
-        gone = self._store.lowest(LEFT, "expires", sort_key_of_time(clock.now()), 500)
+        gone = self._store.lowest_by_key(LEFT, "expires", sort_key_of_time(clock.now()), 500)
         if gone:
             self._store.write_batches([[Write(one.id, LEFT, revision=one.revision, delete=True)] for one in gone])
         return len(gone)

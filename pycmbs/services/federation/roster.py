@@ -84,10 +84,10 @@ class Rosters:
 
     def own_id(self) -> str:
         """The id of the own member as it is now, empty while there is none. What costs the same however many there are."""
-        head = self._store.head(CLAIM)
-        if self._claimed[0] != head:
+        token = self._store.change_token(CLAIM)
+        if self._claimed[0] != token:
             claim = self._store.get(LOCAL_CLAIM)
-            self._claimed = (head, canonical_id(claim.body["member"].rpartition("/")[2]) if claim is not None else "")
+            self._claimed = (token, canonical_id(claim.body["member"].rpartition("/")[2]) if claim is not None else "")
         return self._claimed[1]
 
     def now(self) -> Roster:

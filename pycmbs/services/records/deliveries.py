@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec import Struct, convert, to_builtins
+from msgspec.structs import replace
 
 from pycmbs import clock
 from pycmbs.ids import canonical_id
@@ -32,23 +32,27 @@ SENDING = "sending"
 CHANGED = "changed"
 """The private mark of a message that was changed since it was sent, while it was being executed somewhere."""
 _OPEN = frozenset({PENDING, SENT})
-_THERE = frozenset({DELIVERED, EXECUTED})
+_ARRIVED = frozenset({DELIVERED, EXECUTED})
 _RISING = (PENDING, SENT, EXPIRED, UNKNOWN, FAILED, DELIVERED, EXECUTED)
 """The states in the order in which a row may go through them: what is known of a delivery only grows."""
 
 
-class Delivery(Struct, frozen=True):
+_STORED_AS = {"recipient_count": "of", "awaiting_outcome": "awaits"}
+"""Fields whose names in a store are those of versions up to 0.3."""
+
+
+class Delivery(Struct, frozen=True, rename=_STORED_AS):
     """What became of a message for one recipient. Times are seconds since the epoch.
 
-    ``message`` is the path of the message, ``round`` tells this sending from earlier and later ones, ``of`` is how many
-    recipients it has. ``member`` may be empty (L1 to a stranger), ``socket`` too (an unknown provider). Of the
+    ``message`` is the path of the message, ``round`` tells this sending from earlier and later ones, ``recipient_count`` is
+    how many recipients it has. ``member`` may be empty (L1 to a stranger), ``socket`` too (an unknown provider). Of the
     ``attempts``, ``vain`` are known to have come to nothing: they were refused, or could not be sent.
     """
 
     message: str
     round: int
     index: int
-    of: int
+    recipient_count: int
     member: str
     socket: str
     layer: str
@@ -61,7 +65,7 @@ class Delivery(Struct, frozen=True):
     reason: str = ""
     why: str = ""
     answer: Any = None
-    awaits: bool = False
+    awaiting_outcome: bool = False
     outcome: dict[str, Any] | None = None
     revision: str = ""
     number: int = 0
@@ -79,7 +83,7 @@ class Delivery(Struct, frozen=True):
     @property
     def unsettled(self) -> bool:
         """Whether something may still become of it."""
-        return self.awaits or self.open
+        return self.awaiting_outcome or self.open
 
     @property
     def open(self) -> bool:
@@ -87,9 +91,9 @@ class Delivery(Struct, frozen=True):
         return self.state in _OPEN
 
     @property
-    def there(self) -> bool:
+    def arrived(self) -> bool:
         """Whether the recipient has the message."""
-        return self.state in _THERE
+        return self.state in _ARRIVED
 
     @property
     def doubtful(self) -> bool:
@@ -100,7 +104,7 @@ class Delivery(Struct, frozen=True):
     def rank(self) -> tuple[int, bool]:
         """How much is known of the delivery; a row is never replaced by one of a lower rank. What came of an execution is all
         there is to know, whether that worked or not; the end of waiting for it is more than waiting."""
-        return _RISING.index(EXECUTED if self.outcome is not None else self.state), not self.awaits
+        return _RISING.index(EXECUTED if self.outcome is not None else self.state), not self.awaiting_outcome
 
     def raised(self, other: Delivery) -> Delivery:
         """What the two say together, ``self`` being the row as it is stored and ``other`` as another process knows it; with the
@@ -110,7 +114,7 @@ class Delivery(Struct, frozen=True):
         return replace(
             best,
             attempts=max(self.attempts, other.attempts),
-            awaits=best.awaits and self.unsettled,
+            awaiting_outcome=best.awaiting_outcome and self.unsettled,
             revision=self.revision,
             number=self.number,
         )
@@ -125,7 +129,7 @@ class Delivery(Struct, frozen=True):
             updated=now,
             reason=reason,
             answer=answer,
-            awaits=False,
+            awaiting_outcome=False,
             attempts=self.attempts if attempts is None else attempts,
         )
 
@@ -143,9 +147,9 @@ class Delivery(Struct, frozen=True):
         """The row once its message was executed: ``outcome`` holds a ``result`` or an ``error``."""
         error = outcome.get("error")
         if error is None:
-            return replace(self, state=EXECUTED, updated=now, reason="", outcome=outcome, awaits=False)
+            return replace(self, state=EXECUTED, updated=now, reason="", outcome=outcome, awaiting_outcome=False)
         reason = f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else str(error)
-        return replace(self, state=FAILED, updated=now, reason=cut(reason), outcome=outcome, awaits=False)
+        return replace(self, state=FAILED, updated=now, reason=cut(reason), outcome=outcome, awaiting_outcome=False)
 
     def write(self) -> Write:
         """The write that stores the row, new or changed."""
@@ -157,8 +161,8 @@ class Delivery(Struct, frozen=True):
         return Write(self.id, DELIVERY, self.body(), keys, self.revision or None)
 
     def body(self) -> dict[str, Any]:
-        """The row without what the store says of it: as JSON, ``Delivery(**body)`` makes it of that."""
-        body = asdict(self)
+        """The row as JSON, without what the store says of it; :func:`delivery_of` is the way back."""
+        body: dict[str, Any] = to_builtins(self)
         del body["revision"], body["number"]
         return body
 
@@ -189,7 +193,12 @@ def _id(message: str, round: int, index: int) -> str:
 def delivery_from(document: Document) -> Delivery:
     """The row that a document holds."""
     member = canonical_id(document.body["member"])  # up to 0.3 a UUID was kept as it came
-    return Delivery(**{**document.body, "member": member}, revision=document.revision, number=document.number)
+    return delivery_of({**document.body, "member": member, "revision": document.revision, "number": document.number})
+
+
+def delivery_of(body: Mapping[str, Any]) -> Delivery:
+    """The row that :meth:`Delivery.body` made this of."""
+    return convert(body, Delivery)
 
 
 def route_name(recipient: str, layer: str) -> str:
@@ -206,7 +215,7 @@ def note_rounds(message: Entity, rows: int, earlier: Iterable[Delivery]) -> None
     """Note in a message that is sent how many rows its round has, and of which earlier rounds some may be left."""
     message.private["rows"] = rows
     message.private.pop("earlier", None)
-    if left := {row.round: row.of for row in earlier}:
+    if left := {row.round: row.recipient_count for row in earlier}:
         message.private["earlier"] = [[round, of] for round, of in left.items()]
 
 
@@ -223,7 +232,7 @@ def ids_of(message: Entity) -> list[str] | None:
 
 def siblings(rows: Iterable[Delivery]) -> list[str]:
     """The ids of all rows of the same rounds."""
-    rounds = {(row.message, row.round): row.of for row in rows}
+    rounds = {(row.message, row.round): row.recipient_count for row in rows}
     return [_id(message, round, index) for (message, round), of in rounds.items() for index in range(of)]
 
 
@@ -275,6 +284,6 @@ def summary(rows: Iterable[Delivery]) -> str:
     states = {row.state for row in every}
     if any(row.unsettled for row in every):
         return SENDING
-    if states & _THERE:
-        return EXECUTED if states == {EXECUTED} else DELIVERED if states <= _THERE else "partial"
+    if states & _ARRIVED:
+        return EXECUTED if states == {EXECUTED} else DELIVERED if states <= _ARRIVED else "partial"
     return UNKNOWN if UNKNOWN in states else EXPIRED if states == {EXPIRED} else FAILED

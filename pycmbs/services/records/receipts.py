@@ -23,7 +23,7 @@ def expiry(left: float | None) -> dict[str, tuple[str, ...]]:
 
 def forget(store: Store, most: int) -> int:
     """Delete at most so many receipts of messages that cannot come again, their deadline being long past; returns how many."""
-    old = store.lowest(RECEIPT, "expires", sort_key_of_time(clock.now()), most)
+    old = store.lowest_by_key(RECEIPT, "expires", sort_key_of_time(clock.now()), most)
     gone = [[Write(one.id, RECEIPT, revision=one.revision, delete=True)] for one in old]
     if gone:
         store.write_batches(gone)

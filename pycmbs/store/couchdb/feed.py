@@ -121,7 +121,7 @@ class _Watch:
             (self.ids.add if matches else self.ids.discard)(id)
 
 
-class Heads:
+class FeedTokens:
     """A token per type that changes with it, and one per question that changes with what it finds.
 
     Neither asks the view, which a server would first have to bring up to date. Asking costs one request for the changes
@@ -146,8 +146,8 @@ class Heads:
         self._watches: dict[object, _Watch] = {}
         self._written: dict[str, tuple[str, Document]] = {}
 
-    def head(self, type: str) -> str:
-        """See :meth:`~pycmbs.store.base.Store.head`."""
+    def change_token(self, type: str) -> str:
+        """See :meth:`~pycmbs.store.base.Store.change_token`."""
         self._catch_up()
         return f"{self._prefix}-{self._changes[type]}"
 

@@ -22,7 +22,7 @@ from pycmbs.store.couchdb.answers import number, rows_of, told
 from pycmbs.store.couchdb.client import Address, CouchClient
 from pycmbs.store.couchdb.database import Database
 from pycmbs.store.couchdb.errors import NotThere, Refused, TimedOut
-from pycmbs.store.couchdb.feed import Feed, Heads, Marks
+from pycmbs.store.couchdb.feed import Feed, FeedTokens, Marks
 from pycmbs.store.couchdb.seeking import Seeking
 from pycmbs.store.couchdb.writer import Writer
 
@@ -46,7 +46,7 @@ class CouchStore(Store):
     shared = True
     atomic = False
     ordered = False
-    lanes = 4
+    parallel_commits = 4
     scheme: ClassVar[str] = "http"
 
     def __init__(self, address: Address, runtime: Runtime, *, create: bool = True) -> None:
@@ -55,7 +55,7 @@ class CouchStore(Store):
         self._waits = False
         self._writer = Writer(self._client)
         self._feed = Feed(self._client)
-        self._heads = Heads(self._client, runtime)
+        self._tokens = FeedTokens(self._client, runtime)
         self._marks = Marks(self._client)
         self._database = Database(self._client, self.url, create=create)
 
@@ -102,7 +102,7 @@ class CouchStore(Store):
     def _write(self, batches: Sequence[Batch]) -> list[list[Document] | RevisionConflict]:
         self._database.check_copies()
         outcome = self._writer.write(batches)
-        self._heads.wrote(one for written in outcome if not isinstance(written, RevisionConflict) for one in written)
+        self._tokens.wrote(one for written in outcome if not isinstance(written, RevisionConflict) for one in written)
         return outcome
 
     # Reading
@@ -178,7 +178,7 @@ class CouchStore(Store):
                 return
             after, most = int(rows[-1]["key"][3]), _PAGE
 
-    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+    def lowest_by_key(self, type: str, name: str, below: str, limit: int) -> list[Document]:
         """See :class:`~pycmbs.store.base.Store`."""
         keys = {"startkey": [type, name], "endkey": [type, name, layout.hexadecimal(below)], "inclusive_end": False}
         rows = self._do(lambda: self._view(reduce=False, include_docs=True, limit=limit, **keys))
@@ -213,10 +213,10 @@ class CouchStore(Store):
             else:
                 return rows_of(answer, "rows", *(() if query.get("reduce", True) else ("id", "key")))
 
-    def seek(self, query: Query, past: int) -> int | None:
+    def nth(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
         if len(query.equals) > 1:
-            return super().seek(query, past)
+            return super().nth(query, past)
         seeking = Seeking(self._view, self._prefix(query, next(iter(query.equals), "")), query.after)
         found: int | None = self._do(seeking.find, past)
         return found
@@ -244,11 +244,11 @@ class CouchStore(Store):
         cursor: str = self._do(self._feed.end)
         return cursor
 
-    def head(self, type: str) -> str:
+    def change_token(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
         if self._database.is_to_be_checked():
             self._do(lambda: None)
-        return self._heads.head(type)
+        return self._tokens.change_token(type)
 
     def version(self, query: Query) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -256,7 +256,7 @@ class CouchStore(Store):
             return super().version(query)
         if self._database.is_to_be_checked():
             self._do(lambda: None)
-        return self._heads.version(query, lambda: self.find(query)) or super().version(query)
+        return self._tokens.version(query, lambda: self.find(query)) or super().version(query)
 
     def shrink(self) -> None:
         """See :class:`~pycmbs.store.base.Store`. The database, and the view's index."""

@@ -44,8 +44,8 @@ class Ranks:
         self._lock = threading.Lock()
         self._listings: OrderedDict[Listing, Counted] = OrderedDict()
 
-    def seek(self, query: Query, order: list[str], past: int) -> int | None:
-        """See :meth:`pycmbs.store.base.Store.seek`; ``order``: the query's names, as :func:`pycmbs.store.sqlite.runs.matching`
+    def nth(self, query: Query, order: list[str], past: int) -> int | None:
+        """See :meth:`pycmbs.store.base.Store.nth`; ``order``: the query's names, as :func:`pycmbs.store.sqlite.runs.matching`
         wants them."""
         if past <= runs.STRETCH:
             return self._place(query, order, past)

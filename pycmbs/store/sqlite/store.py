@@ -150,7 +150,7 @@ class SqliteStore(Store):
             number: int = self._file.rows(statements.estimate, {**parameters, "limit": most})[0][0]
         return number
 
-    def lowest(self, type: str, name: str, below: str, limit: int) -> list[Document]:
+    def lowest_by_key(self, type: str, name: str, below: str, limit: int) -> list[Document]:
         """See :class:`~pycmbs.store.base.Store`."""
         parameters = (type, sql.key(type, name), below, limit)
         if limit > _SCAN:
@@ -165,11 +165,11 @@ class SqliteStore(Store):
             counted: int = self._runtime.offload(self._file.rows, statements.count, parameters)[0][0]
         return counted
 
-    def seek(self, query: Query, past: int) -> int | None:
+    def nth(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
         order = self._by_selectivity(query)[0]
         with _translated():
-            return self._runtime.offload(self._ranks.seek, query, order, past)
+            return self._runtime.offload(self._ranks.nth, query, order, past)
 
     def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -190,7 +190,7 @@ class SqliteStore(Store):
             ((last,),) = self._file.rows(sql.LAST)
         return str(last or 0)
 
-    def head(self, type: str) -> str:
+    def change_token(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
         with _translated():
             rows = self._file.rows(sql.HEAD, (type,))

@@ -76,9 +76,9 @@ def test_a_turn_is_one_commit(broker, store):
 def test_a_second_arrival_changes_nothing(broker, store):
     """Effect once: the same origin, id and round is acknowledged again and nothing else."""
     broker.inbox.receive([incoming()])
-    before = store.head("entity")
+    before = store.change_token("entity")
     assert statuses(broker.inbox.receive([incoming(message_content="forged")])) == ["duplicate"]
-    assert store.head("entity") == before
+    assert store.change_token("entity") == before
 
 
 def test_two_arrivals_in_one_turn_are_one(broker):

@@ -219,12 +219,12 @@ def test_a_message_has_its_origin_from_its_creation_on(broker):
 def test_a_dry_run_sends_nothing(broker, engine, store):
     """It lists the recipients and why each matched."""
     add_message(broker, "l4", providers=["a", "x"], topics=["net.link"])
-    before = store.head("entity")
+    before = store.change_token("entity")
     plan = send(broker, "l4", dry_run=True)
     assert [one["member"] for one in plan["recipients"]] == ["a"]
     assert "interested in net.link" in plan["recipients"][0]["why"]
     assert plan["unknown"] == ["x"]
-    assert (store.head("entity"), engine.woken) == (before, 0)
+    assert (store.change_token("entity"), engine.woken) == (before, 0)
 
 
 def test_sending_while_sending_is_once(broker):
@@ -669,7 +669,7 @@ def outcomes():
         lambda row, now: row.settled(EXPIRED, now, "gave up"),
         lambda row, now: row.settled(UNKNOWN, now, "gave up"),
         lambda row, now: row.settled(FAILED, now, "refused"),
-        lambda row, now: replace(row.settled(DELIVERED, now), awaits=True),
+        lambda row, now: replace(row.settled(DELIVERED, now), awaiting_outcome=True),
         lambda row, now: row.settled(DELIVERED, now),
         lambda row, now: row.with_outcome(now, {"result": 1}),
     ]
@@ -687,8 +687,12 @@ def test_a_row_only_rises(broker, first, second):
         ((told,), _) = broker.outbox.settle([made(row, time.time())])
     (stored,) = of_message(broker.store, PATH)
     best = outcomes()[max(first, second)](row, 0.0)
-    best = replace(best, awaits=best.awaits and outcomes()[first](row, 0.0).unsettled)
-    assert (stored.state, stored.awaits) == (best.state, best.awaits) == (told.state, told.awaits)
+    best = replace(best, awaiting_outcome=best.awaiting_outcome and outcomes()[first](row, 0.0).unsettled)
+    assert (
+        (stored.state, stored.awaiting_outcome)
+        == (best.state, best.awaiting_outcome)
+        == (told.state, told.awaiting_outcome)
+    )
     assert attributes(broker)[cmbs.STATE] == ("sending" if best.unsettled else best.state)
 
 
@@ -739,7 +743,7 @@ def test_what_was_changed_while_it_is_executed_is_sent_anew(broker, door):
     broker.entities.memberships.associate(NOTE.identifier, [PATH])
     send(broker, "l2")
     rows = broker.outbox.pending(after=0, limit=10)
-    broker.outbox.settle([replace(row.settled(DELIVERED, time.time()), awaits=True) for row in rows])
+    broker.outbox.settle([replace(row.settled(DELIVERED, time.time()), awaiting_outcome=True) for row in rows])
     send(broker, "l2")
     assert {one.round for one in of_message(broker.store, PATH)} == {rows[0].round}
     CHANGES[door](broker)

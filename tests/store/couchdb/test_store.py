@@ -122,7 +122,7 @@ def test_no_query_scans(store: CouchStore, calls: Calls, query: Query) -> None:
     calls.clear()
     store.find(query)
     store.count(query)
-    store.lowest("thing", "due", "5", 3)
+    store.lowest_by_key("thing", "due", "5", 3)
     assert calls
     for method, path, options in calls:
         if path == VIEW:
@@ -260,9 +260,9 @@ def test_a_head_sees_what_another_store_wrote(store: CouchStore, couchdb_url: st
     """As soon as a write returned, every process's token is a new one."""
     other = open_one(couchdb_url)
     for n in range(5):
-        before = other.head("thing")
+        before = other.change_token("thing")
         store.write([create(f"{n}")])
-        assert other.head("thing") != before
+        assert other.change_token("thing") != before
     other.close()
 
 
@@ -342,25 +342,25 @@ def test_one_question_serves_a_whole_request(store: CouchStore, calls: Calls) ->
     front.version(query)
     calls.clear()
     with asked():
-        before = [(front.head("thing"), front.head("other"), front.version(query)) for _ in range(20)]
+        before = [(front.change_token("thing"), front.change_token("other"), front.version(query)) for _ in range(20)]
         assert [path for _, path, _ in calls] == ["_changes"]
         front.write([create("thing:a", x="1")])
-        after = [(front.head("thing"), front.head("other"), front.version(query)) for _ in range(20)]
+        after = [(front.change_token("thing"), front.change_token("other"), front.version(query)) for _ in range(20)]
     assert [path for _, path, _ in calls] == ["_changes", "_bulk_docs", "_changes"]
-    ((head, other, version),), ((head_after, other_after, version_after),) = set(before), set(after)
-    assert (head != head_after, other == other_after, version != version_after) == (True, True, True)
+    ((token, other, version),), ((token_after, other_after, version_after),) = set(before), set(after)
+    assert (token != token_after, other == other_after, version != version_after) == (True, True, True)
 
 
 def test_what_came_before_a_request_is_seen_by_it(store: CouchStore, couchdb_url: str) -> None:
     """However many requests share their questions: each sees all that was acknowledged before it came."""
     other = open_one(couchdb_url)
     with asked():
-        seen = store.head("thing")
+        seen = store.change_token("thing")
         for n in range(5):
             other.write([create(f"thing:{n}")])
             with asked():
-                assert store.head("thing") != seen
-                seen = store.head("thing")
+                assert store.change_token("thing") != seen
+                seen = store.change_token("thing")
     other.close()
 
 
@@ -388,14 +388,14 @@ def test_others_documents_are_looked_at_once(store: CouchStore, couchdb_url: str
 def test_who_was_idle_does_not_read_what_others_wrote(store: CouchStore, couchdb_url: str, calls: Calls) -> None:
     """After thousands of changes the next question costs a few calls, and every token is another one."""
     other, query = open_one(couchdb_url), Query("thing", {"x": "1"})
-    before = (store.head("thing"), store.head("other"), store.version(query))
+    before = (store.change_token("thing"), store.change_token("other"), store.version(query))
     for start in range(0, 2400, 200):
         other.write_batches([[create(f"thing:{start + n}")] for n in range(200)])
     other.write([create("thing:a", x="1")])
     calls.clear()
-    assert store.head("thing") != before[0]
+    assert store.change_token("thing") != before[0]
     assert [path for _, path, _ in calls] == ["_changes", "_changes"]
-    assert store.head("other") != before[1]
+    assert store.change_token("other") != before[1]
     assert store.version(query) != before[2]
     assert ids(store.find(query)) == ["thing:a"]
     other.close()
@@ -416,7 +416,7 @@ def test_a_version_reads_no_view(store: CouchStore, calls: Calls) -> None:
 
 def test_a_head_is_told_of_changes_that_could_not_be_read(store: CouchStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a server that goes in the middle had told of is counted when it is back."""
-    head = store.head("thing")
+    token = store.change_token("thing")
     store.write([create("a")])
     call = store._client.call
 
@@ -427,9 +427,9 @@ def test_a_head_is_told_of_changes_that_could_not_be_read(store: CouchStore, mon
 
     monkeypatch.setattr(store._client, "call", failing)
     with pytest.raises(StoreUnavailable):
-        store.head("thing")
+        store.change_token("thing")
     monkeypatch.setattr(store._client, "call", call)
-    assert store.head("thing") != head
+    assert store.change_token("thing") != token
 
 
 def test_of_many_questions_the_first_are_watched(store: CouchStore) -> None:
@@ -438,7 +438,7 @@ def test_of_many_questions_the_first_are_watched(store: CouchStore) -> None:
     before = [store.version(query) for query in queries]
     store.write([create("a", n=[str(n) for n in range(12)])])
     assert all(store.version(query) != version for query, version in zip(queries, before, strict=True))
-    assert len(store._heads._watches) == 8
+    assert len(store._tokens._watches) == 8
 
 
 def test_a_far_page_is_found_by_counts(
@@ -455,12 +455,12 @@ def test_a_far_page_is_found_by_counts(
     query = Query("thing", {"x": "y"})
     numbers = [one.number for one in store.find(query)]
     assert len(numbers) == 100
-    assert [store.seek(query, past) for past in (1, 37, 100, 101)] == [numbers[0], numbers[36], numbers[99], None]
+    assert [store.nth(query, past) for past in (1, 37, 100, 101)] == [numbers[0], numbers[36], numbers[99], None]
     monkeypatch.setattr(seeking, "_MOST_SKIPPED", 3)
     for past in (*range(1, 102, 7), 2, 20, 21, 40, 41, 99, 100, 101):
         calls.clear()
-        assert store.seek(query, past) == (numbers[past - 1] if past <= 100 else None), past
+        assert store.nth(query, past) == (numbers[past - 1] if past <= 100 else None), past
         assert len(calls) <= 30
         assert all(options.get("skip", 0) < 3 for _, _, options in calls)
     after = replace(query, after=numbers[49])
-    assert [store.seek(after, past) for past in (1, 30, 50, 51)] == [numbers[50], numbers[79], numbers[99], None]
+    assert [store.nth(after, past) for past in (1, 30, 50, 51)] == [numbers[50], numbers[79], numbers[99], None]

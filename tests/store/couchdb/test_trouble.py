@@ -225,7 +225,7 @@ def test_another_database_under_its_name_is_noticed(couchdb_server: CouchServer,
     calls: list[Callable[[], object]] = [
         lambda: store.get("a"),
         lambda: store.find(Query("thing", {"x": "1"})),
-        lambda: store.head("thing"),
+        lambda: store.change_token("thing"),
         lambda: store.write([create("b")]),
     ]
     wait_until(lambda: isinstance(refusal(lambda: store.get("a")), StoreUnavailable), 5, "it is noticed")

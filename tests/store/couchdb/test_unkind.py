@@ -159,7 +159,7 @@ def test_every_error_answer_is_a_store_that_cannot_be_used_now(
         lambda: store.find(Query("thing")),
         lambda: store.write([create("a")]),
         lambda: store.write([create("a"), create("b")]),
-        lambda: store.head("thing"),
+        lambda: store.change_token("thing"),
         lambda: store.changes(""),
     ):
         with pytest.raises(StoreUnavailable) as caught:

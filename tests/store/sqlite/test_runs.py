@@ -98,7 +98,7 @@ def test_a_run_is_divided_by_what_changes(store: SqliteStore) -> None:
         assert _rows(store, "x") == [(numbers[first], numbers[last]) for first, last in rest]
     query = Query("thing", {"x": "1"})
     assert ids(store.find(query)) == ["1", "2", "4", "6"]
-    assert (store.count(query), store.seek(query, 3)) == (4, numbers[4])
+    assert (store.count(query), store.nth(query, 3)) == (4, numbers[4])
     assert ids(store.find(replace(query, after=numbers[1]))) == ["2", "4", "6"]
     there = [one for one in made if one.id in ("1", "2", "4", "6")]
     store.write([replace(create(one.id), revision=one.revision, delete=True) for one in there])
@@ -158,7 +158,7 @@ def test_a_file_of_an_earlier_version_goes_on(tmp_path: Path, script: str, third
     older.close()
     store, other = (SqliteStore(tmp_path / "x.db", ThreadRuntime()) for _ in range(2))
     query = Query("thing", {"x": "1"})
-    assert (ids(store.find(query)), store.count(query), store.seek(query, 3)) == (["a", "b", "c"], 3, third)
+    assert (ids(store.find(query)), store.count(query), store.nth(query, 3)) == (["a", "b", "c"], 3, third)
     assert ids(store.find(Query("thing"))) == ["a", "b", "c"]
     (new,) = other.write([create("d", x="1")])
     assert new.number > 9

@@ -75,14 +75,14 @@ class TestSqliteStore(StoreContract):
 
 
 def test_reopening_keeps_everything(open_one: Open) -> None:
-    """Documents, revisions, numbers, heads and cursors are the same after a restart; new ones are new."""
+    """Documents, revisions, numbers, change tokens and cursors are the same after a restart; new ones are new."""
     first = open_one()
     made = first.write([create("a", x="1"), create("b", x="1")])
     first.write([Write("b", "thing", revision=made[1].revision, delete=True)])
-    cursor, head = first.changes("")[1], first.head("thing")
+    cursor, token = first.changes("")[1], first.change_token("thing")
     first.close()
     second = open_one()
-    assert (second.get("a"), second.changes(cursor)[0], second.head("thing")) == (made[0], [], head)
+    assert (second.get("a"), second.changes(cursor)[0], second.change_token("thing")) == (made[0], [], token)
     (new,) = second.write([create("b")])
     assert new.number > made[1].number
     assert [one.id for one in second.changes(cursor)[0]] == ["b"]
@@ -518,10 +518,10 @@ def test_the_last_page_costs_what_the_first_does(filled: SqliteStore, equals: di
 
 def test_the_lowest_cost_the_same_wherever_they_are(filled: SqliteStore) -> None:
     """What is overdue is found without walking what was made before it, of its type or of others."""
-    first = _steps_of(filled, lambda: filled.lowest("thing", "due", "00001", 1))
+    first = _steps_of(filled, lambda: filled.lowest_by_key("thing", "due", "00001", 1))
     filled.write([create("last", due="!"), create("other", type="other", due="!")])
-    assert ids(filled.lowest("thing", "due", "0", 9)) == ["last"]
-    last = _steps_of(filled, lambda: filled.lowest("thing", "due", "0", 1))
+    assert ids(filled.lowest_by_key("thing", "due", "0", 9)) == ["last"]
+    last = _steps_of(filled, lambda: filled.lowest_by_key("thing", "due", "0", 1))
     assert 0 < last <= first * 1.05
 
 
@@ -699,4 +699,4 @@ def test_a_place_is_right_whatever_is_written(open_one: Open, monkeypatch: pytes
         rest = [one.number for one in found if one.number > after]
         for past in {1, chance.randint(1, len(rest) + 2), len(rest), len(rest) + 1} - {0}:
             expected = rest[past - 1] if past <= len(rest) else None
-            assert reading.seek(replace(query, after=after), past) == expected
+            assert reading.nth(replace(query, after=after), past) == expected
