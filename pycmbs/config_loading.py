@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pycmbs.config import CONFIG_VARIABLE, FILES, SERVER_FILE, SETTINGS, Settings
 from pycmbs.config_files import read_file
 from pycmbs.config_values import Setting
-from pycmbs.errors import ConfigurationError
+from pycmbs.errors import ConfigurationError, InvalidAddress
+from pycmbs.services.access.rules import parse as parse_rules
+from pycmbs.transport.address import parse_address, parse_listen_at
 from pycmbs.trust import why_untrusted
 
 _log = logging.getLogger(__name__)
 
+GRAMMARS: Mapping[str, Callable[[str], object]] = {
+    "listen_at": parse_listen_at,
+    "rules": parse_rules,
+    "sockets": lambda text: [parse_address(url) for url in text.split()],
+}
+"""The grammars that belong to other parts of the broker. Each raises InvalidAddress or ConfigurationError."""
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
 
@@ -64,8 +72,11 @@ def load_with_origins(
 
 def _parse(setting: Setting, text: str, origin: str) -> Any:
     try:
-        return setting.value.parse(text)
-    except ValueError:
+        value = setting.value.parse(text)
+        if setting.value.grammar:
+            GRAMMARS[setting.value.grammar](value)
+        return value
+    except (ValueError, InvalidAddress, ConfigurationError):
         unit = f" ({setting.unit})" if setting.unit else ""
         shown = (
             "not what it must be (it is not shown, as it may hold a password)" if setting.value.secret else repr(text)

@@ -92,8 +92,13 @@ def importers(library):
              "pycmbs.services.records.node", "pycmbs.services.access.users"],
         ),
         ("pycmbs.config_files", ["pycmbs.errors"]),
-        ("pycmbs.config_values", ["pycmbs.errors", "pycmbs.services.access", "pycmbs.transport.address"]),
+        ("pycmbs.config_values", []),
         ("pycmbs.config", ["pycmbs.config_values", "pycmbs.trust"]),
+        (
+            "pycmbs.config_loading",
+            ["pycmbs.config", "pycmbs.config_files", "pycmbs.config_values", "pycmbs.errors", "pycmbs.trust",
+             "pycmbs.services.access.rules", "pycmbs.transport.address"],
+        ),
         ("pycmbs.gateways", ["pycmbs.errors", "pycmbs.seams", "pycmbs.occi", "pycmbs.services"]),
         (
             "pycmbs.wsgi",

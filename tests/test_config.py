@@ -261,3 +261,25 @@ def test_a_path_in_a_url_is_what_it_says(tmp_path, url, file):
     """A relative one is in the home, an absolute one is where it is, with one slash before it or three."""
     open_store(url.format(tmp_path), home=tmp_path, runtime=ThreadRuntime()).close()
     assert [one.name for one in tmp_path.iterdir()] == [file]
+
+
+def test_a_comment_among_rules_ends_with_its_line():
+    """The rules after it count, too."""
+    text = "a read member  # the first site\n# all others\nb reboot;\n\n* read message"
+    assert load_settings(None, {}, {"allow": text}).allow == "a read member; b reboot; * read message"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("listen_at", "tcp://a:1=tcp://b:2; tcp://a:1=tcp://c:3"),
+        ("listen_at", "tcp://a:1"),
+        ("listen_at", "tcp://a:1=tcp://*:2"),
+        ("neighbor", "tcp://a:1 tcp://b:0"),
+        ("listen", "tcp://a:70000"),
+        ("allow", "a read member; oops"),
+    ],
+)
+def test_what_other_parts_know_the_grammar_of_is_checked_by_them(name, value):
+    """Socket URLs by the transport, rules by the rules of access; the sentence says what would do."""
+    assert f"is {value!r}, but must be" in sentence(flags={name: value})
