@@ -9,7 +9,8 @@ The contract below is checked for every implementation by ``tests/backends/contr
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from pycmbs.errors import InvalidRequest
@@ -20,6 +21,24 @@ from pycmbs.store.base import Write
 
 Report = dict[str, Any]
 """What an action tells its caller; empty when there is nothing to tell."""
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass(slots=True)
+class Begun:
+    """An action on entities that are not stored yet: what goes along with the commit that stores them, and what follows it."""
+
+    writes: Sequence[Sequence[Write]]
+    """For each of the entities, in the same commit and before it."""
+    stored: Callable[[], list[Report]]
+    """Called when they are stored: does what is left, and returns a report for each."""
+    refused: Callable[[], None] = _nothing
+    """Called when they could not be."""
+    tried: bool = False
+    """It is only tried: nothing is to be stored, and ``stored`` tells what would be."""
 
 
 class Host(Protocol):
@@ -97,6 +116,15 @@ class Backend(ABC):
         called, if the entity was not changed meanwhile. Must not have effects of its own: it may be asked again."""
         del entity, invocation
         return None
+
+    def begin(self, entities: Sequence[Entity], invocation: Invocation) -> Begun:
+        """Begin an action that applies to new entities, after :meth:`create`, to be stored with them in one commit or not at
+        all; may change them. Raises InvalidRequest for an action that does more than that."""
+        raise InvalidRequest(
+            f"{invocation.term!r} is not done in one step with the creation of {entities[0].path}",
+            hint=f"POST the entity, and then ?action={invocation.term} to it.",
+            parameter="then",
+        )
 
     def act(self, entity: Entity, invocation: Invocation) -> Report:
         """Perform an action that applies to the entity; ``invocation`` has its identifier, and its attributes checked.

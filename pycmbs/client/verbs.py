@@ -81,19 +81,19 @@ def send(
         attributes["l1_socket_receiver_member"] = socket
     entity = _message(layer, id, content, topics, to, deadline, attributes)
     path = MESSAGES + id
-    create = Call("POST", MESSAGES, {"resources": [entity]}, repeatable=True)
-    _, report = yield (create, _sending(path, layer, wait))
+    seconds = min(wait, MOST_WAIT)
+    (report,) = yield (_posting(entity, layer, {"wait": f"{seconds:g}"} if wait else {}, seconds),)
     found = views.sent(id, layer, _attributes(report))
+    if report is None:  # an earlier try did it, and its answer was lost
+        found = views.sent_before((yield from message(id)))
     return (yield from _waited(found, path, wait - MOST_WAIT)) if wait > MOST_WAIT else found
 
 
 def dry_run(*, topics: Sequence[str] = (), to: Sequence[str] = ()) -> Verb[Plan]:
-    """Who would get a message like this, and why. The broker plans for a message that is stored: one is made and deleted."""
-    layer, id = layer_of(topics, to), new_id()
-    path = MESSAGES + id
-    create = Call("POST", MESSAGES, {"resources": [_message(layer, id, None, topics, to, None, {})]}, repeatable=True)
-    plan = Call("POST", f"{path}?action=send_{layer}", {"attributes": {"dry_run": True}})
-    _, report, _ = yield (create, plan, Call("DELETE", path))
+    """Who would get a message like this, and why. Nothing is stored."""
+    layer = layer_of(topics, to)
+    entity = _message(layer, new_id(), None, topics, to, None, {})
+    (report,) = yield (_posting(entity, layer, {"dry_run": "true"}),)
     return views.plan(layer, _attributes(report))
 
 
@@ -164,6 +164,12 @@ def _waited(found: Sent, path: str, seconds: float) -> Verb[Sent]:
         (report,) = yield (_sending(path, found.layer, left),)
         found = views.sent(found.id, found.layer, _attributes(report))
     return found
+
+
+def _posting(entity: Mapping[str, Any], layer: str, options: Mapping[str, str], seconds: float = 0) -> Call:
+    """A message is made and sent, both or neither."""
+    query = urlencode({"then": f"send_{layer}", **options})
+    return Call("POST", f"{MESSAGES}?{query}", {"resources": [entity]}, seconds, repeatable=True)
 
 
 def _sending(path: str, layer: str, wait: float) -> Call:

@@ -97,6 +97,13 @@ def sent(id: str, layer: str, report: Mapping[str, Any]) -> Sent:
     )
 
 
+def sent_before(message: Message) -> Sent:
+    """The same, from the message as it is read."""
+    document = {"id": message.id, "layer": message.layer, "state": message.state}
+    document["deliveries"] = message.document.get("deliveries", [])
+    return Sent(message.id, message.layer, message.state, message.ledger, document=document)
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Who would get a message, and why; nothing was sent. ``unknown``: names that are no member's."""

@@ -31,7 +31,8 @@ class Collections:
         return exchange.listing(place.path for place in self._entities.listed(exchange.path, selection, window))
 
     def post(self, exchange: Exchange) -> Response:
-        """Create entities; with ``?action=`` act on all; at a mixin's location give the mixin to entities."""
+        """Create entities, with ``?then=`` acting on them; with ``?action=`` act on all; at a mixin's location give the mixin
+        to entities."""
         exchange.check_whole()
         exchange.refuse_pages()
         if exchange.query.action is not None:
@@ -40,8 +41,21 @@ class Collections:
             return exchange.reports(*self._entities.act_all(exchange.path, invocation, selection))
         mixin = self._categories.registry().at(exchange.path)
         if isinstance(mixin, Mixin):
+            exchange.refuse_then()
             return self._associated(exchange, mixin)
+        if exchange.query.then is not None:
+            return self._created_and_acted(exchange, exchange.query.then)
         return self._shown.created(exchange, self._entities.create(exchange.path, exchange.drafts()))
+
+    def _created_and_acted(self, exchange: Exchange, term: str) -> Response:
+        """Create entities and act on them, with one commit; answered with what the action had to tell."""
+        exchange.refuse_filters()
+        drafts = exchange.drafts()
+        made, action, reports = self._entities.create_and_act(exchange.path, drafts, exchange.following(term))
+        first = made[0].path if made else ""
+        if len(reports) == 1:
+            return exchange.report(action, *reports.values(), made=first)
+        return exchange.reports(action, reports, made=first)
 
     def _associated(self, exchange: Exchange, mixin: Mixin) -> Response:
         changed = self._entities.memberships.associate(mixin.identifier, self._named(exchange))

@@ -111,8 +111,8 @@ class Exchange:
         """The action that the URL and the body ask for, its attributes from both. Raises InvalidRequest for one that is said
         twice, MalformedBody."""
         asked = self.reader.invocation(self.body, term)
-        if "HTTP_PREFER" in self.environ and (found := _WAIT.search(self.environ["HTTP_PREFER"])):
-            asked = replace(asked, preferred={"wait": int(found[1])})
+        if "HTTP_PREFER" in self.environ and (preferred := self._preferred):
+            asked = replace(asked, preferred=preferred)
         if not self.query.options:
             return asked
         options = dict(self.query.options)
@@ -124,17 +124,40 @@ class Exchange:
             )
         return replace(asked, attributes={**asked.attributes, **options})
 
+    def following(self, term: str) -> Invocation:
+        """The action that the URL asks for on what the body describes."""
+        return Invocation(naming.canonical(term), attributes=dict(self.query.options), preferred=self._preferred)
+
+    @property
+    def _preferred(self) -> dict[str, int]:
+        found = _WAIT.search(self.environ.get("HTTP_PREFER", ""))
+        return {"wait": int(found[1])} if found else {}
+
     def refuse_action(self) -> None:
         """Raises InvalidRequest for ``?action=`` with a method that performs none: nothing would happen, silently."""
         if self.query.action is not None:
             raise InvalidRequest(f"{self.method} performs no action", hint="Use -X POST.", parameter="action")
+        self.refuse_then()
+
+    def refuse_then(self) -> None:
+        """Raises InvalidRequest for ``?then=`` where nothing is created."""
+        if self.query.then is not None:
+            raise InvalidRequest(
+                f"then goes with the POST of new entities, which {self.method} {self.path[:200]} is not",
+                hint="POST them to the location of their kind; ?action= acts on what is there.",
+                parameter="then",
+            )
 
     def refuse_parameters(self) -> None:
         """Raises InvalidRequest for any parameter, where none has a meaning."""
         self.refuse_action()
-        if self.query.categories or self.query.attributes:
-            raise InvalidRequest(f"{self.path} is one entity: there is nothing to filter", parameter="category")
+        self.refuse_filters()
         self.refuse_pages()
+
+    def refuse_filters(self) -> None:
+        """Raises InvalidRequest for what selects entities, where there is nothing to select."""
+        if self.query.categories or self.query.attributes:
+            raise InvalidRequest(f"{self.method} {self.path} has nothing to filter", parameter="category")
 
     def refuse_pages(self) -> None:
         """Raises InvalidRequest for ``?page=`` where there are none: only a part would be meant, and all be done."""
@@ -316,14 +339,19 @@ class Exchange:
         body = self.rendition.writer.entity(view, pretty=self.rendition.pretty)
         return self.fresh(body, view.entity.revision)
 
-    def report(self, action: str, document: dict[str, Any]) -> Response:
-        """What an action, named by its identifier, or a deletion (``""``) had to tell."""
-        return self.answer(self.rendition.writer.report(action, document, pretty=self.rendition.pretty))
+    def report(self, action: str, document: dict[str, Any], *, made: str = "") -> Response:
+        """What an action, named by its identifier, or a deletion (``""``) had to tell. ``made``: the path of what was created
+        with it."""
+        body = self.rendition.writer.report(action, document, pretty=self.rendition.pretty)
+        return self._told(body, made)
 
-    def reports(self, action: str, reports: Mapping[str, dict[str, Any]]) -> Response:
-        """What an action on a collection had to tell, by path."""
+    def reports(self, action: str, reports: Mapping[str, dict[str, Any]], *, made: str = "") -> Response:
+        """What an action on several entities had to tell, by path. ``made``: the first of those created with it."""
         by_url = {self.url(path): report for path, report in reports.items()}
-        return self.answer(self.rendition.writer.reports(action, by_url, pretty=self.rendition.pretty))
+        return self._told(self.rendition.writer.reports(action, by_url, pretty=self.rendition.pretty), made)
+
+    def _told(self, body: bytes, made: str) -> Response:
+        return self.answer(body, 201, [("Location", self.url(made))]) if made else self.answer(body)
 
     def listing(self, paths: Iterable[str]) -> Response:
         """A collection, as URLs."""

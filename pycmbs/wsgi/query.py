@@ -19,6 +19,8 @@ class Query:
     """What they ask for."""
 
     action: str | None = None
+    then: str | None = None
+    """The action on what is created."""
     categories: tuple[str, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
     window: Window | None = None
@@ -27,7 +29,7 @@ class Query:
 
 
 NO_QUERY = Query()
-_KNOWN = frozenset({"action", "category", "page", "number", "attribute", "value"})
+_KNOWN = frozenset({"action", "then", "category", "page", "number", "attribute", "value"})
 
 
 @functools.lru_cache(maxsize=256)
@@ -46,6 +48,7 @@ class _Parameters:
 
     def __init__(self, items: Iterable[tuple[str, str]]) -> None:
         self._action: str | None = None
+        self._then: str | None = None
         self._categories: list[str] = []
         self._attributes: list[tuple[str, str]] = []
         self._numbers: dict[str, int] = {}
@@ -58,6 +61,8 @@ class _Parameters:
     def _take(self, key: str, value: str) -> None:
         if key == "action":
             self._action = value
+        elif key == "then" and self._then is None:
+            self._then = value
         elif key == "category":
             self._categories.append(value)
         elif key in ("page", "number") and key not in self._numbers:
@@ -74,8 +79,14 @@ class _Parameters:
 
     def query(self) -> Query:
         """What they ask for together. Raises InvalidRequest."""
-        if self._options and self._action is None:
+        if self._options and self._action is None and self._then is None:
             raise _useless(next(iter(self._options)))
+        if self._action is not None and self._then is not None:
+            raise InvalidRequest(
+                "the query says both action and then",
+                hint="action is for what is there, then for what the body describes.",
+                parameter="then",
+            )
         if self._name is not None:
             raise InvalidRequest(f"attribute={self._name[:100]} has no value", hint="Add &value=….", parameter="value")
         numbers = self._numbers
@@ -84,13 +95,14 @@ class _Parameters:
             raise InvalidRequest("page and number belong together", hint=f"Add &{other}=….", parameter=other)
         window = Window(**numbers) if numbers else None
         options = tuple(self._options.items())
-        return Query(self._action, tuple(self._categories), tuple(self._attributes), window, options)
+        return Query(self._action, self._then, tuple(self._categories), tuple(self._attributes), window, options)
 
 
 def _useless(name: str) -> InvalidRequest:
     return InvalidRequest(
         f"the query has no use for {name[:100]!r} here",
-        hint="It knows action=… with the action's attributes, category=…, page=…&number=…, and attribute=…&value=… in pairs.",
+        hint="It knows action=… or then=… with the action's attributes, category=…, page=…&number=…, and attribute=…&value=… "
+        "in pairs.",
         parameter=name[:100],
     )
 

@@ -97,6 +97,19 @@ def test_a_creation_that_may_have_arrived_is_sent_again():
     assert (type(error), times) == (Unavailable, 1)
 
 
+def test_a_message_that_was_sent_by_a_lost_call_is_not_sent_again():
+    """What became of it is read instead."""
+    row = {"member": "rome", "state": "delivered"}
+    said = {"cmbs.message.state": "delivered", "cmbs.message.cmbs_layer": "l32", "cmbs.message.deliveries": [row]}
+    shown = (200, {}, {"id": "urn:uuid:m", "attributes": said})
+    transport, asked = answering(httpx2.RemoteProtocolError("it hung up"), TWICE, shown)
+    with Client(place=HERE, transport=transport) as client:
+        sent = client.publish("net.link", 1)
+    assert (sent.state, sent.layer, [one.member for one in sent.ledger]) == ("delivered", "l32", ["rome"])
+    assert [one.method for one in asked] == ["POST", "POST", "GET"]
+    assert asked[0].url.params["then"] == "send_l32"
+
+
 def test_a_broker_that_is_down_is_asked_once():
     """Who asks decides whether to wait for it."""
     error, times = called(CREATE, httpx2.ConnectError("refused"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Protocol
 
-from pycmbs.backends.base import Backend, Host, Report
+from pycmbs.backends.base import Backend, Begun, Host, Report
 from pycmbs.occi import cmbs
 from pycmbs.occi.attribute import AttributeDefinition
 from pycmbs.occi.category import Action
@@ -57,6 +57,12 @@ class MessageBackend(Backend):
     def options(self, action: Action) -> Mapping[str, AttributeDefinition]:
         """Sending may wait, or be tried only."""
         return cmbs.SEND_OPTIONS if layer_of("send", action.term) else {}
+
+    def begin(self, entities: Sequence[Entity], invocation: Invocation) -> Begun:
+        """``send_*`` is accepted with the message."""
+        if layer := layer_of("send", invocation.term):
+            return self.host.messages.begin(entities, layer, invocation.attributes)
+        return super().begin(entities, invocation)
 
     def act(self, entity: Entity, invocation: Invocation) -> Report:
         """``send_*``, ``execute``."""

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from pycmbs import codec
-from pycmbs.backends.base import Report
+from pycmbs.backends.base import Begun, Report
 from pycmbs.errors import (
     BeingSent,
     CmbsError,
@@ -165,3 +165,7 @@ class MessageService:
     ) -> list[Report]:
         """See :meth:`pycmbs.services.delivery.sending.SendingService.send`."""
         return self._sending.send(messages, layer, attributes, pinned=pinned)
+
+    def begin(self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any]) -> Begun:
+        """See :meth:`pycmbs.services.delivery.sending.SendingService.begin`."""
+        return self._sending.begin(messages, layer, attributes)

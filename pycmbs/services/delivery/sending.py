@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
 from pycmbs import clock
-from pycmbs.backends.base import Report
+from pycmbs.backends.base import Begun, Report
 from pycmbs.errors import (
     CmbsError,
     EngineUnavailable,
-    InvalidRequest,
     NoLocalMember,
     NotSendable,
     PreconditionFailed,
     RevisionConflict,
+    TooLarge,
     Unavailable,
 )
 from pycmbs.occi import cmbs, layers
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import canonical
 from pycmbs.services.access.access import Access
-from pycmbs.services.access.rules import Part
-from pycmbs.services.delivery import recipients
 from pycmbs.services.delivery.limit import OutboxBound
+from pycmbs.services.delivery.reports import not_listening, plan, report
+from pycmbs.services.delivery.router import Router
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.federation.members import MemberService
-from pycmbs.services.federation.roster import Roster, is_local, is_silent, socket_of
+from pycmbs.services.federation.roster import Roster
 from pycmbs.services.records import deliveries
 from pycmbs.services.records.deliveries import FAILED, Delivery, delivery_of
 from pycmbs.services.records.entities import entity_write, settle
@@ -43,6 +43,9 @@ T = TypeVar("T")
 _TRIES = 20
 _TOGETHER = 2000
 """How many documents are written with one commit, or those of one message: it holds up others' writes for some 50 ms."""
+
+_MOST_BEGUN = 5000
+"""Documents of several messages that are made and sent with one commit."""
 
 
 @dataclass(eq=False, slots=True)
@@ -63,24 +66,6 @@ class _Sending:
     @property
     def unsettled(self) -> bool:
         return any(row.unsettled for row in self.rows)
-
-
-class _OfRoster(Generic[T]):
-    """What is made of the members for each layer: once, for as long as they stay the same."""
-
-    def __init__(self, make: Callable[[Roster, str], T]) -> None:
-        self._make = make
-        self._kept: tuple[Roster | None, dict[str, T]] = (None, {})
-
-    def on(self, layer: str, roster: Roster) -> T:
-        """What these members are for a layer."""
-        of, kept = self._kept
-        if of is not roster:
-            kept = {}
-            self._kept = roster, kept
-        if layer not in kept:
-            kept[layer] = self._make(roster, layer)
-        return kept[layer]
 
 
 class SendingService:
@@ -107,8 +92,7 @@ class SendingService:
         self._deadline = deadline
         self._round = 0
         """The last one that was given: two sends may fall into one microsecond."""
-        self._silent = _OfRoster(_silent)
-        self._peers = _OfRoster(_peers)
+        self._router = Router(members)
 
     def send(
         self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool = False
@@ -121,26 +105,62 @@ class SendingService:
         Beyond :data:`_TOGETHER` documents they are accepted in steps, in order; an error of a later one has, as ``accepted``,
         how many are sent.
         """
-        end = time.monotonic() + float(attributes.get("wait", 0))
+        end = _end(attributes)
+        roster, own = self._ready(messages, layer)
+        if attributes.get("dry_run"):
+            return self._plans(messages, layer, roster)
+        accepted = self._accept(messages, layer, own, pinned=pinned)
+        return self._reports(accepted, end if attributes.get("wait") else None)
+
+    def begin(self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any]) -> Begun:
+        """Accept messages that are not stored yet, with the commit that stores them; changes them. Raises as :meth:`send`, and
+        TooLarge for more than one commit takes."""
+        end = _end(attributes)
+        roster, own = self._ready(messages, layer)
+        if attributes.get("dry_run"):
+            return Begun([()] * len(messages), lambda: self._plans(messages, layer, roster), tried=True)
+        begun = [_Sending(message, self._routed(message, layer, own)) for message in messages]
+        documents = len(begun) + sum(len(one.rows) for one in begun)
+        if len(begun) > 1 and documents > _MOST_BEGUN:
+            raise TooLarge(
+                f"these messages and their recipients are {documents} documents, and one request makes {_MOST_BEGUN}",
+                hint="Send several requests, or POST the messages first and then send them.",
+                most=_MOST_BEGUN,
+            )
+        for one in begun:
+            one.writes = [row.write() for row in one.rows]
+        self._take(begun)
+        return Begun(
+            [one.writes for one in begun],
+            lambda: self._reports(begun, end if attributes.get("wait") else None),
+            lambda: self._bound.give_back(sum(one.waiting for one in begun)),
+        )
+
+    def _ready(self, messages: Sequence[Entity], layer: str) -> tuple[Roster, Entity]:
+        """The members, and the own one, with which all of the messages may be sent on a layer. Raises."""
         for message in messages:
             _check_sendable(message, layer)
         roster = self._members.now()
-        own = roster.own
-        if own is None:
+        if roster.own is None:
             raise NoLocalMember(
                 "this broker has no member to send as",
                 hint=f"POST one to {cmbs.MEMBER_LOCATION} first.",
             )
         for message in messages if self._access.asked else ():
-            self._access.check_parts(message, layer, self._parts(message, layer))
-        if attributes.get("dry_run"):
-            silent = self._silent.on(layer, roster)
-            return [_plan(self._route(message, layer, roster), layer, silent) for message in messages]
-        accepted = self._accept(messages, layer, own, pinned=pinned)
-        if not attributes.get("wait") or not any(one.unsettled for one in accepted):
+            self._access.check_parts(message, layer, self._router.parts(message, layer))
+        return roster, roster.own
+
+    def _plans(self, messages: Sequence[Entity], layer: str, roster: Roster) -> list[Report]:
+        silent = self._router.silent(layer, roster)
+        return [plan(self._router.route(message, layer, roster), layer, silent) for message in messages]
+
+    def _reports(self, accepted: Sequence[_Sending], end: float | None) -> list[Report]:
+        """What there is to say of messages that are in the outbox; not before they are settled, or the ``end``, if there is
+        one."""
+        if end is None or not any(one.unsettled for one in accepted):
             self._engine.wake()
-            return [_report(one.message, one.rows) for one in accepted]
-        return [_report(one.message, self._settled(one, end) if one.unsettled else one.rows) for one in accepted]
+            return [report(one.message, one.rows) for one in accepted]
+        return [report(one.message, self._settled(one, end) if one.unsettled else one.rows) for one in accepted]
 
     def _settled(self, sending: _Sending, end: float) -> list[Delivery]:
         """The rows of a message once all are settled, or as they are at the ``end``. Asking for that wakes the engine, too."""
@@ -151,32 +171,6 @@ class SendingService:
             answer = {}  # accepted is accepted, and the report says how far it is
         rows = [delivery_of(row) for row in answer.get("rows") or ()]
         return rows or self._rows_of(self._entities.stored(path))
-
-    # Who gets it
-
-    def _parts(self, message: Entity, layer: str) -> list[Part]:
-        """What the message is sent for, as it says: whether that can be done is seen later."""
-        attributes, needs = message.attributes, layers.TABLE[layer].needs
-        if layers.RECEIVER in needs:
-            behind = self._members.now().at(layer, str(attributes.get(cmbs.RECEIVER)))
-            return [Part(layer, to=next((one.id for one in behind), ""))]
-        members = [recipients.provider_id(name) for name in cmbs.items(attributes, cmbs.PROVIDERS)]
-        topics = cmbs.items(attributes, cmbs.TOPICS)
-        return [
-            Part(layer, topic, member)
-            for topic in (topics if layers.TOPICS in needs else [None])
-            for member in (members if layers.PROVIDERS in needs else [None])
-        ]
-
-    def _route(self, message: Entity, layer: str, roster: Roster) -> recipients.Routing:
-        """Who of these members gets the message on this layer. Raises InvalidRequest when it does not say whom it is for."""
-        needs = layers.TABLE[layer].needs
-        said = [_needed(message.attributes, f"cmbs.message.{name}", layer) for name in needs]
-        if layers.RECEIVER in needs:
-            peers = [_peer(member, layer) for member in roster.at(layer, said[0])]
-        else:
-            peers = self._peers.on(layer, roster)
-        return recipients.CHOICES[needs](*said, peers)
 
     # Into the outbox
 
@@ -216,20 +210,25 @@ class SendingService:
         if any(row.open if deliveries.CHANGED in message.private else row.unsettled for row in current):
             return _Sending(message, current)
         sent = message.copy()
-        # Grows with every sending, also when a message is deleted and recreated under its id: receivers tell them apart.
-        self._round = max(message.private.get("round", 0) + 1, self._round + 1, int(clock.now() * 1e6))
-        sent.private["round"] = self._round
-        sent.private.pop(deliveries.CHANGED, None)
-        rows = self._rows(sent, layer)
-        # Where a batch may be written in part, what goes goes afterwards, or is left by a kill.
-        deliveries.note_rounds(sent, len(rows), () if self._store.atomic else old)
-        settle(sent, deliveries.settled_at(rows))
-        sent.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(rows), cmbs.LAYER: layer}
+        rows = self._routed(sent, layer, own, old)
         gone = [Write(row.id, deliveries.DELIVERY, revision=row.revision, delete=True) for row in old]
         writes = [*(row.write() for row in rows), entity_write(sent, revision=message.revision)]
         if self._store.atomic:
             return _Sending(sent, rows, [*gone, *writes])
         return _Sending(sent, rows, writes, gone)
+
+    def _routed(self, message: Entity, layer: str, own: Entity, old: Sequence[Delivery] = ()) -> list[Delivery]:
+        """Make a message one that is being sent, in a new round; returns its rows. ``old``: those of earlier rounds."""
+        # Grows with every sending, also when a message is deleted and recreated under its id: receivers tell them apart.
+        self._round = max(message.private.get("round", 0) + 1, self._round + 1, int(clock.now() * 1e6))
+        message.private["round"] = self._round
+        message.private.pop(deliveries.CHANGED, None)
+        rows = self._rows(message, layer)
+        # Where a batch may be written in part, what goes goes afterwards, or is left by a kill.
+        deliveries.note_rounds(message, len(rows), () if self._store.atomic else old)
+        settle(message, deliveries.settled_at(rows))
+        message.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(rows), cmbs.LAYER: layer}
+        return rows
 
     def _rows_of(self, message: Entity) -> list[Delivery]:
         return deliveries.of_sent(self._store, message)
@@ -273,7 +272,7 @@ class SendingService:
 
     def _rows(self, message: Entity, layer: str) -> list[Delivery]:
         roster = self._members.now()
-        found = self._route(message, layer, roster)
+        found = self._router.route(message, layer, roster)
         message.private["uninterested"] = list(found.uninterested)
         now = clock.now()
         blank = Delivery(
@@ -288,15 +287,20 @@ class SendingService:
             deadline=now + float(message.attributes.get(cmbs.DEADLINE) or self._deadline),
         )
         rows: list[Delivery] = []
-        silent = self._silent.on(layer, roster)
+        silent = self._router.silent(layer, roster)
         for one in found.recipients:
-            reason = _not_listening(layer) if one.member in silent else ""
+            reason = not_listening(layer) if one.member in silent else ""
             row = replace(blank, index=len(rows), member=one.member, socket=one.socket, why=one.reason, reason=reason)
             rows.append(row if one.socket else row.settled(FAILED, now, f"it has no {layer} socket"))
         for name in found.unknown:
             row = replace(blank, index=len(rows), member=name, why=f"it is named as {name}")
             rows.append(row.settled(FAILED, now, "no member of that name is known"))
         return rows or [blank.settled(FAILED, now, f"there is no recipient: {layers.TABLE[layer].nobody}")]
+
+
+def _end(attributes: Mapping[str, Any]) -> float:
+    """Until when a send waits."""
+    return time.monotonic() + float(attributes.get("wait", 0))
 
 
 def _portions(sendings: Sequence[_Sending]) -> Iterator[list[_Sending]]:
@@ -322,61 +326,3 @@ def _check_sendable(message: Entity, layer: str) -> None:
         raise NotSendable(
             f"{message.path} is a message of layer {said}", hint=f"Use ?action=send_{said}.", attribute=cmbs.LAYER
         )
-
-
-def _peers(roster: Roster, layer: str) -> list[recipients.Peer]:
-    """The members as routing sees them."""
-    return [_peer(member, layer) for member in roster.members]
-
-
-def _silent(roster: Roster, layer: str) -> frozenset[str]:
-    """Those that say that they do not listen on a layer: what is sent to them waits."""
-    return frozenset(one.id for one in roster.members if is_silent(one, layer))
-
-
-def _peer(member: Entity, layer: str) -> recipients.Peer:
-    topics = tuple(member.attributes.get(cmbs.MEMBER_TOPICS) or ())
-    return recipients.Peer(member.id, socket_of(member, layer), topics, is_local(member))
-
-
-def _needed(attributes: Mapping[str, Any], name: str, layer: str) -> Any:
-    value = attributes.get(name)
-    if not value:
-        raise InvalidRequest(f"a message of layer {layer} must say {name}", attribute=name)
-    return value
-
-
-def _report(message: Entity, rows: Sequence[Delivery]) -> Report:
-    report: Report = {
-        "state": deliveries.summary(rows),
-        "recipients": sum(bool(row.member or row.socket) for row in rows),
-        "delivered": sum(row.arrived for row in rows),
-        "deliveries": [row.entry() for row in rows],
-    }
-    if rows and not report["recipients"]:
-        report["reason"] = rows[0].reason
-    if silent := [row.member for row in rows if row.unsettled and row.reason == _not_listening(row.layer)]:
-        report["not_listening"] = silent
-    if uninterested := message.private.get("uninterested"):
-        report["uninterested"] = uninterested
-    return report
-
-
-def _plan(found: recipients.Routing, layer: str, silent: frozenset[str]) -> Report:
-    planned: list[Report] = []
-    for one in found.recipients:
-        planned.append({"member": one.member, "socket": one.socket, "why": one.reason})
-        if one.member in silent:
-            planned[-1]["reason"] = _not_listening(layer)
-    waiting = [one.member for one in found.recipients if one.member in silent]
-    return {
-        "recipients": planned,
-        "unknown": list(found.unknown),
-        **({"not_listening": waiting} if waiting else {}),
-        **({"uninterested": list(found.uninterested)} if found.uninterested else {}),
-        "dry_run": True,
-    }
-
-
-def _not_listening(layer: str) -> str:
-    return f"it does not listen on {layer} now"

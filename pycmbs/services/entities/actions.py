@@ -4,11 +4,12 @@ and what goes with entities that are deleted."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any
 
-from pycmbs.backends.base import Backend, Report
+from pycmbs.backends.base import Backend, Begun, Report
 from pycmbs.errors import InvalidRequest
 from pycmbs.occi.category import Action, Kind, Mixin
 from pycmbs.occi.entity import Entity, Invocation
@@ -22,6 +23,37 @@ _MOST_COMBINATIONS = 1000
 
 Performance = list[tuple[Entity, Invocation]]
 """What is to be acted on, and how."""
+
+
+@dataclass(slots=True)
+class Beginning:
+    """An action that backends began on entities which are not stored yet. ``identifier``: the action's."""
+
+    identifier: str
+    parts: list[tuple[list[Entity], Begun]] = field(default_factory=list)
+
+    @property
+    def writes(self) -> list[Sequence[Write]]:
+        """For each of the entities, what goes before it."""
+        return [writes for _, begun in self.parts for writes in begun.writes]
+
+    @property
+    def tried(self) -> bool:
+        """Whether nothing is to be stored."""
+        return any(begun.tried for _, begun in self.parts)
+
+    def stored(self) -> dict[str, Report]:
+        """They are stored: have the backends do what is left; the reports by path."""
+        return {
+            entity.path: report
+            for entities, begun in self.parts
+            for entity, report in zip(entities, begun.stored(), strict=True)
+        }
+
+    def refused(self) -> None:
+        """They could not be."""
+        for _, begun in self.parts:
+            begun.refused()
 
 
 class Acting:
@@ -134,12 +166,29 @@ class Acting:
     def perform(self, begun: Performance) -> dict[str, Report]:
         """Have the backends do it, those that are alike together; the reports by path."""
         reports: dict[str, Report] = {}
-        for one, some in itertools.groupby(begun, key=itemgetter(1)):
-            for backend, alike in itertools.groupby((entity for entity, _ in some), key=self.backend):
-                entities = list(alike)
-                together = backend.act_all(entities, one)
-                reports |= {entity.path: report for entity, report in zip(entities, together, strict=True)}
+        for backend, entities, one in self._alike(begun):
+            together = backend.act_all(entities, one)
+            reports |= {entity.path: report for entity, report in zip(entities, together, strict=True)}
         return reports
+
+    def begin(self, entities: Sequence[Entity], invocation: Invocation) -> Beginning:
+        """Have the backends begin it on entities that are not stored yet. Raises InvalidRequest, InvalidAttribute, and what
+        they raise: then none has begun."""
+        checked = [(entity, self.checked(entity, invocation)) for entity in entities]
+        beginning = Beginning(checked[0][1].identifier)
+        try:
+            for backend, some, one in self._alike(checked):
+                beginning.parts.append((some, backend.begin(some, one)))
+        except BaseException:
+            beginning.refused()
+            raise
+        return beginning
+
+    def _alike(self, performance: Performance) -> Iterator[tuple[Backend, list[Entity], Invocation]]:
+        """The entities next to each other that have the same backend, and with which the same is to be done."""
+        for one, some in itertools.groupby(performance, key=itemgetter(1)):
+            for backend, alike in itertools.groupby((entity for entity, _ in some), key=self.backend):
+                yield backend, list(alike), one
 
 
 def _with_preferences(invocation: Invocation, options: Schema) -> dict[str, Any]:

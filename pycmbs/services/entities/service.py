@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from pycmbs.backends.base import Backend, Report
-from pycmbs.errors import Conflict, DuplicateId, InvalidRequest, RevisionConflict, TooLarge
+from pycmbs.errors import DuplicateId, InvalidRequest, RevisionConflict
 from pycmbs.occi import naming
 from pycmbs.occi.category import Action, Kind
 from pycmbs.occi.entity import Draft, Entity, Invocation
-from pycmbs.occi.registry import Registry
 from pycmbs.occi.schema import Schema
 from pycmbs.services.access.access import Access, forbidden
 from pycmbs.services.entities.actions import Acting, Performance
@@ -20,12 +18,13 @@ from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.drafts import changed, inline_link, is_link, made
 from pycmbs.services.entities.finding import Finder, Place
 from pycmbs.services.entities.links import Links
+from pycmbs.services.entities.making import Maker
 from pycmbs.services.entities.mixins import Memberships
 from pycmbs.services.entities.paging import Window
 from pycmbs.services.entities.preconditions import ALWAYS, Precondition
 from pycmbs.services.entities.reaching import Reach
-from pycmbs.services.entities.selection import EVERYTHING, Selection, collection, kinds_at
-from pycmbs.services.records.entities import document_id, entity_write, path_of
+from pycmbs.services.entities.selection import EVERYTHING, Selection, kinds_at
+from pycmbs.services.records.entities import entity_write
 from pycmbs.services.records.retrying import retried
 from pycmbs.store.base import Store, Write
 
@@ -34,8 +33,6 @@ _TOGETHER = 5000
 _TOGETHER_APART = 1000
 """The same in a store that is not atomic anyway."""
 
-MOST_MADE = 5000
-"""Entities, links among them, that one request makes with one commit."""
 _TURN = 50
 """Entities after which others have their turn."""
 
@@ -63,6 +60,7 @@ class EntityService:
         self.memberships = Memberships(store, categories, self._reach, access)
         self._finder = Finder(store, categories, access, give_way)
         self._give_way = give_way
+        self._maker = Maker(store, categories, access, self._reach, self._links, self._acting, self.in_turns)
 
     # Reading
 
@@ -145,63 +143,17 @@ class EntityService:
 
         Raises DuplicateId, UnknownLocation, InvalidRequest.
         """
-        registry = self._categories.registry()
-        kind = collection(registry, location)
-        if location != "/" and not isinstance(kind, Kind):
-            raise InvalidRequest(
-                f"{location} is not a kind's location", hint="POST entities to the location of their kind."
-            )
-        own = kind if isinstance(kind, Kind) else None
-        _check_number(len(drafts) + sum(len(draft.links or ()) for draft in drafts))
+        return self._maker.create(location, drafts)
 
-        def attempt() -> list[Entity]:
-            entities = [made(registry, draft, own) for draft in self.in_turns(drafts)]
-            self._write_new(registry, entities, drafts)
-            return entities
+    def create_and_act(
+        self, location: str, drafts: Sequence[Draft], invocation: Invocation
+    ) -> tuple[list[Entity], str, dict[str, Report]]:
+        """Make entities, as :meth:`create`, and perform an action on them, with one commit: both or neither. Returns them, none
+        if it was only tried; the action's identifier; and the reports by path.
 
-        entities = retried(location, attempt)
-        for entity in entities:
-            self._backend(entity).updated(entity)
-        return entities
-
-    def _write_new(self, registry: Registry, entities: Sequence[Entity], drafts: Sequence[Draft]) -> None:
-        links = [
-            inline_link(registry, link, entity)
-            for entity, draft in zip(entities, drafts, strict=True)
-            for link in draft.links or ()
-        ]
-        new = [*links, *entities]
-        self._store_new(new, self._new_writes(registry, new))
-
-    def _new_writes(self, registry: Registry, new: Sequence[Entity], along: Sequence[Write] = ()) -> list[Write]:
-        together = {entity.path: entity for entity in new}
-        writes: list[Write] = []
-        _check_number(len(new))
-        for entity in self.in_turns(new):
-            self._access.made(entity)
-            self._links.complete(registry, entity, together)
-        self._links.note_together(together)
-        for entity in self.in_turns(new):
-            writes += self._backend(entity).create(entity)
-            writes.append(entity_write(entity, revision=None))
-        writes += along
-        return [*self._links.sources(new, writes), *writes]
-
-    def _store_new(self, new: Sequence[Entity], writes: Sequence[Write]) -> None:
-        if len({write.id for write in writes}) < len(writes):
-            twice = path_of(Counter(write.id for write in writes).most_common(1)[0][0])
-            if all(entity.path != twice for entity in new):
-                raise Conflict("the request makes two entities of which there can be one", hint="Make one of them.")
-            raise DuplicateId(f"the request describes {twice} twice", id=twice)
-        try:
-            stored = {one.id: one.revision for one in self._store.write(writes)}
-        except RevisionConflict as exc:
-            path = path_of(str(exc.data.get("id", "")))
-            if all(entity.path != path for entity in new):
-                raise  # what was written along was changed meanwhile: the same again may pass
-            raise self._reach.taken(path) from exc
-        for entity in new:
-            entity.revision = stored[document_id(entity.path)]
+        Raises what :meth:`create` and :meth:`act` do.
+        """
+        return self._maker.create_and_act(location, drafts, invocation)
 
     # Changing
 
@@ -227,7 +179,7 @@ class EntityService:
             folder = registry.at(naming.folder_of(kept))
             entity = made(registry, draft, folder if isinstance(folder, Kind) else None, kept)
             try:
-                self._write_new(registry, [entity], [draft])
+                self._maker.write(registry, [entity], [draft])
             except DuplicateId as exc:
                 if exc.data.get("id") != kept:
                     raise  # one of its links
@@ -271,8 +223,8 @@ class EntityService:
         added = self._links.added(entity, links)
         own = entity_write(entity, revision=current.revision)
         if added:
-            writes = self._new_writes(registry, added, [*writes, own])
-            self._store_new([*added, entity], writes)
+            writes = self._maker.writes(registry, added, [*writes, own])
+            self._maker.store([*added, entity], writes)
             return entity
         writes += self._links.sources([entity], [])
         (*_, stored) = self._store.write([*writes, own])
@@ -385,12 +337,3 @@ class EntityService:
 
     def _backend(self, entity: Entity) -> Backend:
         return self._acting.backend(entity)
-
-
-def _check_number(number: int) -> None:
-    if number > MOST_MADE:
-        raise TooLarge(
-            f"the request makes {number} entities, and may make {MOST_MADE}",
-            hint="Send several requests.",
-            most=MOST_MADE,
-        )

@@ -1,0 +1,182 @@
+"""How entities come to be: described by clients, with their links, and perhaps with an action on them, in one commit."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from pycmbs.backends.base import Report
+from pycmbs.errors import Conflict, DuplicateId, InvalidRequest, RevisionConflict, TooLarge
+from pycmbs.occi.category import Kind
+from pycmbs.occi.entity import Draft, Entity, Invocation
+from pycmbs.occi.registry import Registry
+from pycmbs.services.access.access import Access
+from pycmbs.services.entities.actions import Acting, Beginning
+from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.drafts import inline_link, made
+from pycmbs.services.entities.links import Links
+from pycmbs.services.entities.reaching import Reach
+from pycmbs.services.entities.selection import collection
+from pycmbs.services.records.entities import document_id, entity_write, path_of
+from pycmbs.services.records.retrying import retried
+from pycmbs.store.base import Store, Write
+
+MOST_MADE = 5000
+"""Entities, links among them, that one request makes with one commit."""
+
+
+T = TypeVar("T")
+
+
+class InTurns(Protocol):
+    """Goes through what there may be much of."""
+
+    def __call__(self, some: Sequence[T], /) -> Iterable[T]:
+        """Each of them, others having their turn now and then."""
+
+
+class Maker:
+    """Makes entities, all of those that belong together or none."""
+
+    def __init__(
+        self,
+        store: Store,
+        categories: CategoryService,
+        access: Access,
+        reach: Reach,
+        links: Links,
+        acting: Acting,
+        in_turns: InTurns,
+    ) -> None:
+        self._store = store
+        self._categories = categories
+        self._access = access
+        self._reach = reach
+        self._links = links
+        self._acting = acting
+        self._in_turns = in_turns
+
+    def create(self, location: str, drafts: Sequence[Draft]) -> list[Entity]:
+        """See :meth:`pycmbs.services.entities.service.EntityService.create`."""
+        registry, own = self._place(location, drafts)
+
+        def attempt() -> list[Entity]:
+            entities = [made(registry, draft, own) for draft in self._in_turns(drafts)]
+            self.write(registry, entities, drafts)
+            return entities
+
+        entities = retried(location, attempt)
+        for entity in entities:
+            self._acting.backend(entity).updated(entity)
+        return entities
+
+    def create_and_act(
+        self, location: str, drafts: Sequence[Draft], invocation: Invocation
+    ) -> tuple[list[Entity], str, dict[str, Report]]:
+        """See :meth:`pycmbs.services.entities.service.EntityService.create_and_act`."""
+        registry, own = self._place(location, drafts)
+
+        def attempt() -> tuple[list[Entity], Beginning]:
+            entities = [made(registry, draft, own) for draft in self._in_turns(drafts)]
+            return entities, self._write_begun(registry, entities, drafts, invocation)
+
+        entities, beginning = retried(location, attempt)
+        if beginning.tried:
+            entities = []
+        for entity in entities:
+            self._acting.backend(entity).updated(entity)
+        return entities, beginning.identifier, beginning.stored()
+
+    def _place(self, location: str, drafts: Sequence[Draft]) -> tuple[Registry, Kind | None]:
+        """What drafts are made by: the categories, and the kind at a location. Raises UnknownLocation, InvalidRequest."""
+        registry = self._categories.registry()
+        kind = collection(registry, location)
+        if location != "/" and not isinstance(kind, Kind):
+            raise InvalidRequest(
+                f"{location} is not a kind's location", hint="POST entities to the location of their kind."
+            )
+        _check_number(len(drafts) + sum(len(draft.links or ()) for draft in drafts))
+        return registry, kind if isinstance(kind, Kind) else None
+
+    def write(self, registry: Registry, entities: Sequence[Entity], drafts: Sequence[Draft]) -> None:
+        """Store new entities with the inline links of their drafts."""
+        new = [*self._inline(registry, entities, drafts), *entities]
+        self.store(new, self.writes(registry, new))
+
+    def _write_begun(
+        self, registry: Registry, entities: Sequence[Entity], drafts: Sequence[Draft], invocation: Invocation
+    ) -> Beginning:
+        """The same, with what an action on the entities begins with."""
+        new = [*self._inline(registry, entities, drafts), *entities]
+        before = self._before(registry, new)
+        for entity in entities if self._access.asked else ():
+            self._access.check(f"act:{invocation.term}", entity)
+        beginning = self._acting.begin(entities, invocation)
+        if beginning.tried:
+            return beginning
+        try:
+            for mine, more in zip(before[len(new) - len(entities) :], beginning.writes, strict=True):
+                mine.extend(more)
+            self.store(new, self._joined(new, before))
+        except BaseException:
+            beginning.refused()
+            raise
+        return beginning
+
+    def _inline(self, registry: Registry, entities: Sequence[Entity], drafts: Sequence[Draft]) -> list[Entity]:
+        return [
+            inline_link(registry, link, entity)
+            for entity, draft in zip(entities, drafts, strict=True)
+            for link in draft.links or ()
+        ]
+
+    def writes(self, registry: Registry, new: Sequence[Entity], along: Sequence[Write] = ()) -> list[Write]:
+        """The writes that store new entities, and those that go along."""
+        return self._joined(new, self._before(registry, new), along)
+
+    def _before(self, registry: Registry, new: Sequence[Entity]) -> list[list[Write]]:
+        """Complete new entities. Returns for each the writes that go before its own."""
+        together = {entity.path: entity for entity in new}
+        _check_number(len(new))
+        for entity in self._in_turns(new):
+            self._access.made(entity)
+            self._links.complete(registry, entity, together)
+        self._links.note_together(together)
+        return [[*self._acting.backend(entity).create(entity)] for entity in self._in_turns(new)]
+
+    def _joined(
+        self, new: Sequence[Entity], before: Sequence[Sequence[Write]], along: Sequence[Write] = ()
+    ) -> list[Write]:
+        writes: list[Write] = []
+        for entity, some in zip(self._in_turns(new), before, strict=True):
+            writes += some
+            writes.append(entity_write(entity, revision=None))
+        writes += along
+        return [*self._links.sources(new, writes), *writes]
+
+    def store(self, new: Sequence[Entity], writes: Sequence[Write]) -> None:
+        """Write new entities, and what goes along; they have their revisions then. Raises DuplicateId, Conflict."""
+        if len({write.id for write in writes}) < len(writes):
+            twice = path_of(Counter(write.id for write in writes).most_common(1)[0][0])
+            if all(entity.path != twice for entity in new):
+                raise Conflict("the request makes two entities of which there can be one", hint="Make one of them.")
+            raise DuplicateId(f"the request describes {twice} twice", id=twice)
+        try:
+            stored = {one.id: one.revision for one in self._store.write(writes)}
+        except RevisionConflict as exc:
+            path = path_of(str(exc.data.get("id", "")))
+            if all(entity.path != path for entity in new):
+                raise  # what was written along was changed meanwhile: the same again may pass
+            raise self._reach.taken(path) from exc
+        for entity in new:
+            entity.revision = stored[document_id(entity.path)]
+
+
+def _check_number(number: int) -> None:
+    if number > MOST_MADE:
+        raise TooLarge(
+            f"the request makes {number} entities, and may make {MOST_MADE}",
+            hint="Send several requests.",
+            most=MOST_MADE,
+        )
