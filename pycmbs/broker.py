@@ -44,6 +44,7 @@ from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.keys import own_fingerprint, own_keys
 from pycmbs.services.federation.members import MemberService
+from pycmbs.services.federation.seals import Seals
 from pycmbs.services.federation.trust import Trust, nobody
 from pycmbs.services.records.node import NodeService
 from pycmbs.services.records.rekeying import rekey
@@ -330,7 +331,8 @@ def assemble_engine(
     broker = Broker(settings, store, OwnEngine(lambda: calls), check_address, handlers)
     members, federation, lives = broker.members, broker.federation, broker.federation.lives
     listening = Listening(members, transports)
-    requests = Requests(transports)
+    seals = Seals(trust.keys, trust.identity, members.local_id) if trust is not None else None
+    requests = Requests(transports, seals)
     probes = Probes(
         members,
         broker.health,
@@ -341,20 +343,21 @@ def assemble_engine(
         seconds=settings.neighbor_timeout,
         interval=settings.probe_interval,
     )
-    # Who has keys speaks for itself only, and a relay speaks for others.
-    hosts, admit, hops = (trust.sockets, trust.admit, 0) if trust is not None else (tuple, nobody, settings.hops)
+    hosts, admit = (trust.sockets, trust.admit) if trust is not None else (tuple, nobody)
     discovery = Discovery(members, federation, probes, requests, invited_by=hosts, seconds=settings.neighbor_timeout)
-    relay = Relay(transports, transports.reply, probes.way, hops=hops)
+    relay = Relay(transports, transports.reply, probes.way, hops=settings.hops)
     outbound = Outbound(
         broker.outbox,
         transports,
         [requests.answered, relay.answered],
+        relay.answered,
         probes,
         window=settings.window,
         retry_first=settings.retry_first,
         retry_most=settings.retry_most,
         poll=settings.poll,
         most=settings.max_content,
+        seals=seals,
     )
     executor = Executor(broker.execution)
     inbound = Inbound(
@@ -369,6 +372,7 @@ def assemble_engine(
         executor,
         lives,
         admit,
+        seals,
     )
     calls = Calls(listening, outbound, executor, discovery, probes)
     engine = Engine(

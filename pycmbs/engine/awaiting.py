@@ -16,6 +16,7 @@ from pycmbs.engine.probes import Probes, Way
 from pycmbs.engine.requests import Sender
 from pycmbs.errors import CmbsError, from_dict
 from pycmbs.services.delivery.outbox import OutboxService
+from pycmbs.services.federation.seals import Seals
 from pycmbs.services.records.deliveries import Delivery
 from pycmbs.transport.envelope import INQUIRY, OUTCOME, REFUSAL, Envelope, encode
 
@@ -122,7 +123,15 @@ class Awaiting:
 class Outcomes:
     """Sends inquiries; the answers come to whoever keeps what is awaited."""
 
-    def __init__(self, awaiting: Awaiting, outbox: OutboxService, transports: Sender, probes: Probes) -> None:
+    def __init__(
+        self,
+        awaiting: Awaiting,
+        outbox: OutboxService,
+        transports: Sender,
+        probes: Probes,
+        seals: Seals | None = None,
+    ) -> None:
+        self._seals = seals
         self._awaiting = awaiting
         self._outbox = outbox
         self._transports = transports
@@ -139,7 +148,9 @@ class Outcomes:
             id = new_id()
             self._awaiting.asked(row.id, id, Asked(way.url, row.member, relayed=bool(way.via)))
             try:
-                inquiry = encode(Envelope(INQUIRY, id, own, body, to=row.member))
-                self._transports.send(way.url, inquiry, peer=way.via or row.member)
+                inquiry = Envelope(INQUIRY, id, own, body, to=row.member)
+                if self._seals is not None and way.via:
+                    inquiry = self._seals.closed(inquiry)
+                self._transports.send(way.url, encode(inquiry), peer=way.via or row.member)
             except CmbsError as exc:
                 log.info("the outcome of %s cannot be asked for: %s", row.message, exc)

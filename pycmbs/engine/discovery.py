@@ -222,7 +222,7 @@ class Discovery:
             if way is None:
                 return False
             with contextlib.suppress(CmbsError):
-                self._requests.ask(way.url, replace(farewell, to=other), self._seconds)
+                self._requests.ask(way.url, replace(farewell, to=other), self._seconds, via=way.via)
                 return True
             return False
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pycmbs.engine.executor import Executor
 from pycmbs.engine.quotas import Quotas, Verdict, over_quota
 from pycmbs.engine.relay import Relay
-from pycmbs.engine.speaker import check_speaker
+from pycmbs.engine.speaker import said
 from pycmbs.errors import (
     BadEnvelope,
     ClaimedId,
@@ -31,6 +31,7 @@ from pycmbs.seldom import Seldom
 from pycmbs.services.delivery.inbox import InboxService, Incoming
 from pycmbs.services.execution.service import DONE, ExecutionService
 from pycmbs.services.federation.lives import LIFE, Lives
+from pycmbs.services.federation.seals import Seals
 from pycmbs.services.federation.trust import INVITED
 from pycmbs.services.records import numbers
 from pycmbs.services.records.deliveries import DELIVERED
@@ -78,10 +79,13 @@ class Inbound:
         executor: Executor,
         lives: Lives,
         admit: Callable[[str, Any], dict[str, str]],
+        seals: Seals | None = None,
     ) -> None:
         """``identity``: the id of the own member, empty while there is none. ``layers_at``: the layers that listen at a URL.
         ``introduced``: told of every hello that was taken in. ``alive``: what a probe by this member is answered with.
-        ``admit``: lets in a guest that comes by an invitation."""
+        ``admit``: lets in a guest that comes by an invitation. ``seals``: opens what comes through others, where members
+        have keys."""
+        self._seals = seals
         self._inbox = inbox
         self._identity = identity
         self._layers_at = layers_at
@@ -140,25 +144,31 @@ class Inbound:
                 self._refuse(arrival, envelope, over_quota(arrival.who or ""), final=False)
                 continue
             try:
-                if arrival.who is not None and arrival.who.startswith(INVITED):
-                    self._admit_guest(arrival, envelope)
-                    continue
-                check_speaker(arrival.who, envelope)
+                heard = self._heard(arrival, envelope)
             except ForgedSender as exc:
                 self._forged("refused at %s: %s", arrival.address, exc)
                 self._refuse(arrival, envelope, exc, final=True)
                 continue
-            own = self._identity()
-            if envelope.to and own and envelope.to != own:
-                self._pass_on(own, arrival, envelope)
-            elif self._twice(arrival, envelope):
+            if heard is None or self._twice(arrival, heard):
                 continue
-            elif envelope.type == MESSAGE:
-                messages.append((arrival, envelope))
+            if heard.type == MESSAGE:
+                messages.append((arrival, heard))
             else:
-                self._reply_to(arrival, envelope)
+                self._reply_to(arrival, heard)
         if messages:
             self._receive(messages)
+
+    def _heard(self, arrival: Arrival, envelope: Envelope) -> Envelope | None:
+        """What is for the own member, opened if it was sealed; None of a guest's, and of what is passed on. Raises ForgedSender
+        for what its sender did not say."""
+        if arrival.who is not None and arrival.who.startswith(INVITED):
+            self._admit_guest(arrival, envelope)
+            return None
+        own = self._identity()
+        if envelope.to and own and envelope.to != own:
+            self._pass_on(own, arrival, envelope)
+            return None
+        return said(arrival.who, envelope, self._seals)
 
     def _admit_guest(self, arrival: Arrival, envelope: Envelope) -> None:
         """A guest comes by an invitation. Raises ForgedSender for whatever else it says than who it is."""
@@ -221,8 +231,11 @@ class Inbound:
         return lambda outcome: self._answer(arrival, envelope, OUTCOME, {"outcome": outcome})
 
     def _pass_on(self, own: str, arrival: Arrival, envelope: Envelope) -> None:
+        """Raises ForgedSender."""
         try:
             self._relay.forward(own, arrival, envelope)
+        except ForgedSender:
+            raise
         except CmbsError as exc:
             self._refuse(arrival, envelope, exc, final=False)
         except Exception:
@@ -266,4 +279,11 @@ class Inbound:
         self._answer(arrival, envelope, REFUSAL, {"error": error.told(), "final": final})
 
     def _answer(self, arrival: Arrival, envelope: Envelope, type: str, body: dict[str, Any]) -> None:
-        self._reply(arrival.peer, encode(reply_to(envelope, type, self._identity(), body)))
+        answer = reply_to(envelope, type, self._identity(), body)
+        if self._seals is not None and envelope.sealed_as:
+            try:
+                answer = self._seals.closed(replace(answer, to=envelope.sender, sealed_as=envelope.sealed_as))
+            except ForgedSender as exc:  # it is trusted no more
+                log.info("%s is not answered: %s", envelope.sender, exc)
+                return
+        self._reply(arrival.peer, encode(answer))

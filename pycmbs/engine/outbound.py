@@ -13,20 +13,21 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from pycmbs import clock
+from pycmbs import clock, codec
 from pycmbs.engine.answers import bounded
 from pycmbs.engine.awaiting import Outcomes
 from pycmbs.engine.events import Events
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.requests import Sender
 from pycmbs.engine.rows import Rows
-from pycmbs.engine.speaker import check_speaker
+from pycmbs.engine.speaker import said
 from pycmbs.engine.traffic import Traffic
 from pycmbs.engine.waiters import Waiter
 from pycmbs.errors import BadEnvelope, ForgedSender, Unavailable
 from pycmbs.runtime import in_turn
 from pycmbs.seldom import Seldom
 from pycmbs.services.delivery.outbox import OutboxService
+from pycmbs.services.federation.seals import Seals, is_sealed
 from pycmbs.services.records.deliveries import Delivery
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import Envelope, decode
@@ -43,6 +44,7 @@ class Outbound:
         outbox: OutboxService,
         transports: Sender,
         answers: Sequence[Callable[[str, Envelope], bool]],
+        passed_back: Callable[[str, Envelope], bool],
         probes: Probes,
         *,
         window: int,
@@ -50,10 +52,15 @@ class Outbound:
         retry_most: float,
         poll: float,
         most: int,
+        seals: Seals | None = None,
     ) -> None:
         """``answers``: those who may have asked for an answer that comes in over a link; each tells whether it had.
-        ``window``: rows under way to one recipient. ``retry_*``, ``poll``: seconds. ``most``: bytes of an outcome."""
+        ``passed_back``: the one of them that asked for others.
+        ``window``: rows under way to one recipient. ``retry_*``, ``poll``: seconds. ``most``: bytes of an outcome.
+        ``seals``: what goes through others is sealed with it, where members have keys."""
+        self._seals = seals
         self._askers = answers
+        self._asked_by_others = passed_back
         self._poll = poll
         self._most = most
         self._events = Events()
@@ -63,9 +70,16 @@ class Outbound:
         self._swept = 0.0
         self._rows = Rows(outbox)
         self._traffic = Traffic(
-            self._rows, outbox, transports, probes, window=window, retry_first=retry_first, retry_most=retry_most
+            self._rows,
+            outbox,
+            transports,
+            probes,
+            seals,
+            window=window,
+            retry_first=retry_first,
+            retry_most=retry_most,
         )
-        self._outcomes = Outcomes(self._rows.awaiting, outbox, transports, probes)
+        self._outcomes = Outcomes(self._rows.awaiting, outbox, transports, probes, seals)
 
     # From other threads
 
@@ -146,13 +160,30 @@ class Outbound:
         """The row that an answer changes, as it is then; None for an answer that changes none."""
         try:
             envelope = decode(arrival.data)
-            check_speaker(arrival.who, envelope)
+            if self._seals is not None and is_sealed(envelope):
+                return self._sealed_answer(arrival, envelope, self._seals)
+            envelope = said(arrival.who, envelope, None)
         except (BadEnvelope, ForgedSender) as exc:
             self._bad("an answer from %s is dropped: %s", arrival.address, exc)
             return None
-        if (body := bounded(envelope.body, arrival.data, self._most)) is not envelope.body:
+        return self._counted(arrival.address, arrival.data, envelope)
+
+    def _sealed_answer(self, arrival: Arrival, envelope: Envelope, seals: Seals) -> Delivery | None:
+        """The same for an answer that came through others: it is passed on to whom it is for, or opened here. Raises
+        ForgedSender."""
+        if not seals.is_for_me(envelope):
+            self._asked_by_others(arrival.address, envelope)
+            return None
+        opened = seals.opened(envelope)
+        if opened.sealed_as != envelope.id:
+            raise ForgedSender(f"what {envelope.sender} sealed is an answer to something else", id=envelope.sender)
+        return self._counted(arrival.address, codec.dumps(opened.body), opened)
+
+    def _counted(self, link: str, data: bytes, envelope: Envelope) -> Delivery | None:
+        """The row that an answer changes, which is of the member that it says it is of."""
+        if (body := bounded(envelope.body, data, self._most)) is not envelope.body:
             envelope = replace(envelope, body=body)
-        link, traffic, rows = arrival.address, self._traffic, self._rows
+        traffic, rows = self._traffic, self._rows
         if traffic.expects(envelope.id):  # first: most are to what is under way
             return traffic.answered(link, envelope)
         if rows.awaiting.expects(envelope.id):

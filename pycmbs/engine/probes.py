@@ -296,7 +296,7 @@ class Probes:
             self._events.put(lambda: self._take(result))
 
         question = Envelope(PROBE, "", self._own[0], {LIFE: self._lives.own}, to=vitals.id)
-        self._requests.begin(url, question, self._seconds, done, direct=not via)
+        self._requests.begin(url, question, self._seconds, done, via=via)
 
     def _take(self, result: _Result) -> None:
         vitals = self._vitals.get(result.member)

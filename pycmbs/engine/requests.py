@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from pycmbs.engine.asked import Asked, new_id
 from pycmbs.errors import CmbsError, RemoteError, from_dict
+from pycmbs.services.federation.seals import Seals
 from pycmbs.transport.envelope import REFUSAL, Envelope, encode
 from pycmbs.workers import new_thread
 
@@ -67,8 +68,10 @@ class _Open:
 class Requests:
     """Matches answers to questions by the envelope's id, and takes those that count (see :mod:`pycmbs.engine.asked`)."""
 
-    def __init__(self, transports: Sender) -> None:
+    def __init__(self, transports: Sender, seals: Seals | None = None) -> None:
+        """``seals``: what goes through others is sealed with it, where members have keys."""
         self._transports = transports
+        self._seals = seals
         self._open: dict[str, _Open] = {}
         self._late: OrderedDict[str, _Open] = OrderedDict()
         self._slow: dict[str, float] = {}
@@ -89,11 +92,11 @@ class Requests:
         self._closing = True
         self._sooner.set()
 
-    def ask(self, url: str, question: Envelope, seconds: float) -> Envelope:
-        """Send a question and wait for its answer; longer where the way is known to be slow. Raises RemoteError when there is
-        none in time, or what the other side refused it with."""
+    def ask(self, url: str, question: Envelope, seconds: float, *, via: str = "") -> Envelope:
+        """Send a question and wait for its answer, longer where the way is known to be slow. ``via`` as for :meth:`begin`.
+        Raises RemoteError when there is none in time, or what the other side refused it with."""
         outcome: Future[Envelope | CmbsError] = Future()
-        self.begin(url, question, seconds, lambda answer, _waited: outcome.set_result(answer))
+        self.begin(url, question, seconds, lambda answer, _waited: outcome.set_result(answer), via=via)
         try:
             answer = outcome.result(self._patience(url, seconds) + 10 * _TICK)
         except FutureTimeoutError:
@@ -109,13 +112,13 @@ class Requests:
         seconds: float,
         done: Done,
         *,
-        direct: bool = True,
+        via: str = "",
     ) -> None:
         """Send a question, under an id of its own. ``done`` gets the answer, or the error that stands for it, and whether the
-        question had to wait for a connection: once, on any thread. ``direct``: whether silence is that of the one at ``url``,
-        and not of a member behind it."""
+        question had to wait for a connection: once, on any thread. ``via``: the member at ``url`` that passes it on, and
+        whose silence it is not, empty where it is asked itself."""
         id = new_id()
-        asked = Asked(url, question.to, relayed=not direct)
+        asked = Asked(url, question.to, relayed=bool(via))
         opened = _Open(asked, self._patience(url, seconds), time.monotonic(), done)
         with self._lock:
             self._open[id] = opened
@@ -124,10 +127,11 @@ class Requests:
         if sooner:
             self._sooner.set()
         try:
+            question = replace(question, id=id)
+            if self._seals is not None and via:
+                question = self._seals.closed(question)
             # Apart from messages: health is no matter of how much waits.
-            opened.waited = not self._transports.send(
-                url, encode(replace(question, id=id)), apart=True, peer=question.to if direct else ""
-            )
+            opened.waited = not self._transports.send(url, encode(question), apart=True, peer=via or question.to)
         except CmbsError as exc:
             self._finish(id, exc)
 

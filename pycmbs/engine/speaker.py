@@ -1,10 +1,36 @@
-"""Who may say what, where members are known by their keys: each speaks for itself and describes itself, and no one else."""
+"""Who may say what, where members are known by their keys: each speaks for itself and describes itself, and no one else.
+
+What comes through others is said by the member that sealed it.
+"""
 
 from __future__ import annotations
 
-from pycmbs.errors import ForgedSender
+from pycmbs.errors import ForgedSender, NoRoute
 from pycmbs.occi.naming import plain_id
+from pycmbs.services.federation.seals import Seals, is_sealed
 from pycmbs.transport.envelope import Envelope
+
+
+def said(who: str | None, envelope: Envelope, seals: Seals | None) -> Envelope:
+    """An envelope as its sender said it, by itself or sealed, through others. ``who``: by whom it came. Raises ForgedSender."""
+    if seals is not None and is_sealed(envelope):
+        envelope = seals.opened(envelope)
+        check_speaker(plain_id(envelope.sender), envelope)
+    else:
+        check_speaker(who, envelope)
+    return envelope
+
+
+def check_passing(who: str | None, envelope: Envelope) -> None:
+    """What is meant for another member: where members have keys it is sealed, and comes from its sender, or from the one that
+    passed it on last. Raises ForgedSender, NoRoute."""
+    if who is None:
+        return
+    last = envelope.path[-1] if envelope.path else envelope.sender
+    if last != who and plain_id(last) != who:
+        raise ForgedSender(f"{who} passes on what {last or 'nobody'} sent", id=who)
+    if not is_sealed(envelope):
+        raise NoRoute("what is not sealed is not passed on here", member=envelope.to)
 
 
 def check_speaker(who: str | None, envelope: Envelope) -> None:

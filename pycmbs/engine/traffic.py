@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -20,9 +21,19 @@ from pycmbs.engine.requests import SILENT_SECONDS, Sender
 from pycmbs.engine.route import Flight, Route
 from pycmbs.engine.rows import Rows
 from pycmbs.engine.settling import Settled
-from pycmbs.errors import ClaimedId, CmbsError, Departed, InvalidAddress, NoLocalMember, TooLarge, from_dict
+from pycmbs.errors import (
+    ClaimedId,
+    CmbsError,
+    Departed,
+    ForgedSender,
+    InvalidAddress,
+    NoLocalMember,
+    TooLarge,
+    from_dict,
+)
 from pycmbs.seldom import Seldom
 from pycmbs.services.delivery.outbox import OutboxService
+from pycmbs.services.federation.seals import Seals
 from pycmbs.services.records.deliveries import FAILED, Delivery
 from pycmbs.transport.envelope import ACK, MESSAGE, OUTCOME, REFUSAL, Envelope, encode
 
@@ -38,6 +49,7 @@ class Traffic:
         outbox: OutboxService,
         transports: Sender,
         probes: Probes,
+        seals: Seals | None,
         *,
         window: int,
         retry_first: float,
@@ -48,6 +60,7 @@ class Traffic:
         self._outbox = outbox
         self._transports = transports
         self._probes = probes
+        self._seals = seals
         self._window, self._first, self._most = window, retry_first, retry_most
         self._bad = Seldom(log)
         self._body_cache = BodyCache(outbox)
@@ -216,11 +229,13 @@ class Traffic:
         if row.deadline <= clock.now():
             self._rows.put(self.expired(row, clock.now()))
             return True
+        id = new_id()
         try:
             body = self._body_cache.of(row)
             if not route.url or self._outbox.claimed(row):
                 self._find_way(route, row)
-        except (NoLocalMember, ClaimedId) as exc:
+            data = self._datagram(route, row, body, id) if body is not None else None
+        except (NoLocalMember, ClaimedId, ForgedSender) as exc:
             self._fail(route, exc.line, waiting=row)
             return False
         except Departed as exc:  # trying again cannot help
@@ -228,14 +243,10 @@ class Traffic:
             self._rows.put(gone(row, exc.line, clock.now()))
             return True
         route.queue.popleft()
-        if body is None:
+        if data is None:
             self._rows.set_aside(row)
             return True
-        id, asked = new_id(), Asked(route.url, row.member, relayed=bool(route.via))
-        # The member that the body speaks for: who it is now may not have reached the engine yet.
-        sender = body["description"]["id"]
-        body = {**body, "deadline": round(row.deadline - clock.now(), 3)}
-        data = encode(Envelope(MESSAGE, id, sender, body, to=row.member))
+        asked = Asked(route.url, row.member, relayed=bool(route.via))
         life = self._probes.answering(row.member)[1]
         route.flights[id] = Flight(row, id, time.monotonic(), asked, len(data), life)
         self._flights[id] = route
@@ -248,6 +259,14 @@ class Traffic:
             self._fail(route, exc.message, vain=id)
             return False
         return True
+
+    def _datagram(self, route: Route, row: Delivery, body: dict[str, Any], id: str) -> bytes:
+        """What goes out, sealed where others pass it on. Raises ForgedSender for a recipient that is trusted no more."""
+        # The member that the body speaks for: who it is now may not have reached the engine yet.
+        sender = body["description"]["id"]
+        body = {**body, "deadline": round(row.deadline - clock.now(), 3)}
+        envelope = Envelope(MESSAGE, id, sender, body, to=row.member)
+        return encode(self._seals.closed(envelope) if self._seals is not None and route.via else envelope)
 
     def _find_way(self, route: Route, row: Delivery) -> None:
         """Where to send what is for this route: to the member, or to one that passes it on. Raises Departed."""

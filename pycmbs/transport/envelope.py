@@ -35,6 +35,8 @@ outcome      message, inquiry  ``outcome``: ``result`` or ``error``; the second 
 refusal      any of these      ``error``: ``code``, ``message`` and more, as of ``CmbsError.to_dict``;
                                ``final``: true when trying again cannot help
 ===========  ================  ==========================================================================================
+
+Where members have keys, what goes through others has its body sealed: see :mod:`pycmbs.services.federation.seals`.
 """
 
 from __future__ import annotations
@@ -99,6 +101,8 @@ class Envelope(Struct, frozen=True):
     version: int = VERSION
     to: str = ""
     path: tuple[str, ...] = ()
+    sealed_as: str = ""
+    """The id that it had in its seal, of one that was sealed and is opened; its answer is sealed, too. Not on the wire."""
 
 
 def encode(envelope: Envelope) -> bytes:

@@ -93,7 +93,7 @@ def test_who_passes_a_question_on_may_refuse_and_not_answer(requests, wire):
             Envelope(PROBE, "", "me", {}, to="x"),
             10,
             lambda answer, _waited, into=answers: into.append(answer),
-            direct=False,
+            via="r",
         )
         body = {"error": {"code": "no-route", "message": "cannot"}} if kind == REFUSAL else {}
         assert requests.answered("memory:r", reply_to(wire.sent[-1], kind, "r", body))

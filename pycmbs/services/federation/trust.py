@@ -91,7 +91,8 @@ class Trust:
     def __init__(self, home: Path, keys: OwnKeys, members: Callable[[], MemberIds]) -> None:
         """``members``: who knows which ids there are."""
         self._home = home
-        self._keys = keys
+        self.keys = keys
+        """The own ones."""
         self._ids = members
         self._members = Watched(home / MEMBERS, _read_members, _Known())
         none: Mapping[bytes, Invitation] = {}
@@ -100,12 +101,12 @@ class Trust:
     @property
     def public(self) -> bytes:
         """See :class:`~pycmbs.transport.base.Keyring`."""
-        return self._keys.curve.public
+        return self.keys.curve.public
 
     @property
     def secret(self) -> bytes:
         """See :class:`~pycmbs.transport.base.Keyring`."""
-        return self._keys.curve.secret
+        return self.keys.curve.secret
 
     def who(self, key: bytes) -> str | None:
         """See :class:`~pycmbs.transport.base.Keyring`. Who comes by an invitation is called by its number."""
@@ -131,6 +132,13 @@ class Trust:
             hint="Get a line from pycmbs invite there, then run pycmbs join LINE here.",
             socket=url,
         )
+
+    def identity(self, member: str) -> bytes | None:
+        """The identity of a member that is trusted now, or of the own one; None of another."""
+        known = self._members.value.by_id.get(member)
+        if known is not None:
+            return known.identity
+        return self.keys.identity.public if member == self._ids().local_id() else None
 
     def sockets(self) -> list[str]:
         """Where trusted members are met first."""
@@ -166,7 +174,7 @@ class Trust:
                 number,
                 fingerprint(newcomer.identity),
             )
-        return {"id": own, "identity": text_of(self._keys.identity.public)}
+        return {"id": own, "identity": text_of(self.keys.identity.public)}
 
 
 def nobody(guest: str, _says: object) -> dict[str, str]:

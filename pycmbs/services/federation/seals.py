@@ -1,0 +1,134 @@
+"""Sealed bodies: what is passed on by others can be read, and was written, by no one but the two whom it is between.
+
+The body of an envelope that goes through a relay is ``{"sealed": "…"}``, of a message with its ``layer`` beside it, by which a
+relay finds the way. In the seal, a box of NaCl between the identities of sender and recipient, in base64, are ``body`` (with
+its ``layer``), what the envelope says outside (``type``, ``id``, ``from``, ``to``), and ``at``, when it was sealed, by the wall
+clock.
+Relays give each datagram an id of their own; so a question keeps the one inside, an answer says the question's inside, and the
+one that asked compares. What is opened too late for its message's receipt to be there still is refused: it may be there a
+second time.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
+
+from pycmbs import codec
+from pycmbs.depth import deeper
+from pycmbs.errors import ForgedSender
+from pycmbs.occi.naming import plain_id
+from pycmbs.services.federation.keys import OwnKeys
+from pycmbs.services.federation.versions import AHEAD_SECONDS
+from pycmbs.services.records.numbers import MOST_SECONDS
+from pycmbs.services.records.receipts import KEEP_SECONDS
+from pycmbs.transport.envelope import MAX_DEPTH, MESSAGE, Envelope
+
+if TYPE_CHECKING:
+    from nacl.public import Box
+
+SEALED: Final = "sealed"
+_MOST_BOXES = 4096
+"""Members whose shared secrets are kept; beyond, all are reckoned again when they are needed."""
+
+
+def is_sealed(envelope: Envelope) -> bool:
+    """Whether the body of an envelope is sealed."""
+    return isinstance(envelope.body.get(SEALED), str)
+
+
+class Seals:
+    """Seals what this broker sends through others, and opens what comes to it through them. For any thread."""
+
+    def __init__(
+        self,
+        keys: OwnKeys,
+        identity_of: Callable[[str], bytes | None],
+        own: Callable[[], str],
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """``identity_of``: the identity of a member that is trusted now. ``own``: the id of the own member."""
+        self._keys = keys
+        self._identity_of = identity_of
+        self._own = own
+        self._wall_clock = wall_clock
+        self._boxes: dict[bytes, Box] = {}
+
+    def is_for_me(self, envelope: Envelope) -> bool:
+        """Whether the own member is who may open it."""
+        return bool(envelope.to) and plain_id(envelope.to) == self._own()
+
+    def closed(self, envelope: Envelope) -> Envelope:
+        """The envelope with its body sealed for its recipient. An answer (``sealed_as``) says inside what it answers. Raises
+        ForgedSender for a recipient whose identity is not known."""
+        said = {**_outside(envelope), "id": envelope.sealed_as or envelope.id, "at": self._wall_clock()}
+        box = self._box(envelope.to)
+        text = base64.b64encode(box.encrypt(codec.dumps({**said, "body": envelope.body}))).decode()
+        shown = {"layer": envelope.body.get("layer")} if envelope.type == MESSAGE else {}
+        return replace(envelope, body={**shown, SEALED: text})
+
+    def opened(self, envelope: Envelope) -> Envelope:
+        """The envelope as its sender sealed it, with ``sealed_as``, the id that it had there. Raises ForgedSender for what that
+        sender did not seal, not so, or too long ago."""
+        inside = self._inside(envelope)
+        body, at, id = inside.get("body"), _number(inside.get("at")), inside.get("id")
+        if not isinstance(body, dict) or at is None or not isinstance(id, str) or not id:
+            raise ForgedSender(f"what {envelope.sender} sealed is no envelope", id=envelope.sender)
+        same = envelope.type != MESSAGE or envelope.body.get("layer") == body.get("layer")
+        outside = _outside(envelope).items()
+        if not same or any(inside.get(name) != value for name, value in outside) or not self.is_for_me(envelope):
+            raise ForgedSender(f"what {envelope.sender} sealed says something else outside", id=envelope.sender)
+        self._check_time(envelope.sender, at, body)
+        return replace(envelope, body=body, sealed_as=id)
+
+    def _inside(self, envelope: Envelope) -> dict[str, Any]:
+        from nacl.exceptions import CryptoError
+
+        try:
+            data = self._box(envelope.sender).decrypt(base64.b64decode(envelope.body[SEALED], validate=True))
+            inside = codec.received(data)
+        except (CryptoError, ValueError, TypeError, binascii.Error, codec.DecodeError):
+            raise ForgedSender(f"this was not sealed by {envelope.sender}", id=envelope.sender) from None
+        if not isinstance(inside, dict) or deeper(inside, MAX_DEPTH, data):
+            raise ForgedSender(f"what {envelope.sender} sealed is no envelope", id=envelope.sender)
+        return inside
+
+    def _check_time(self, sender: str, at: float, body: dict[str, Any]) -> None:
+        """Raises ForgedSender for what may have been here before, so long ago that nothing is known of that."""
+        now = self._wall_clock()
+        left = min(max(_number(body.get("deadline")) or 0.0, 0.0), MOST_SECONDS)
+        if at > now + AHEAD_SECONDS or now > at + left + KEEP_SECONDS - AHEAD_SECONDS:
+            raise ForgedSender(
+                f"{sender} sealed this {now - at:.0f} s ago: the clocks differ, or it is said again", id=sender
+            )
+
+    def _box(self, member: str) -> Box:
+        """What is between the own identity and a member's. Raises ForgedSender."""
+        identity = self._identity_of(plain_id(member) or member)
+        if identity is None:
+            raise ForgedSender(f"the identity of {member} is not known here", id=member)
+        box = self._boxes.get(identity)
+        if box is None:
+            from nacl.public import Box
+            from nacl.signing import SigningKey, VerifyKey
+
+            secret = SigningKey(self._keys.identity.secret).to_curve25519_private_key()
+            box = Box(secret, VerifyKey(identity).to_curve25519_public_key())
+            if len(self._boxes) >= _MOST_BOXES:
+                self._boxes.clear()
+            self._boxes[identity] = box
+        return box
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if type(value) is int or type(value) is float else None
+
+
+def _outside(envelope: Envelope) -> dict[str, Any]:
+    """What an envelope says outside that must be the same inside."""
+    return {"type": envelope.type, "from": envelope.sender, "to": envelope.to}
