@@ -30,12 +30,15 @@ from pycmbs.services.delivery.inbox import InboxService
 from pycmbs.services.delivery.limit import OutboxBound
 from pycmbs.services.delivery.messages import MessageService
 from pycmbs.services.delivery.outbox import OutboxService
+from pycmbs.services.delivery.parts import PARTS
 from pycmbs.services.delivery.retention import RetentionService
 from pycmbs.services.delivery.sending import SendingService
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.categories import CategoryService
+from pycmbs.services.entities.feed import Feed
 from pycmbs.services.entities.occupants import occupants
 from pycmbs.services.entities.service import EntityService
+from pycmbs.services.entities.watching import Watching
 from pycmbs.services.execution.once import OnceStore
 from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.execution.service import ExecutionService, Handlers
@@ -240,11 +243,18 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
     from pycmbs.wsgi.guard import Guard
     from pycmbs.wsgi.query_interface import QueryInterface
     from pycmbs.wsgi.routes import Routes
+    from pycmbs.wsgi.streams import Streams
+    from pycmbs.wsgi.watching import Shower, Watchers
 
+    runtime = runtime or ThreadRuntime()
+    gate = _gate(settings, runtime)
+    feed = Feed(broker.store, runtime, PARTS)
+    watching = Watching.of(broker.store, broker.categories, broker.access, feed, Shower(broker.entities))
+    watchers = Watchers(watching, Streams(gate.admit, lambda: feed.over))
     routes = Routes(
         QueryInterface(broker.categories),
-        Collections(broker.entities, broker.categories),
-        Entities(broker.entities),
+        Collections(broker.entities, broker.categories, watchers),
+        Entities(broker.entities, watchers),
     )
     guard = Guard(
         settings.url.rstrip("/"),
@@ -253,9 +263,8 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
         public_url=settings.public_url,
         proxies=settings.proxies,
     )
-    runtime = runtime or ThreadRuntime()
     auditor = Auditor(settings.home, runtime, settings.audit)
-    return Application(routes, guard, _gate(settings, runtime), broker.access, auditor, max_body=settings.max_body)
+    return Application(routes, guard, gate, broker.access, auditor, max_body=settings.max_body, ending=feed.end)
 
 
 def _gate(settings: Settings, runtime: Runtime) -> Gate:

@@ -79,7 +79,7 @@ def importers(library):
         (
             "pycmbs.services",
             ["pycmbs.errors", "pycmbs.sentences", "pycmbs.clock", "pycmbs.seldom", "pycmbs.ids", "pycmbs.occi",
-             "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base", "pycmbs.codec", "pycmbs.depth",
+             "pycmbs.runtime", "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base", "pycmbs.codec", "pycmbs.depth",
              "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base"],
         ),
         ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi"]),

@@ -131,9 +131,15 @@ class JournalStore(Store):
         """See :class:`~pycmbs.store.base.Store`."""
         return self._read(lambda documents: documents.count(query))
 
-    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+    def changes(
+        self, since: str, *, types: Sequence[str] = (), limit: int = 500, marks: bool = False
+    ) -> tuple[list[Change], str]:
         """See :class:`~pycmbs.store.base.Store`."""
-        return self._read(lambda documents: documents.changes(since, types=types, limit=limit))
+        return self._read(lambda documents: documents.changes(since, types=types, limit=limit, marks=marks))
+
+    def reaches(self, cursor: str) -> bool:
+        """See :class:`~pycmbs.store.base.Store`."""
+        return self._read(lambda documents: documents.reaches(cursor))
 
     def latest(self) -> str:
         """See :class:`~pycmbs.store.base.Store`."""

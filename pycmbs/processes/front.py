@@ -208,6 +208,7 @@ def main(me: child.Child) -> None:
         listener,
         application,
         started=me.announce_ready,
+        ending=application.ending,
         drain_seconds=_DRAIN_SECONDS,
         certificates=certificates,
     )

@@ -29,6 +29,13 @@ class StoreDamaged(StoreUnavailable):
     """The store answers, and not with what was put there: a broker does not start on it."""
 
 
+def cursor_number(cursor: str) -> int:
+    """The number that a cursor is, in a store that counts its changes. Raises ValueError."""
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+        raise ValueError(f"{cursor[:40]!r} is no cursor")
+    return int(cursor)
+
+
 Advance = Callable[[int, int], Any]
 """Is told how much of how much is done."""
 
@@ -57,7 +64,8 @@ class Write(Struct, frozen=True):
 
     ``revision`` is the condition: ``None`` creates (the id must not exist, or be deleted), a revision replaces or
     deletes exactly that one, if it is of this ``type``. ``delete`` removes the document and its keys, and leaves a mark in the
-    change feed. ``drawn``: the id of a new document was drawn for this write, so it is new, and a store need not look.
+    change feed, with the ``keys`` that are named here. ``drawn``: the id of a new document was drawn for this write, so it is
+    new, and a store need not look.
     """
 
     id: str
@@ -95,11 +103,16 @@ class Query(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """One document's latest state in the change feed. ``document`` is None when it was deleted."""
+    """One document's latest state in the change feed. ``document`` is None when it was deleted; ``keys`` are those that its
+    mark has then, if they were asked for. ``cursor``: where the feed goes on behind this change. ``new``: it was made after
+    the cursor that was asked from; a store that cannot know that says so of what was never changed since it was made."""
 
     id: str
     type: str
     document: Document | None
+    cursor: str = ""
+    new: bool = False
+    keys: Keys = field(default_factory=dict)
 
 
 class SomeUnwritten(StoreUnavailable):
@@ -204,10 +217,18 @@ class Store(ABC):
         return found[-1].number if len(found) == past else None
 
     @abstractmethod
-    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+    def changes(
+        self, since: str, *, types: Sequence[str] = (), limit: int = 500, marks: bool = False
+    ) -> tuple[list[Change], str]:
         """What changed after the cursor ``since`` (``""``: from the beginning), oldest first, each document once with its
-        latest state, and the cursor to go on from. ``types`` narrows it; ``limit`` bounds how many are returned. An empty
-        list means that nothing is left. Cursors are opaque and stay valid through a restart."""
+        latest state, and the cursor to go on from. ``types`` narrows it; ``limit`` bounds how many are returned; ``marks``: the
+        keys of deleted documents are wanted. An empty list means that nothing is left. Cursors are opaque and stay valid
+        through a restart."""
+
+    @abstractmethod
+    def reaches(self, cursor: str) -> bool:
+        """Whether the feed has come as far as this cursor: to one that it gave before the store was put back to an older state,
+        it has not, as far as a store can tell. Raises ValueError for what is no cursor."""
 
     @abstractmethod
     def latest(self) -> str:
@@ -312,9 +333,15 @@ class Wrapper(Store):
         """See :class:`Store`."""
         return self._store.nth(query, past)
 
-    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+    def changes(
+        self, since: str, *, types: Sequence[str] = (), limit: int = 500, marks: bool = False
+    ) -> tuple[list[Change], str]:
         """See :class:`Store`."""
-        return self._store.changes(since, types=types, limit=limit)
+        return self._store.changes(since, types=types, limit=limit, marks=marks)
+
+    def reaches(self, cursor: str) -> bool:
+        """See :class:`Store`."""
+        return self._store.reaches(cursor)
 
     def change_token(self, type: str) -> str:
         """See :class:`Store`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pycmbs.errors import RevisionConflict
 from pycmbs.runtime import Runtime
-from pycmbs.store.base import Batch, Change, Document, Query, Store, Write
+from pycmbs.store.base import Batch, Change, Document, Keys, Query, Store, Write, cursor_number
 
 
 class MemoryStore(Store):
@@ -24,6 +24,10 @@ class MemoryStore(Store):
         self._documents: dict[str, Document] = {}
         self._log: dict[str, tuple[int, str]] = {}
         """Per id, in the order of their latest change: when it was, and the document's type."""
+        self._made: dict[str, int] = {}
+        """Per id, when it was made."""
+        self._marks: dict[str, Keys] = {}
+        """Of deleted documents, what the deletion named."""
         self._heads: dict[str, int] = {}
         self._watched: dict[tuple[object, ...], tuple[Query, int]] = {}
         """The questions whose versions were asked for, and when what they find last changed since; 0 for not yet."""
@@ -60,8 +64,13 @@ class MemoryStore(Store):
         body = {} if write.delete else write.body
         keys = {} if write.delete else {name: tuple(values) for name, values in write.keys.items() if values}
         document = Document(write.id, write.type, body, keys, str(sequence), number)
-        if not write.delete:
+        self._marks.pop(write.id, None)
+        if write.delete:
+            self._marks[write.id] = write.keys
+        else:
             self._documents[write.id] = document
+            if current is None:
+                self._made[write.id] = sequence
         self._log.pop(write.id, None)
         self._log[write.id] = (sequence, write.type)
         self._heads[write.type] = sequence
@@ -98,13 +107,18 @@ class MemoryStore(Store):
         with self._lock:
             return sum(query.matches(one) for one in self._documents.values())
 
-    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+    def changes(
+        self, since: str, *, types: Sequence[str] = (), limit: int = 500, marks: bool = False
+    ) -> tuple[list[Change], str]:
         """See :class:`~pycmbs.store.base.Store`."""
+        del marks  # they are at hand
         found, cursor = [], int(since or 0)
         with self._lock:
             for id, (sequence, type) in self._log.items():
                 if sequence > int(since or 0) and (not types or type in types):
-                    found.append(Change(id, type, self._documents.get(id)))
+                    document, keys = self._documents.get(id), self._marks.get(id, {})
+                    new = document is not None and self._made[id] > int(since or 0)
+                    found.append(Change(id, type, document, str(sequence), new, keys))
                     cursor = sequence
                     if len(found) == limit:
                         break
@@ -114,6 +128,10 @@ class MemoryStore(Store):
         """See :class:`~pycmbs.store.base.Store`."""
         with self._lock:
             return str(max((sequence for sequence, _ in self._log.values()), default=0))
+
+    def reaches(self, cursor: str) -> bool:
+        """See :class:`~pycmbs.store.base.Store`."""
+        return cursor_number(cursor) <= int(self.latest())
 
     def change_token(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -133,7 +151,7 @@ class MemoryStore(Store):
             deleted = [id for id in self._log if id not in self._documents]
             gone = deleted[: max(0, len(deleted) - keep)]
             for id in gone:
-                del self._log[id]
+                del self._log[id], self._marks[id]
         return len(gone)
 
     def close(self) -> None:

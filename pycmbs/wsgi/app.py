@@ -33,6 +33,7 @@ from pycmbs.wsgi.guard import Guard
 from pycmbs.wsgi.middleware import compressed, request_id
 from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition
 from pycmbs.wsgi.routes import Routes
+from pycmbs.wsgi.streams import EVENT_STREAM
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +49,19 @@ class Application:
     """WSGI (PEP 3333)."""
 
     def __init__(
-        self, routes: Routes, guard: Guard, gate: Gate, access: Access, auditor: Auditor, *, max_body: int
+        self,
+        routes: Routes,
+        guard: Guard,
+        gate: Gate,
+        access: Access,
+        auditor: Auditor,
+        *,
+        max_body: int,
+        ending: Callable[[], None] = lambda: None,
     ) -> None:
-        """``max_body``: bytes."""
+        """``max_body``: bytes. ``ending`` is to be called when the process will end: see :attr:`ending`."""
+        self.ending = ending
+        """Ends what goes on by itself: streams."""
         self._auditor = auditor
         self._access = access
         self._routes = routes
@@ -96,7 +107,10 @@ class Application:
     def _respond(self, exchange: Exchange) -> Response:
         environ = exchange.environ
         exchange.rendition = default(exchange.sent)
-        exchange.rendition = rendition(environ.get("HTTP_ACCEPT"), environ.get("HTTP_USER_AGENT", ""), exchange.sent)
+        accept = environ.get("HTTP_ACCEPT")
+        if accept is not None and EVENT_STREAM in accept and exchange.query.watch is not None:
+            accept = None  # what is no event is an error
+        exchange.rendition = rendition(accept, environ.get("HTTP_USER_AGENT", ""), exchange.sent)
         check_version(environ.get("HTTP_USER_AGENT", ""))
         exchange.place = self._guard.admit(environ)
         if exchange.method == "OPTIONS" and self._guard.is_preflight(environ):

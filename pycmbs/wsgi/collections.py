@@ -12,20 +12,25 @@ from pycmbs.services.entities.selection import Selection
 from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.presenter import Presenter
+from pycmbs.wsgi.watching import Watchers
 
 
 class Collections:
     """Handlers of paths that end with '/'."""
 
-    def __init__(self, entities: EntityService, categories: CategoryService) -> None:
+    def __init__(self, entities: EntityService, categories: CategoryService, watchers: Watchers) -> None:
+        self._watchers = watchers
         self._entities = entities
         self._categories = categories
         self._shown = Presenter(entities)
 
     def get(self, exchange: Exchange) -> Response:
-        """List the entities: all, those selected, or one page of either."""
+        """List the entities: all, those selected, or one page of either; with ``?watch`` tell how they change."""
         exchange.refuse_action()
         selection, window = self._selection(exchange), exchange.query.window
+        if exchange.query.watch is not None:
+            exchange.refuse_windows()
+            return self._watchers.get(exchange, selection)
         if exchange.rendition.writer.full:
             return self._shown.several(exchange, self._entities.whole(exchange.path, selection, window))
         return exchange.listing(place.path for place in self._entities.listed(exchange.path, selection, window))

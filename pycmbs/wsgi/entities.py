@@ -6,20 +6,28 @@ from webob import Response
 
 from pycmbs.errors import MalformedBody
 from pycmbs.occi.entity import Draft
+from pycmbs.services.entities.selection import EVERYTHING
 from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.presenter import Presenter
+from pycmbs.wsgi.watching import Watchers
 
 
 class Entities:
     """Handlers of paths that do not end with '/'."""
 
-    def __init__(self, entities: EntityService) -> None:
+    def __init__(self, entities: EntityService, watchers: Watchers) -> None:
+        self._watchers = watchers
         self._entities = entities
         self._shown = Presenter(entities)
 
     def get(self, exchange: Exchange) -> Response:
-        """Read it."""
+        """Read it; with ``?watch`` tell how it changes."""
+        if exchange.query.watch is not None:
+            exchange.refuse_action()
+            exchange.refuse_filters()
+            exchange.refuse_windows()
+            return self._watchers.get(exchange, EVERYTHING)
         exchange.refuse_parameters()
         return self._shown.one(exchange, self._entities.get(exchange.path))
 

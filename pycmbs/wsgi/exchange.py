@@ -159,8 +159,18 @@ class Exchange:
         if self.query.categories or self.query.attributes:
             raise InvalidRequest(f"{self.method} {self.path} has nothing to filter", parameter="category")
 
+    def refuse_watch(self) -> None:
+        """Raises InvalidRequest for ``?watch`` where nothing is watched."""
+        if self.query.watch is not None:
+            raise InvalidRequest(f"{self.method} {self.path} cannot be watched", hint="Use GET.", parameter="watch")
+
     def refuse_pages(self) -> None:
         """Raises InvalidRequest for ``?page=`` where there are none: only a part would be meant, and all be done."""
+        self.refuse_watch()
+        self.refuse_windows()
+
+    def refuse_windows(self) -> None:
+        """Raises InvalidRequest for ``?page=``."""
         if self.query.window is not None:
             raise InvalidRequest(f"{self.method} {self.path} knows no pages", parameter="page")
 

@@ -32,6 +32,8 @@ def _wants_gzip(accept: str) -> bool:
 
 def compressed(response: Response, accept: str) -> None:
     """Compress the body of an answer for a client that accepts it (RFC 9110 12.5.3). The bytes are others, so the tag is."""
+    if not isinstance(response.app_iter, list):
+        return  # a stream: its events must not wait for more
     if len(response.body) < SMALL or not _wants_gzip(accept):
         return
     response.body = gzip.compress(response.body, _LEVEL, mtime=0)

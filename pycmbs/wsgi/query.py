@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,14 @@ class Query:
     window: Window | None = None
     options: tuple[tuple[str, Any], ...] = ()
     """Attributes of the action."""
+    watch: Mapping[str, Any] | None = None
+    """That changes are wanted, ``since`` when, and how long to ``wait`` for one."""
 
 
 NO_QUERY = Query()
-_KNOWN = frozenset({"action", "then", "category", "page", "number", "attribute", "value"})
+_KNOWN = frozenset({"action", "then", "category", "page", "number", "attribute", "value", "watch"})
+_OF_WATCH = frozenset({"since", "wait"})
+_YES = ("", "1", "true", "True")
 
 
 @functools.lru_cache(maxsize=256)
@@ -53,6 +57,7 @@ class _Parameters:
         self._attributes: list[tuple[str, str]] = []
         self._numbers: dict[str, int] = {}
         self._options: dict[str, Any] = {}
+        self._watch = False
         self._name: str | None = None
         """The attribute whose value is to come."""
         for key, value in items:
@@ -65,6 +70,8 @@ class _Parameters:
             self._then = value
         elif key == "category":
             self._categories.append(value)
+        elif key == "watch" and value in _YES:
+            self._watch = True
         elif key in ("page", "number") and key not in self._numbers:
             self._numbers[key] = _count(key, value)
         elif key == "attribute" and self._name is None:
@@ -79,8 +86,10 @@ class _Parameters:
 
     def query(self) -> Query:
         """What they ask for together. Raises InvalidRequest."""
-        if self._options and self._action is None and self._then is None:
-            raise _useless(next(iter(self._options)))
+        options = self._options
+        watch = {name: options.pop(name) for name in _OF_WATCH & options.keys()} if self._watch else None
+        if options and self._action is None and self._then is None:
+            raise _useless(next(iter(options)))
         if self._action is not None and self._then is not None:
             raise InvalidRequest(
                 "the query says both action and then",
@@ -94,15 +103,15 @@ class _Parameters:
             other = "number" if "page" in numbers else "page"
             raise InvalidRequest("page and number belong together", hint=f"Add &{other}=….", parameter=other)
         window = Window(**numbers) if numbers else None
-        options = tuple(self._options.items())
-        return Query(self._action, self._then, tuple(self._categories), tuple(self._attributes), window, options)
+        named = (tuple(self._categories), tuple(self._attributes))
+        return Query(self._action, self._then, *named, window, tuple(options.items()), watch)
 
 
 def _useless(name: str) -> InvalidRequest:
     return InvalidRequest(
         f"the query has no use for {name[:100]!r} here",
-        hint="It knows action=… or then=… with the action's attributes, category=…, page=…&number=…, and attribute=…&value=… "
-        "in pairs.",
+        hint="It knows action=… or then=… with the action's attributes, category=…, page=…&number=…, attribute=…&value=… in "
+        "pairs, and watch with since=… and wait=….",
         parameter=name[:100],
     )
 

@@ -21,6 +21,7 @@ class QueryInterface:
         wanted = exchange.reader.category_filter(exchange.body)
         found: list[Category] = self._categories.listed(wanted)
         exchange.refuse_action()
+        exchange.refuse_watch()
         if named := exchange.query.categories:
             found = [one for one in found if one.identifier in named or one.term in named]
             missing = [name for name in named if not any(name in (one.identifier, one.term) for one in found)]

@@ -296,13 +296,14 @@ def serve(
     application: Callable[..., Any],
     *,
     started: Callable[[], None],
+    ending: Callable[[], None],
     drain_seconds: float,
     certificates: Certificates | None = None,
 ) -> None:
     """Serve until SIGTERM, then let requests under way finish, for at most ``drain_seconds``.
 
-    ``started`` is called once connections are accepted. With ``certificates`` they are over TLS, and SIGHUP has the files read
-    again. Raises SystemExit, or what went wrong, when no more are.
+    ``started`` is called once connections are accepted, ``ending`` when no more are. With ``certificates`` they are over TLS,
+    and SIGHUP has the files read again. Raises SystemExit, or what went wrong, when no more are.
     """
     terminated, terminate = _termination_pipe()
     if certificates:
@@ -332,6 +333,7 @@ def serve(
         raise SystemExit(1)
     log.info("draining")
     server.kill(SystemExit)  # its own way to stop: idle connections are closed, busy ones finish
+    ending()
     with eventlet.Timeout(drain_seconds, False):
         server.wait()
 

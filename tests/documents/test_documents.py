@@ -44,7 +44,7 @@ def test_the_settings_of_the_readme_are_settings() -> None:
 
 def test_the_routes_are_those_of_the_code() -> None:
     """Every path and method there is has a row in doc/http.md, and no other."""
-    routes = Routes(QueryInterface(None), Collections(None, None), Entities(None))
+    routes = Routes(QueryInterface(None), Collections(None, None, None), Entities(None, None))
     there = {("`/-/`", method) for method in routes.query}
     there |= {("collection", method) for method in routes.collection}
     there |= {("entity", method) for method in routes.entity}

@@ -243,6 +243,24 @@ class StoreContract:
         assert [one.id for one in store.changes("")[0]] == ["c", "a", "b"]
         assert store.changes(end) == ([], end)
 
+    def test_the_feed_says_what_is_new_and_what_a_deleted_document_was(self, store: Store) -> None:
+        """From each change one can go on; what was made since then is new; a mark has the keys that its deletion named."""
+        old, gone = store.write([create("a"), create("b", colour="red")])
+        changes, cursor = store.changes("")
+        assert [one.new for one in changes] == [True, True]
+        assert [one.id for one in store.changes(changes[0].cursor)[0]] == [changes[1].id]
+        store.write([Write("a", "thing", {"n": 2}, revision=old.revision)])
+        store.write([create("c")])
+        store.write([Write("b", "thing", keys={"colour": ("red",)}, revision=gone.revision, delete=True)])
+        changes, end = store.changes(cursor, types=["thing"], marks=True)
+        assert [(one.id, one.new) for one in changes] == [("a", False), ("c", True), ("b", False)]
+        assert [dict(one.keys) for one in changes] == [{}, {}, {"colour": ("red",)}]
+        assert store.find(Query("thing", {"colour": "red"})) == []
+        assert store.changes(changes[-1].cursor)[0] == []
+        assert store.reaches(end)
+        with pytest.raises(ValueError, match=r"cursor|sequence"):
+            store.reaches("yesterday")
+
     def test_the_feed_narrows_and_pages(self, store: Store) -> None:
         """Following with a limit gives the same as at once, also for some types only."""
         store.write([create(f"{n}", type=("x", "y", "z")[n % 3]) for n in range(12)])

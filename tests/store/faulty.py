@@ -154,8 +154,10 @@ class FaultyStore(Wrapper):
     def nth(self, query: Query, past: int) -> int | None:
         return self._through("nth", lambda: self._store.nth(query, past))
 
-    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
-        return self._through("changes", lambda: self._store.changes(since, types=types, limit=limit))
+    def changes(
+        self, since: str, *, types: Sequence[str] = (), limit: int = 500, marks: bool = False
+    ) -> tuple[list[Change], str]:
+        return self._through("changes", lambda: self._store.changes(since, types=types, limit=limit, marks=marks))
 
     def latest(self) -> str:
         return self._through("latest", self._store.latest)

@@ -10,6 +10,7 @@ from pycmbs.services.access.rulebook import RULES
 from pycmbs.services.access.users import ROLES, USERS, User, line_of
 from tests.services.world import add_member, add_own
 from tests.wsgi.conftest import JSON, V12, Front
+from tests.wsgi.test_watching import stream_of
 
 HASH = passwords.hashed("pass")
 MESSAGES, MEMBERS = cmbs.MESSAGE_LOCATION, cmbs.MEMBER_LOCATION
@@ -276,3 +277,35 @@ def test_execution_lends_nobody_rights(house):
     assert house.request("GET", MESSAGES + "of-p", **who("admin")).status_code == 200
     assert house.request("POST", path, {}, **who("admin")).status_code == 200
     assert house.request("GET", MESSAGES + "of-p", **who("admin")).status_code == 404
+
+
+def watched(house, name, path="/", since=0):
+    """The paths that someone is told of."""
+    answer = house.request("GET", f"{path}?watch&since={since}", Accept="application/json", **who(name))
+    assert answer.status_code == 200, answer.text
+    return {one["data"]["location"] for one in answer.json["events"]}, answer.json["cursor"]
+
+
+def test_who_watches_is_told_of_what_he_may_read_only(house):
+    """What is made, and what is gone, by its kind and by whose it is."""
+    mine, cursor = watched(house, "publisher")
+    assert (MESSAGES + "of-p" in mine, MESSAGES + "of-a" in mine) == (True, False)
+    assert {MESSAGES + "of-p", MESSAGES + "of-a"} <= watched(house, "admin")[0]
+    for id in ("of-p", "of-a"):
+        assert house.request("DELETE", MESSAGES + id, **who("admin")).status_code == 200
+    assert watched(house, "publisher", since=cursor)[0] == {MESSAGES + "of-p"}
+    assert watched(house, "admin", since=cursor)[0] == {MESSAGES + "of-p", MESSAGES + "of-a"}
+    assert house.request("GET", MESSAGES + "of-p2?watch", **who("publisher")).status_code == 404
+    assert house.request("GET", MESSAGES + "?watch", **who("nobody")).status_code == 403
+    assert house.request("GET", "/?watch").status_code == 401
+
+
+def test_a_stream_ends_with_the_right_to_it(house):
+    """Who asks is asked again: a user who is removed, or may not look any more, is told nothing more."""
+    stream = stream_of(house, MESSAGES + "?watch&since=0", HTTP_AUTHORIZATION=who("reader")["Authorization"])
+    assert next(stream).startswith(b"retry")
+    assert b"of-a" in next(stream)
+    house.request("POST", MESSAGES, body("later"), **who("admin"))
+    with files.changing(house.home / USERS) as replace:
+        replace("".join(line_of(User(name, HASH, roles=("admin",))) + "\n" for name in ("admin",)))
+    assert list(stream) == []

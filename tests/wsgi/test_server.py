@@ -16,7 +16,7 @@ class Broken(server._Listener):
 
 listener = server.listen("127.0.0.1", 0)
 listener.__class__ = Broken
-server.serve(listener, None, started=lambda: None, drain_seconds=1)
+server.serve(listener, None, started=lambda: None, ending=lambda: None, drain_seconds=1)
 """
 
 

@@ -132,6 +132,15 @@ class Finder:
         if all(plan.unbound for plan in alternatives):
             next(self._merged(location, alternatives, 0, self._places), None)
 
+    def watched(self, location: str, selection: Selection) -> list[Plan]:
+        """What an entity of a collection is like of which who asks may be told when it changes. Raises as :meth:`whole`."""
+        found = self._plans(location, selection, ("list", "read"))
+        return [*found, *(plan.beyond(key) for plan in found for key in plan.query.equals.keys() - _OF_NO_ARRAY)]
+
+    def readable(self, kind: str) -> list[Plan]:
+        """What an entity of a kind is like that who asks may read."""
+        return self._allowed([Plan(Query(ENTITY, {"kind": kind}))], "", ("read",))
+
     def _plans(self, location: str, selection: Selection, operations: Sequence[str]) -> list[Plan]:
         """The alternatives that who asks may see, those included in which a UUID is in upper case, as versions up to 0.3 may
         have kept it, and those of arrays that are too long for all of their items to be keys. Raises Forbidden where he may

@@ -17,7 +17,7 @@ from pycmbs.occi.naming import canonical_path, plain_id
 from pycmbs.occi.registry import Registry
 from pycmbs.services.entities.drafts import SOURCE, TARGET
 from pycmbs.services.records.entities import BEYOND, ENTITY, attribute_key, key_value
-from pycmbs.store.base import Query
+from pycmbs.store.base import Keys, Query
 
 ENDS = (SOURCE, TARGET)
 _MOST_ALTERNATIVES = 100
@@ -54,6 +54,10 @@ class Plan(Struct, frozen=True):
     def exact(self) -> bool:
         """Whether every candidate is one of the selected."""
         return not (self.compares or self.unbound)
+
+    def admits(self, keys: Keys) -> bool:
+        """Whether what can be found by these keys is a candidate."""
+        return all(value in keys.get(name, ()) for name, value in self.query.equals.items())
 
     def holds(self, entity: Entity) -> bool:
         """Whether a candidate is one of the selected."""

@@ -190,6 +190,11 @@ def _id(message: str, round: int, index: int) -> str:
     return f"{DELIVERY}:{message}:{round}:{index}"
 
 
+def message_of(row: str) -> str:
+    """The path of the message that the row with this document is of."""
+    return row.removeprefix(f"{DELIVERY}:").rsplit(":", 2)[0]
+
+
 def delivery_from(document: Document) -> Delivery:
     """The row that a document holds."""
     member = canonical_id(document.body["member"])  # up to 0.3 a UUID was kept as it came

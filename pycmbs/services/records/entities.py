@@ -128,8 +128,9 @@ def take_place(entity: Entity, private: Mapping[str, Any]) -> None:
 
 
 def entity_delete(entity: Entity) -> Write:
-    """The write that deletes the entity as it was read."""
-    return Write(document_id(entity.path), ENTITY, revision=entity.revision, delete=True)
+    """The write that deletes the entity as it was read. Its mark in the feed says what it could be found by, for those who
+    watch."""
+    return Write(document_id(entity.path), ENTITY, keys=keys_of(entity), revision=entity.revision, delete=True)
 
 
 def entity_from(document: Document) -> Entity:

@@ -2,8 +2,9 @@
 
 A document is ``{"_id", "_rev", "type", "number", "keys", "body"}``, readable as it is; ``index`` has the keys with long
 values as they are indexed, ``numbers`` says where in the body a number stands as text (see couchdb_numbers). A deleted one
-keeps its type, for the change feed. An id that has a colon begins with the type and a colon: so the feed tells types without
-the documents, and ids sort by type. ``number`` is text of a fixed width, since JavaScript has no integers of that size.
+keeps its type and the keys that its deletion names, for the change feed. An id that has a colon begins with the type and a
+colon: so the feed tells types without the documents, and ids sort by type. ``number`` is text of a fixed width, since
+JavaScript has no integers of that size.
 """
 
 from __future__ import annotations
@@ -104,7 +105,8 @@ def couch_document(write: Write, clock: Clock) -> dict[str, Any]:
     if (type, mark) != (write.type, _mark(write.id)) or not number.isdecimal():
         raise RevisionConflict(f"{write.id} was changed meanwhile", id=write.id)
     if write.delete:
-        return {"_id": write.id, "_rev": rev, "_deleted": True, "type": write.type}
+        deleted: dict[str, Any] = {"_id": write.id, "_rev": rev, "_deleted": True, "type": write.type}
+        return deleted | ({"keys": {name: list(some) for name, some in write.keys.items()}} if write.keys else {})
     return {"_id": write.id, "_rev": rev, **_content(write, int(number))}
 
 

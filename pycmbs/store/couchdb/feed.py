@@ -52,7 +52,7 @@ class Feed:
         found = rows_of(answer, "results", "id", "seq", "changes")
         return found, str(needed(answer, "last_seq")) if found else since
 
-    def changes(self, since: str, types: Sequence[str], limit: int) -> tuple[list[Change], str]:
+    def changes(self, since: str, types: Sequence[str], limit: int, *, marks: bool = False) -> tuple[list[Change], str]:
         """See :meth:`~pycmbs.store.base.Store.changes`."""
         found: list[Change] = []
         while len(found) < limit:
@@ -65,7 +65,7 @@ class Feed:
                 if len(rows) > room:
                     del rows[room:]
                     cursor, last = str(rows[-1]["seq"]), False
-                self._add_documents(rows)
+                self._add_documents(rows, marks=marks)
             changes = [change for row in rows if (change := _change(row)) is not None]
             found += [one for one in changes if not types or one.type in types]
             since = cursor
@@ -73,16 +73,16 @@ class Feed:
                 break
         return found, since
 
-    def _add_documents(self, rows: list[dict[str, Any]]) -> None:
+    def _add_documents(self, rows: list[dict[str, Any]], *, marks: bool) -> None:
         there = self._client.documents([row["id"] for row in rows if not row.get("deleted")])
         for row in rows:
             id = row["id"]
             if id in there:
                 row["doc"] = there[id]
-            elif type := _type_in(id):
+            elif (type := _type_in(id)) and not (marks and row.get("deleted")):
                 row["doc"] = {"type": type}
             else:
-                # A mark still has its type, and only this way to it.
+                # A mark still has its type and keys, and only this way to them.
                 _, row["doc"] = self._client.call("GET", id, rev=row["changes"][0]["rev"])
 
     def end(self) -> str:
@@ -101,7 +101,12 @@ def _change(row: dict[str, Any]) -> Change | None:
     type = document.get("type")
     if row["id"].startswith("_") or not isinstance(type, str):
         return None
-    return Change(row["id"], type, document_from(document) if is_document(document) else None)
+    cursor = str(row["seq"])
+    if is_document(document):
+        new = rev_of(document["_rev"]).startswith("1-")
+        return Change(row["id"], type, document_from(document), cursor, new)
+    keys = document.get("keys") if row.get("deleted") else None
+    return Change(row["id"], type, None, cursor, keys={name: tuple(one) for name, one in (keys or {}).items()})
 
 
 @dataclass(slots=True)

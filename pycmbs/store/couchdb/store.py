@@ -7,7 +7,9 @@ of a millisecond where a write takes four or more.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -29,6 +31,8 @@ from pycmbs.store.couchdb.writer import Writer
 log = logging.getLogger(__name__)
 
 _PAGE = 200
+_SEQUENCE = re.compile(r"[0-9]{1,18}(?:-[A-Za-z0-9_=-]{1,4000})?")
+"""Where a feed is, as CouchDB says it."""
 _LONG = 120.0
 """Seconds for a call of a command for people."""
 _LOOK_SECONDS = 0.2
@@ -234,10 +238,19 @@ class CouchStore(Store):
 
     # Following
 
-    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+    def changes(
+        self, since: str, *, types: Sequence[str] = (), limit: int = 500, marks: bool = False
+    ) -> tuple[list[Change], str]:
         """See :class:`~pycmbs.store.base.Store`."""
-        found: tuple[list[Change], str] = self._do(self._feed.changes, since, types, limit)
+        follow = functools.partial(self._feed.changes, marks=marks)
+        found: tuple[list[Change], str] = self._do(follow, since, types, limit)
         return found
+
+    def reaches(self, cursor: str) -> bool:
+        """See :class:`~pycmbs.store.base.Store`. Sequences are opaque: a server goes on from any of its own."""
+        if not _SEQUENCE.fullmatch(cursor):
+            raise ValueError(f"{cursor[:40]!r} is no sequence of CouchDB")
+        return True
 
     def latest(self) -> str:
         """See :class:`~pycmbs.store.base.Store`."""

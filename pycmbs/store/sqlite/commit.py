@@ -34,7 +34,7 @@ def ready(batches: Sequence[Batch]) -> list[list[Ready]]:
 
 def _ready(write: Write) -> Ready:
     if write.delete:
-        return Ready(write, {}, b"{}", b"", set())
+        return Ready(write, {}, codec.dumps(dict(write.keys)), b"", set())
     keys = {name: values for name, values in write.keys.items() if values}
     return Ready(write, keys, codec.dumps(keys), codec.dumps(write.body), sql.key_rows(write.type, keys))
 
@@ -116,12 +116,12 @@ class Commit:
         place: int
         number: int
         place, number, _, keys_text = current
-        if one.keys_text != keys_text:
+        if write.delete or one.keys_text != keys_text:
             before = sql.key_rows(write.type, codec.loads(keys_text))
             self._index.change((write.type, number), one.pairs - before, before - one.pairs)
         if write.delete:
             execute(sql.DELETE, (place,))
-            execute(sql.MARK, (sequence, write.id, write.type, sequence, str(number)))
+            execute(sql.MARK, (sequence, write.id, write.type, sequence, one.keys_text, str(number)))
         else:
             execute(sql.REPLACE, (sequence, one.keys_text, one.body_text, place))
         return number

@@ -76,8 +76,9 @@ CURRENT = f"SELECT d.place, {NUMBER}, d.seq, d.keys FROM documents d WHERE d.id 
 REPLACE = "UPDATE documents SET seq = ?, keys = ?, body = ? WHERE place = ?"
 DELETE = "DELETE FROM documents WHERE place = ?"
 # Marks are rows of their own at the end: what is left of a row in its place would keep a whole page. Their bodies are the
-# numbers that the deleted documents had; in a file of version 1 a mark has its place, and an empty body.
-MARK = "INSERT INTO documents (place, id, type, seq, deleted, keys, body) VALUES (?, ?, ?, ?, 1, '{}', ?)"
+# numbers that the deleted documents had, their keys those that the deletion named; in a file of version 1 a mark has its
+# place, and an empty body.
+MARK = "INSERT INTO documents (place, id, type, seq, deleted, keys, body) VALUES (?, ?, ?, ?, 1, ?, ?)"
 UNMARK = "DELETE FROM documents WHERE id = ? AND deleted = 1"
 LAST = "SELECT max(seq) FROM heads"
 HEADS = "SELECT type, seq, number FROM heads"
@@ -116,4 +117,4 @@ def key_rows(type: str, keys: Any) -> set[tuple[str, str]]:
 def changes(types: int) -> str:
     """The change feed, narrowed to so many types; parameters: the cursor, the types, the limit."""
     among = f"AND d.type IN ({', '.join('?' * types)})" if types else ""
-    return f"SELECT {COLUMNS} FROM documents d WHERE d.seq > ? {among} ORDER BY d.seq LIMIT ?"  # noqa: S608
+    return f"SELECT {COLUMNS}, d.place FROM documents d WHERE d.seq > ? {among} ORDER BY d.seq LIMIT ?"  # noqa: S608

@@ -15,7 +15,7 @@ from typing import Any
 from pycmbs import codec
 from pycmbs.errors import CmbsError, ConfigurationError, RevisionConflict, StoreUnavailable
 from pycmbs.runtime import Runtime
-from pycmbs.store.base import Advance, Batch, Change, Document, Query, Store, StoreDamaged, decided
+from pycmbs.store.base import Advance, Batch, Change, Document, Query, Store, StoreDamaged, cursor_number, decided
 from pycmbs.store.files import SIDECARS
 from pycmbs.store.index_keys import StoredKeys
 from pycmbs.store.sqlite import copying, sql
@@ -171,8 +171,11 @@ class SqliteStore(Store):
         with _translated():
             return self._runtime.offload(self._ranks.nth, query, order, past)
 
-    def changes(self, since: str, *, types: Sequence[str] = (), limit: int = 500) -> tuple[list[Change], str]:
+    def changes(
+        self, since: str, *, types: Sequence[str] = (), limit: int = 500, marks: bool = False
+    ) -> tuple[list[Change], str]:
         """See :class:`~pycmbs.store.base.Store`."""
+        del marks  # they are at hand
         return self._runtime.offload(self._changes, int(since or 0), types, limit)
 
     def _changes(self, since: int, types: Sequence[str], limit: int) -> tuple[list[Change], str]:
@@ -180,7 +183,7 @@ class SqliteStore(Store):
             # Asked first: all up to it is seen by the query. A follower of a rare type does not walk the others twice.
             ((last,),) = self._file.rows(sql.LAST)
             rows = self._file.rows(sql.changes(len(types)), [since, *types, limit])
-            found = [Change(row[1], row[2], None if row[4] else _document(row)) for row in rows]
+            found = [_change(row, since) for row in rows]
         seen = max(since, rows[-1][3] if rows else 0)
         return found, str(seen if len(rows) == limit else max(seen, last or 0))
 
@@ -189,6 +192,10 @@ class SqliteStore(Store):
         with _translated():
             ((last,),) = self._file.rows(sql.LAST)
         return str(last or 0)
+
+    def reaches(self, cursor: str) -> bool:
+        """See :class:`~pycmbs.store.base.Store`."""
+        return cursor_number(cursor) <= int(self.latest())
 
     def change_token(self, type: str) -> str:
         """See :class:`~pycmbs.store.base.Store`."""
@@ -277,6 +284,14 @@ def _document(row: tuple[Any, ...]) -> Document:
         return Document(id, type, {}, number=number)
     number, id, type, sequence, _, keys, body = row
     return Document(id, type, codec.loads(body), StoredKeys(keys), str(sequence), number)
+
+
+def _change(row: tuple[Any, ...], since: int) -> Change:
+    *columns, place = row
+    _, id, type, sequence, deleted, keys, _ = columns
+    if deleted:
+        return Change(id, type, None, str(sequence), keys=StoredKeys(keys))
+    return Change(id, type, _document(tuple(columns)), str(sequence), place > since)
 
 
 class _Full(StoreUnavailable):

@@ -1,0 +1,162 @@
+"""Streams: answers that go on until the client has enough, as server-sent events (WHATWG HTML 9.2).
+
+What they have in common, whatever they tell of: how an event is written, the heartbeat by which a client that went away is
+noticed, the bound of their number, who asks (asked again with every heartbeat, since what he may do can end before his stream),
+and their end when the process stops.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from webob import Response
+
+from pycmbs.errors import CmbsError, QueueFull
+from pycmbs.occi.steps import bounded
+from pycmbs.services.access.access import asking
+from pycmbs.services.access.principal import Principal
+
+log = logging.getLogger(__name__)
+
+EVENT_STREAM = "text/event-stream"
+HEARTBEAT_SECONDS = 15.0
+"""Between signs of life of a stream on which nothing happens."""
+MOST_STREAMS = 2000
+"""Of a front, those that wait for a long poll included."""
+PIECE = 65_536
+"""Bytes of events that are sent together, or one event."""
+_RETRY = 1500
+"""Milliseconds until a client connects again, at least; at random up to twice as long, so that not all come at once."""
+_SOON = 500
+"""The same when the process ends: another front is there."""
+
+
+class Source(Protocol):
+    """What a stream tells."""
+
+    @property
+    def position(self) -> str:
+        """The id from which a client can go on that has seen all so far."""
+
+    def begin(self) -> bytes:
+        """Events that come first, if any."""
+
+    def more(self, seconds: float) -> list[bytes]:
+        """The next events, waited for so long at most: none after that, or when the process ends."""
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+
+
+def event(data: bytes, *, name: str = "", id: str = "") -> bytes:
+    """One event. ``data`` has no line breaks."""
+    lines = [f"event: {name}\n".encode() if name else b"", f"id: {id}\n".encode() if id else b"", b"data: ", data]
+    return b"".join([*lines, b"\n\n"])
+
+
+class Streams:
+    """The streams of a front."""
+
+    def __init__(self, admit: Callable[[dict[str, Any]], Principal], over: Callable[[], bool]) -> None:
+        """``admit`` says who asks, or raises; ``over``: whether the process ends."""
+        self._admit = admit
+        self._over = over
+        self._open = 0
+
+    def enter(self) -> None:
+        """One more. Raises QueueFull."""
+        if self._open >= MOST_STREAMS:
+            raise QueueFull(f"{self._open} streams are open here", hint="Try again, or ask without ?watch.")
+        self._open += 1
+
+    def leave(self) -> None:
+        """One less."""
+        self._open -= 1
+
+    def answer(self, environ: dict[str, Any], source: Source, headers: list[tuple[str, str]]) -> Response:
+        """The answer that is the stream; it closes the source."""
+        if environ["REQUEST_METHOD"] == "HEAD":
+            source.close()
+            stream: Any = [b""]
+        else:
+            self.enter()
+            stream = _Stream(self, environ, source)
+        fields = [
+            ("Content-Type", EVENT_STREAM),
+            ("Cache-Control", "no-store"),
+            ("X-Accel-Buffering", "no"),
+            *headers,
+        ]
+        return Response(app_iter=stream, status=200, headerlist=fields)
+
+    def permitted(self, environ: dict[str, Any]) -> Principal | None:
+        """Who asks, as of now; None where he may not ask any more."""
+        try:
+            return self._admit(environ)
+        except CmbsError:
+            return None
+
+    @property
+    def over(self) -> bool:
+        """Whether the process ends."""
+        return self._over()
+
+
+class _Stream:
+    """The body of an answer."""
+
+    def __init__(self, streams: Streams, environ: dict[str, Any], source: Source) -> None:
+        self._streams = streams
+        self._environ = environ
+        self._source = source
+        self._events = self._run()
+        self._left = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._events
+
+    def close(self) -> None:
+        """Called at the end, whoever ended it (PEP 3333)."""
+        if not self._left:
+            self._left = True
+            self._streams.leave()
+            self._source.close()
+
+    def _run(self) -> Iterator[bytes]:
+        source, said = self._source, self._source.position
+        wait = _RETRY + secrets.randbelow(_RETRY)
+        yield f"retry: {wait}\n".encode() + (f"id: {said}\n".encode() if said else b"") + b"\n" + source.begin()
+        while not self._streams.over:
+            # Who asks may be another by now, or nobody.
+            principal = self._streams.permitted(self._environ)
+            if principal is None:
+                return
+            try:
+                with asking(principal), bounded():
+                    events = source.more(HEARTBEAT_SECONDS)
+            except CmbsError as exc:
+                log.info("a stream ends: %s", exc.message)
+                return
+            if events:
+                yield from _pieces(events)
+                said = source.position
+            elif not self._streams.over:
+                moved, said = source.position != said, source.position
+                yield b": ping\n" + (f"id: {said}\n".encode() if moved else b"") + b"\n"
+        yield f"retry: {_SOON}\n\n".encode()
+
+
+def _pieces(events: list[bytes]) -> Iterator[bytes]:
+    """The events in pieces of a size that a client takes."""
+    some: list[bytes] = []
+    size = 0
+    for one in events:
+        if some and size + len(one) > PIECE:
+            yield b"".join(some)
+            some, size = [], 0
+        some.append(one)
+        size += len(one)
+    yield b"".join(some)
