@@ -126,6 +126,11 @@ class Backend(ABC):
             parameter="then",
         )
 
+    def reports(self, entities: Sequence[Entity], invocation: Invocation) -> list[Report]:
+        """What there is to tell of an action that :meth:`begin` began earlier: nothing is done again."""
+        del invocation
+        return [{} for _ in entities]
+
     def act(self, entity: Entity, invocation: Invocation) -> Report:
         """Perform an action that applies to the entity; ``invocation`` has its identifier, and its attributes checked.
         Raises InvalidRequest for one it cannot do."""

@@ -18,6 +18,7 @@
     │   └── ForgedSender          someone speaks for a member that it is not
     ├── Conflict                  contradicts what is already there
     │   ├── DuplicateId           an entity with this id exists
+    │   ├── KeyReused             the Idempotency-Key of one request comes with another
     │   ├── RevisionConflict      someone else changed the document first
     │   ├── CategoryConflict      a definition contradicts the registered one, or is still in use
     │   ├── SecondLocalMember     a broker is one member
@@ -121,6 +122,7 @@ from pycmbs.errors.model import (
     InvalidAddress,
     InvalidAttribute,
     InvalidCategory,
+    KeyReused,
     RevisionConflict,
     StoreUnavailable,
     UnknownCategory,
@@ -151,6 +153,7 @@ __all__ = [
     "InvalidAttribute",
     "InvalidCategory",
     "InvalidRequest",
+    "KeyReused",
     "MalformedBody",
     "MethodNotAllowed",
     "NoLocalMember",

@@ -53,6 +53,12 @@ class DuplicateId(Conflict):
     code = "duplicate-id"
 
 
+class KeyReused(Conflict):
+    """The Idempotency-Key of one request comes with another."""
+
+    code = "key-reused"
+
+
 class RevisionConflict(Conflict):
     """Someone else changed the document first."""
 

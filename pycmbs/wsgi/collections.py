@@ -41,6 +41,7 @@ class Collections:
         exchange.check_whole()
         exchange.refuse_pages()
         if exchange.query.action is not None:
+            exchange.refuse_key()
             invocation = exchange.invocation(exchange.query.action)
             selection = self._selection(exchange, body=False)
             return exchange.reports(*self._entities.act_all(exchange.path, invocation, selection))
@@ -48,19 +49,25 @@ class Collections:
         if isinstance(mixin, Mixin):
             exchange.refuse_then()
             return self._associated(exchange, mixin)
-        if exchange.query.then is not None:
-            return self._created_and_acted(exchange, exchange.query.then)
-        return self._shown.created(exchange, self._entities.create(exchange.path, exchange.drafts()))
+        if exchange.query.then is None and exchange.key is None:
+            return self._shown.created(exchange, self._entities.create(exchange.path, exchange.drafts()))
+        return self._made(exchange, exchange.query.then)
 
-    def _created_and_acted(self, exchange: Exchange, term: str) -> Response:
-        """Create entities and act on them, with one commit; answered with what the action had to tell."""
+    def _made(self, exchange: Exchange, term: str | None) -> Response:
+        """Create entities, as a request that may be repeated; and act on them, with one commit, which is answered with what
+        the action had to tell."""
         exchange.refuse_filters()
-        drafts = exchange.drafts()
-        made, action, reports = self._entities.create_and_act(exchange.path, drafts, exchange.following(term))
-        first = made[0].path if made else ""
-        if len(reports) == 1:
-            return exchange.report(action, *reports.values(), made=first)
-        return exchange.reports(action, reports, made=first)
+        following = exchange.following(term) if term is not None else None
+        made = self._entities.make(exchange.path, exchange.drafts(), following, exchange.key)
+        if following is None:
+            response = self._shown.created(exchange, made.entities)
+        elif len(made.reports) == 1:
+            response = exchange.report(made.action, *made.reports.values(), made=made.entities)
+        else:
+            response = exchange.reports(made.action, made.reports, made=made.entities)
+        if made.repeated:
+            response.headerlist.append(("Idempotent-Replayed", "true"))
+        return response
 
     def _associated(self, exchange: Exchange, mixin: Mixin) -> Response:
         changed = self._entities.memberships.associate(mixin.identifier, self._named(exchange))

@@ -43,6 +43,7 @@ class Entities:
             exchange.refuse_parameters()
             entity = self._entities.update(exchange.path, self._draft(exchange), exchange.precondition)
             return self._shown.one(exchange, entity)
+        exchange.refuse_key()
         invocation = exchange.invocation(exchange.query.action)
         return exchange.report(*self._entities.acted(exchange.path, invocation, exchange.precondition))
 

@@ -17,6 +17,7 @@ STATUS: dict[type[CmbsError], int] = {
     errors.NotFound: 404,
     errors.Forbidden: 403,
     errors.Conflict: 409,
+    errors.KeyReused: 422,
     errors.PreconditionFailed: 412,
     errors.UnknownHost: 421,
     errors.Unauthenticated: 401,

@@ -13,10 +13,11 @@ from webob import Response
 
 from pycmbs.errors import InvalidRequest, PreconditionFailed, QueueFull, RequestTimeout, TooLarge, UnsupportedMediaType
 from pycmbs.occi import naming
-from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.rendering import EntityView, Reader
 from pycmbs.occi.rendering import fields as f
 from pycmbs.queues import Budget
+from pycmbs.services.entities.idempotency import RequestKey
 from pycmbs.services.entities.preconditions import ALWAYS, Precondition
 from pycmbs.wsgi.guard import Place
 from pycmbs.wsgi.head import RAW_PATH
@@ -36,6 +37,7 @@ MOST_CATEGORIES = 61_440
 _LINES: dict[int, int | str] = {421: f"421 {HTTPStatus(421).phrase}"}
 """Statuses that webob has no words for."""
 _READING = ("GET", "HEAD")
+_KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
 _ENDS = ("occi.core.source", "occi.core.target")
 _PIECE = 65_536
 """Bytes of a body that are read at a time."""
@@ -127,6 +129,32 @@ class Exchange:
     def following(self, term: str) -> Invocation:
         """The action that the URL asks for on what the body describes."""
         return Invocation(naming.canonical(term), attributes=dict(self.query.options), preferred=self._preferred)
+
+    @property
+    def key(self) -> RequestKey | None:
+        """What the client calls this request, to be told apart from its others. Raises InvalidRequest."""
+        said = self.environ.get("HTTP_IDEMPOTENCY_KEY")
+        if said is None:
+            return None
+        text = said.strip()
+        if len(text) > 1 and text[0] == text[-1] == '"':
+            text = text[1:-1]
+        if not _KEY.fullmatch(text):
+            raise InvalidRequest(
+                "Idempotency-Key is not one",
+                hint="A key is 1 to 255 printable characters of ASCII, such as a UUID.",
+                field="Idempotency-Key",
+            )
+        return RequestKey(text, "\n".join((self.path, self.query.then or "", "")).encode() + self.body)
+
+    def refuse_key(self) -> None:
+        """Raises InvalidRequest for an Idempotency-Key where it would not keep a request from being done twice."""
+        if "HTTP_IDEMPOTENCY_KEY" in self.environ:
+            raise InvalidRequest(
+                "Idempotency-Key is for what creates entities",
+                hint="Create and act with one request: ?then= instead of ?action=.",
+                field="Idempotency-Key",
+            )
 
     @property
     def _preferred(self) -> dict[str, int]:
@@ -349,19 +377,18 @@ class Exchange:
         body = self.rendition.writer.entity(view, pretty=self.rendition.pretty)
         return self.fresh(body, view.entity.revision)
 
-    def report(self, action: str, document: dict[str, Any], *, made: str = "") -> Response:
-        """What an action, named by its identifier, or a deletion (``""``) had to tell. ``made``: the path of what was created
-        with it."""
+    def report(self, action: str, document: dict[str, Any], *, made: Sequence[Entity] = ()) -> Response:
+        """What an action, named by its identifier, or a deletion (``""``) had to tell. ``made``: what was created with it."""
         body = self.rendition.writer.report(action, document, pretty=self.rendition.pretty)
         return self._told(body, made)
 
-    def reports(self, action: str, reports: Mapping[str, dict[str, Any]], *, made: str = "") -> Response:
-        """What an action on several entities had to tell, by path. ``made``: the first of those created with it."""
+    def reports(self, action: str, reports: Mapping[str, dict[str, Any]], *, made: Sequence[Entity] = ()) -> Response:
+        """What an action on several entities had to tell, by path. ``made``: what was created with it."""
         by_url = {self.url(path): report for path, report in reports.items()}
         return self._told(self.rendition.writer.reports(action, by_url, pretty=self.rendition.pretty), made)
 
-    def _told(self, body: bytes, made: str) -> Response:
-        return self.answer(body, 201, [("Location", self.url(made))]) if made else self.answer(body)
+    def _told(self, body: bytes, made: Sequence[Entity]) -> Response:
+        return self.answer(body, 201, [("Location", self.url(made[0].path))]) if made else self.answer(body)
 
     def listing(self, paths: Iterable[str]) -> Response:
         """A collection, as URLs."""

@@ -109,6 +109,12 @@ class Access:
         asking = _asking.get()
         return (self._generation, *((one.subject, one.roles) for one in asking)) if asking else ()
 
+    @property
+    def subject(self) -> str:
+        """Who asks, as rules name him; empty where everything is allowed."""
+        asking = _asking.get()
+        return asking[0].subject if asking else ""
+
     def permits(self, operation: str, entity: Entity) -> bool:
         """Whether it is allowed with this entity; a send, on some condition."""
         asking = _asking.get()

@@ -64,6 +64,10 @@ class MessageBackend(Backend):
             return self.host.messages.begin(entities, layer, invocation.attributes)
         return super().begin(entities, invocation)
 
+    def reports(self, entities: Sequence[Entity], invocation: Invocation) -> list[Report]:
+        """How far they are."""
+        return self.host.messages.reports(entities, invocation.attributes)
+
     def act(self, entity: Entity, invocation: Invocation) -> Report:
         """``send_*``, ``execute``."""
         if layer_of("send", invocation.term):

@@ -169,3 +169,7 @@ class MessageService:
     def begin(self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any]) -> Begun:
         """See :meth:`pycmbs.services.delivery.sending.SendingService.begin`."""
         return self._sending.begin(messages, layer, attributes)
+
+    def reports(self, messages: Sequence[Entity], attributes: Mapping[str, Any]) -> list[Report]:
+        """See :meth:`pycmbs.services.delivery.sending.SendingService.reports`."""
+        return self._sending.reports(messages, attributes)

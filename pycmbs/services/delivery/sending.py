@@ -136,6 +136,13 @@ class SendingService:
             lambda: self._bound.give_back(sum(one.waiting for one in begun)),
         )
 
+    def reports(self, messages: Sequence[Entity], attributes: Mapping[str, Any]) -> list[Report]:
+        """What :meth:`send` would tell of messages that were sent: as they are by now, or once they are settled, if
+        ``attributes`` has a ``wait``."""
+        end = _end(attributes)
+        sent = [_Sending(message, self._rows_of(message)) for message in messages]
+        return self._reports(sent, end if attributes.get("wait") else None)
+
     def _ready(self, messages: Sequence[Entity], layer: str) -> tuple[Roster, Entity]:
         """The members, and the own one, with which all of the messages may be sent on a layer. Raises."""
         for message in messages:

@@ -184,6 +184,15 @@ class Acting:
             raise
         return beginning
 
+    def reports(self, entities: Sequence[Entity], invocation: Invocation) -> tuple[str, dict[str, Report]]:
+        """The action's identifier, and what there is to tell of it by path where it was begun before."""
+        checked = [(entity, self.checked(entity, invocation)) for entity in entities]
+        found: dict[str, Report] = {}
+        for backend, some, one in self._alike(checked):
+            told = backend.reports(some, one)
+            found |= {entity.path: report for entity, report in zip(some, told, strict=True)}
+        return checked[0][1].identifier, found
+
     def _alike(self, performance: Performance) -> Iterator[tuple[Backend, list[Entity], Invocation]]:
         """The entities next to each other that have the same backend, and with which the same is to be done."""
         for one, some in itertools.groupby(performance, key=itemgetter(1)):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from pycmbs.backends.base import Report
-from pycmbs.errors import Conflict, DuplicateId, InvalidRequest, RevisionConflict, TooLarge
+from pycmbs.errors import Conflict, DuplicateId, Forbidden, InvalidRequest, KeyReused, RevisionConflict, TooLarge
 from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Draft, Entity, Invocation
 from pycmbs.occi.registry import Registry
@@ -15,18 +16,30 @@ from pycmbs.services.access.access import Access
 from pycmbs.services.entities.actions import Acting, Beginning
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.drafts import inline_link, made
+from pycmbs.services.entities.idempotency import RequestKey
 from pycmbs.services.entities.links import Links
 from pycmbs.services.entities.reaching import Reach
 from pycmbs.services.entities.selection import collection
-from pycmbs.services.records.entities import document_id, entity_write, path_of
+from pycmbs.services.records.entities import BY_REQUEST, ENTITY, document_id, entity_from, entity_write, path_of
 from pycmbs.services.records.retrying import retried
-from pycmbs.store.base import Store, Write
+from pycmbs.store.base import Query, Store, Write
 
 MOST_MADE = 5000
 """Entities, links among them, that one request makes with one commit."""
 
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was made: the entities, none if it was only tried; of the action on them, its identifier and the reports by path.
+    ``repeated``: an earlier request made it."""
+
+    entities: list[Entity]
+    action: str = ""
+    reports: Mapping[str, Report] = field(default_factory=dict)
+    repeated: bool = False
 
 
 class InTurns(Protocol):
@@ -59,34 +72,86 @@ class Maker:
 
     def create(self, location: str, drafts: Sequence[Draft]) -> list[Entity]:
         """See :meth:`pycmbs.services.entities.service.EntityService.create`."""
-        registry, own = self._place(location, drafts)
+        return self.make(location, drafts).entities
 
-        def attempt() -> list[Entity]:
+    def make(
+        self,
+        location: str,
+        drafts: Sequence[Draft],
+        invocation: Invocation | None = None,
+        key: RequestKey | None = None,
+    ) -> Made:
+        """See :meth:`pycmbs.services.entities.service.EntityService.make`."""
+        registry, own = self._place(location, drafts)
+        if key is None:
+            return self._made(location, registry, own, drafts, invocation)
+        drafts = key.named(location, self._access.subject, drafts)
+        repeated = self._repeated(registry, own, drafts, invocation, key)
+        if repeated is not None:
+            return repeated
+        try:
+            return self._made(location, registry, own, drafts, invocation, key)
+        except (Conflict, Forbidden):
+            repeated = self._repeated(registry, own, drafts, invocation, key)  # by a request that came at the same time
+            if repeated is None:
+                raise
+            return repeated
+
+    def _made(
+        self,
+        location: str,
+        registry: Registry,
+        own: Kind | None,
+        drafts: Sequence[Draft],
+        invocation: Invocation | None,
+        key: RequestKey | None = None,
+    ) -> Made:
+        def attempt() -> tuple[list[Entity], Beginning | None]:
             entities = [made(registry, draft, own) for draft in self._in_turns(drafts)]
+            if key is not None:
+                for entity in entities:
+                    key.note(entity, self._access.subject)
+            if invocation is not None:
+                return entities, self._write_begun(registry, entities, drafts, invocation)
             self.write(registry, entities, drafts)
-            return entities
-
-        entities = retried(location, attempt)
-        for entity in entities:
-            self._acting.backend(entity).updated(entity)
-        return entities
-
-    def create_and_act(
-        self, location: str, drafts: Sequence[Draft], invocation: Invocation
-    ) -> tuple[list[Entity], str, dict[str, Report]]:
-        """See :meth:`pycmbs.services.entities.service.EntityService.create_and_act`."""
-        registry, own = self._place(location, drafts)
-
-        def attempt() -> tuple[list[Entity], Beginning]:
-            entities = [made(registry, draft, own) for draft in self._in_turns(drafts)]
-            return entities, self._write_begun(registry, entities, drafts, invocation)
+            return entities, None
 
         entities, beginning = retried(location, attempt)
-        if beginning.tried:
+        if beginning is not None and beginning.tried:
             entities = []
         for entity in entities:
             self._acting.backend(entity).updated(entity)
-        return entities, beginning.identifier, beginning.stored()
+        if beginning is None:
+            return Made(entities)
+        return Made(entities, beginning.identifier, beginning.stored())
+
+    def _repeated(
+        self,
+        registry: Registry,
+        own: Kind | None,
+        drafts: Sequence[Draft],
+        invocation: Invocation | None,
+        key: RequestKey,
+    ) -> Made | None:
+        """What an earlier request of this key made; None when there was none. Raises KeyReused when that was another one."""
+        query = Query(ENTITY, {BY_REQUEST: key.name(self._access.subject)}, limit=MOST_MADE)
+        found = {one.path: one for one in map(entity_from, self._store.find(query))}
+        if not found:
+            return None
+        if not all(map(key.made, found.values())):
+            raise KeyReused(
+                "this Idempotency-Key was that of another request",
+                hint="Each request has a key of its own; a repeated one is the same in all it says.",
+            )
+        paths = [made(registry, draft, own).path for draft in drafts]
+        if not found.keys() >= set(paths):
+            return None  # of what was made, some is deleted
+        entities = [found[path] for path in paths]
+        if invocation is None:
+            return Made(entities, repeated=True)
+        for entity in entities:
+            self._access.check(f"act:{invocation.term}", entity)
+        return Made(entities, *self._acting.reports(entities, invocation), repeated=True)
 
     def _place(self, location: str, drafts: Sequence[Draft]) -> tuple[Registry, Kind | None]:
         """What drafts are made by: the categories, and the kind at a location. Raises UnknownLocation, InvalidRequest."""

@@ -17,8 +17,9 @@ from pycmbs.services.entities.actions import Acting, Performance
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.drafts import changed, inline_link, is_link, made
 from pycmbs.services.entities.finding import Finder, Place
+from pycmbs.services.entities.idempotency import RequestKey
 from pycmbs.services.entities.links import Links
-from pycmbs.services.entities.making import Maker
+from pycmbs.services.entities.making import Made, Maker
 from pycmbs.services.entities.mixins import Memberships
 from pycmbs.services.entities.paging import Window
 from pycmbs.services.entities.preconditions import ALWAYS, Precondition
@@ -145,15 +146,19 @@ class EntityService:
         """
         return self._maker.create(location, drafts)
 
-    def create_and_act(
-        self, location: str, drafts: Sequence[Draft], invocation: Invocation
-    ) -> tuple[list[Entity], str, dict[str, Report]]:
-        """Make entities, as :meth:`create`, and perform an action on them, with one commit: both or neither. Returns them, none
-        if it was only tried; the action's identifier; and the reports by path.
+    def make(
+        self,
+        location: str,
+        drafts: Sequence[Draft],
+        invocation: Invocation | None = None,
+        key: RequestKey | None = None,
+    ) -> Made:
+        """Make entities, as :meth:`create`, and perform an action on them, with one commit: both or neither. With a key that
+        was there before with the same request, nothing is made, and what is returned is what that made.
 
-        Raises what :meth:`create` and :meth:`act` do.
+        Raises what :meth:`create` and :meth:`act` do, and KeyReused.
         """
-        return self._maker.create_and_act(location, drafts, invocation)
+        return self._maker.make(location, drafts, invocation, key)
 
     # Changing
 

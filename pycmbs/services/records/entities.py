@@ -18,6 +18,10 @@ LINKS = "links"
 """The private record of the paths of links that may start at an entity; None: of too many. Up to version 0.3 there was none."""
 BEYOND = "@beyond"
 """Key of an entity with arrays of which not all items are keys: which arrays those are."""
+REQUEST = "request"
+"""The private record of the request with a key that made an entity: the key's name, and a digest of what it said."""
+BY_REQUEST = "@request"
+"""Key of such an entity: the key's name."""
 _OWN = frozenset({"kind", "id", "mixin", "folder"})
 """Keys that say what an entity is and where: an attribute may be called so, and its key is another then."""
 _LONGEST = 512
@@ -68,6 +72,8 @@ def _private_keys(keys: dict[str, tuple[str, ...]], private: dict[str, Any]) -> 
         keys["folder"] = tuple(private["folders"])
     if by := private.get("by"):
         keys[BY] = (by,)
+    if made := private.get(REQUEST):
+        keys[BY_REQUEST] = (made[0],)
     if (since := private.get("settled")) is not None:
         keys |= {SETTLED: (sort_key_of_time(since),), KEPT: ("1",)}
 

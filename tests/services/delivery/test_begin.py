@@ -46,11 +46,9 @@ def draft(layer="l2", id=None, **attributes):
 
 def then(broker, *drafts, layer="l2", location=MESSAGES, **attributes):
     """Make and send them; returns the paths of what was made, and the reports."""
-    made, action, reports = broker.entities.create_and_act(
-        location, list(drafts), Invocation(f"send_{layer}", "", attributes)
-    )
-    assert action.endswith(f"#send_{layer}")
-    return [one.path for one in made], reports
+    made = broker.entities.make(location, list(drafts), Invocation(f"send_{layer}", "", attributes))
+    assert made.action.endswith(f"#send_{layer}")
+    return [one.path for one in made.entities], made.reports
 
 
 def nothing_is_left(broker, members=3):
@@ -188,7 +186,7 @@ def test_a_dry_run_creates_nothing(broker, store, engine):
 def test_an_action_that_is_no_part_of_a_creation_is_refused(broker):
     """``execute`` does more than can be written together with the message."""
     with pytest.raises(InvalidRequest) as caught:
-        broker.entities.create_and_act(MESSAGES, [draft()], Invocation("execute"))
+        broker.entities.make(MESSAGES, [draft()], Invocation("execute"))
     assert caught.value.data["parameter"] == "then"
     nothing_is_left(broker)
 
