@@ -36,7 +36,7 @@ from pycmbs.services.delivery.sending import SendingService
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.feed import Feed
-from pycmbs.services.entities.occupants import occupants
+from pycmbs.services.entities.occupants import displaced
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.entities.watching import Watching
 from pycmbs.services.execution.once import OnceStore
@@ -192,13 +192,8 @@ def prepare(settings: Settings) -> str:
             broker.categories.ship(shipped_definitions())
         registry = broker.categories.registry()
         rekey(store, registry)
-        for warning in allow.dormant(allow.parse(settings.allow), registry):
+        for warning in [*allow.dormant(allow.parse(settings.allow), registry), *displaced(store, registry)]:
             log.warning("%s", warning)
-        for path in occupants(store, registry):
-            log.warning(
-                "%s was made by an earlier version at a path that is the broker's own now: it is still there; move it",
-                path,
-            )
         _settle_member(broker, settings)
         own = broker.members.local()
         member = f"member {own.id}" if own else f"no member yet: POST one to {cmbs.MEMBER_LOCATION}"

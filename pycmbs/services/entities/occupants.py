@@ -24,3 +24,11 @@ def occupants(store: Store, registry: Registry) -> list[str]:
     queries = [Query(ENTITY, {"folder": path}, limit=_MOST, bare=True) for path in RESERVED]
     below = [path_of(one.id) for query in queries for one in store.find(query)]
     return sorted({*locations, *below, *entities_at(store)})
+
+
+def displaced(store: Store, registry: Registry) -> list[str]:
+    """A sentence on each of them, for whoever starts the broker."""
+    return [
+        f"{path} was made by an earlier version at a path that is the broker's own now: it is still there; move it"
+        for path in occupants(store, registry)
+    ]
