@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Generic, TypeVar, overload
+from typing import Any
 from urllib.parse import quote
 
 from webob import Response
 
-from pycmbs.errors import InvalidRequest, PreconditionFailed, QueueFull, RequestTimeout, TooLarge, UnsupportedMediaType
-from pycmbs.occi import naming
-from pycmbs.occi.entity import Draft, Entity, Invocation
-from pycmbs.occi.rendering import EntityView, Reader
+from pycmbs.errors import PreconditionFailed, TooLarge
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.rendering import EntityView
 from pycmbs.occi.rendering import fields as f
 from pycmbs.queues import Budget
-from pycmbs.services.entities.idempotency import RequestKey
-from pycmbs.services.entities.preconditions import ALWAYS, Precondition
-from pycmbs.wsgi.guard import Place
-from pycmbs.wsgi.head import RAW_PATH
-from pycmbs.wsgi.negotiation import DEFAULT, HEADERS, JSON_TYPES, TEXT, URI_LIST, Rendition, media_type, reader
-from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, entity_tag, tags
-from pycmbs.wsgi.query import NO_QUERY, Query, parse
+from pycmbs.wsgi.negotiation import DEFAULT, JSON_TYPES, TEXT, URI_LIST, Rendition
+from pycmbs.wsgi.preconditions import entity_tag, tags
+from pycmbs.wsgi.question import Question
 
 _SAFE = "/~!$&'()*+,;=:@-._"
 _PLAIN = re.compile(r"[A-Za-z0-9/._-]*")
 """Paths in which there is nothing to quote, which most are."""
-_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
-"""How long a client prefers to wait (RFC 7240)."""
 MOST_HEADERS = 8192
 """Bytes of fields in the headers of an answer (text/occi): with more, curl, Python or a proxy between refuses it."""
 MOST_CATEGORIES = 61_440
@@ -37,289 +29,15 @@ MOST_CATEGORIES = 61_440
 _LINES: dict[int, int | str] = {421: f"421 {HTTPStatus(421).phrase}"}
 """Statuses that webob has no words for."""
 _READING = ("GET", "HEAD")
-_KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
-_ENDS = ("occi.core.source", "occi.core.target")
-_PIECE = 65_536
-"""Bytes of a body that are read at a time."""
 
 
-T = TypeVar("T")
-
-
-class _once(Generic[T]):  # noqa: N801 - a decorator
-    """A property that is made when it is first asked for. Python's own takes a lock for it until 3.12, which is half of the
-    cost, and a request has one thread."""
-
-    def __init__(self, make: Callable[[Any], T]) -> None:
-        self._make = make
-        self.__doc__ = make.__doc__
-
-    @overload
-    def __get__(self, instance: None, owner: Any) -> _once[T]: ...
-
-    @overload
-    def __get__(self, instance: object, owner: Any) -> T: ...
-
-    def __get__(self, instance: object | None, owner: Any) -> _once[T] | T:
-        if instance is None:
-            return self
-        value = instance.__dict__[self._make.__name__] = self._make(instance)
-        return value
-
-
-class Exchange:
-    """A request, read with care, and the answers it can get."""
-
-    place: Place
-    """Where the broker is for this client; known once the request was let in."""
+class Exchange(Question):
+    """A request, and the answers it can get."""
 
     def __init__(self, environ: dict[str, Any], rendition: Rendition, *, max_body: int, bodies: Budget) -> None:
-        """``max_body``: bytes. ``bodies``: for those of all requests under way."""
-        self.environ = environ
-        self.method: str = environ["REQUEST_METHOD"]
-        self.sent = media_type(environ.get("CONTENT_TYPE") or "")
-        """The media type that the client says its body has; empty when it says none."""
-        self._bodies = bodies
-        self._held = 0
+        """``rendition``: how it is answered; the others as for :class:`~pycmbs.wsgi.question.Question`."""
+        super().__init__(environ, max_body=max_body, bodies=bodies)
         self.rendition = rendition
-        self._max_body = max_body
-
-    # What was asked
-
-    @_once
-    def path(self) -> str:
-        """The path, decoded. Raises InvalidRequest for one that is not text, or that has an encoded slash: a proxy
-        that guards the broker by paths sees another path there."""
-        environ = self.environ
-        if RAW_PATH in environ and "%2f" in environ[RAW_PATH].lower():
-            raise InvalidRequest("the path has an encoded slash (%2F)", hint="Write / where a slash is meant.")
-        path: str = environ.get("PATH_INFO", "/")
-        if not path.isascii():
-            try:
-                path = path.encode("latin-1").decode("utf-8")
-            except UnicodeError as exc:
-                raise InvalidRequest("the path is not UTF-8") from exc
-        if not path.isprintable():
-            raise InvalidRequest(f"the path {path[:200]!r} has a control character")
-        return path or "/"
-
-    @_once
-    def query(self) -> Query:
-        """The parameters. Raises InvalidRequest for one that is not known: a mistyped filter must not select everything."""
-        text = self.environ.get("QUERY_STRING")
-        return parse(text) if text else NO_QUERY
-
-    def invocation(self, term: str) -> Invocation:
-        """The action that the URL and the body ask for, its attributes from both. Raises InvalidRequest for one that is said
-        twice, MalformedBody."""
-        asked = self.reader.invocation(self.body, term)
-        if "HTTP_PREFER" in self.environ and (preferred := self._preferred):
-            asked = replace(asked, preferred=preferred)
-        if not self.query.options:
-            return asked
-        options = dict(self.query.options)
-        if twice := options.keys() & asked.attributes.keys():
-            raise InvalidRequest(
-                f"the URL and the body both say {min(twice)[:100]!r}",
-                hint="Say it in one of them.",
-                parameter=min(twice)[:100],
-            )
-        return replace(asked, attributes={**asked.attributes, **options})
-
-    def following(self, term: str) -> Invocation:
-        """The action that the URL asks for on what the body describes."""
-        return Invocation(naming.canonical(term), attributes=dict(self.query.options), preferred=self._preferred)
-
-    @property
-    def key(self) -> RequestKey | None:
-        """What the client calls this request, to be told apart from its others. Raises InvalidRequest."""
-        said = self.environ.get("HTTP_IDEMPOTENCY_KEY")
-        if said is None:
-            return None
-        text = said.strip()
-        if len(text) > 1 and text[0] == text[-1] == '"':
-            text = text[1:-1]
-        if not _KEY.fullmatch(text):
-            raise InvalidRequest(
-                "Idempotency-Key is not one",
-                hint="A key is 1 to 255 printable characters of ASCII, such as a UUID.",
-                field="Idempotency-Key",
-            )
-        return RequestKey(text, "\n".join((self.path, self.query.then or "", "")).encode() + self.body)
-
-    def refuse_key(self) -> None:
-        """Raises InvalidRequest for an Idempotency-Key where it would not keep a request from being done twice."""
-        if "HTTP_IDEMPOTENCY_KEY" in self.environ:
-            raise InvalidRequest(
-                "Idempotency-Key is for what creates entities",
-                hint="Create and act with one request: ?then= instead of ?action=.",
-                field="Idempotency-Key",
-            )
-
-    @property
-    def _preferred(self) -> dict[str, int]:
-        found = _WAIT.search(self.environ.get("HTTP_PREFER", ""))
-        return {"wait": int(found[1])} if found else {}
-
-    def refuse_action(self) -> None:
-        """Raises InvalidRequest for ``?action=`` with a method that performs none: nothing would happen, silently."""
-        if self.query.action is not None:
-            raise InvalidRequest(f"{self.method} performs no action", hint="Use -X POST.", parameter="action")
-        self.refuse_then()
-
-    def refuse_then(self) -> None:
-        """Raises InvalidRequest for ``?then=`` where nothing is created."""
-        if self.query.then is not None:
-            raise InvalidRequest(
-                f"then goes with the POST of new entities, which {self.method} {self.path[:200]} is not",
-                hint="POST them to the location of their kind; ?action= acts on what is there.",
-                parameter="then",
-            )
-
-    def refuse_parameters(self) -> None:
-        """Raises InvalidRequest for any parameter, where none has a meaning."""
-        self.refuse_action()
-        self.refuse_filters()
-        self.refuse_pages()
-
-    def refuse_filters(self) -> None:
-        """Raises InvalidRequest for what selects entities, where there is nothing to select."""
-        if self.query.categories or self.query.attributes:
-            raise InvalidRequest(f"{self.method} {self.path} has nothing to filter", parameter="category")
-
-    def refuse_watch(self) -> None:
-        """Raises InvalidRequest for ``?watch`` where nothing is watched."""
-        if self.query.watch is not None:
-            raise InvalidRequest(f"{self.method} {self.path} cannot be watched", hint="Use GET.", parameter="watch")
-
-    def refuse_pages(self) -> None:
-        """Raises InvalidRequest for ``?page=`` where there are none: only a part would be meant, and all be done."""
-        self.refuse_watch()
-        self.refuse_windows()
-
-    def refuse_windows(self) -> None:
-        """Raises InvalidRequest for ``?page=``."""
-        if self.query.window is not None:
-            raise InvalidRequest(f"{self.method} {self.path} knows no pages", parameter="page")
-
-    @property
-    def body(self) -> bytes:
-        """What the client says: the body, or what its headers stand for (``text/occi``)."""
-        return self._content[1]
-
-    @_once
-    def _content(self) -> tuple[str, bytes]:
-        """The media type of :attr:`body`, and that. A request without a body may have its fields in headers, whatever it says
-        its type is: GFD.223 5.3.2 filters so."""
-        body = self._raw_body()
-        if self.sent != HEADERS and body.strip():
-            return self.sent, body
-        fields = self._fields()
-        return (HEADERS, fields) if fields or self.sent == HEADERS else ("application/json", body)
-
-    def _fields(self) -> bytes:
-        environ = self.environ
-        names = ((name, environ.get("HTTP_" + name.upper().replace("-", "_"))) for name in f.NAMES)
-        return f.from_headers((name, text) for name, text in names if text)
-
-    def _raw_body(self) -> bytes:
-        """The whole body. Raises TooLarge without reading more than the limit, InvalidRequest when it breaks off."""
-        environ = self.environ
-        length = environ.get("CONTENT_LENGTH") or ""
-        chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-        if not chunked and not length:
-            return b""
-        if length and not (length.isascii() and length.isdigit() and len(length) < 20):
-            raise InvalidRequest(f"the Content-Length {length[:40]!r} is not a number")
-        wanted = int(length) if length and not chunked else self._max_body + 1
-        if length and int(length) > self._max_body:
-            raise self._too_large()
-        coding = environ.get("HTTP_CONTENT_ENCODING", "").strip().lower()
-        if coding not in ("", "identity") and (chunked or int(length)):
-            raise UnsupportedMediaType(
-                f"the body is encoded as {coding[:40]!r}", hint="Send it without a Content-Encoding."
-            )
-        try:
-            body = self._received(wanted)
-        except TimeoutError as exc:
-            raise RequestTimeout(f"the body did not arrive in time: {exc}") from exc
-        except (OSError, ValueError) as exc:
-            raise InvalidRequest(f"the body breaks off: {exc}") from exc
-        if len(body) > self._max_body:
-            raise self._too_large()
-        if not chunked and len(body) < wanted:
-            raise InvalidRequest(f"the body breaks off after {len(body)} of {wanted} bytes")
-        return body
-
-    def _received(self, most: int) -> bytes:
-        """At most so many bytes of the body, each piece of which counts as soon as it is there. Raises QueueFull."""
-        source, pieces = self.environ["wsgi.input"], []
-        while most and (piece := source.read(min(most, _PIECE))):
-            if not self._bodies.take(len(piece)):
-                raise QueueFull(
-                    "the bodies of other requests fill what there is for them", hint="Try again in a second."
-                )
-            self._held += len(piece)
-            pieces.append(piece)
-            most -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def release(self) -> None:
-        """The request is answered: what it was given is needed no more."""
-        held, self._held = self._held, 0
-        if held:
-            self._bodies.give(held)
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(
-            f"the body is larger than {self._max_body} bytes", hint="The setting max_body says how large it may be."
-        )
-
-    @property
-    def reader(self) -> Reader:
-        """The reader of the body. An empty one needs no type. Raises UnsupportedMediaType."""
-        return reader(self._content[0])
-
-    def drafts(self, *, inline: bool = False) -> list[Draft]:
-        """The entities that the body describes, the ends of links as paths where they are here; ``inline`` as in
-        :class:`~pycmbs.occi.rendering.Reader`. Raises MalformedBody or a more exact InvalidRequest."""
-        return [self._localised(draft) for draft in self.reader.drafts(self.body, inline=inline)]
-
-    def filters(self) -> list[Draft]:
-        """The partial entities that the body filters by, as :meth:`drafts`."""
-        return [self._localised(draft) for draft in self.reader.entity_filter(self.body)]
-
-    def value(self, attribute: str, value: Any) -> Any:
-        """What a client says that an attribute is: the ends of links as paths where they are here."""
-        if attribute not in _ENDS or not isinstance(value, str):
-            return value
-        local = any(value.startswith(base + "/") for base in self.place.bases) or (
-            attribute == _ENDS[0] and "://" in value
-        )
-        return naming.local_path(value) if local else value
-
-    def _localised(self, draft: Draft) -> Draft:
-        given = draft.attributes or {}
-        if not draft.links and _ENDS[0] not in given and _ENDS[1] not in given:
-            return draft
-        links = [self._localised(link) for link in draft.links or ()]
-        ends = {name: self.value(name, given[name]) for name in _ENDS if name in given}
-        return replace(draft, attributes={**given, **ends} or None, links=links if draft.links is not None else None)
-
-    @property
-    def precondition(self) -> Precondition:
-        """What If-Match and If-None-Match ask of the entity that this changes."""
-        match, none_match = self.environ.get("HTTP_IF_MATCH"), self.environ.get("HTTP_IF_NONE_MATCH")
-        return ALWAYS if match is None and none_match is None else Tagged(tags(match), tags(none_match))
-
-    def check_whole(self) -> None:
-        """Raises PreconditionFailed for a change of a collection, or of the categories, that depends on a tag: the tag is not
-        compared together with the change."""
-        precondition = self.precondition
-        if precondition is not ALWAYS:
-            precondition.check(self.path, NO_ENTITY)
-
-    # What is answered
 
     def url(self, path: str) -> str:
         """The URL of a path."""
