@@ -47,8 +47,9 @@ from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.keys import own_fingerprint, own_keys
 from pycmbs.services.federation.members import MemberService
+from pycmbs.services.federation.proofs import Proofs
+from pycmbs.services.federation.ring import Trust, nobody
 from pycmbs.services.federation.seals import Seals
-from pycmbs.services.federation.trust import Trust, nobody
 from pycmbs.services.records.node import NodeService
 from pycmbs.services.records.rekeying import rekey
 from pycmbs.store import open_store
@@ -84,9 +85,11 @@ class Broker:
         check_address: Callable[[str], None] = check_address,
         handlers: Handlers | None = None,
         give_way: Callable[[], None] = lambda: None,
+        trust: Trust | None = None,
     ) -> None:
         """``check_address`` raises for a socket URL that no transport here can reach. ``give_way`` lets others run, in a
-        process that has one thread for all. ``handlers`` calls handlers; a process that executes nothing needs none.
+        process that has one thread for all. ``handlers`` calls handlers; a process that executes nothing needs none. ``trust``:
+        who is known by which key; a process that speaks to no member needs none.
         Raises ConfigurationError for an invalid rule."""
         store = self.store = OnceStore(store)
         rules = Rulebook(settings.home, allow.parse(settings.allow))
@@ -94,14 +97,12 @@ class Broker:
         access = self.access = self.categories.access
         self.entities = EntityService(store, self.categories, access, give_way)
         self.health = HealthService(store)
-        most, closed = settings.most_members, settings.members == "closed"
+        most = settings.most_members
         mark = functools.partial(own_fingerprint, settings.home)
-        self._members = MemberService(
-            store, self.entities, self.health, engine, check_address, most=most, fingerprint=mark
-        )
-        self.federation = FederationService(
-            store, self.categories, self._members, self.health, most=most, hearsay=not closed
-        )
+        members = MemberService(store, self.entities, self.health, engine, check_address, most=most, fingerprint=mark)
+        self._members = members
+        proofs = Proofs(trust)
+        self.federation = FederationService(store, self.categories, members, self.health, most=most, proofs=proofs)
         self.operations = OperationService(self.entities, self.categories)
         self.bound = OutboxBound(store, settings.outbox_bound)
         self._messages = MessageService(
@@ -119,12 +120,7 @@ class Broker:
         )
         self.outbox = OutboxService(store, self.entities, self._members, self.federation)
         self.execution = ExecutionService(
-            store,
-            self.entities,
-            self.operations,
-            handlers or HandlerPool({}),
-            access,
-            most=settings.max_content,
+            store, self.entities, self.operations, handlers or HandlerPool({}), access, most=settings.max_content
         )
         self.inbox = InboxService(
             store, self.categories, self._members, self.federation, self.execution, most=settings.max_content
@@ -332,7 +328,7 @@ def assemble_engine(
     from pycmbs.engine.relay import Relay
     from pycmbs.engine.requests import Requests
 
-    broker = Broker(settings, store, OwnEngine(lambda: calls), check_address, handlers)
+    broker = Broker(settings, store, OwnEngine(lambda: calls), check_address, handlers, trust=trust)
     members, federation, lives = broker.members, broker.federation, broker.federation.lives
     listening = Listening(members, transports)
     seals = Seals(trust.keys, trust.identity, members.local_id) if trust is not None else None

@@ -27,7 +27,9 @@ from pycmbs.services.federation.keys import (
     own_keys,
     text_of,
 )
-from pycmbs.services.federation.roster import Rosters, socket_of
+from pycmbs.services.federation.ring import Trust
+from pycmbs.services.federation.roster import Roster, Rosters, socket_of
+from pycmbs.services.federation.statements import CERTIFICATES, certificates
 from pycmbs.services.federation.trust import Trusted
 from pycmbs.store import open_store
 from pycmbs.transport import SEAM
@@ -78,6 +80,7 @@ def add_parsers(commands: Commands, add_settings: AddFlags) -> None:
     invite.add_argument(
         "--url", metavar="URL", default="", help="where this broker is met (default: its member's L1 socket)"
     )
+    invite.add_argument("--may-invite", action="store_true", help="the newcomer may invite others in turn")
     join = verb(commands, "join", "become known to the broker that printed this line, and know it", _join, add_flags)
     for parser in (invite, join):
         parser.epilog, parser.formatter_class = _EXAMPLE, argparse.RawDescriptionHelpFormatter
@@ -104,9 +107,15 @@ def _invite(settings: Settings, options: argparse.Namespace) -> int:
     check_networked(url)
     if not 0 < options.uses <= trust.MOST_USES:
         raise InvalidRequest(f"an invitation is for 1 to {trust.MOST_USES} brokers")
+    held = trust.own_certificates(settings.home)
+    if held and not any(one.may_invite for one in held):
+        raise Conflict(
+            f"this broker was let in by {fingerprint(held[0].issuer)} and may not invite: nobody would know the newcomer",
+            hint="Run pycmbs invite there, or there once pycmbs invite --may-invite, and join with that line here.",
+        )
     until = time.time() + span_of(options.valid)
     guest = new_curve()
-    made = trust.with_invitation(settings.home, guest.public, until, options.uses)
+    made = trust.with_invitation(settings.home, guest.public, until, options.uses, may_invite=options.may_invite)
     line = _Line(url, keys.curve.public, keys.fingerprint, guest.secret, until)
     return done(settings, "invite", str(made.number), line.text())
 
@@ -128,8 +137,14 @@ def _join(settings: Settings, options: argparse.Namespace) -> int:
     identity = key_of(joined.get("identity"))
     if fingerprint(identity) != line.fingerprint:
         raise RemoteError("whoever answers is not who made this invitation")
-    other = Trusted(bare_id(joined.get("id")), identity, line.curve, line.url)
+    given = [one for one in certificates(joined.get(CERTIFICATES)) if one.statement.by(one.issuer)]
+    mine = [one for one in given if (one.id, one.identity, one.issuer) == (id, keys.identity.public, identity)]
+    other = Trusted(bare_id(joined.get("id")), identity, line.curve, line.url, issuer=bool(mine))
     trust.with_member(settings.home, other)
+    if mine:  # and those by whom the other one was let in, with the right to invite
+        deputing = [one for one in given if one.may_invite and one.identity == identity and one.issuer != identity]
+        trust.with_issuers(settings.home, [one.issuer for one in deputing])
+        trust.with_certificates(settings.home, [*mine, *deputing])
     hints = (
         [] if settings.members == "closed" else ["this broker asks for keys when it is started with --members closed"]
     )
@@ -148,24 +163,63 @@ def _show(settings: Settings, options: argparse.Namespace) -> int:
 
 def _list(settings: Settings, options: argparse.Namespace) -> int:
     del options
-    for one in trust.trusted_members(settings.home):
-        print("\t".join(filter(None, (one.id, fingerprint(one.identity), one.url))))
+    make_private(settings.home)
+    pinned = trust.pinned(settings.home)
+    for one in pinned.by_id.values():
+        print(one.id, fingerprint(one.identity), "issuer" if one.issuer else "pinned", one.url or "-", sep="\t")
+    roster = _known(settings)
+    ring = Trust(settings.home, own_keys(settings.home), _NoMembers)
+    ring.learned(roster)
+    for member in roster.others:
+        if (certificate := ring.vouched(member.id)) is not None:
+            by = f"vouched for by {fingerprint(certificate.issuer)}"
+            print(member.id, fingerprint(certificate.identity), by, socket_of(member, "l1") or "-", sep="\t")
+    for id in sorted(pinned.refused):
+        print(id, "-", "not trusted", "-", sep="\t")
     return 0
 
 
 def _remove(settings: Settings, options: argparse.Namespace) -> int:
-    if not trust.without_member(settings.home, bare_id(options.id)):
+    id = bare_id(options.id)
+    there = trust.pinned(settings.home)
+    if id in there.refused or (id not in there.by_id and id not in _known(settings).by_id):
         raise NotFound(f"{options.id} is not trusted here", hint="pycmbs member list shows who is.")
+    trust.without_member(settings.home, id)
     return done(settings, "member remove", options.id, f"{options.id} is trusted no more")
 
 
 def _own(settings: Settings) -> tuple[str, str]:
     """The id and the L1 socket of the own member; empty where there is none."""
+    own = _roster(settings).own
+    return (own.id, socket_of(own, "l1")) if own is not None else ("", "")
+
+
+class _NoMembers:
+    """Who asks for no addresses needs no members: see :class:`~pycmbs.services.federation.ring.MemberIds`."""
+
+    def local_id(self) -> str:
+        """There is none."""
+        return ""
+
+    def met_at(self, _url: str) -> str:
+        """There is none."""
+        return ""
+
+
+def _known(settings: Settings) -> Roster:
+    """The same, or none while the store is not there."""
+    try:
+        return _roster(settings)
+    except CmbsError:
+        return Roster()
+
+
+def _roster(settings: Settings) -> Roster:
+    """The members that the store has."""
     store = open_store(settings.store_url(), home=settings.home, runtime=ThreadRuntime(), create=False)
     try:
         store.take_time()
-        own = Rosters(store).now().own
-        return (own.id, socket_of(own, "l1")) if own is not None else ("", "")
+        return Rosters(store).now()
     finally:
         store.close()
 

@@ -83,6 +83,8 @@ class Discovery:
 
     def introduced(self, hello: Envelope) -> None:
         """A member introduced itself: look after it, and after those that it knows of. Raises CmbsError."""
+        if self._federation.is_newcomer(hello.sender):
+            self.announce()  # the others let it in only once they know it
         self.hint(self._federation.sockets(hello.body))
         self._probes.told(self._federation.hear(hello.body), hello.sender)
         self._probes.look(hello.sender)
@@ -197,25 +199,24 @@ class Discovery:
             if not self._federation.outlive(exc):
                 raise
             answer = self._greet(url)  # it remembers a later life of the own member: the one of now is newer than that
-        member, new = self._federation.learn(answer)
-        told = self._federation.hear(answer)
+        member, new = self._federation.learn(answer.body, by=answer.sender)
+        told = self._federation.hear(answer.body)
         if new or told:
             self._probes.told(told, member.id)
-        return _Met(member.id, answer)
+        return _Met(member.id, answer.body)
 
-    def _greet(self, url: str) -> dict[str, Any]:
-        greeting = self._federation.greeting()
-        own = greeting["description"]
-        hello = Envelope(HELLO, "", own["id"] if own else "", greeting)
+    def _greet(self, url: str) -> Envelope:
+        own = self._members.local()
+        hello = Envelope(HELLO, "", own.id if own is not None else "", self._federation.greeting())
         try:
-            return self._requests.ask(url, hello, self._seconds).body
+            return self._requests.ask(url, hello, self._seconds)
         except ClaimedId as exc:
             self._federation.lives.refused(hello.sender, exc)
             raise
 
     def leave(self, member: str, version: int, instance: str) -> dict[str, Any]:
         """Tell all known members that the own one, which was deleted, is no more. Returns how many took note."""
-        farewell = Envelope(LEAVE, "", member, {"version": version, "instance": instance})
+        farewell = Envelope(LEAVE, "", member, self._federation.farewell(member, version, instance))
 
         def tell(other: str) -> bool:
             way = self._probes.way(other, INTRODUCTORY)

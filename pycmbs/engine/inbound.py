@@ -57,6 +57,8 @@ from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)
 
+_FOR_GOOD = (BadEnvelope, NotFound, InvalidRequest, ForgedSender)
+"""What is refused so would be refused again."""
 _TURN = 256
 _TURN_BYTES = 4 * 1024 * 1024
 _BOUND = 10_000
@@ -197,7 +199,7 @@ class Inbound:
         """Answer what is not a message. An exception here must not reach the others of this turn."""
         try:
             if envelope.type == HELLO:
-                self._answer(arrival, envelope, WELCOME, self._inbox.greet(envelope.body))
+                self._answer(arrival, envelope, WELCOME, self._inbox.greet(envelope.body, envelope.sender))
                 self._introduced(envelope)
             elif envelope.type == PROBE and self._identity():
                 self._answer(arrival, envelope, ALIVE, self._alive(envelope.sender))
@@ -209,7 +211,7 @@ class Inbound:
             elif envelope.type != PROBE:
                 raise BadEnvelope(f"an envelope of type {envelope.type!r} is not understood here")
         except CmbsError as exc:
-            self._refuse(arrival, envelope, exc, final=isinstance(exc, BadEnvelope | NotFound | InvalidRequest))
+            self._refuse(arrival, envelope, exc, final=isinstance(exc, _FOR_GOOD))
         except Exception:
             log.exception("a %s from %s cannot be taken in", envelope.type, envelope.sender)
 

@@ -263,7 +263,7 @@ class Traffic:
     def _datagram(self, route: Route, row: Delivery, body: dict[str, Any], id: str) -> bytes:
         """What goes out, sealed where others pass it on. Raises ForgedSender for a recipient that is trusted no more."""
         # The member that the body speaks for: who it is now may not have reached the engine yet.
-        sender = body["description"]["id"]
+        sender = body["message"]["attributes"]["cmbs"]["message"]["origin"]
         body = {**body, "deadline": round(row.deadline - clock.now(), 3)}
         envelope = Envelope(MESSAGE, id, sender, body, to=row.member)
         return encode(self._seals.closed(envelope) if self._seals is not None and route.via else envelope)

@@ -37,6 +37,7 @@ refusal      any of these      ``error``: ``code``, ``message`` and more, as of 
 ===========  ================  ==========================================================================================
 
 Where members have keys, what goes through others has its body sealed: see :mod:`pycmbs.services.federation.seals`.
+Where members have keys, descriptions and departures are signed: see :mod:`pycmbs.services.federation.statements`.
 """
 
 from __future__ import annotations

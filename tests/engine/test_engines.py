@@ -11,7 +11,8 @@ from pycmbs.errors import EngineUnavailable, QueueFull, SocketUnavailable, Store
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.services.federation.keys import own_keys
-from pycmbs.services.federation.trust import Trust, Trusted, with_member
+from pycmbs.services.federation.ring import Trust
+from pycmbs.services.federation.trust import Trusted, with_member
 from pycmbs.store.base import Query
 from pycmbs.transport.memory import MemoryNetwork, MemoryTransport
 from pycmbs.transport.router import Transports

@@ -3,88 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import zmq
 from nacl.public import PrivateKey
-from nacl.signing import SigningKey
 
-from pycmbs.services.federation.keys import own_keys, text_of
+from pycmbs.services.federation.keys import own_keys
 from pycmbs.services.federation.trust import joining
 from tests.harness import Broker, free_port, free_socket, wait_until
+from tests.keyed import FORGED, Keyed, ask, command, refusal, trusting
 from tests.peer import version
 
 Start = Callable[..., Broker]
-MEMBER = "http://houssem.org/cmbs#member"
-
-
-def command(home: Path, *words: str, code: int = 0) -> str:
-    """What a command of ``pycmbs`` says about a home; it must end with this code."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pycmbs", *words, "--home", str(home)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout if code == 0 else done.stderr
-
-
-class Keyed:
-    """A raw peer with keys, which some broker may trust."""
-
-    def __init__(self) -> None:
-        self.id = str(uuid.uuid4())
-        self.key = PrivateKey.generate()
-        self.identity = SigningKey.generate()
-
-    @property
-    def line(self) -> str:
-        """What has a broker trust it."""
-        return f"{self.id} {text_of(bytes(self.identity.verify_key))} {text_of(bytes(self.key.public_key))}\n"
-
-    def introduction(self, id: str = "", **changed: Any) -> dict[str, Any]:
-        attributes = {"cmbs.member.l1_socket": "tcp://127.0.0.1:9", "cmbs.member.l2_socket": "tcp://127.0.0.1:9"}
-        description = {"kind": MEMBER, "id": id or self.id, "attributes": attributes}
-        told = {"version": version(), "instance": uuid.uuid4().hex, "sockets_l1": [], "known": {}, "left": {}}
-        return {"description": description, **told, **changed}
-
-    def ask(
-        self, broker: Broker, type: str, body: dict[str, Any], *, seconds: float = 10, **said: Any
-    ) -> dict[str, Any] | None:
-        """What the broker answers on L1; None for nothing within ``seconds``."""
-        return ask(broker, type, body, self.key, self.id, seconds=seconds, **said)
-
-
-def ask(
-    broker: Broker,
-    type: str,
-    body: dict[str, Any],
-    key: PrivateKey | None,
-    sender: str,
-    *,
-    seconds: float = 10,
-    **said: Any,
-) -> dict[str, Any] | None:
-    """The same, with a key or without."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    with context, context.socket(zmq.DEALER) as dealer:
-        dealer.linger = 0
-        if key is not None:
-            dealer.curve_secretkey, dealer.curve_publickey = bytes(key), bytes(key.public_key)
-            dealer.curve_serverkey = own_keys(broker.home).curve.public
-        dealer.connect(broker.socket("l1"))
-        envelope = {"cmbs": 1, "type": type, "id": uuid.uuid4().hex, "from": sender, "body": body, **said}
-        dealer.send(json.dumps(envelope).encode())
-        return json.loads(dealer.recv()) if dealer.poll(int(seconds * 1000)) else None
 
 
 @pytest.fixture(scope="module")
@@ -97,22 +30,6 @@ def pair(start_shared: Start) -> tuple[Broker, Broker]:
     assert f"joined {one.member}" in command(other.home, "join", line, "--members", "closed")
     wait_until(lambda: other.member in one.known() and one.member in other.known(), 20, "they know each other")
     return one, other
-
-
-def trusting(broker: Broker, *peers: Keyed) -> None:
-    """Have a broker trust these as well."""
-    with (broker.home / "members").open("a") as file:
-        file.writelines(peer.line for peer in peers)
-    for peer in peers:
-        wait_until(lambda peer=peer: peer.ask(broker, "probe", {}, seconds=1), 10, "it is let in")
-
-
-def refusal(answer: dict[str, Any] | None) -> tuple[str, str, bool]:
-    assert answer is not None
-    return answer["type"], answer["body"]["error"]["code"], answer["body"]["final"]
-
-
-FORGED = ("refusal", "forged-sender", True)
 
 
 def test_an_invitation_makes_members(pair: tuple[Broker, Broker]) -> None:
@@ -146,9 +63,9 @@ def test_a_member_speaks_for_itself_only(pair: tuple[Broker, Broker]) -> None:
     trusting(one, b)
     before = one.attributes(f"/cmbs/member/{other.member}", "member")["l1_socket"]
     newer = {"version": version(600)}
-    about = b.introduction(other.member, **newer)
+    about = {**b.introduction(other.member, **newer), **newer}
     for type, body in (
-        ("hello", about), ("leave", newer), ("probe", {}), ("inquiry", {"message": "m", "round": 1}),
+        ("hello", about), ("leave", b.farewell(other.member)), ("probe", {}), ("inquiry", {"message": "m", "round": 1}),
         ("message", {**about, "layer": "l1", "round": 1, "message": {"id": "m"}, "deadline": 5}),
     ):  # fmt: skip
         assert refusal(b.ask(one, type, body, **{"from": other.member})) == FORGED
@@ -156,7 +73,8 @@ def test_a_member_speaks_for_itself_only(pair: tuple[Broker, Broker]) -> None:
     assert refusal(b.ask(one, "hello", about)) == FORGED
     assert refusal(b.ask(one, "probe", {}, **{"from": ""})) == FORGED
     # What it tells of others is not believed, nor that they left.
-    hearsay = {"members": [{**about}], "left": {other.member: version(600)}}
+    told = {**b.introduction(other.member, **newer), "description": {"id": other.member}}
+    hearsay = {"members": [told], "left": {other.member: version(600)}, "farewells": [b.farewell(other.member)]}
     answer = b.ask(one, "hello", b.introduction(**hearsay))
     assert answer is not None
     assert answer["type"] == "welcome"

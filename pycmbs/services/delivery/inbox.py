@@ -128,21 +128,21 @@ class InboxService:
         self._members = members
         self._federation = federation
 
-    def greet(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Another member introduces itself; the answer introduces the own one and whom it knows.
+    def greet(self, body: dict[str, Any], sender: str | None = None) -> dict[str, Any]:
+        """Another member introduces itself; the answer introduces the own one and whom it knows. ``sender``: who says so.
 
-        Raises NoLocalMember, InvalidRequest, ClaimedId (another member has its id), Departed.
+        Raises NoLocalMember, InvalidRequest, ClaimedId (another member has its id), Departed, ForgedSender.
         """
         if self._members.local() is None:
             raise NoLocalMember("this broker has no member of its own yet")
-        if isinstance(body.get("description"), dict):
-            self._federation.learn(body)
+        if self._federation.introduces(body):
+            self._federation.learn(body, by=sender)
         return self._federation.welcome(body)
 
     def leave(self, sender: str, body: dict[str, Any]) -> None:
         """Another member is no more. Raises InvalidRequest for what names no member, ClaimedId when another one is
         known, Conflict."""
-        self._federation.departures.leave(naming.bare_id(sender), body.get("version"), str(body.get("instance") or ""))
+        self._federation.leave(naming.bare_id(sender), body)
 
     def _handshake(self) -> dict[str, Any]:
         """What L1 answers, since 2012."""
@@ -195,7 +195,7 @@ class InboxService:
         if one.body.get("layer") not in one.layers:
             raise NotFound(f"no member listens on {one.body.get('layer')!r:.20} here")
         taken = self._addressed(one)
-        self._federation.meet(one.body)
+        self._federation.meet(one.sender, one.body)
         if (newest := self._rounds.newest(taken.origin, taken.id)) > taken.round:
             taken.superseded = newest
         else:

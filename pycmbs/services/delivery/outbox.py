@@ -78,7 +78,7 @@ class OutboxService:
             "layer": row.layer,
             "round": row.round,
             "message": entity_document(shared),
-            **roster.introduction,
+            **self._federation.with_message(roster),
             "sockets_l1": roster.sockets_l1 if row.layer == INTRODUCTORY else [],
             "deadline": round(row.deadline - clock.now(), 3),
         }

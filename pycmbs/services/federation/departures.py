@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ LEFT = "left"
 """The type of the documents that remember who left."""
 _KEEP_LEFT = 7 * 86400.0
 """Seconds that it is remembered who left: longer than anybody is away who might still know the member."""
-_LOCAL = "local"
+_LOCAL, _FAREWELL = "local", "farewell"
 
 
 def left_document(id: str) -> str:
@@ -29,9 +30,18 @@ def left_document(id: str) -> str:
     return f"{LEFT}:{id}"
 
 
-def left_write(id: str, version: int, instance: str, before: Document | None, *, local: bool) -> Write:
-    """The write that remembers that a member left, or with ``local`` that it was only forgotten here."""
-    body = {VERSION: version, INSTANCE: instance, _LOCAL: local}
+def left_write(
+    id: str,
+    version: int,
+    instance: str,
+    before: Document | None,
+    *,
+    local: bool,
+    farewell: Mapping[str, str] | None = None,
+) -> Write:
+    """The write that remembers that a member left, or with ``local`` that it was only forgotten here. ``farewell``: what it
+    signed."""
+    body = {VERSION: version, INSTANCE: instance, _LOCAL: local, **({_FAREWELL: farewell} if farewell else {})}
     expires = sort_key_of_time(clock.now() + _KEEP_LEFT)
     return Write(left_document(id), LEFT, body, {"expires": (expires,)}, before.revision if before else None)
 
@@ -67,14 +77,35 @@ class Departures:
             "left_instances": {id: body.get(INSTANCE, "") for id, body in gone},
         }
 
-    def hear(self, left: Mapping[str, int], instances: Any) -> None:
+    def farewells(self, known: Mapping[str, int]) -> list[dict[str, str]]:
+        """What those said that have left, of those that another one still knows."""
+        gone = ((id, self.known().get(id)) for id in known)
+        found = [
+            one.body[_FAREWELL]
+            for id, one in gone
+            if one is not None and _FAREWELL in one.body and not versions.newer(known[id], one.body[VERSION])
+        ]
+        return found[: self._most]
+
+    def keep(self, id: str, farewell: Mapping[str, str]) -> None:
+        """Keep what the own member, which is gone, said of that."""
+        left = self._store.get(left_document(id))
+        if left is not None:
+            again = Write(left.id, LEFT, {**left.body, _FAREWELL: farewell}, dict(left.keys), left.revision)
+            with contextlib.suppress(RevisionConflict):
+                self._store.write([again])
+
+    def hear(
+        self, left: Mapping[str, int], instances: Any, farewells: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         """Others say who left, in which version and instance: of a conflict they say it again with the next greeting."""
         known = self._roster().by_id
         said = {canonical_id(id): one for id, one in instances.items()} if isinstance(instances, dict) else {}
         batches = {}
         for id in left.keys() & known.keys():
             instance = said.get(id)
-            writes = self._writes(id, left[id], instance if isinstance(instance, str) else "", direct=False)
+            instance = instance if isinstance(instance, str) else ""
+            writes = self._writes(id, left[id], instance, direct=False, farewell=(farewells or {}).get(id))
             if writes:
                 batches[id] = writes
         results = self._store.write_batches(list(batches.values())) if batches else []
@@ -82,13 +113,13 @@ class Departures:
             if not isinstance(result, RevisionConflict):
                 self._health.forget(id)
 
-    def leave(self, id: str, version: Any, instance: str) -> bool:
+    def leave(self, id: str, version: Any, instance: str, farewell: Mapping[str, str] | None = None) -> bool:
         """A member says that it has left, as it was in this version of this instance; tells whether it was known here. A newer
         one stays. Raises InvalidRequest for no version, ClaimedId when another instance is known, Conflict."""
         as_of = versions.checked(version, "a member that leaves")
 
         def attempt() -> bool:
-            writes = self._writes(id, as_of, instance, direct=True)
+            writes = self._writes(id, as_of, instance, direct=True, farewell=farewell)
             if writes:
                 self._store.write(writes)
                 self._health.forget(id)
@@ -96,7 +127,9 @@ class Departures:
 
         return retried(cmbs.MEMBER_LOCATION + id, attempt)
 
-    def _writes(self, id: str, version: int, instance: str, *, direct: bool) -> list[Write]:
+    def _writes(
+        self, id: str, version: int, instance: str, *, direct: bool, farewell: Mapping[str, str] | None = None
+    ) -> list[Write]:
         """What is to be written of a member's departure: nothing unless it is known here, and no newer. ``direct``: it says so
         itself. Raises ClaimedId when it does, and is not the one that is known."""
         member = self._roster().by_id.get(id)
@@ -110,7 +143,7 @@ class Departures:
             if instance or (health is not None and health.state == ALIVE):
                 return []  # hearsay of an earlier release does not say which one left: not one that answers
         left = self._store.get(left_document(id))
-        return [left_write(id, version, known, left, local=False), entity_delete(member)]
+        return [left_write(id, version, known, left, local=False, farewell=farewell), entity_delete(member)]
 
     def undone(self, id: str, version: int, *, direct: bool) -> list[Write]:
         """The write that lets a member come back that had left or was forgotten, if it had; ``direct``: it speaks itself.

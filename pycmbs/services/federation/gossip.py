@@ -11,46 +11,31 @@ import itertools
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, InvalidRequest, RevisionConflict
+from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, ForgedSender, InvalidRequest, RevisionConflict
 from pycmbs.ids import canonical_id
-from pycmbs.occi import cmbs, naming
-from pycmbs.occi.entity import Draft, Entity
-from pycmbs.occi.layers import INTRODUCTORY, LAYERS
-from pycmbs.occi.topics import is_subscription
+from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Entity
+from pycmbs.occi.layers import INTRODUCTORY
+from pycmbs.occi.naming import plain_id
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.federation import versions
 from pycmbs.services.federation.departures import Departures
 from pycmbs.services.federation.health import ALIVE, HealthService
 from pycmbs.services.federation.lives import LIFE, Lives
 from pycmbs.services.federation.members import MemberService
-from pycmbs.services.federation.roster import INSTANCE, VERSION, Roster, introduce, socket_of, version_of
+from pycmbs.services.federation.proofs import Proofs, Told, attributes
+from pycmbs.services.federation.roster import INSTANCE, VERSION, Roster, is_local, socket_of, version_of
+from pycmbs.services.federation.statements import SIGNED
 from pycmbs.services.records.entities import entity_write, take_place
 from pycmbs.services.records.retrying import retried
 from pycmbs.store.base import Store, Write
 
 log = logging.getLogger(__name__)
 
-_MOST_INSTANCE = 200
-"""Characters of an instance that are looked at."""
-
 _RAISE_SECONDS = 1.0
 """How seldom the own version follows what others say of it, at most: each time all of them hear of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """A member as it is described, by itself or by others."""
-
-    draft: Draft
-    version: int
-    instance: str
-
-    @property
-    def id(self) -> str:
-        return self.draft.id or ""
 
 
 class FederationService:
@@ -64,11 +49,11 @@ class FederationService:
         health: HealthService,
         *,
         most: int,
-        hearsay: bool = True,
+        proofs: Proofs | None = None,
     ) -> None:
         """``most``: members that are known here, and entries that are looked at of each list in what another one tells.
-        ``hearsay``: whether members are believed, and tell, what is about others."""
-        self._hearsay = hearsay
+        ``proofs``: what is believed of members, and how it is told; everything if it is None."""
+        self._proofs = proofs or Proofs()
         self._store = store
         self._categories = categories
         self._members = members
@@ -78,23 +63,28 @@ class FederationService:
         self.departures = Departures(store, members.now, health, most=most)
         self._raised = -_RAISE_SECONDS
         # What was said last by or of a member that is stored in this revision, and changed nothing: every message says it.
-        self._heard: dict[str, tuple[_Told, bool, str]] = {}
+        self._heard: dict[str, tuple[Told, bool, str]] = {}
+        self._declined: dict[str, int] = {}
+        self._newcomers: set[str] = set()
 
     # What is told
 
     def greeting(self) -> dict[str, Any]:
         """What a hello says: the introduction, and which members are known here, and which have left."""
-        return self._greeting(self._members.now())
+        return self._greeting(self._now())
 
     def _greeting(self, roster: Roster) -> dict[str, Any]:
-        shared = {LIFE: self.lives.own, "sockets_l1": roster.sockets_l1, "known": roster.versions}
-        return {**roster.introduction, **shared, **self.departures.told()}
+        known = {one.id: version_of(one) for one in (*filter(None, [roster.own]), *self._proofs.tellable(roster))}
+        shared = {LIFE: self.lives.own, "sockets_l1": roster.sockets_l1, "known": known}
+        return {**self._proofs.introduction(roster), **shared, **self.departures.told()}
 
     def welcome(self, greeting: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a greeting: one of the own, and descriptions of the members that the other lacks."""
-        roster = self._members.now()
+        roster = self._now()
         missing = self._missing(greeting, roster)
-        return {**self._greeting(roster), "members": [introduce(one) for one in missing[: self._most]]}
+        told = {"members": [self._proofs.introduce(one) for one in missing[: self._most]]}
+        gone = self.departures.farewells(self._versions(greeting.get("known"))) if self._signed else []
+        return {**self._greeting(roster), **told, **({"farewells": gone} if gone else {})}
 
     def sockets(self, greeting: Mapping[str, Any]) -> list[str]:
         """Where those listen that another member knows, as it says: of what it tells, the addresses of other machines."""
@@ -104,7 +94,21 @@ class FederationService:
 
     def can_tell(self, greeting: Mapping[str, Any]) -> bool:
         """Whether members, or versions of them, are known here that the other lacks."""
-        return bool(self._missing(greeting, self._members.now()))
+        return bool(self._missing(greeting, self._now()))
+
+    def with_message(self, roster: Roster) -> Mapping[str, Any]:
+        """What a message says of its sender: the introduction, or, where that is signed and known, which one."""
+        introduction = roster.introduction
+        return {name: introduction[name] for name in (VERSION, INSTANCE)} if self._signed else introduction
+
+    def farewell(self, id: str, version: int, instance: str) -> dict[str, Any]:
+        """What the own member, which was deleted, says of that."""
+        trust = self._proofs.trust
+        if trust is None:
+            return {"version": version, "instance": instance}
+        told = trust.farewell(id, version, instance)
+        self.departures.keep(id, told)
+        return dict(told)
 
     # What is heard
 
@@ -113,25 +117,30 @@ class FederationService:
 
         What is wrong, contradicts or is old news is left out: it is hearsay.
         """
-        if self._hearsay:
+        if self._signed:
+            self._hear_farewells(greeting.get("farewells"))
+        else:
             self.departures.hear(self._versions(greeting.get("left")), greeting.get("left_instances"))
-        told = greeting.get("members") if self._hearsay else None
-        roster = self._members.now()
+        told = greeting.get("members")
+        roster = self._now()
         known = self._versions(greeting.get("known"))
-        if roster.own is not None:
+        if roster.own is not None and not self._signed:
             self._catch_up(roster.own, known.get(roster.own.id, 0))
         heard = list(known)
         room = self._most - len(roster.others)
         news: dict[str, tuple[Any, list[Write]]] = {}
         singly = []
         for introduction in told[: self._most] if isinstance(told, list) else []:
+            one = None
             try:
-                one = _told(introduction)
+                one = self._proofs.told(introduction)
                 if one.id not in roster.by_id and sum(id not in roster.by_id for id in news) >= room:
                     self._members.check_room(self._most)
                 writes = self._news(one, roster, direct=False)[1]
             except CmbsError as exc:
                 log.debug("hearsay is left out: %s", exc)
+                if one is not None:
+                    self._decline(one.id, one.version)
                 continue
             heard.append(one.id)
             if one.id in news:
@@ -143,44 +152,115 @@ class FederationService:
         for introduction in [*itertools.compress((one for one, _ in news.values()), refused), *singly]:
             with contextlib.suppress(CmbsError):  # it was described twice, or changed meanwhile
                 self.learn(introduction, direct=False)
+        self._now()
         return heard
+
+    def _hear_farewells(self, told: Any) -> None:
+        """Others pass on what members said that have left."""
+        trust = self._proofs.trust
+        left, said = {}, {}
+        for one in told[: self._most] if isinstance(told, list) else []:
+            if trust is None:
+                break
+            try:
+                statement = trust.departed(one)
+                left[statement.id] = versions.checked(statement.said.get("version"), "this departure")
+                said[statement.id] = statement
+            except CmbsError as exc:
+                log.debug("a farewell is left out: %s", exc)
+        self.departures.hear(
+            left,
+            {id: one.said.get("instance") for id, one in said.items()},
+            {id: one.told() for id, one in said.items()},
+        )
+        known = self._members.now().by_id
+        for id in left.keys() & known.keys():
+            self._decline(f"left:{id}", left[id])
+
+    def _decline(self, what: str, version: int) -> None:
+        """Note that something was told, and not believed: it is not asked for again."""
+        if len(self._declined) > 2 * self._most:
+            self._declined.clear()
+        self._declined[what] = max(version, self._declined.get(what, 0))
 
     def lacks(self, greeting: Mapping[str, Any]) -> bool:
         """Whether the other knows members, or versions of them, that are not known here."""
-        if not self._hearsay:
-            return False
-        roster = self._members.now()
+        roster = self._now()
         mine = {**self.departures.versions(), **roster.versions}
         theirs = self._versions(greeting.get("known"))
+        own = roster.own.id if roster.own is not None else ""
+        if self._signed and self._lacks_farewells(self._versions(greeting.get("left")), roster):
+            return True
         return any(
-            versions.newer(version, mine.get(id, -1))
+            versions.newer(version, max(mine.get(id, -1), self._declined.get(id, -1)))
             for id, version in theirs.items()
-            if roster.own is None or id != roster.own.id
+            if id != own or self._signed
         )
 
-    def learn(self, introduction: Any, *, direct: bool = True) -> tuple[Entity, bool]:
-        """Take in a member as it is described; returns it, and whether it was unknown. ``direct``: by itself.
+    def _lacks_farewells(self, left: Mapping[str, int], roster: Roster) -> bool:
+        return any(
+            not is_local(roster.by_id[id])
+            and not versions.newer(version_of(roster.by_id[id]), version)
+            and versions.newer(version, self._declined.get(f"left:{id}", -1))
+            for id, version in left.items()
+            if id in roster.by_id
+        )
+
+    def learn(self, introduction: Any, *, direct: bool = True, by: str | None = None) -> tuple[Entity, bool]:
+        """Take in a member as it is described; returns it, and whether it was unknown. ``direct``: by itself, and ``by`` is
+        what it calls itself.
 
         Raises InvalidRequest for an invalid description, ClaimedId when another member has this id, Departed, Conflict
-        also when there are too many members.
+        also when there are too many members; where members sign, also ForgedSender, UnknownKey.
         """
-        told = _told(introduction)
+        told = self._proofs.told(introduction, by)
         own = self._members.local()
         if direct and own is not None and told.id == own.id and told.instance == own.private.get(INSTANCE):
             self.lives.check_own(own.id, introduction.get(LIFE))
 
         def attempt() -> tuple[Entity, bool]:
-            roster = self._members.now()
+            roster = self._now()
             member, writes = self._news(told, roster, direct=direct)
             if writes:
                 self._store.write(writes)
-            return member, bool(writes) and told.id not in roster.by_id
+                self._now()
+            new = bool(writes) and told.id not in roster.by_id
+            if new and direct and self._signed:
+                self._newcomers.add(told.id)
+            return member, new
 
         return retried(cmbs.MEMBER_LOCATION + told.id, attempt)
 
-    def meet(self, introduction: Mapping[str, Any]) -> None:
+    def is_newcomer(self, id: str) -> bool:
+        """Whether a member introduced itself that was not known, and whom the others may not let in yet; said once."""
+        new = id in self._newcomers
+        self._newcomers.discard(id)
+        return new
+
+    def introduces(self, greeting: Mapping[str, Any]) -> bool:
+        """Whether a greeting says whose it is: a broker without a member greets, too."""
+        return SIGNED in greeting if self._signed else isinstance(greeting.get("description"), dict)
+
+    def leave(self, sender: str, body: Mapping[str, Any]) -> None:
+        """Another member says that it is no more. Raises InvalidRequest, ClaimedId when another one is known, Conflict; where
+        members sign, ForgedSender, UnknownKey."""
+        trust, told = self._proofs.trust, body
+        if trust is not None:
+            statement = trust.departed(body)
+            if statement.id != sender:
+                raise ForgedSender(f"{sender} says that {statement.id} has left", id=sender)
+            told = statement.said
+        version, instance = told.get("version"), str(told.get("instance") or "")
+        self.departures.leave(sender, version, instance, statement.told() if trust is not None else None)
+
+    def meet(self, sender: str, introduction: Mapping[str, Any]) -> None:
         """Take in the description that comes with a message. Raises ClaimedId, Departed. What else is wrong with it is no
-        reason to refuse the message."""
+        reason to refuse the message. Where members sign there is only its version: the description is asked for."""
+        if self._signed:
+            told = introduction.get("version")
+            version = told if isinstance(told, int) and versions.credible(told) else 0
+            self.departures.undone(plain_id(sender), version, direct=True)
+            return
         if not isinstance(introduction.get("description"), dict):
             return
         try:
@@ -190,7 +270,7 @@ class FederationService:
         except (InvalidRequest, Conflict) as exc:
             log.debug("a description that came with a message is left out: %s", exc)
 
-    def _news(self, told: _Told, roster: Roster, *, direct: bool) -> tuple[Entity, list[Write]]:
+    def _news(self, told: Told, roster: Roster, *, direct: bool) -> tuple[Entity, list[Write]]:
         """The member that is described, and what is to be written of it, which is nothing when that is known or out of date.
 
         Raises as :meth:`learn`.
@@ -199,29 +279,34 @@ class FederationService:
             self._check_echo(roster.own, told)
             return roster.own, []
         known = roster.by_id.get(told.id)
-        if known is not None and self._heard.get(told.id) == (told, direct, known.revision):
+        if known is not None and (told.is_of(known) or self._heard.get(told.id) == (told, direct, known.revision)):
             return known, []
-        attributes = {**self._attributes(told.draft), cmbs.LOCAL: "false"}
+        signed_news = known is None or self._proofs.is_behind(known, told, direct=direct)
+        if known is not None and signed_news is False:
+            return known, []
+        proof = self._proofs.check(told)
+        described = {**attributes(told.draft, self._categories.registry()), cmbs.LOCAL: "false"}
         path = known.path if known is not None else cmbs.MEMBER_LOCATION + told.id
-        member = Entity(told.id, cmbs.MEMBER, path, (), attributes)
+        member = Entity(told.id, cmbs.MEMBER, path, (), described)
         member.title, member.summary = told.draft.title or "", told.draft.summary or ""
-        member.private = {VERSION: told.version, INSTANCE: told.instance}
+        member.private = {VERSION: told.version, INSTANCE: told.instance, **proof}
         self._members.check_sockets(member, told=True)
         if known is None:
             self._members.check_room(len(roster.others))
             return member, [
-                *self.departures.undone(told.id, told.version, direct=direct),
+                *self.departures.undone(told.id, told.version, direct=direct or self._signed),
                 entity_write(member, revision=None),
             ]
         take_place(member, known.private)
-        if self._replaces(known, member, direct=direct):
+        if (self._signed and signed_news) or (not self._signed and self._replaces(known, member, direct=direct)):
             return member, [entity_write(member, revision=known.revision)]
         self._heard[told.id] = (told, direct, known.revision)
         return known, []
 
-    def _check_echo(self, own: Entity, told: _Told) -> None:
+    def _check_echo(self, own: Entity, told: Told) -> None:
         """What others say of the own member must be of this one. Raises ClaimedId."""
-        theirs = self._attributes(told.draft).get(cmbs.socket_attribute(INTRODUCTORY))
+        self._proofs.check_echo(told, own.id)
+        theirs = attributes(told.draft, self._categories.registry()).get(cmbs.socket_attribute(INTRODUCTORY))
         same = told.instance == own.private.get(INSTANCE) if told.instance else theirs == socket_of(own, INTRODUCTORY)
         if not same:
             raise ClaimedId(f"two members claim the id {own.id}", hint="Give one of them another id.", id=own.id)
@@ -233,6 +318,17 @@ class FederationService:
         if versions.newer(version, version_of(own)) and time.monotonic() >= self._raised + _RAISE_SECONDS:
             self._raised = time.monotonic()
             self._members.renew(version)
+
+    @property
+    def _signed(self) -> bool:
+        """Whether members sign what they say here."""
+        return self._proofs.trust is not None
+
+    def _now(self) -> Roster:
+        """Who there is now, which whoever asks for keys knows, too."""
+        roster = self._members.now()
+        self._proofs.learned(roster)
+        return roster
 
     def outlive(self, refused: Departed) -> bool:
         """Others refuse the own member since it left in a newer version than its own; tells whether its own is newer now."""
@@ -265,10 +361,8 @@ class FederationService:
 
     def _missing(self, greeting: Mapping[str, Any], roster: Roster) -> list[Entity]:
         """The members that another one lacks, or has in an older version, in order of creation."""
-        if not self._hearsay:
-            return []
         theirs = self._versions(greeting.get("known"))
-        return [one for one in roster.others if versions.newer(version_of(one), theirs.get(one.id, -1))]
+        return [one for one in self._proofs.tellable(roster) if versions.newer(version_of(one), theirs.get(one.id, -1))]
 
     def _versions(self, told: Any) -> dict[str, int]:
         """Versions by id, as another member tells them; invalid ones are left out, and what is too many."""
@@ -278,36 +372,3 @@ class FederationService:
             for id, version in itertools.islice(pairs, self._most)
             if isinstance(id, str) and versions.credible(version)
         }
-
-    def _attributes(self, draft: Draft) -> dict[str, Any]:
-        """What of a description the member kind here has; a newer broker may send more."""
-        registry = self._categories.registry()
-        schema = registry.schema(registry.kind(cmbs.MEMBER), ())
-        wanted = {name: schema.definitions[name] for name in schema.definitions if name.startswith("cmbs.member.")}
-        given = draft.attributes or {}
-        inside = given.get("cmbs", {})
-        nested = inside.get("member", {}) if isinstance(inside, dict) else {}
-        flat = {f"cmbs.member.{key}": value for key, value in (nested.items() if isinstance(nested, dict) else ())}
-        found = {}
-        for name, value in {**given, **flat}.items():
-            known = wanted.get(naming.canonical(name))
-            if known is not None and not known.internal and known.name != cmbs.LOCAL:
-                found[known.name] = known.check(value)
-            elif known is not None and known.name == cmbs.LISTENING and isinstance(value, list):
-                found[cmbs.LISTENING] = [layer for layer in LAYERS if layer in value]
-        if topics := found.get(cmbs.MEMBER_TOPICS):  # a broker of another version may have another rule
-            found[cmbs.MEMBER_TOPICS] = [one for one in topics if not isinstance(one, str) or is_subscription(one)]
-        return found
-
-
-def _told(introduction: Any) -> _Told:
-    """Raises InvalidRequest."""
-    told = introduction if isinstance(introduction, dict) else {}
-    description, version, instance = (told.get(name) for name in ("description", "version", "instance"))
-    attributes = description.get("attributes") if isinstance(description, dict) else None
-    if not isinstance(description, dict) or description.get("kind") != cmbs.MEMBER or not isinstance(attributes, dict):
-        raise InvalidRequest("this is not a description of a member")
-    title, summary = (str(description.get(name) or "") for name in ("title", "summary"))
-    draft = Draft(cmbs.MEMBER, naming.bare_id(description.get("id")), (), attributes, title, summary)
-    as_of = versions.checked(0 if version is None else version, "this description")
-    return _Told(draft, as_of, instance[:_MOST_INSTANCE] if isinstance(instance, str) else "")

@@ -1,8 +1,16 @@
-"""Whom this broker trusts, in the file ``members`` of its home, and whom it has invited, in the file ``invitations``.
+"""Whom this broker trusts, in the file ``members`` of its home; whom it has invited, in ``invitations``; who vouches for it, in
+``certificates``.
 
-A line of ``members`` is ``ID IDENTITY CURVE [URL]``: the member's id, its two public keys in base64url, and where it is met
-first. A line of ``invitations`` is ``NUMBER KEY UNTIL USES [IDENTITY …]``: the public half of the one-time key, when it ends
-(seconds since the epoch), how many may use it, and who did. ``#`` begins a comment, and what is no such line trusts nobody.
+A line of ``members`` is one of these:
+
+- ``ID IDENTITY CURVE [URL] [issuer]``: the member's id, its two public keys in base64url, where it is met first, and whether
+  it vouches for others;
+- ``issuer IDENTITY``: one that vouches for others, and is not met by itself;
+- ``not ID``: a member that is not trusted, whoever vouches for it.
+
+A line of ``invitations`` is ``NUMBER KEY UNTIL USES [IDENTITY …]``: the public half of the one-time key, when it ends
+(seconds since the epoch), how many may use it (with ``+`` behind it, they may invite others), and who did. A line of
+``certificates`` is what an issuer signed, and the signature. ``#`` begins a comment, and what is no such line trusts nobody.
 They are files, so that they can be changed before the first start, while the broker runs, and while the store is away; a broker
 follows within a second.
 """
@@ -11,38 +19,42 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
 
-from pycmbs.errors import CmbsError, Conflict, InvalidRequest, UnknownKey
+from pycmbs.errors import CmbsError, Conflict, InvalidRequest
 from pycmbs.occi.naming import bare_id
-from pycmbs.services.access.files import Watched, changing
+from pycmbs.services.access.files import changing
 from pycmbs.services.access.files import text_of as file_text
 from pycmbs.services.federation.keys import OwnKeys, bytes_of, fingerprint, key_of, text_of, verified
+from pycmbs.services.federation.statements import MOST_CERTIFICATES, SIGNATURE, SIGNED, Certificate, certificates
 
 log = logging.getLogger(__name__)
 
-MEMBERS, INVITATIONS = "members", "invitations"
+MEMBERS, INVITATIONS, OWN_CERTIFICATES = "members", "invitations", "certificates"
 MOST_USES = 1000
 """Brokers that one invitation may be for."""
+_ISSUER, _NOT, _MAY_INVITE = "issuer", "not", "+"
 INVITED = "invite/"
 """How the number of an invitation begins where the id of a member stands: no id has such a character."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """A member whose keys are known. ``url``: where it is met first, empty where it comes by itself."""
+    """A member whose keys are known. ``url``: where it is met first, empty where it comes by itself. ``issuer``: whether
+    others are trusted for which it vouches."""
 
     id: str
     identity: bytes
     curve: bytes
     url: str = ""
+    issuer: bool = False
 
     def line(self) -> str:
         """The line that says so."""
-        return " ".join(filter(None, (self.id, text_of(self.identity), text_of(self.curve), self.url)))
+        words = (self.id, text_of(self.identity), text_of(self.curve), self.url, _ISSUER if self.issuer else "")
+        return " ".join(filter(None, words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,7 @@ class Invitation:
     until: float
     uses: int = 1
     used: tuple[bytes, ...] = ()
+    may_invite: bool = False
 
     def used_by(self, identity: bytes) -> Invitation:
         """The same after it was used once more."""
@@ -61,125 +74,21 @@ class Invitation:
 
     def line(self) -> str:
         """The line that says so."""
-        return " ".join(
-            map(str, (self.number, text_of(self.key), int(self.until), self.uses, *map(text_of, self.used)))
-        )
+        uses = f"{self.uses}{_MAY_INVITE if self.may_invite else ''}"
+        return " ".join(map(str, (self.number, text_of(self.key), int(self.until), uses, *map(text_of, self.used))))
 
 
 @dataclass(frozen=True)
-class _Known:
+class Pinned:
     """The file ``members``, read."""
 
     by_curve: Mapping[bytes, str] = field(default_factory=dict)
     by_id: Mapping[str, Trusted] = field(default_factory=dict)
     by_url: Mapping[str, Trusted] = field(default_factory=dict)
-
-
-class MemberIds(Protocol):
-    """What of the members is needed here: see :class:`~pycmbs.services.federation.members.MemberService`."""
-
-    def local_id(self) -> str:
-        """The id of the own member, empty while there is none."""
-
-    def met_at(self, url: str) -> str:
-        """The id of the member with this L1 socket, empty when there is none."""
-
-
-class Trust:
-    """The ring of keys (:class:`~pycmbs.transport.base.Keyring`) of a broker that asks members for theirs."""
-
-    def __init__(self, home: Path, keys: OwnKeys, members: Callable[[], MemberIds]) -> None:
-        """``members``: who knows which ids there are."""
-        self._home = home
-        self.keys = keys
-        """The own ones."""
-        self._ids = members
-        self._members = Watched(home / MEMBERS, _read_members, _Known())
-        none: Mapping[bytes, Invitation] = {}
-        self._invitations = Watched(home / INVITATIONS, _read_invitations, none)
-
-    @property
-    def public(self) -> bytes:
-        """See :class:`~pycmbs.transport.base.Keyring`."""
-        return self.keys.curve.public
-
-    @property
-    def secret(self) -> bytes:
-        """See :class:`~pycmbs.transport.base.Keyring`."""
-        return self.keys.curve.secret
-
-    def who(self, key: bytes) -> str | None:
-        """See :class:`~pycmbs.transport.base.Keyring`. Who comes by an invitation is called by its number."""
-        if (found := self._members.value.by_curve.get(key)) is not None:
-            return found
-        if key == self.public:
-            return self._ids().local_id()
-        invitation = self._invitations.value.get(key)
-        return f"{INVITED}{invitation.number}" if invitation is not None and invitation.until > time.time() else None
-
-    def key_at(self, url: str, member: str) -> bytes:
-        """See :class:`~pycmbs.transport.base.Keyring`."""
-        known = self._members.value
-        if not member and url in known.by_url:
-            return known.by_url[url].curve
-        id = member or self._ids().met_at(url)
-        if id in known.by_id:
-            return known.by_id[id].curve
-        if id and id == self._ids().local_id():
-            return self.public
-        raise UnknownKey(
-            f"the key of {f'{id} at' if id else 'whoever is at'} {url} is not known here",
-            hint="Get a line from pycmbs invite there, then run pycmbs join LINE here.",
-            socket=url,
-        )
-
-    def identity(self, member: str) -> bytes | None:
-        """The identity of a member that is trusted now, or of the own one; None of another."""
-        known = self._members.value.by_id.get(member)
-        if known is not None:
-            return known.identity
-        return self.keys.identity.public if member == self._ids().local_id() else None
-
-    def sockets(self) -> list[str]:
-        """Where trusted members are met first."""
-        return list(self._members.value.by_url)
-
-    def admit(self, guest: str, says: object) -> dict[str, str]:
-        """Let in a guest that comes by an invitation and says who it is; what that is answered. ``guest``: by :meth:`who`.
-
-        Raises InvalidRequest for what says nothing of the kind, Conflict for an invitation that was used, or an id that is
-        another member's."""
-        number = int(guest.removeprefix(INVITED))
-        own = self._ids().local_id()
-        if not own:
-            raise Conflict("this broker has no member of its own yet, whom others could know")
-        path = self._home / INVITATIONS
-        invitation = _numbered(file_text(path), number)
-        newcomer = _introduced(says, invitation.key)
-        again = newcomer.identity in invitation.used
-        if not again and len(invitation.used) >= invitation.uses:
-            raise Conflict("this invitation was used")
-        if newcomer.id == own:
-            raise Conflict(f"{own} is the member of this broker itself", hint="Give the new one another id.")
-        with_member(self._home, newcomer)
-        if not again:
-            with changing(path) as put:  # what was added meanwhile stays
-                text = file_text(path)
-                used = _numbered(text, number).used_by(newcomer.identity)
-                kept = _read_invitations(text).values()
-                put("".join(f"{(used if one.number == number else one).line()}\n" for one in kept))
-            log.info(
-                "%s has joined by invitation %d; its fingerprint is %s",
-                newcomer.id,
-                number,
-                fingerprint(newcomer.identity),
-            )
-        return {"id": own, "identity": text_of(self.keys.identity.public)}
-
-
-def nobody(guest: str, _says: object) -> dict[str, str]:
-    """The other :meth:`Trust.admit`, of a broker that does not ask members for keys. Raises Conflict."""
-    raise Conflict(f"nobody is invited here, and {guest} is not either")
+    issuers: frozenset[bytes] = frozenset()
+    """Identities that vouch for others."""
+    refused: frozenset[str] = frozenset()
+    """Members that are not trusted, whoever vouches for them."""
 
 
 def with_member(home: Path, newcomer: Trusted) -> None:
@@ -187,7 +96,7 @@ def with_member(home: Path, newcomer: Trusted) -> None:
     path = home / MEMBERS
     with changing(path) as put:
         text = file_text(path)
-        there = _read_members(text)
+        there = read_members(text)
         known = there.by_id.get(newcomer.id)
         if known is not None and known.identity != newcomer.identity:
             raise Conflict(
@@ -197,30 +106,59 @@ def with_member(home: Path, newcomer: Trusted) -> None:
         holder = there.by_curve.get(newcomer.curve, newcomer.id)
         if holder != newcomer.id:
             raise Conflict(f"this key is that of {holder}")
+        if known is not None:  # what was said of it before stays
+            newcomer = replace(newcomer, url=newcomer.url or known.url, issuer=newcomer.issuer or known.issuer)
         put("".join(_others(text, newcomer.id)) + newcomer.line() + "\n")
 
 
-def without_member(home: Path, id: str) -> bool:
-    """Trust a member no more; tells whether it was trusted."""
+def with_issuers(home: Path, identities: Iterable[bytes]) -> None:
+    """Trust those for whom these vouch."""
     path = home / MEMBERS
     with changing(path) as put:
         text = file_text(path)
-        put("".join(_others(text, id)))
-        return id in _read_members(text).by_id
+        more = [one for one in identities if one not in read_members(text).issuers]
+        put("".join(_whole_lines(text)) + "".join(f"{_ISSUER} {text_of(one)}\n" for one in more))
 
 
-def trusted_members(home: Path) -> Iterable[Trusted]:
-    """Whom a home trusts, in the order of its file."""
-    return _read_members(file_text(home / MEMBERS)).by_id.values()
+def without_member(home: Path, id: str) -> bool:
+    """Trust a member no more, whoever vouches for it; tells whether it was pinned."""
+    path = home / MEMBERS
+    with changing(path) as put:
+        text = file_text(path)
+        put("".join(_others(text, id)) + f"{_NOT} {id}\n")
+        return id in read_members(text).by_id
 
 
-def with_invitation(home: Path, key: bytes, until: float, uses: int) -> Invitation:
+def pinned(home: Path) -> Pinned:
+    """Whom a home trusts by itself, in the order of its file."""
+    return read_members(file_text(home / MEMBERS))
+
+
+def own_certificates(home: Path) -> list[Certificate]:
+    """What others vouch for of a home."""
+    return read_certificates(file_text(home / OWN_CERTIFICATES))
+
+
+def with_certificates(home: Path, given: Iterable[Certificate]) -> None:
+    """Show these from now on, and of others those by issuers that did not sign any of them."""
+    path = home / OWN_CERTIFICATES
+    with changing(path) as put:
+        kept = list(given)
+        kept += [
+            one
+            for one in read_certificates(file_text(path))
+            if not any((one.issuer, one.id) == (new.issuer, new.id) for new in kept)
+        ]
+        put("".join(f"{one.statement.signed} {one.statement.signature}\n" for one in kept[:MOST_CERTIFICATES]))
+
+
+def with_invitation(home: Path, key: bytes, until: float, uses: int, *, may_invite: bool = False) -> Invitation:
     """A new invitation for whoever shows this key. Those that have ended are forgotten a day later."""
     path = home / INVITATIONS
     with changing(path) as put:
-        kept = list(_read_invitations(file_text(path)).values())
+        kept = list(read_invitations(file_text(path)).values())
         number = max((one.number for one in kept), default=0) + 1
-        made = Invitation(number, key, until, uses)
+        made = Invitation(number, key, until, uses, (), may_invite)
         fresh = [one for one in kept if one.until > time.time() - 86400]
         put("".join(f"{one.line()}\n" for one in (*fresh, made)))
         return made
@@ -232,9 +170,9 @@ def joining(keys: OwnKeys, id: str, invitation: bytes) -> dict[str, str]:
     return {"signed": " ".join(words), "signature": text_of(keys.sign(_said(" ".join(words))))}
 
 
-def _numbered(text: str, number: int) -> Invitation:
-    """Raises Conflict for one that is not there any more."""
-    for one in _read_invitations(text).values():
+def numbered(text: str, number: int) -> Invitation:
+    """The invitation with this number. Raises Conflict for one that is not there any more."""
+    for one in read_invitations(text).values():
         if one.number == number:
             return one
     raise Conflict("this invitation was withdrawn")
@@ -244,8 +182,8 @@ def _said(words: str) -> bytes:
     return b"pycmbs joins: " + words.encode()
 
 
-def _introduced(says: object, invitation: bytes) -> Trusted:
-    """Who joins. Raises InvalidRequest."""
+def introduced(says: object, invitation: bytes) -> Trusted:
+    """Who joins by the invitation with this key. Raises InvalidRequest."""
     told = says if isinstance(says, dict) else {}
     words = str(told.get("signed", ""))[:1000]
     parts = words.split(" ")
@@ -268,12 +206,18 @@ def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
             yield number, words
 
 
-def _others(text: str, id: str) -> Iterator[str]:
-    """The lines of ``members`` that are of no member with this id, as they are."""
+def _whole_lines(text: str) -> Iterator[str]:
     for line in text.splitlines(keepends=True):
+        yield line if line.endswith("\n") else f"{line}\n"
+
+
+def _others(text: str, id: str) -> Iterator[str]:
+    """The lines of ``members`` that say nothing of a member with this id, as they are."""
+    for line in _whole_lines(text):
         words = _words(line)
-        if not words or _id_of(words[0]) != id:
-            yield line if line.endswith("\n") else f"{line}\n"
+        word = words[1] if len(words) == 2 and words[0] == _NOT else words[0] if words else ""
+        if _id_of(word) != id:
+            yield line
 
 
 def _id_of(word: str) -> str:
@@ -283,30 +227,55 @@ def _id_of(word: str) -> str:
         return ""
 
 
-def _read_members(text: str) -> _Known:
+def read_members(text: str) -> Pinned:
+    """What the file ``members`` says."""
     found: dict[str, Trusted] = {}
+    issuers: set[bytes] = set()
+    refused: set[str] = set()
     for number, words in _lines(text):
         try:
-            if len(words) not in (3, 4):
-                raise InvalidRequest("it is not ID IDENTITY CURVE [URL]")
-            one = Trusted(bare_id(words[0]), key_of(words[1]), key_of(words[2]), words[3] if len(words) == 4 else "")
+            if len(words) == 2 and words[0] == _NOT:
+                refused.add(bare_id(words[1]))
+            elif len(words) == 2 and words[0] == _ISSUER:
+                issuers.add(key_of(words[1]))
+            else:
+                one = _trusted(words)
+                found[one.id] = one
         except CmbsError as exc:
             log.warning("line %d of the file %s trusts nobody: %s", number, MEMBERS, exc.message)
-            continue
-        found[one.id] = one
-    return _Known(
-        {one.curve: one.id for one in found.values()}, found, {one.url: one for one in found.values() if one.url}
-    )
+    found = {id: one for id, one in found.items() if id not in refused}
+    issuers |= {one.identity for one in found.values() if one.issuer}
+    by_url = {one.url: one for one in found.values() if one.url}
+    return Pinned({one.curve: one.id for one in found.values()}, found, by_url, frozenset(issuers), frozenset(refused))
 
 
-def _read_invitations(text: str) -> Mapping[bytes, Invitation]:
+def _trusted(words: list[str]) -> Trusted:
+    """Raises InvalidRequest."""
+    *plain, last = words
+    issuer = last == _ISSUER
+    plain = plain if issuer else words
+    if len(plain) not in (3, 4):
+        raise InvalidRequest("it is not ID IDENTITY CURVE [URL] [issuer]")
+    url = plain[3] if len(plain) == 4 else ""
+    return Trusted(bare_id(plain[0]), key_of(plain[1]), key_of(plain[2]), url, issuer)
+
+
+def read_invitations(text: str) -> Mapping[bytes, Invitation]:
+    """What the file ``invitations`` says, by the public half of their keys."""
     found = {}
     for number, words in _lines(text):
         try:
             used = tuple(map(key_of, words[4:]))
-            one = Invitation(int(words[0]), key_of(words[1]), float(words[2]), int(words[3]), used)
+            uses, may_invite = words[3].removesuffix(_MAY_INVITE), words[3].endswith(_MAY_INVITE)
+            one = Invitation(int(words[0]), key_of(words[1]), float(words[2]), int(uses), used, may_invite)
         except (CmbsError, ValueError, IndexError):
             log.warning("line %d of the file %s invites nobody", number, INVITATIONS)
             continue
         found[one.key] = one
     return found
+
+
+def read_certificates(text: str) -> list[Certificate]:
+    """What the file ``certificates`` says."""
+    lines = [{SIGNED: words[0], SIGNATURE: words[1]} for _, words in _lines(text) if len(words) == 2]
+    return certificates(lines)

@@ -330,7 +330,7 @@ def test_so_many_members_and_no_more(store):
         add_member(broker, "later", 8)
     broker.federation.learn(told(described("m0", 7), 6, "x"))
     assert socket(broker, "m0") == "memory:l1-7"
-    broker.federation.meet(told(described("late", 9), 5, "x"))  # its message is taken in all the same
+    broker.federation.meet("late", told(described("late", 9), 5, "x"))  # its message is taken in all the same
     assert len(broker.federation.sockets({"sockets_l1": [f"memory:{n}" for n in range(50)]})) == 3
 
 

@@ -17,13 +17,14 @@ from pycmbs.services.federation.keys import (
     text_of,
     verified,
 )
+from pycmbs.services.federation.ring import Trust
+from pycmbs.services.federation.statements import read_certificate
 from pycmbs.services.federation.trust import (
     INVITATIONS,
     MEMBERS,
-    Trust,
     Trusted,
     joining,
-    trusted_members,
+    pinned,
     with_invitation,
     with_member,
     without_member,
@@ -121,14 +122,14 @@ def test_an_id_and_a_key_are_one_members(home, other):
         with_member(home, Trusted("c", new_curve().public, other.curve.public))
     renewed = Trusted("b", other.identity.public, new_curve().public)
     with_member(home, renewed)
-    assert list(trusted_members(home)) == [renewed]
+    assert list(pinned(home).by_id.values()) == [renewed]
 
 
 def test_what_is_no_line_trusts_nobody(home, trust, other):
     """The lines beside it count, and comments stay."""
     line = member(other).line()
     (home / MEMBERS).write_text(f"# ours\n\nb\nx y z\n{line} {URL} more\n/ {line[2:]}\n{line} # b\n")
-    assert [one.id for one in trusted_members(home)] == ["b"]
+    assert [one.id for one in pinned(home).by_id.values()] == ["b"]
     with_member(home, Trusted("c", new_curve().public, new_curve().public))
     assert (home / MEMBERS).read_text().startswith("# ours\n")
     assert trust.who(other.curve.public) == "b"
@@ -142,7 +143,10 @@ def test_an_invitation_lets_one_in(home, trust, other):
     assert name == f"invite/{made.number}"
     for _ in range(2):
         answer = trust.admit(name, joining(other, "b", guest.public))
+        given = read_certificate(answer.pop("certificates")[0])
         assert answer == {"id": "own", "identity": text_of(own_keys(home).identity.public)}
+        assert (given.id, given.identity, given.may_invite) == ("b", other.identity.public, False)
+        assert given.statement.by(own_keys(home).identity.public)
     assert trust.who(other.curve.public) == "b"
     third = home / "third"
     third.mkdir()
@@ -162,7 +166,7 @@ def test_who_is_invited_signs_who_it_is(home, trust, other, change):
     for says in ({**joining(other, "b", guest.public), **change}, joining(other, "b", new_curve().public), [], None):
         with pytest.raises(InvalidRequest):
             trust.admit(name, says)
-    assert list(trusted_members(home)) == []
+    assert list(pinned(home).by_id.values()) == []
 
 
 def test_an_invitation_ends(home, trust, other):

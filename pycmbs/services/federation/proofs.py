@@ -1,0 +1,165 @@
+"""How members describe themselves and others, and which descriptions are believed.
+
+Without keys an introduction is ``description``, ``version`` and ``instance``, and what others say of a member counts if it is
+newer. With keys it is what the member signed, with the certificates by which it is trusted; it is kept and passed on as it
+came, and it counts whoever brings it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pycmbs.errors import ClaimedId, ForgedSender, InvalidRequest
+from pycmbs.occi import cmbs, naming
+from pycmbs.occi.entity import Draft, Entity
+from pycmbs.occi.layers import LAYERS
+from pycmbs.occi.registry import Registry
+from pycmbs.occi.topics import is_subscription
+from pycmbs.services.federation import versions
+from pycmbs.services.federation.ring import Trust
+from pycmbs.services.federation.roster import Roster, introduce, is_local
+from pycmbs.services.federation.statements import (
+    CERTIFICATES,
+    DESCRIPTION,
+    SIGNED,
+    Certificate,
+    Statement,
+    certificates,
+    curves_of,
+    read,
+)
+
+_MOST_INSTANCE = 200
+"""Characters of an instance that are looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A member as it is described, by itself or by others. ``statement`` is what it signed, if it did."""
+
+    draft: Draft
+    version: int
+    instance: str
+    statement: Statement | None = None
+    shown: tuple[Certificate, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The member's id."""
+        return self.draft.id or ""
+
+    def is_of(self, member: Entity) -> bool:
+        """Whether a stored member is just this, by the bytes that were signed."""
+        if self.statement is None:
+            return False
+        kept = member.private.get(SIGNED), member.private.get(CERTIFICATES)
+        return kept == (self.statement.told(), [one.statement.told() for one in self.shown])
+
+
+class Proofs:
+    """Which descriptions are believed here, and what is told of members."""
+
+    def __init__(self, trust: Trust | None = None) -> None:
+        """``trust``: who is known by which key, where members sign; None where they are believed."""
+        self.trust = trust
+
+    # What is told
+
+    def introduction(self, roster: Roster) -> Mapping[str, Any]:
+        """The own member as it introduces itself; nothing is said of one that is not there."""
+        if self.trust is None or roster.own is None:
+            return roster.introduction
+        return self.trust.introduction(roster.own)
+
+    def introduce(self, member: Entity) -> dict[str, Any]:
+        """One of :meth:`tellable`, as it is told to others."""
+        if self.trust is None:
+            return introduce(member)
+        return {**member.private[SIGNED], CERTIFICATES: member.private.get(CERTIFICATES, [])}
+
+    def tellable(self, roster: Roster) -> list[Entity]:
+        """Of the other members those that others can be told of, in order of creation."""
+        if self.trust is None:
+            return list(roster.others)
+        return [one for one in roster.others if SIGNED in one.private and self.trust.is_current(one)]
+
+    # What is heard
+
+    def told(self, introduction: Any, by: str | None = None) -> Told:
+        """What another member tells. ``by``: who says so of itself, where that is known. Raises InvalidRequest,
+        ForgedSender."""
+        said = introduction if isinstance(introduction, dict) else {}
+        if self.trust is None:
+            return _plain(said)
+        statement = read(said, DESCRIPTION)
+        if by is not None and statement.id != naming.plain_id(by):
+            raise ForgedSender(f"{by} introduces itself as {statement.id}", id=by)
+        curves_of(statement)
+        plain = _plain({**statement.said, "description": _of(statement)})
+        return Told(plain.draft, plain.version, plain.instance, statement, tuple(certificates(said.get(CERTIFICATES))))
+
+    def check(self, told: Told) -> dict[str, Any]:
+        """What is to be kept of a description of another member that is believed. Raises UnknownKey, ForgedSender,
+        ClaimedId."""
+        if self.trust is None or told.statement is None:
+            return {}
+        shown = self.trust.check(told.statement, told.shown)
+        return {SIGNED: told.statement.told(), CERTIFICATES: [one.statement.told() for one in shown]}
+
+    def check_echo(self, told: Told, id: str) -> None:
+        """What others say of the own member must be what it said. Raises ClaimedId."""
+        if self.trust is not None and (told.statement is None or not self.trust.is_own(told.statement)):
+            raise ClaimedId(f"two members claim the id {id}", hint="Give one of them another id.", id=id)
+
+    def is_behind(self, known: Entity, told: Told, *, direct: bool) -> bool | None:
+        """Whether signed news replaces what is known of a member; None where nothing is signed."""
+        if self.trust is None:
+            return None
+        if is_local(known) or SIGNED not in known.private or not self.trust.is_current(known):
+            return True
+        version = int(known.private["version"])
+        return versions.newer(told.version, version) or (direct and told.version == version)
+
+    def learned(self, roster: Roster) -> None:
+        """These members are known now."""
+        if self.trust is not None:
+            self.trust.learned(roster)
+
+
+def _of(statement: Statement) -> Any:
+    described = statement.said.get("description")
+    return {**described, "id": statement.id} if isinstance(described, dict) else None
+
+
+def _plain(told: Mapping[str, Any]) -> Told:
+    """A description as it stands. Raises InvalidRequest."""
+    description, version, instance = (told.get(name) for name in ("description", "version", "instance"))
+    attributes = description.get("attributes") if isinstance(description, dict) else None
+    if not isinstance(description, dict) or description.get("kind") != cmbs.MEMBER or not isinstance(attributes, dict):
+        raise InvalidRequest("this is not a description of a member")
+    title, summary = (str(description.get(name) or "") for name in ("title", "summary"))
+    draft = Draft(cmbs.MEMBER, naming.bare_id(description.get("id")), (), attributes, title, summary)
+    as_of = versions.checked(0 if version is None else version, "this description")
+    return Told(draft, as_of, instance[:_MOST_INSTANCE] if isinstance(instance, str) else "")
+
+
+def attributes(draft: Draft, registry: Registry) -> dict[str, Any]:
+    """What of a description the member kind here has; a newer broker may send more."""
+    schema = registry.schema(registry.kind(cmbs.MEMBER), ())
+    wanted = {name: schema.definitions[name] for name in schema.definitions if name.startswith("cmbs.member.")}
+    given = draft.attributes or {}
+    inside = given.get("cmbs", {})
+    nested = inside.get("member", {}) if isinstance(inside, dict) else {}
+    flat = {f"cmbs.member.{key}": value for key, value in (nested.items() if isinstance(nested, dict) else ())}
+    found = {}
+    for name, value in {**given, **flat}.items():
+        known = wanted.get(naming.canonical(name))
+        if known is not None and not known.internal and known.name != cmbs.LOCAL:
+            found[known.name] = known.check(value)
+        elif known is not None and known.name == cmbs.LISTENING and isinstance(value, list):
+            found[cmbs.LISTENING] = [layer for layer in LAYERS if layer in value]
+    if topics := found.get(cmbs.MEMBER_TOPICS):  # a broker of another version may have another rule
+        found[cmbs.MEMBER_TOPICS] = [one for one in topics if not isinstance(one, str) or is_subscription(one)]
+    return found

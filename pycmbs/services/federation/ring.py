@@ -1,0 +1,318 @@
+"""The ring of keys of a broker that asks members for theirs: whom it knows by which key, who vouches for whom, what it signs.
+
+A member is trusted if the file ``members`` says its identity, or if an issuer that is trusted signed a certificate for it, or
+gave one that lets invite to whoever signed it. Its keys for connections are those that it signed itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pycmbs.errors import ClaimedId, CmbsError, Conflict, ForgedSender, UnknownKey
+from pycmbs.occi.entity import Entity
+from pycmbs.services.access.files import Watched, changing
+from pycmbs.services.access.files import text_of as file_text
+from pycmbs.services.federation import trust
+from pycmbs.services.federation.keys import OwnKeys, fingerprint, text_of
+from pycmbs.services.federation.roster import INSTANCE, Roster, describe, version_of
+from pycmbs.services.federation.statements import (
+    CERTIFICATES,
+    DEPARTURE,
+    DESCRIPTION,
+    SIGNED,
+    Certificate,
+    Statement,
+    certificates,
+    certify,
+    curves_of,
+    read,
+    state,
+)
+from pycmbs.services.federation.trust import INVITED, Invitation, Pinned
+
+log = logging.getLogger(__name__)
+
+CERTIFICATE_SECONDS = 10 * 365 * 86400
+"""How long a certificate stands: longer than machines do. It is withdrawn sooner, and does not end unnoticed."""
+
+
+class MemberIds(Protocol):
+    """What of the members is needed here: see :class:`~pycmbs.services.federation.members.MemberService`."""
+
+    def local_id(self) -> str:
+        """The id of the own member, empty while there is none."""
+
+    def met_at(self, url: str) -> str:
+        """The id of the member with this L1 socket, empty when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """What is known of a member by what it signed, and ``texts``, by which that is known again."""
+
+    texts: tuple[str, ...]
+    identity: bytes
+    curves: tuple[bytes, ...]
+    certificates: tuple[Certificate, ...]
+
+
+class Trust:
+    """The :class:`~pycmbs.transport.base.Keyring` of this broker. May be asked by any thread."""
+
+    def __init__(self, home: Path, keys: OwnKeys, members: Callable[[], MemberIds]) -> None:
+        """``members``: who knows which ids there are."""
+        self._home = home
+        self.keys = keys
+        """The own ones."""
+        self._ids = members
+        self._pinned = Watched(home / trust.MEMBERS, trust.read_members, Pinned())
+        none: Mapping[bytes, Invitation] = {}
+        self._invitations = Watched(home / trust.INVITATIONS, trust.read_invitations, none)
+        nothing: list[Certificate] = []
+        self._certificates = Watched(home / trust.OWN_CERTIFICATES, trust.read_certificates, nothing)
+        self._described: Mapping[str, _Described] = {}
+        self._by_curve: Mapping[bytes, str] = {}
+        self._learned: Roster | None = None
+        self._introduced: tuple[Entity | None, int, dict[str, Any]] = None, 0, {}
+        self._for_itself: dict[str, dict[str, str]] = {}
+
+    # The keyring
+
+    @property
+    def public(self) -> bytes:
+        """See :class:`~pycmbs.transport.base.Keyring`."""
+        return self.keys.curve.public
+
+    @property
+    def secret(self) -> bytes:
+        """See :class:`~pycmbs.transport.base.Keyring`."""
+        return self.keys.curve.secret
+
+    def who(self, key: bytes) -> str | None:
+        """See :class:`~pycmbs.transport.base.Keyring`. Who comes by an invitation is called by its number."""
+        if (found := self._holder(key)) is not None:
+            return found
+        if key == self.public:
+            return self._ids().local_id()
+        invitation = self._invitations.value.get(key)
+        return f"{INVITED}{invitation.number}" if invitation is not None and invitation.until > time.time() else None
+
+    def _holder(self, key: bytes) -> str | None:
+        """The trusted member with this key for connections."""
+        if (found := self._pinned.value.by_curve.get(key)) is not None:
+            return found
+        id = self._by_curve.get(key, "")
+        described = self._described.get(id)
+        return id if described is not None and self.identity(id) == described.identity else None
+
+    def key_at(self, url: str, member: str) -> bytes:
+        """See :class:`~pycmbs.transport.base.Keyring`."""
+        pinned = self._pinned.value
+        if not member and url in pinned.by_url:
+            member = pinned.by_url[url].id
+        id = member or self._ids().met_at(url)
+        described, identity = self._described.get(id), self.identity(id)
+        if described is not None and described.identity == identity:
+            return described.curves[0]
+        if id in pinned.by_id:
+            return pinned.by_id[id].curve
+        if id and id == self._ids().local_id():
+            return self.public
+        raise UnknownKey(
+            f"the key of {f'{id} at' if id else 'whoever is at'} {url} is not known here",
+            hint="Get a line from pycmbs invite there, then run pycmbs join LINE here.",
+            socket=url,
+        )
+
+    def sockets(self) -> list[str]:
+        """Where trusted members are met first."""
+        return list(self._pinned.value.by_url)
+
+    # Who is trusted
+
+    def identity(self, id: str) -> bytes | None:
+        """The identity for which a member's id stands, the own one's too; None for one that is not trusted."""
+        pinned = self._pinned.value
+        if id in pinned.refused:
+            return None
+        if id in pinned.by_id:
+            return pinned.by_id[id].identity
+        if (certificate := self.vouched(id)) is not None:
+            return certificate.identity
+        return self.keys.identity.public if id and id == self._ids().local_id() else None
+
+    def vouched(self, id: str) -> Certificate | None:
+        """By which certificate a member is trusted that the file does not name."""
+        pinned, found = self._pinned.value, self._described.get(id)
+        if found is None or id in pinned.by_id or id in pinned.refused:
+            return None
+        return vouching(found.certificates, id, found.identity, self._issuers(), pinned.refused)
+
+    def learned(self, roster: Roster) -> None:
+        """These members are known now, with what they signed."""
+        if roster is self._learned:
+            return
+        before, found = self._described, {}
+        for one in roster.others:
+            if SIGNED not in one.private:
+                continue
+            texts = _texts(one)
+            known = before.get(one.id)
+            try:
+                found[one.id] = known if known is not None and known.texts == texts else _described(one, texts)
+            except CmbsError as exc:
+                log.warning("what is stored of %s is not what it signed: %s", one.id, exc)
+        by_curve: dict[bytes, str] = {}
+        for id, described in found.items():
+            for key in described.curves:
+                by_curve.setdefault(key, id)
+        self._described, self._by_curve, self._learned = found, by_curve, roster
+
+    def is_current(self, member: Entity) -> bool:
+        """Whether what is stored of a member was signed by whom its id stands for now."""
+        described = self._described.get(member.id)
+        return described is not None and described.identity == self.identity(member.id)
+
+    def check(self, description: Statement, shown: Iterable[Certificate]) -> list[Certificate]:
+        """Whether a description is of whom its id stands for, signed, with keys that are no one else's; returns the
+        certificates that are what they say. Raises UnknownKey, ForgedSender, ClaimedId."""
+        id, identity, pinned = description.id, description.identity, self._pinned.value
+        given = [one for one in shown if one.statement.by(one.issuer)]
+        if id in pinned.refused:
+            raise UnknownKey(f"{id} is not trusted here: the file {trust.MEMBERS} says so")
+        vouched = vouching(given, id, identity, self._issuers(), pinned.refused) is not None
+        stands_for = self.identity(id)
+        if stands_for is None and not vouched:
+            raise UnknownKey(f"no one who is trusted here vouches for {id}")
+        if (stands_for or identity) != identity:
+            raise ClaimedId(f"{id} is another member: its fingerprint is {fingerprint(stands_for or b'')}", id=id)
+        for key in curves_of(description):
+            if self.who(key) not in (None, id):
+                raise ClaimedId(f"{id} shows a key that is not its own", id=id)
+        if not description.by(identity):
+            raise ForgedSender(f"what is said of {id} was not signed by it", id=id)
+        return given
+
+    def _issuers(self) -> Collection[bytes]:
+        return self._pinned.value.issuers | {self.keys.identity.public}
+
+    # What the own member says
+
+    def is_own(self, statement: Statement) -> bool:
+        """Whether this broker signed it."""
+        return statement.identity == self.keys.identity.public and statement.by(self.keys.identity.public)
+
+    def introduction(self, own: Entity) -> dict[str, Any]:
+        """The own member as it introduces itself, signed, with who vouches for it. Signed once for each change."""
+        as_of = self._certificates.version
+        if self._introduced[0] is not own or self._introduced[1] != as_of:
+            said = {
+                "version": version_of(own),
+                "instance": str(own.private.get(INSTANCE, "")),
+                "description": describe(own),
+                "curve": [text_of(self.public)],
+            }
+            shown = [one.statement.told() for one in self._certificates.value] or [self._own_certificate(own.id)]
+            told = {**state(self.keys, DESCRIPTION, own.id, said), CERTIFICATES: shown}
+            self._introduced = own, as_of, told
+        return self._introduced[2]
+
+    def farewell(self, id: str, version: int, instance: str) -> dict[str, str]:
+        """That the own member is no more, signed."""
+        return state(self.keys, DEPARTURE, id, {"version": version, "instance": instance})
+
+    def departed(self, told: Any) -> Statement:
+        """A member's farewell. Raises InvalidRequest, UnknownKey for one that is not trusted here, ForgedSender."""
+        statement = read(told, DEPARTURE)
+        identity = self.identity(statement.id)
+        if identity is None:
+            raise UnknownKey(f"{statement.id} is not trusted here")
+        if not statement.by(identity):
+            raise ForgedSender(f"that {statement.id} has left was not signed by it", id=statement.id)
+        return statement
+
+    def _own_certificate(self, id: str) -> dict[str, str]:
+        """What an issuer says of itself, so that those know it whom others invited in its name."""
+        if id not in self._for_itself:
+            self._for_itself = {id: self._certificate(id, self.keys.identity.public, may_invite=True)}
+        return self._for_itself[id]
+
+    def _certificate(self, id: str, identity: bytes, *, may_invite: bool) -> dict[str, str]:
+        return certify(self.keys, id, identity, time.time() + CERTIFICATE_SECONDS, may_invite=may_invite)
+
+    # Who joins
+
+    def admit(self, guest: str, says: object) -> dict[str, Any]:
+        """Let in a guest that comes by an invitation and says who it is; what that is answered, with certificates. ``guest``:
+        by :meth:`who`.
+
+        Raises InvalidRequest for what says nothing of the kind, Conflict for an invitation that was used, or an id that is
+        another member's."""
+        number = int(guest.removeprefix(INVITED))
+        own = self._ids().local_id()
+        if not own:
+            raise Conflict("this broker has no member of its own yet, whom others could know")
+        path = self._home / trust.INVITATIONS
+        invitation = trust.numbered(file_text(path), number)
+        newcomer = trust.introduced(says, invitation.key)
+        again = newcomer.identity in invitation.used
+        if not again and len(invitation.used) >= invitation.uses:
+            raise Conflict("this invitation was used")
+        if newcomer.id == own:
+            raise Conflict(f"{own} is the member of this broker itself", hint="Give the new one another id.")
+        self._check_free(newcomer)
+        trust.with_member(self._home, newcomer)
+        if not again:
+            with changing(path) as put:  # what was added meanwhile stays
+                text = file_text(path)
+                used = trust.numbered(text, number).used_by(newcomer.identity)
+                kept = trust.read_invitations(text).values()
+                put("".join(f"{(used if one.number == number else one).line()}\n" for one in kept))
+            mark = fingerprint(newcomer.identity)
+            log.info("%s has joined by invitation %d; its fingerprint is %s", newcomer.id, number, mark)
+        given = self._certificate(newcomer.id, newcomer.identity, may_invite=invitation.may_invite)
+        shown = [one.statement.told() for one in self._certificates.value if one.may_invite]
+        return {"id": own, "identity": text_of(self.keys.identity.public), CERTIFICATES: [given, *shown]}
+
+    def _check_free(self, newcomer: trust.Trusted) -> None:
+        """Raises Conflict for an id or a key that is another member's, for which only others vouch."""
+        if self.identity(newcomer.id) not in (None, newcomer.identity):
+            raise Conflict(f"{newcomer.id} is another member")
+        if self._holder(newcomer.curve) not in (None, newcomer.id) or newcomer.curve == self.public:
+            raise Conflict("this key is another member's")
+
+
+def vouching(
+    shown: Iterable[Certificate], id: str, identity: bytes, issuers: Collection[bytes], refused: Collection[str] = ()
+) -> Certificate | None:
+    """The certificate by which a member is trusted: by one of the issuers, or by a member that one of them lets invite.
+
+    That these are signed by whom they say is not looked at."""
+    shown = [one for one in shown if one.stands()]
+    deputies = {one.identity for one in shown if one.may_invite and one.issuer in issuers and one.id not in refused}
+    for one in shown:
+        if (one.id, one.identity) == (id, identity) and (one.issuer in issuers or one.issuer in deputies - {identity}):
+            return one
+    return None
+
+
+def nobody(guest: str, _says: object) -> dict[str, Any]:
+    """The other :meth:`Trust.admit`, of a broker that does not ask members for keys. Raises Conflict."""
+    raise Conflict(f"nobody is invited here, and {guest} is not either")
+
+
+def _texts(member: Entity) -> tuple[str, ...]:
+    told = (member.private[SIGNED], *member.private.get(CERTIFICATES, ()))
+    return tuple(str(one.get(SIGNED)) for one in told)
+
+
+def _described(member: Entity, texts: tuple[str, ...]) -> _Described:
+    """Raises InvalidRequest."""
+    statement = read(member.private[SIGNED], DESCRIPTION, stored=True)
+    shown = certificates(member.private.get(CERTIFICATES))
+    return _Described(texts, statement.identity, curves_of(statement), tuple(shown))
