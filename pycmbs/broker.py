@@ -56,7 +56,7 @@ from pycmbs.store import open_store
 from pycmbs.store.base import Store, StoreDamaged
 from pycmbs.transport.address import check_address, parse_listen_at
 from pycmbs.transport.envelope import most_datagram
-from pycmbs.transport.router import Transports
+from pycmbs.transport.transports import Transports
 
 if TYPE_CHECKING:
     from pycmbs.engine.engine import Engine
@@ -181,7 +181,7 @@ def prepare(settings: Settings) -> str:
                 f"a broker cannot be served from the store {store.url!r}: it forgets everything when its process ends",
                 hint="use --store sqlite:",
             )
-        NodeService(store, this_node(settings)).claim()
+        NodeService(store, this_node(settings)).take()
         own_keys(settings.home)
         broker = Broker(settings, store, _NoEngine())
         if settings.preload == "cmbs":
@@ -190,7 +190,7 @@ def prepare(settings: Settings) -> str:
         rekey(store, registry)
         for warning in [*allow.dormant(allow.parse(settings.allow), registry), *displaced(store, registry)]:
             log.warning("%s", warning)
-        _settle_member(broker, settings)
+        _declare_member(broker, settings)
         own = broker.members.local()
         member = f"member {own.id}" if own else f"no member yet: POST one to {cmbs.MEMBER_LOCATION}"
         return f"store {store.url}, {member}"
@@ -200,7 +200,7 @@ def prepare(settings: Settings) -> str:
         store.close()
 
 
-def _settle_member(broker: Broker, settings: Settings) -> None:
+def _declare_member(broker: Broker, settings: Settings) -> None:
     """Have the own member be as the settings say. Raises ConfigurationError."""
     said = Described(settings.listen, tuple(settings.neighbor.split()), tuple(settings.topics.split()))
     try:

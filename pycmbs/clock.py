@@ -39,7 +39,7 @@ def ahead() -> float:
     return float(round(difference)) if abs(difference) > NOTICED else 0.0
 
 
-def shown(seconds: float) -> float:
+def by_wall(seconds: float) -> float:
     """A time of this clock, as the wall clock has it now."""
     return seconds + ahead()
 

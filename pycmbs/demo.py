@@ -26,7 +26,7 @@ from pycmbs.errors import CmbsError
 _SITES = {"paris": ["network.>"], "rome": ["network.link"], "oslo": ["storage.*"]}
 """The three members, and the topics that each is interested in."""
 _FLAGS = ("--port", "0", "--workers", "1", "--retry-first", "0.2", "--retry-most", "1", "--config", ".")
-_PATIENCE = 15.0
+_WAIT_SECONDS = 15.0
 """Seconds that anything may take before the demo gives up."""
 
 
@@ -59,7 +59,7 @@ class _Site:
         line = self._process.stdout.readline()
         if "listening on " not in line:
             raise DemoError(f"the broker {self.name} did not start: {line}{self._log.read_text(encoding='utf-8')}")
-        self.client = Client(line.split("listening on ")[1].split("/, ")[0], timeout=_PATIENCE)
+        self.client = Client(line.split("listening on ")[1].split("/, ")[0], timeout=_WAIT_SECONDS)
 
     def kill(self) -> None:
         """SIGKILL to all its processes."""
@@ -157,10 +157,10 @@ def _killed(paris: _Site, rome: _Site, _oslo: _Site) -> None:
 
 
 def _wait_until(condition: Any, what: str) -> None:
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _WAIT_SECONDS
     while not condition():
         if time.monotonic() > deadline:
-            raise DemoError(f"it did not happen within {_PATIENCE:.0f} s that {what}")
+            raise DemoError(f"it did not happen within {_WAIT_SECONDS:.0f} s that {what}")
         time.sleep(0.05)
 
 

@@ -14,7 +14,7 @@ _KEPT = {signal.SIGHUP, signal.SIGPIPE, signal.SIGXFSZ}
 """Signals that stay ignored: the first is what nohup asks for, the others Python ignores itself."""
 
 
-def settle() -> None:
+def detach() -> None:
     """Make this process independent of its starter's descriptors, umask, signals and warning filters.
 
     For the main thread, before any file is opened: a file that got the number 1 would be written what is printed.

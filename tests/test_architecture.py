@@ -110,7 +110,7 @@ def importers(library):
             ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.control", "pycmbs.handlers", "pycmbs.runtime",
              "pycmbs.workers", "pycmbs.config",
              "pycmbs.clock", "pycmbs.codec", "pycmbs.queues", "pycmbs.seldom", "pycmbs.store.base", "pycmbs.transport.base",
-             "pycmbs.transport.envelope", "pycmbs.transport.router"],
+             "pycmbs.transport.envelope", "pycmbs.transport.transports"],
         ),
     ],
 )  # fmt: skip

@@ -26,7 +26,7 @@ def test_a_clock_that_is_set_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(time, "time", lambda: wall() + 3 * 86400)
     assert 0 <= clock.now() - before < 60
     assert clock.ahead() == pytest.approx(3 * 86400, abs=60)
-    assert clock.shown(before) == before + clock.ahead()
+    assert clock.by_wall(before) == before + clock.ahead()
 
 
 def test_a_slow_correction_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,7 +34,7 @@ def test_a_slow_correction_is_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     wall = time.time
     clock.begin(wall() - clock._forward())
     monkeypatch.setattr(time, "time", lambda: wall() + 0.4)
-    assert clock.shown(12.5) == 12.5
+    assert clock.by_wall(12.5) == 12.5
 
 
 def test_the_next_broker_counts_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.category import Category
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.store.memory import MemoryStore
-from pycmbs.transport.router import Transports
+from pycmbs.transport.transports import Transports
 
 _TOGETHER = 25
 """Sites in a process: more would wait for each other's turn."""

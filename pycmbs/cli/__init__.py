@@ -17,5 +17,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:  # this process is ours
         from pycmbs import surroundings
 
-        surroundings.settle()
+        surroundings.detach()
     return run(arguments)

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     130: interrupted before it ran.
     """
     if arguments is None:  # this process is ours
-        surroundings.settle()
+        surroundings.detach()
     parser = _parser()
     options = parser.parse_args(arguments)
     if hasattr(options, "demo"):

@@ -13,7 +13,7 @@ from pycmbs.client.places import find
 from pycmbs.client.views import Member
 from pycmbs.errors import CmbsError
 
-_PATIENCE = 0.3
+_ANSWER_SECONDS = 0.3
 """Seconds that the broker may take: who presses a key does not wait longer."""
 
 
@@ -48,7 +48,7 @@ def _members(said: dict[str, Any]) -> list[Member]:
 
     try:
         place = find(said.get("url"), context=said.get("context"), home=said.get("home"))
-        with Client(place=place, timeout=_PATIENCE) as client:
+        with Client(place=place, timeout=_ANSWER_SECONDS) as client:
             return client.run(verbs.members())
     except CmbsError:
         return []

@@ -15,7 +15,7 @@ from typing import Any
 
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError
-from pycmbs.processes.claims import make_private
+from pycmbs.processes.locks import make_private
 from pycmbs.services.access import audit
 from pycmbs.services.access.files import changing, text_of
 

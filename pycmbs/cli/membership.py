@@ -14,7 +14,7 @@ from pycmbs.cli.users import span_of
 from pycmbs.config import Settings
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, NotFound, RemoteError, Unavailable, from_dict
 from pycmbs.occi.naming import bare_id
-from pycmbs.processes.claims import make_private
+from pycmbs.processes.locks import make_private
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.services.federation import trust
 from pycmbs.services.federation.keys import (

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError, StoreUnavailable
-from pycmbs.processes.claims import claim_home, release_home
 from pycmbs.processes.identity import this_node
+from pycmbs.processes.locks import lock_home, release_home
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.services.records.node import NodeService
 from pycmbs.store import open_store, tools
@@ -202,7 +202,7 @@ def _stopped(settings: Settings, *, make_home: bool = False) -> Iterator[None]:
     if not (make_home or settings.home.exists()):
         yield  # there is no broker to lock out
         return
-    lock = claim_home(settings)
+    lock = lock_home(settings)
     try:
         yield
     finally:

@@ -36,7 +36,7 @@ class Calls:
         self.operations: dict[str, Callable[[Parameters], Any]] = {
             "start": self._start_layer,
             "stop": self._stop_layer,
-            "settle": self._settle,
+            "apply_sockets": self._apply_sockets,
             "try": self._try,
             "leave": self._leave,
             "handle": lambda parameters: executor.handle(str(parameters["message"])),
@@ -70,7 +70,7 @@ class Calls:
         self._listening.stop_layer(str(parameters.get("layer")))
         return self._announced()
 
-    def _settle(self, _parameters: Parameters) -> dict[str, Any]:
+    def _apply_sockets(self, _parameters: Parameters) -> dict[str, Any]:
         """The own member, or another one, was changed."""
         self._listening.bind_wanted()
         self._probes.reload()

@@ -165,7 +165,7 @@ class Discovery:
             for url in urls:
                 if url not in seen and len(seen) < _MOST_SOCKETS:
                     seen.add(url)
-                    running[self._begun(url)] = url
+                    running[self._submit(url)] = url
 
         visit(seeds)
         while running:
@@ -183,7 +183,7 @@ class Discovery:
                     visit(self._federation.sockets(found[url].answer) if follow else ())
         return found, unreachable
 
-    def _begun(self, url: str) -> Future[_Met]:
+    def _submit(self, url: str) -> Future[_Met]:
         try:
             return self._pool.submit(self._introduce, url)
         except RuntimeError as exc:  # its word for a pool that is closed

@@ -18,7 +18,7 @@ from pycmbs.errors import Unavailable
 from pycmbs.services.federation.members import MemberService
 from pycmbs.store.base import Store
 from pycmbs.transport.base import Arrival
-from pycmbs.transport.router import Transports
+from pycmbs.transport.transports import Transports
 from pycmbs.workers import Started
 
 log = logging.getLogger(__name__)

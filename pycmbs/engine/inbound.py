@@ -187,7 +187,7 @@ class Inbound:
         """Whether it is of a member of which there are two, which is told so."""
         if LIFE in envelope.body:
             self._lives.heard(envelope.sender, envelope.body[LIFE])
-        if not self._lives.claimed(envelope.sender):
+        if not self._lives.contested(envelope.sender):
             return False
         try:
             self._lives.check(envelope.sender)

@@ -12,7 +12,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.layers import LAYERS
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import socket_of
-from pycmbs.transport.router import Transports
+from pycmbs.transport.transports import Transports
 from pycmbs.workers import new_thread
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from pycmbs.services.records.deliveries import Delivery
 
 _YOUNG = 1.0
 """Seconds in which the message of a row is looked for at every occasion; later, once in as many."""
-_PATIENCE = 10.0
+_KEEP_SECONDS = 10.0
 """Seconds after which a row whose message is not there is removed: longer than a write takes that may still succeed. By the
 clock of whoever looks at it: the writer's may be wrong."""
 
@@ -50,7 +50,7 @@ class Orphans:
             return []
         found = self._outbox.counting([one.row for one in due])
         known = {row.id for row in found}
-        old = [one.row for one in due if one.row.id not in known and now - one.since >= _PATIENCE]
+        old = [one.row for one in due if one.row.id not in known and now - one.since >= _KEEP_SECONDS]
         if old:
             self._outbox.discard(old)
         for one in due:

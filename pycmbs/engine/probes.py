@@ -41,9 +41,9 @@ _BURST = 20.0
 """How many members may be probed at once, when that many are new or looked after; more follow twice as fast as usually."""
 _NEWS_A_SECOND = 50.0
 """Of so many members, one is asked each second for what it knows of others."""
-_PATIENCE = 12
+_LIFE_INTERVALS = 12
 """Intervals after which a member that was not heard is not there: longer than from one probe of a dead member to the next."""
-_LEAST_PATIENCE = 10.0
+_LEAST_LIFE_SECONDS = 10.0
 _BOUND = 10_000
 """Events that may wait, of what others may cause without being asked; what is beyond is noticed by the next probe."""
 _EVENTS = 1000
@@ -239,7 +239,7 @@ class Probes:
         for id, member in others.items():
             self._update(id, member)
         self._lives.keep(set(others))
-        self._lives.patience = max(_LEAST_PATIENCE, _PATIENCE * self._pace)
+        self._lives.patience = max(_LEAST_LIFE_SECONDS, _LIFE_INTERVALS * self._pace)
         own = roster.own
         self._own = (own.id, version_of(own), roster.digest) if own is not None else ("", 0, "")
         self._roster = roster

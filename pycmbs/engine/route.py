@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from pycmbs.engine.asked import Asked
 from pycmbs.services.records.deliveries import SENT, Delivery
 
-_PATIENCE = 2.0
+_ANSWER_SECONDS = 2.0
 """Seconds to wait for an answer before a row counts as unanswered, at least; three times as long as answers take, if that is
 longer."""
 _SLOWEST = 16_384.0
@@ -106,7 +106,7 @@ class Route:
         flight, more = self.oldest, float(1 << min(self.failures, 3))
         if flight is None:
             return math.inf, math.inf
-        first = max(flight.at, self.heard) + max(_PATIENCE, 3 * self.round_trip) * more
+        first = max(flight.at, self.heard) + max(_ANSWER_SECONDS, 3 * self.round_trip) * more
         return first, first + flight.size / _SLOWEST * more
 
     @property

@@ -232,7 +232,7 @@ class Traffic:
         id = new_id()
         try:
             body = self._body_cache.of(row)
-            if not route.url or self._outbox.claimed(row):
+            if not route.url or self._outbox.contested(row):
                 self._find_way(route, row)
             data = self._datagram(route, row, body, id) if body is not None else None
         except (NoLocalMember, ClaimedId, ForgedSender) as exc:

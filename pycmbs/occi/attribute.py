@@ -12,7 +12,7 @@ from pycmbs import codec
 from pycmbs.depth import deeper
 from pycmbs.errors import InvalidAttribute, InvalidCategory
 from pycmbs.occi import naming
-from pycmbs.occi.pattern import check_schema, checked_pattern, enumeration, search, shown
+from pycmbs.occi.pattern import check_schema, checked_pattern, enumeration, quoted, search
 
 TYPES = ("string", "number", "boolean", "array", "object", "any")
 """The types of GFD.226 4.3, and ``any`` (ours): any JSON value."""
@@ -102,9 +102,9 @@ class AttributeDefinition:
         size, of = (len(value), "the length of ") if isinstance(value, str | list) else (value, "")
         if isinstance(size, int | float):
             if self.minimum is not None and size < self.minimum:
-                raise InvalidAttribute(f"{of}{self.name} must be at least {shown(self.minimum)}", attribute=self.name)
+                raise InvalidAttribute(f"{of}{self.name} must be at least {quoted(self.minimum)}", attribute=self.name)
             if self.maximum is not None and size > self.maximum:
-                raise InvalidAttribute(f"{of}{self.name} must be at most {shown(self.maximum)}", attribute=self.name)
+                raise InvalidAttribute(f"{of}{self.name} must be at most {quoted(self.maximum)}", attribute=self.name)
 
     def _typed(self, value: Any) -> Any:
         if self.type == "boolean" and isinstance(value, str) and value.lower() in _FLAG:
@@ -115,7 +115,7 @@ class AttributeDefinition:
             return []
         if not _IS_TYPE[self.type](value) and (value != "" or self.type != "object"):
             raise InvalidAttribute(
-                f"{self.name} must be {_ARTICLE[self.type]}, not {shown(value)}",
+                f"{self.name} must be {_ARTICLE[self.type]}, not {quoted(value)}",
                 attribute=self.name,
                 expected=self.type,
             )
@@ -134,11 +134,11 @@ class AttributeDefinition:
             value = value.lower() if words == _FLAG else naming.canonical(value)
             known = value in words
         else:  # numbers and booleans can be enumerated as well
-            known = isinstance(value, int | float) and shown(value) in words
+            known = isinstance(value, int | float) and quoted(value) in words
         if known:
             return value
         raise InvalidAttribute(
-            f"{self.name} must be one of {', '.join(sorted(words))}, not {shown(value)}",
+            f"{self.name} must be one of {', '.join(sorted(words))}, not {quoted(value)}",
             attribute=self.name,
             allowed=sorted(words),
         )
@@ -147,7 +147,7 @@ class AttributeDefinition:
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and not matches(text):
                 raise InvalidAttribute(
-                    f"{self.name} must match {self.pattern}, and {shown(text)} does not",
+                    f"{self.name} must match {self.pattern}, and {quoted(text)} does not",
                     attribute=self.name,
                     pattern=self.pattern,
                 )

@@ -29,7 +29,7 @@ _DATA = frozenset({"const", "enum", "default", "examples"})
 """Keywords of JSON Schema whose values are data, not schemas."""
 
 
-def shown(value: Any) -> str:
+def quoted(value: Any) -> str:
     """A value as JSON, cut short, for a sentence."""
     text = codec.dumps(value, default=str).decode("utf-8", "replace")
     return text if len(text) <= 80 else text[:77] + "..."
@@ -56,7 +56,7 @@ def search(pattern: str) -> Callable[[str], Any]:
     except re2.error as exc:
         reason = exc.args[0].decode("utf-8", "replace") if exc.args and isinstance(exc.args[0], bytes) else exc
         raise InvalidCategory(
-            f"the pattern {shown(pattern)} cannot be used: {reason}",
+            f"the pattern {quoted(pattern)} cannot be used: {reason}",
             hint="Patterns are extended regular expressions without look-around and back-references.",
             field="pattern",
         ) from exc
@@ -211,7 +211,7 @@ def _pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Any:
     if isinstance(instance, str):
         spend(len(instance) // _CHARACTERS)
         if not search(pattern)(instance):
-            yield jsonschema.ValidationError(f"{shown(instance)} does not match {pattern}")
+            yield jsonschema.ValidationError(f"{quoted(instance)} does not match {pattern}")
 
 
 def _pattern_properties(validator: Any, properties: dict[str, Any], instance: Any, _schema: Any) -> Any:
@@ -235,7 +235,7 @@ def _additional_properties(validator: Any, allowed: Any, instance: Any, schema: 
     for key, value in others.items():
         if not any(matches(key) for matches in patterns):
             if allowed is False:
-                yield jsonschema.ValidationError(f"it has no property {shown(key)}")
+                yield jsonschema.ValidationError(f"it has no property {quoted(key)}")
             else:
                 yield from validator.descend(value, allowed, path=key)
 
@@ -247,7 +247,7 @@ def _looks(instance: dict[str, Any]) -> int:
 
 def _unique_items(_validator: Any, unique: Any, instance: Any, _schema: Any) -> Any:
     if unique and isinstance(instance, list) and len(set(map(_comparable, instance))) < len(instance):
-        yield jsonschema.ValidationError(f"{shown(instance)} has an item twice")
+        yield jsonschema.ValidationError(f"{quoted(instance)} has an item twice")
 
 
 def _enum(_validator: Any, choices: list[Any], instance: Any, _schema: Any) -> Any:
@@ -255,12 +255,12 @@ def _enum(_validator: Any, choices: list[Any], instance: Any, _schema: Any) -> A
     if id(choices) not in known:
         known[id(choices)] = frozenset(map(_comparable, choices))
     if _comparable(instance) not in known[id(choices)]:
-        yield jsonschema.ValidationError(f"{shown(instance)} is not one of {shown(choices)}")
+        yield jsonschema.ValidationError(f"{quoted(instance)} is not one of {quoted(choices)}")
 
 
 def _const(_validator: Any, only: Any, instance: Any, _schema: Any) -> Any:
     if _comparable(instance) != _comparable(only):
-        yield jsonschema.ValidationError(f"{shown(instance)} is not {shown(only)}")
+        yield jsonschema.ValidationError(f"{quoted(instance)} is not {quoted(only)}")
 
 
 def _comparable(value: Any) -> Any:

@@ -24,10 +24,10 @@ def main(me: child.Child) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     engine, store, node = broker.build_engine(me.settings)
     new_thread("heartbeat", me.beat_for_ever, vital=True).start()
-    waits = not _claimed(engine, node)
+    waits = not _taken(engine, node)
     if waits:
         me.announce_ready()  # the fronts answer 503 meanwhile, and that is better than nothing
-    while waits and not _claimed(engine, node):
+    while waits and not _taken(engine, node):
         if signal.sigtimedwait({signal.SIGTERM}, _PAUSE):
             return
     lost: list[ConfigurationError] = []
@@ -54,11 +54,11 @@ def main(me: child.Child) -> None:
         raise lost[0]
 
 
-def _claimed(engine: Engine, node: NodeService) -> bool:
+def _taken(engine: Engine, node: NodeService) -> bool:
     """Whether the store answers, and is this broker's. Raises ConfigurationError if it is another's."""
     if engine.prepare():
         with contextlib.suppress(Unavailable):
-            node.claim()
+            node.take()
             return True
     return False
 

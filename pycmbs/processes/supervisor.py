@@ -1,4 +1,4 @@
-"""The supervisor: claims home and port, starts the engine and the fronts, restarts those that die, stops them.
+"""The supervisor: locks home and port, starts the engine and the fronts, restarts those that die, stops them.
 
 It serves nothing itself and imports neither eventlet nor zmq. Fronts stop before the engine, so that a request which
 is still being answered finds everything it needs.
@@ -23,8 +23,8 @@ from pycmbs import clock, logs
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError, StoreUnavailable, Unavailable
 from pycmbs.processes.child import Child
-from pycmbs.processes.claims import claim_home, claim_port, release_home
 from pycmbs.processes.forked import run_forked
+from pycmbs.processes.locks import lock_home, release_home, reserve_port
 from pycmbs.processes.reach import check_reach
 from pycmbs.processes.slot import Slot, describe_exit
 from pycmbs.wsgi.tls import Certificates
@@ -95,10 +95,10 @@ class Supervisor:
     def run(self) -> int:
         """Start, supervise, stop; 0 after a stop that was asked for. Raises as :func:`serve` does."""
         with contextlib.ExitStack() as stack:
-            lock = claim_home(self._settings)
+            lock = lock_home(self._settings)
             stack.callback(release_home, lock)
             logs.configure(self._settings, "supervisor")
-            port = stack.enter_context(claim_port(self._settings.host, self._settings.port))
+            port = stack.enter_context(reserve_port(self._settings.host, self._settings.port))
             self._settings = replace(self._settings, port=port.getsockname()[1])
             self._prepare_store()
             lifeline, ours = os.pipe()

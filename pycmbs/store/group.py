@@ -15,7 +15,7 @@ from pycmbs.store.base import Batch, Document, SomeUnwritten, Store, Wrapper, de
 
 Outcome = list[list[Document] | RevisionConflict]
 
-_PATIENCE = 1.0
+_WAIT_SECONDS = 1.0
 """A caller that has waited this long when the store fails gets the error at once, without a try of its own."""
 _WELL_USED = 64
 """Documents in a commit: it costs them little more each than if there were still others."""
@@ -97,7 +97,7 @@ class GroupCommit(Wrapper):
         commit does. What came meanwhile is not the caller's affair."""
         with self._nobody_left_waiting():
             group = self._take(self._most)
-            if not group:  # another lane was faster, and this flush is over
+            if not group:  # another commit took them, and this flush is over
                 return
             self._commit(group)
         with self._lock:
@@ -164,7 +164,7 @@ class GroupCommit(Wrapper):
     def _fail_impatient(self, error: Unavailable) -> None:
         """Fail those who have waited for so long that their own try would keep them beyond a store's second."""
         with self._lock:
-            start = time.monotonic() - _PATIENCE
+            start = time.monotonic() - _WAIT_SECONDS
             late = [one for one in self._pending if one.since < start]
             self._pending = self._pending[len(late) :]  # they wait in order
             self._documents -= sum(one.documents for one in late)

@@ -6,7 +6,7 @@ module             what it holds
 ``base``           the contract: :class:`~pycmbs.transport.base.Transport`, ``Arrival``, ``Receiver``
 ``address``        which socket URLs are addresses; pure, for whoever only validates
 ``envelope``       the versioned bytes that a datagram carries; pure
-``router``         :class:`~pycmbs.transport.router.Transports`: picks the transport by the URL's scheme
+``transports``     :class:`~pycmbs.transport.transports.Transports`: picks the transport by the URL's scheme
 ``zeromq``         ``tcp:``, ``ipc:``, ``inproc:``; beneath it ``zeromq_loop`` (the thread), ``zeromq_ports`` (what
                    it serves), ``zeromq_context`` (what those share) and ``resolver`` (host names)
 ``memory``         ``memory:``, within one process, for tests

@@ -31,7 +31,7 @@ FORGET_SECONDS = 900.0
 """After so long without another they are forgotten."""
 RATE = 20.0
 """Passwords that a front looks at in a second, each some 20 ms of a processor; as many at once."""
-LANES = 2
+THREADS = 2
 """Threads that look at them: the pool has others to serve."""
 MOST_WAITING = 100
 """Requests that wait for theirs to be looked at; one more is a 503."""
@@ -124,7 +124,7 @@ class Desk:
             self._due = max(self._due, now) + 1 / RATE
             if (pause := self._due - now - 1.0) > 0:
                 self._runtime.sleep(pause)
-            while self._busy >= LANES:
+            while self._busy >= THREADS:
                 signal = self._runtime.signal()
                 self._queue.append(signal)
                 signal.wait()

@@ -22,7 +22,7 @@ class Collections:
         self._watchers = watchers
         self._entities = entities
         self._categories = categories
-        self._shown = Presenter(entities)
+        self._presenter = Presenter(entities)
 
     def get(self, exchange: Exchange) -> Response:
         """List the entities: all, those selected, or one page of either; with ``?watch`` tell how they change."""
@@ -32,7 +32,7 @@ class Collections:
             exchange.refuse_windows()
             return self._watchers.get(exchange, selection)
         if exchange.rendition.writer.full:
-            return self._shown.several(exchange, self._entities.whole(exchange.path, selection, window))
+            return self._presenter.several(exchange, self._entities.whole(exchange.path, selection, window))
         return exchange.listing(place.path for place in self._entities.listed(exchange.path, selection, window))
 
     def post(self, exchange: Exchange) -> Response:
@@ -50,7 +50,7 @@ class Collections:
             exchange.refuse_then()
             return self._associated(exchange, mixin)
         if exchange.query.then is None and exchange.key is None:
-            return self._shown.created(exchange, self._entities.create(exchange.path, exchange.drafts()))
+            return self._presenter.created(exchange, self._entities.create(exchange.path, exchange.drafts()))
         return self._made(exchange, exchange.query.then)
 
     def _made(self, exchange: Exchange, term: str | None) -> Response:
@@ -60,7 +60,7 @@ class Collections:
         following = exchange.following(term) if term is not None else None
         made = self._entities.make(exchange.path, exchange.drafts(), following, exchange.key)
         if following is None:
-            response = self._shown.created(exchange, made.entities)
+            response = self._presenter.created(exchange, made.entities)
         elif len(made.reports) == 1:
             response = exchange.report(made.action, *made.reports.values(), made=made.entities)
         else:
@@ -72,7 +72,7 @@ class Collections:
     def _associated(self, exchange: Exchange, mixin: Mixin) -> Response:
         changed = self._entities.memberships.associate(mixin.identifier, self._named(exchange))
         if exchange.rendition.writer.full:
-            return self._shown.several(exchange, changed)
+            return self._presenter.several(exchange, changed)
         return exchange.answer(b"")
 
     def methods(self, path: str) -> set[str]:
@@ -97,7 +97,7 @@ class Collections:
             )
         changed = self._entities.memberships.assign(mixin.identifier, self._named(exchange, none=True))
         if exchange.rendition.writer.full:
-            return self._shown.several(exchange, changed)
+            return self._presenter.several(exchange, changed)
         return exchange.answer(b"")
 
     def delete(self, exchange: Exchange) -> Response:

@@ -166,7 +166,7 @@ class _Answer:
         self._keeps = keeps
         self._status = ""
         self._headers: list[tuple[str, str]] = []
-        self._begun = False
+        self._head_sent = False
         self._chunked = False
         self._silent = head.method == "HEAD"
         self.keep_alive = False
@@ -186,32 +186,32 @@ class _Answer:
         except Exception:
             log.exception("an answer failed")
             self.keep_alive = False
-            if not self._begun:
+            if not self._head_sent:
                 self._channel.send(protocol_refusal(FAILED))
 
     def _start(self, status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], None]:
         """WSGI's start_response."""
-        if exc_info and self._begun:
+        if exc_info and self._head_sent:
             raise exc_info[1].with_traceback(exc_info[2])
         self._status, self._headers = status, headers
         self._silent = self._silent or status.startswith(_BODILESS)
         return self._write
 
     def _send_all(self, result: Iterable[bytes]) -> None:
-        if isinstance(result, list | tuple) and not self._begun:  # all of it is there: one send
+        if isinstance(result, list | tuple) and not self._head_sent:  # all of it is there: one send
             data = b"".join(result)
             self._channel.send(self._first(len(data)) + (b"" if self._silent else data))
             return
         for data in result:
             if data:
                 self._write(data)
-        if not self._begun:
+        if not self._head_sent:
             self._channel.send(self._first(0))
         elif self._chunked:
             self._channel.send(b"0\r\n\r\n")
 
     def _write(self, data: bytes) -> None:
-        first = b"" if self._begun else self._first(None)
+        first = b"" if self._head_sent else self._first(None)
         if self._silent:
             data = b""
         elif self._chunked:
@@ -220,7 +220,7 @@ class _Answer:
 
     def _first(self, length: int | None) -> bytes:
         """Status and headers. ``length``: of the body, if it is known."""
-        self._begun = True
+        self._head_sent = True
         lines = [f"HTTP/1.1 {self._status}", *[f"{name}: {value}" for name, value in self._headers]]
         said = "\n".join(lines).lower()
         sized, dated = "\ncontent-length:" in said, "\ndate:" in said
@@ -241,7 +241,7 @@ class _Answer:
             lines.append("Connection: keep-alive")
         every = "".join(lines)
         if "\n" in every or "\r" in every:
-            self._begun = False
+            self._head_sent = False
             raise ValueError("a header of the answer has more than one line")
         return "\r\n".join([*lines, "", ""]).encode("latin-1")
 

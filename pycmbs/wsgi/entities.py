@@ -19,7 +19,7 @@ class Entities:
     def __init__(self, entities: EntityService, watchers: Watchers) -> None:
         self._watchers = watchers
         self._entities = entities
-        self._shown = Presenter(entities)
+        self._presenter = Presenter(entities)
 
     def get(self, exchange: Exchange) -> Response:
         """Read it; with ``?watch`` tell how it changes."""
@@ -29,20 +29,20 @@ class Entities:
             exchange.refuse_windows()
             return self._watchers.get(exchange, EVERYTHING)
         exchange.refuse_parameters()
-        return self._shown.one(exchange, self._entities.get(exchange.path))
+        return self._presenter.one(exchange, self._entities.get(exchange.path))
 
     def put(self, exchange: Exchange) -> Response:
         """Create it here, or replace it."""
         exchange.refuse_parameters()
         entity, new = self._entities.put(exchange.path, self._draft(exchange), exchange.precondition)
-        return self._shown.created(exchange, [entity]) if new else self._shown.one(exchange, entity)
+        return self._presenter.created(exchange, [entity]) if new else self._presenter.one(exchange, entity)
 
     def post(self, exchange: Exchange) -> Response:
         """Change a part of it, or with ``?action=`` act on it."""
         if exchange.query.action is None:
             exchange.refuse_parameters()
             entity = self._entities.update(exchange.path, self._draft(exchange), exchange.precondition)
-            return self._shown.one(exchange, entity)
+            return self._presenter.one(exchange, entity)
         exchange.refuse_key()
         invocation = exchange.invocation(exchange.query.action)
         return exchange.report(*self._entities.acted(exchange.path, invocation, exchange.precondition))

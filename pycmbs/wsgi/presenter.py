@@ -37,7 +37,7 @@ class Presenter:
         return exchange.answer(self._whole(exchange, stored), 201, [("Location", exchange.url(stored[0].path))])
 
     def _whole(self, exchange: Exchange, stored: Sequence[Entity]) -> bytes:
-        views = [self._view(exchange, self._entities.shown(entity)) for entity in self._entities.in_turns(stored)]
+        views = [self._view(exchange, self._entities.shown(entity)) for entity in self._entities.giving_way(stored)]
         return exchange.rendition.writer.entities(views, pretty=exchange.rendition.pretty)
 
     def _view(self, exchange: Exchange, entity: Entity) -> EntityView:

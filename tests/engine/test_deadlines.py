@@ -10,7 +10,7 @@ from pycmbs.occi import cmbs
 from pycmbs.services.access import rules as allow
 from pycmbs.transport.envelope import ACK, OUTCOME, decode
 from pycmbs.transport.memory import MemoryTransport
-from pycmbs.transport.router import Transports
+from pycmbs.transport.transports import Transports
 from tests.engine.test_engines import join, node, pair  # noqa: F401 - fixtures
 from tests.harness import wait_until
 from tests.services.world import fixed
@@ -97,7 +97,7 @@ def test_a_late_answer_corrects_the_ledger(pair):  # noqa: F811
 def test_an_answer_to_an_earlier_attempt_counts(pair, monkeypatch):  # noqa: F811
     """Though another one is under way: it is delivered, and not sent any more."""
     a, b = pair
-    monkeypatch.setattr(route_module, "_PATIENCE", 0.05)
+    monkeypatch.setattr(route_module, "_ANSWER_SECONDS", 0.05)
     with held_back(b) as held:
         path = a.message("l2")
         a.act(path, "send_l2")
@@ -124,7 +124,7 @@ def test_what_an_earlier_engine_may_have_sent_is_unknown(pair, tmp_path, monkeyp
     """Killed in the time in which an answer is waited for, with nothing noted: the next one does not say that it was never
     sent, also of what it does not get to send itself."""
     a, b = pair
-    monkeypatch.setattr(route_module, "_PATIENCE", 60.0)
+    monkeypatch.setattr(route_module, "_ANSWER_SECONDS", 60.0)
     with held_back(b) as held:
         paths = [a.message("l2", f"m{number}", deadline=1.0) for number in range(2)]
         for path in paths:

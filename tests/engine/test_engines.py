@@ -15,7 +15,7 @@ from pycmbs.services.federation.ring import Trust
 from pycmbs.services.federation.trust import Trusted, with_member
 from pycmbs.store.base import Query
 from pycmbs.transport.memory import MemoryNetwork, MemoryTransport
-from pycmbs.transport.router import Transports
+from pycmbs.transport.transports import Transports
 from tests.harness import wait_until
 from tests.services.world import CATEGORIES, FaultyStore
 from tests.store.faulty import Fault
@@ -99,7 +99,7 @@ class Node:
 @pytest.fixture
 def node(tmp_path, monkeypatch):
     """Makes nodes on one network; patience is short, so that tests are."""
-    monkeypatch.setattr(route_module, "_PATIENCE", 0.1)
+    monkeypatch.setattr(route_module, "_ANSWER_SECONDS", 0.1)
     network, nodes = MemoryNetwork(), []
 
     def make(name, **changed):

@@ -127,7 +127,7 @@ def test_a_state_left_behind_its_rows_is_brought_up_to_date(node, pair, monkeypa
 
 def test_waiting_for_an_answer_costs_nothing(pair, monkeypatch):  # noqa: F811
     """While a silent recipient is tried, and rows wait behind that, the outbox rests."""
-    monkeypatch.setattr(route_module, "_PATIENCE", 2.0)
+    monkeypatch.setattr(route_module, "_ANSWER_SECONDS", 2.0)
     a, _ = pair
     queue = a.engine._outbound
     for number in range(3):
@@ -168,7 +168,7 @@ def test_rows_survive_that_the_own_member_is_deleted(pair):  # noqa: F811
 def test_a_lost_settle_is_made_good(pair):  # noqa: F811
     """A member whose socket changed listens there, also when the engine was not told."""
     a, _ = pair
-    a.engine._calls.operations["settle"] = lambda _parameters: {}
+    a.engine._calls.operations["apply_sockets"] = lambda _parameters: {}
     change = {"cmbs": {"member": {"l2_socket": "memory:a-new"}}}
     a.broker.entities.update(MEMBER_A, Draft(attributes=change))
     wait_until(lambda: a.engine._listening.bound["l2"] == "memory:a-new", what="the new socket")
@@ -194,7 +194,7 @@ def test_walks_do_not_keep_layers_from_starting(pair):  # noqa: F811
     walks = [threading.Thread(target=client.call, args=("discover", {}), kwargs={"seconds": 30}) for _ in range(8)]
     for walk in walks:
         walk.start()
-    assert "listening" in client.call("settle", {}, seconds=2)
+    assert "listening" in client.call("apply_sockets", {}, seconds=2)
     for walk in walks:
         walk.join()
 
@@ -215,7 +215,7 @@ def test_the_control_socket_survives_a_want_of_descriptors(pair):  # noqa: F811
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
             for descriptor in taken:
                 close(descriptor)
-    assert "listening" in calling(a).call("settle", {}, seconds=5)
+    assert "listening" in calling(a).call("apply_sockets", {}, seconds=5)
 
 
 def test_stopping_does_not_wait_for_sockets_heard_of(pair):  # noqa: F811

@@ -36,7 +36,7 @@ def apart(node):  # noqa: F811
 def test_a_send_that_failed_half_way_holds_up_nobody(apart, rounds, monkeypatch):
     """Whether it is the first send of a message or another one: what is sent later goes out, it itself when it is sent again,
     and nothing is left of the one that failed."""
-    monkeypatch.setattr(orphans_module, "_PATIENCE", 0.3)
+    monkeypatch.setattr(orphans_module, "_KEEP_SECONDS", 0.3)
     monkeypatch.setattr(orphans_module, "_YOUNG", 0.1)
     a, b = apart
     path = a.message("l2")

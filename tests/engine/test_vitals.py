@@ -38,7 +38,7 @@ def test_the_round_trip_is_what_is_usual():
     vitals = member()
     vitals.answered(0.0, 1000.0, 5.0, None)
     assert vitals.blind
-    assert "round_trip_ms" not in vitals.health.shown()
+    assert "round_trip_ms" not in vitals.health.described()
     for number in range(20):
         vitals.answered(0.0, 1000.0, 5.0, float(number))
     assert vitals.health.round_trip == 15.0

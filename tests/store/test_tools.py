@@ -11,7 +11,7 @@ import pytest
 from pycmbs import cli
 from pycmbs.config import Settings
 from pycmbs.errors import Conflict
-from pycmbs.processes.claims import claim_home, release_home
+from pycmbs.processes.locks import lock_home, release_home
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.store import open_store, tools
 from pycmbs.store.base import Query, Store, Write
@@ -150,7 +150,7 @@ def test_a_lost_key_is_found(run: Run, filled: int, tmp_path: Path) -> None:
 
 def test_a_running_broker_is_left_alone(run: Run, filled: int, tmp_path: Path) -> None:
     """Copy and compact refuse while a broker has the home."""
-    lock = claim_home(Settings(home=tmp_path / "home"))
+    lock = lock_home(Settings(home=tmp_path / "home"))
     for arguments in (("copy", "sqlite:", "sqlite:x.db"), ("compact",)):
         code, _, said = run(*arguments)
         assert (code, "another broker" in said) == (2, True)

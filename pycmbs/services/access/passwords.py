@@ -8,7 +8,7 @@ import hmac
 import secrets
 from typing import Any
 
-MEMORY_KIB, PASSES, LANES = 19456, 2, 1
+MEMORY_KIB, PASSES, PARALLELISM = 19456, 2, 1
 """What argon2id takes for one password (OWASP's least): some 17 ms."""
 TOKEN = "cmbs_"  # noqa: S105 - it is public
 """What every token begins with, so that who finds one knows what it is."""
@@ -18,7 +18,7 @@ TOKEN = "cmbs_"  # noqa: S105 - it is public
 def _hasher() -> Any:
     from argon2 import PasswordHasher  # the command line and a broker without users never need it
 
-    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=LANES)
+    return PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=PARALLELISM)
 
 
 def hashed(password: str) -> str:

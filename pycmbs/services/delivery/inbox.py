@@ -27,12 +27,12 @@ from pycmbs.occi.layers import INTRODUCTORY
 from pycmbs.occi.rendering.json_reader import draft
 from pycmbs.services.delivery.rounds import TAKEN, Rounds
 from pycmbs.services.entities.categories import CategoryService
-from pycmbs.services.execution.service import DONE, Execution, ExecutionService, execution_from, shown
+from pycmbs.services.execution.service import DONE, Execution, ExecutionService, execution_from, result_of
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.records import numbers, receipts
 from pycmbs.services.records.deliveries import DELIVERED
-from pycmbs.services.records.entities import document_id, entity_write, settle, take_place
+from pycmbs.services.records.entities import document_id, entity_write, note_settled, take_place
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
 from pycmbs.store.base import Document, Store, Write
 
@@ -244,9 +244,9 @@ class InboxService:
         if present is not None:
             take_place(entity, present.body["private"])
         if taken.execution is not None and taken.execution.state == DONE:
-            entity.attributes[cmbs.RESULT] = shown(taken.execution)
+            entity.attributes[cmbs.RESULT] = result_of(taken.execution)
         if taken.execution is None or taken.execution.state == DONE:
-            settle(entity, clock.now())
+            note_settled(entity, clock.now())
         taken.writes.append(entity_write(entity, revision=present.revision if present else None))
 
     def _placed(self, taken: _Taken, entity: Entity) -> Document | None:

@@ -24,7 +24,7 @@ from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import socket_of
 from pycmbs.services.records import deliveries
 from pycmbs.services.records.deliveries import SENDING, Delivery
-from pycmbs.services.records.entities import ENTITY, entity_write, settle
+from pycmbs.services.records.entities import ENTITY, entity_write, note_settled
 from pycmbs.services.records.times import sort_key_of_time
 from pycmbs.store.base import Query, Store, Write
 
@@ -246,9 +246,9 @@ class OutboxService:
             raise Departed(f"the member {row.member} has left the federation", id=row.member)
         return (socket_of(member, row.layer) if member is not None else "") or row.socket
 
-    def claimed(self, row: Delivery) -> bool:
+    def contested(self, row: Delivery) -> bool:
         """Whether the recipient is there twice, now."""
-        return self._federation.lives.claimed(row.member)
+        return self._federation.lives.contested(row.member)
 
     def refused(self, error: CmbsError) -> None:
         """A recipient refuses what is sent, for now: if it remembers a later life of the own member, the one of now becomes
@@ -276,7 +276,7 @@ def _conclude(message: Entity, rows: Sequence[Delivery]) -> bool:
         return False
     before = (message.attributes.get(cmbs.STATE), message.attributes.get(cmbs.RESULT), message.private.get("settled"))
     message.attributes[cmbs.STATE] = deliveries.summary(rows)
-    settle(message, deliveries.settled_at(rows))
+    note_settled(message, deliveries.settled_at(rows))
     result = _result(rows)
     if result is not None:
         message.attributes[cmbs.RESULT] = result

@@ -30,7 +30,7 @@ class Recipient:
 
 
 @dataclass(frozen=True, slots=True)
-class Routing:
+class Choice:
     """The recipients, the named providers that are unknown, and those which are known and not interested in the topics."""
 
     recipients: tuple[Recipient, ...]
@@ -38,18 +38,18 @@ class Routing:
     uninterested: tuple[str, ...] = ()
 
 
-def unicast(socket: str, peers: Iterable[Peer]) -> Routing:
+def unicast(socket: str, peers: Iterable[Peer]) -> Choice:
     """L1: the member behind a socket; a socket that no known member has is a recipient too."""
     member = next((peer.id for peer in peers if peer.socket == socket), "")
-    return Routing((Recipient(member, socket, f"it is addressed by its socket {socket}"),))
+    return Choice((Recipient(member, socket, f"it is addressed by its socket {socket}"),))
 
 
-def broadcast(peers: Iterable[Peer]) -> Routing:
+def broadcast(peers: Iterable[Peer]) -> Choice:
     """L2: every known member but the sender."""
-    return Routing(tuple(Recipient(peer.id, peer.socket, "it is a known member") for peer in peers if not peer.own))
+    return Choice(tuple(Recipient(peer.id, peer.socket, "it is a known member") for peer in peers if not peer.own))
 
 
-def multicast(providers: Sequence[str], peers: Iterable[Peer]) -> Routing:
+def multicast(providers: Sequence[str], peers: Iterable[Peer]) -> Choice:
     """L3.1: the members named. A name is an id, its URN or an entity's URL, and matches exactly."""
     by_id = {peer.id: peer for peer in peers}
     found: dict[str, Recipient] = {}
@@ -60,16 +60,16 @@ def multicast(providers: Sequence[str], peers: Iterable[Peer]) -> Routing:
             unknown.append(name)
         else:
             found.setdefault(peer.id, Recipient(peer.id, peer.socket, f"it is named as {name}"))
-    return Routing(tuple(found.values()), tuple(unknown))
+    return Choice(tuple(found.values()), tuple(unknown))
 
 
-def topical(topics: Sequence[str], peers: Iterable[Peer]) -> Routing:
+def topical(topics: Sequence[str], peers: Iterable[Peer]) -> Choice:
     """L3.2: the members interested in one of the topics, but the sender."""
     matched = ((peer, _interest(topics, peer.topics)) for peer in peers if not peer.own)
-    return Routing(tuple(Recipient(peer.id, peer.socket, reason) for peer, reason in matched if reason))
+    return Choice(tuple(Recipient(peer.id, peer.socket, reason) for peer, reason in matched if reason))
 
 
-def multicast_topical(providers: Sequence[str], topics: Sequence[str], peers: Sequence[Peer]) -> Routing:
+def multicast_topical(providers: Sequence[str], topics: Sequence[str], peers: Sequence[Peer]) -> Choice:
     """L4: the members named that are also interested in one of the topics."""
     named = multicast(providers, peers)
     by_id = {peer.id: peer for peer in peers}
@@ -80,10 +80,10 @@ def multicast_topical(providers: Sequence[str], topics: Sequence[str], peers: Se
     )
     interested = {one.member for one in recipients}
     others = tuple(one.member for one in named.recipients if one.member not in interested)
-    return Routing(recipients, named.unknown, others)
+    return Choice(recipients, named.unknown, others)
 
 
-CHOICES: Mapping[tuple[str, ...], Callable[..., Routing]] = {
+CHOICES: Mapping[tuple[str, ...], Callable[..., Choice]] = {
     (): broadcast,
     (RECEIVER,): unicast,
     (PROVIDERS,): multicast,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pycmbs.backends.base import Report
 from pycmbs.occi.entity import Entity
-from pycmbs.services.delivery.recipients import Routing
+from pycmbs.services.delivery.recipients import Choice
 from pycmbs.services.records import deliveries
 from pycmbs.services.records.deliveries import Delivery
 
@@ -28,7 +28,7 @@ def report(message: Entity, rows: Sequence[Delivery]) -> Report:
     return told
 
 
-def plan(found: Routing, layer: str, silent: frozenset[str]) -> Report:
+def plan(found: Choice, layer: str, silent: frozenset[str]) -> Report:
     """Who would get a message. ``silent``: those that do not listen on the layer."""
     planned: list[Report] = []
     for one in found.recipients:

@@ -19,7 +19,15 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.records import deliveries
-from pycmbs.services.records.entities import ENTITY, KEPT, SETTLED, entity_delete, entity_from, entity_write, settle
+from pycmbs.services.records.entities import (
+    ENTITY,
+    KEPT,
+    SETTLED,
+    entity_delete,
+    entity_from,
+    entity_write,
+    note_settled,
+)
 from pycmbs.services.records.times import sort_key_of_time
 from pycmbs.store.base import Document, Query, Store, Write
 
@@ -105,7 +113,7 @@ class RetentionService:
             return None
 
     def _rewrite(self, message: Entity, settled: float | None) -> None:
-        settle(message, settled)
+        note_settled(message, settled)
         self._store.write_batches([[entity_write(message, revision=message.revision)]])
 
     # A store that is not atomic
@@ -187,7 +195,7 @@ class RetentionService:
             return None
         rows = deliveries.of_message(self._store, message.path)
         # What was received has no rows, and when is not known: its time begins now.
-        settle(message, deliveries.settled_at(rows) if rows else clock.now())
+        note_settled(message, deliveries.settled_at(rows) if rows else clock.now())
         return entity_write(message, revision=message.revision)
 
 

@@ -26,16 +26,16 @@ from pycmbs.occi import cmbs, layers
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import canonical
 from pycmbs.services.access.access import Access
+from pycmbs.services.delivery.addressing import Addressing
 from pycmbs.services.delivery.limit import OutboxBound
 from pycmbs.services.delivery.reports import not_listening, plan, report
-from pycmbs.services.delivery.router import Router
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.roster import Roster
 from pycmbs.services.records import deliveries
 from pycmbs.services.records.deliveries import FAILED, Delivery, delivery_of
-from pycmbs.services.records.entities import entity_write, settle
+from pycmbs.services.records.entities import entity_write, note_settled
 from pycmbs.store.base import Store, Write
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class SendingService:
         self._deadline = deadline
         self._round = 0
         """The last one that was given: two sends may fall into one microsecond."""
-        self._router = Router(members)
+        self._addressing = Addressing(members)
 
     def send(
         self, messages: Sequence[Entity], layer: str, attributes: Mapping[str, Any], *, pinned: bool = False
@@ -154,12 +154,12 @@ class SendingService:
                 hint=f"POST one to {cmbs.MEMBER_LOCATION} first.",
             )
         for message in messages if self._access.asked else ():
-            self._access.check_parts(message, layer, self._router.parts(message, layer))
+            self._access.check_parts(message, layer, self._addressing.parts(message, layer))
         return roster, roster.own
 
     def _plans(self, messages: Sequence[Entity], layer: str, roster: Roster) -> list[Report]:
-        silent = self._router.silent(layer, roster)
-        return [plan(self._router.route(message, layer, roster), layer, silent) for message in messages]
+        silent = self._addressing.silent(layer, roster)
+        return [plan(self._addressing.choose(message, layer, roster), layer, silent) for message in messages]
 
     def _reports(self, accepted: Sequence[_Sending], end: float | None) -> list[Report]:
         """What there is to say of messages that are in the outbox; not before they are settled, or the ``end``, if there is
@@ -198,7 +198,7 @@ class SendingService:
     ) -> list[_Sending]:
         left = messages
         for _ in range(_TRIES):
-            begun = [self._begun(message, layer, own) for message in left]
+            begun = [self._sending(message, layer, own) for message in left]
             refused = self._write([one for one in begun if one.writes], accepted)
             accepted |= {one.message.path: one for one in begun if one not in refused}
             if not refused:
@@ -209,7 +209,7 @@ class SendingService:
             left = [self._entities.stored(path) for path in paths]
         raise NotSendable(f"too many concurrent changes to {left[0].path}", hint="Try again.")
 
-    def _begun(self, message: Entity, layer: str, own: Entity) -> _Sending:
+    def _sending(self, message: Entity, layer: str, own: Entity) -> _Sending:
         # All under its path, if it was sent before: a send that failed half-way may have left some of a round of its own.
         old = deliveries.of_message(self._store, message.path) if "round" in message.private else []
         current = [row for row in old if deliveries.belongs(row, message)]
@@ -233,7 +233,7 @@ class SendingService:
         rows = self._rows(message, layer)
         # Where a batch may be written in part, what goes goes afterwards, or is left by a kill.
         deliveries.note_rounds(message, len(rows), () if self._store.atomic else old)
-        settle(message, deliveries.settled_at(rows))
+        note_settled(message, deliveries.settled_at(rows))
         message.attributes |= {cmbs.ORIGIN: own.id, cmbs.STATE: deliveries.summary(rows), cmbs.LAYER: layer}
         return rows
 
@@ -279,7 +279,7 @@ class SendingService:
 
     def _rows(self, message: Entity, layer: str) -> list[Delivery]:
         roster = self._members.now()
-        found = self._router.route(message, layer, roster)
+        found = self._addressing.choose(message, layer, roster)
         message.private["uninterested"] = list(found.uninterested)
         now = clock.now()
         blank = Delivery(
@@ -294,7 +294,7 @@ class SendingService:
             deadline=now + float(message.attributes.get(cmbs.DEADLINE) or self._deadline),
         )
         rows: list[Delivery] = []
-        silent = self._router.silent(layer, roster)
+        silent = self._addressing.silent(layer, roster)
         for one in found.recipients:
             reason = not_listening(layer) if one.member in silent else ""
             row = replace(blank, index=len(rows), member=one.member, socket=one.socket, why=one.reason, reason=reason)

@@ -35,25 +35,25 @@ class Beginning:
     @property
     def writes(self) -> list[Sequence[Write]]:
         """For each of the entities, what goes before it."""
-        return [writes for _, begun in self.parts for writes in begun.writes]
+        return [writes for _, prepared in self.parts for writes in prepared.writes]
 
     @property
     def tried(self) -> bool:
         """Whether nothing is to be stored."""
-        return any(begun.tried for _, begun in self.parts)
+        return any(prepared.tried for _, prepared in self.parts)
 
     def stored(self) -> dict[str, Report]:
         """They are stored: have the backends do what is left; the reports by path."""
         return {
             entity.path: report
-            for entities, begun in self.parts
-            for entity, report in zip(entities, begun.stored(), strict=True)
+            for entities, prepared in self.parts
+            for entity, report in zip(entities, prepared.stored(), strict=True)
         }
 
     def refused(self) -> None:
         """They could not be."""
-        for _, begun in self.parts:
-            begun.refused()
+        for _, prepared in self.parts:
+            prepared.refused()
 
 
 class Acting:
@@ -156,17 +156,17 @@ class Acting:
         after = self.backend(entity).effect(entity, invocation)
         return (entity, []) if after is None else (after, [entity_write(after, revision=entity.revision)])
 
-    def begun(self, entities: Sequence[Entity], invocation: Invocation) -> tuple[Performance, list[Write]]:
+    def prepared(self, entities: Sequence[Entity], invocation: Invocation) -> tuple[Performance, list[Write]]:
         """What is to be done to these entities, as an invocation leaves them, and the writes that come first. Raises
         InvalidRequest, InvalidAttribute."""
         checked = [(entity, self.checked(entity, invocation)) for entity in entities]
         found = [(*self.effect(entity, one), one) for entity, one in checked]
         return [(entity, one) for entity, _, one in found], [write for _, some, _ in found for write in some]
 
-    def perform(self, begun: Performance) -> dict[str, Report]:
+    def perform(self, prepared: Performance) -> dict[str, Report]:
         """Have the backends do it, those that are alike together; the reports by path."""
         reports: dict[str, Report] = {}
-        for backend, entities, one in self._alike(begun):
+        for backend, entities, one in self._alike(prepared):
             together = backend.act_all(entities, one)
             reports |= {entity.path: report for entity, report in zip(entities, together, strict=True)}
         return reports

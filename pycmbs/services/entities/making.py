@@ -42,7 +42,7 @@ class Made:
     repeated: bool = False
 
 
-class InTurns(Protocol):
+class GivingWay(Protocol):
     """Goes through what there may be much of."""
 
     def __call__(self, some: Sequence[T], /) -> Iterable[T]:
@@ -60,7 +60,7 @@ class Maker:
         reach: Reach,
         links: Links,
         acting: Acting,
-        in_turns: InTurns,
+        giving_way: GivingWay,
     ) -> None:
         self._store = store
         self._categories = categories
@@ -68,7 +68,7 @@ class Maker:
         self._reach = reach
         self._links = links
         self._acting = acting
-        self._in_turns = in_turns
+        self._giving_way = giving_way
 
     def create(self, location: str, drafts: Sequence[Draft]) -> list[Entity]:
         """See :meth:`pycmbs.services.entities.service.EntityService.create`."""
@@ -107,7 +107,7 @@ class Maker:
         key: RequestKey | None = None,
     ) -> Made:
         def attempt() -> tuple[list[Entity], Beginning | None]:
-            entities = [made(registry, draft, own) for draft in self._in_turns(drafts)]
+            entities = [made(registry, draft, own) for draft in self._giving_way(drafts)]
             if key is not None:
                 for entity in entities:
                     key.note(entity, self._access.subject)
@@ -204,17 +204,17 @@ class Maker:
         """Complete new entities. Returns for each the writes that go before its own."""
         together = {entity.path: entity for entity in new}
         _check_number(len(new))
-        for entity in self._in_turns(new):
+        for entity in self._giving_way(new):
             self._access.made(entity)
             self._links.complete(registry, entity, together)
         self._links.note_together(together)
-        return [[*self._acting.backend(entity).create(entity)] for entity in self._in_turns(new)]
+        return [[*self._acting.backend(entity).create(entity)] for entity in self._giving_way(new)]
 
     def _joined(
         self, new: Sequence[Entity], before: Sequence[Sequence[Write]], along: Sequence[Write] = ()
     ) -> list[Write]:
         writes: list[Write] = []
-        for entity, some in zip(self._in_turns(new), before, strict=True):
+        for entity, some in zip(self._giving_way(new), before, strict=True):
             writes += some
             writes.append(entity_write(entity, revision=None))
         writes += along

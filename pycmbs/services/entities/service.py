@@ -34,8 +34,8 @@ _TOGETHER = 5000
 _TOGETHER_APART = 1000
 """The same in a store that is not atomic anyway."""
 
-_TURN = 50
-"""Entities after which others have their turn."""
+_BEFORE_GIVING_WAY = 50
+"""Entities after which other requests run."""
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class EntityService:
         self.memberships = Memberships(store, categories, self._reach, access)
         self._finder = Finder(store, categories, access, give_way)
         self._give_way = give_way
-        self._maker = Maker(store, categories, access, self._reach, self._links, self._acting, self.in_turns)
+        self._maker = Maker(store, categories, access, self._reach, self._links, self._acting, self.giving_way)
 
     # Reading
 
@@ -127,14 +127,14 @@ class EntityService:
         """The entities of a collection as stored. Raises what :meth:`find` does."""
         return list(self._finder.whole(location, selection, window))
 
-    def in_turns(self, some: Sequence[T]) -> Iterable[T]:
-        """Each of them, others having their turn now and then: for what takes its time for each."""
-        return some if len(some) < _TURN else self._in_turns(some)
+    def giving_way(self, some: Sequence[T]) -> Iterable[T]:
+        """Each of them; other requests run in between, as long work would hold them up."""
+        return some if len(some) < _BEFORE_GIVING_WAY else self._giving_way(some)
 
-    def _in_turns(self, some: Sequence[T]) -> Iterator[T]:
+    def _giving_way(self, some: Sequence[T]) -> Iterator[T]:
         for number, one in enumerate(some, 1):
             yield one
-            if number % _TURN == 0:
+            if number % _BEFORE_GIVING_WAY == 0:
                 self._give_way()
 
     # Creating
@@ -311,18 +311,18 @@ class EntityService:
         def attempt() -> Performance:
             entity = self._expected(path, precondition, f"act:{invocation.term}")
             pinned = replace(invocation, pinned=True) if precondition.pins else invocation
-            return self._begun([entity], pinned)
+            return self._prepared([entity], pinned)
 
         ((entity, checked),) = retried(path, attempt)
         return checked.identifier, self._backend(entity).act(entity, checked)
 
-    def _begun(self, entities: Sequence[Entity], invocation: Invocation) -> Performance:
+    def _prepared(self, entities: Sequence[Entity], invocation: Invocation) -> Performance:
         for entity in entities:
             self._access.check(f"act:{invocation.term}", entity)
-        begun, writes = self._acting.begun(entities, invocation)
+        prepared, writes = self._acting.prepared(entities, invocation)
         if writes:
             self._store.write(writes)
-        return begun
+        return prepared
 
     def act_all(
         self, location: str, invocation: Invocation, selection: Selection = EVERYTHING
@@ -331,14 +331,14 @@ class EntityService:
         it changes of them is written together. Returns the action's identifier and the reports by path."""
 
         def attempt() -> Performance:
-            return self._begun(list(self._finder.places_whole(location, selection)), invocation)
+            return self._prepared(list(self._finder.places_whole(location, selection)), invocation)
 
         self._finder.check_all(f"act:{invocation.term}", location, selection)
-        begun = retried(location, attempt)
-        if not begun:
+        prepared = retried(location, attempt)
+        if not prepared:
             kinds = kinds_at(self._categories.snapshot, location)
             return self._acting.checked_for(kinds, invocation), {}
-        return begun[0][1].identifier, self._acting.perform(begun)
+        return prepared[0][1].identifier, self._acting.perform(prepared)
 
     def _backend(self, entity: Entity) -> Backend:
         return self._acting.backend(entity)

@@ -35,7 +35,7 @@ from pycmbs.services.access.principal import MESSAGE, Principal
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.execution.once import AlreadyApplied, Intent, OnceStore
 from pycmbs.services.execution.operations import OperationService
-from pycmbs.services.records.entities import ENTITY, entity_write, path_of, settle
+from pycmbs.services.records.entities import ENTITY, entity_write, note_settled, path_of
 from pycmbs.services.records.fitting import fitting_outcome
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
 from pycmbs.services.records.times import sort_key_of_time
@@ -303,9 +303,9 @@ class ExecutionService:
             writes = [_write(receipt, execution)]
             message = self._entities.stored_many([execution.path]).get(execution.path) if execution.path else None
             if message is not None:
-                message.attributes[cmbs.RESULT] = shown(execution)
+                message.attributes[cmbs.RESULT] = result_of(execution)
                 if "round" not in message.private:  # else it is being sent on here, and that decides
-                    settle(message, clock.now())
+                    note_settled(message, clock.now())
                 writes.insert(0, entity_write(message, revision=message.revision))
             try:
                 self._store.write(writes)
@@ -319,7 +319,7 @@ def _sender(member: str) -> Principal:
     return Principal(member, via=MESSAGE)
 
 
-def shown(execution: Execution) -> Any:
+def result_of(execution: Execution) -> Any:
     """What the ``result`` of the message says at the receiver."""
     outcome = execution.outcome or {}
     return outcome.get("result", outcome)

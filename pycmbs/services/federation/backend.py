@@ -60,7 +60,7 @@ class MemberBackend(Backend):
 
     def updated(self, entity: Entity) -> None:
         """Listens where the member now says."""
-        self.host.members.settle(entity)
+        self.host.members.apply_sockets(entity)
 
     def delete(self, entity: Entity) -> Sequence[Write]:
         """Stops listening."""

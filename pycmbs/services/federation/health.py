@@ -34,7 +34,7 @@ class Health:
     reason: str = ""
     revision: str = field(default="", compare=False)
 
-    def shown(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Any]:
         """As the member's attribute shows it."""
         shown: dict[str, Any] = {"state": self.state, "since": timestamp(self.since)}
         if self.last_seen:
@@ -55,11 +55,11 @@ class HealthService:
         found = self._store.get(_document(member))
         return Health(**found.body, revision=found.revision) if found is not None else None
 
-    def shown(self, member: str) -> dict[str, Any]:
+    def described(self, member: str) -> dict[str, Any]:
         """The health of a member as it is shown, with when the oldest message was accepted that did not reach it yet, unless
         the store, which tells documents by their ids, cannot tell that now."""
         health = self.of(member)
-        shown = health.shown() if health is not None else {}
+        shown = health.described() if health is not None else {}
         waiting: list[float] = []
         with contextlib.suppress(Unavailable):
             waiting = [row.accepted for layer in LAYERS if (row := self._oldest(member, layer)) is not None]

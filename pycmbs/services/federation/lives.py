@@ -52,7 +52,7 @@ class Lives:
         """Seconds without a word of one of two, after which it is gone: longer than anybody who is there keeps silent."""
         self._clock = clock
         self._heard: dict[str, _Heard] = {}
-        self._claimed: set[str] = set()
+        self._contested: set[str] = set()
         self._lock = threading.Lock()
         self._say = Seldom(log, seconds=_SAY_SECONDS)
         self._say_own = Seldom(log, seconds=_SAY_SECONDS)
@@ -62,7 +62,7 @@ class Lives:
         with self._lock:
             for id in self._heard.keys() - members:
                 del self._heard[id]
-            self._claimed &= members
+            self._contested &= members
 
     def heard(self, member: str, life: Any) -> None:
         """A member that is known spoke, under this number; those of before version 0.4 have none."""
@@ -85,10 +85,10 @@ class Lives:
 
     def _judge(self, member: str, found: _Heard) -> None:
         if found.returns >= _RETURNS:
-            self._claimed.add(member)
+            self._contested.add(member)
             self._say("two processes claim to be the member %s: nothing is sent to either until one is gone", member)
-        elif member in self._claimed and not found.returns:
-            self._claimed.discard(member)
+        elif member in self._contested and not found.returns:
+            self._contested.discard(member)
             log.warning("one process is the member %s now", member)
 
     def last(self, member: str) -> str:
@@ -96,13 +96,13 @@ class Lives:
         found = self._heard.get(member)
         return found.last if found is not None else ""
 
-    def claimed(self, member: str) -> bool:
+    def contested(self, member: str) -> bool:
         """Whether two processes claim to be this member, now."""
-        return member in self._claimed
+        return member in self._contested
 
     def check(self, member: str) -> None:
         """Raises ClaimedId when two processes claim to be this member."""
-        if member in self._claimed:
+        if member in self._contested:
             raise ClaimedId(
                 f"two processes claim to be the member {member}",
                 hint="Was its home copied? Stop one of them, or give it a member of its own.",

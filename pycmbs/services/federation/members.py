@@ -18,9 +18,9 @@ from pycmbs.services.entities.service import EntityService
 from pycmbs.services.federation.departures import LEFT, left_document, left_write
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.roster import (
-    CLAIM,
     INSTANCE,
-    LOCAL_CLAIM,
+    OWN_MEMBER,
+    OWN_MEMBER_ID,
     VERSION,
     Roster,
     Rosters,
@@ -113,10 +113,10 @@ class MemberService:
                 location=own.path,
             )
         # Two requests that both see no local member both write this document, and one of them loses.
-        claim = self._store.get(LOCAL_CLAIM)
+        mark = self._store.get(OWN_MEMBER_ID)
         return [
             *back,
-            Write(LOCAL_CLAIM, CLAIM, {"member": member.path}, revision=claim.revision if claim else None),
+            Write(OWN_MEMBER_ID, OWN_MEMBER, {"member": member.path}, revision=mark.revision if mark else None),
         ]
 
     def check_update(self, old: Entity, new: Entity) -> None:
@@ -172,12 +172,12 @@ class MemberService:
             return False
         return True
 
-    def settle(self, member: Entity) -> None:
+    def apply_sockets(self, member: Entity) -> None:
         """Make the engine's sockets agree with the stored member, if it is the own one."""
         if is_local(member) and member.private.get(_WANTED):
             try:
-                self._engine.call("settle", {}, seconds=_BIND_SECONDS)
-            except EngineUnavailable as exc:  # the change is stored, and an engine that starts settles by itself
+                self._engine.call("apply_sockets", {}, seconds=_BIND_SECONDS)
+            except EngineUnavailable as exc:  # the change is stored, and an engine binds them when it starts
                 log.warning("the engine will bind the sockets of %s when it is back: %s", member.path, exc)
 
     def release(self, member: Entity) -> Sequence[Write]:
@@ -187,8 +187,8 @@ class MemberService:
         gone = left_write(member.id, version_of(member), instance, left, local=not is_local(member))
         if not is_local(member):
             return [gone]
-        claim = self._store.get(LOCAL_CLAIM)
-        return [gone, *([Write(LOCAL_CLAIM, CLAIM, revision=claim.revision, delete=True)] if claim else [])]
+        mark = self._store.get(OWN_MEMBER_ID)
+        return [gone, *([Write(OWN_MEMBER_ID, OWN_MEMBER, revision=mark.revision, delete=True)] if mark else [])]
 
     def leave(self, member: Entity) -> None:
         """Tell the others that the member was deleted. Its layers end now that it is deleted, and not before: the store
@@ -214,7 +214,7 @@ class MemberService:
 
     def health(self, member: Entity) -> dict[str, Any]:
         """How another broker's member is doing; empty while that is not known."""
-        return {} if is_local(member) else self._health.shown(member.id)
+        return {} if is_local(member) else self._health.described(member.id)
 
     def start(self, member: Entity, layer: str) -> Report:
         """Listen on a layer, now and after every restart. Idempotent.

@@ -20,8 +20,8 @@ from pycmbs.occi.rendering.json_2012 import entity_document
 from pycmbs.services.records.entities import ENTITY, entity_from
 from pycmbs.store.base import Query, Store
 
-CLAIM = "claim"
-LOCAL_CLAIM = f"{CLAIM}:local-member"
+OWN_MEMBER = "claim"  # what versions up to 0.3 call this type of document
+OWN_MEMBER_ID = f"{OWN_MEMBER}:local-member"
 """The document that says which member is the own one: two requests that both see none both write it, and one loses."""
 VERSION, INSTANCE = "version", "instance"
 """The member's private record of what tells its descriptions apart: see :mod:`pycmbs.services.federation.gossip`."""
@@ -80,15 +80,15 @@ class Rosters:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._latest: tuple[str, Roster] | None = None
-        self._claimed = ("", "")
+        self._own = ("", "")
 
     def own_id(self) -> str:
         """The id of the own member as it is now, empty while there is none. What costs the same however many there are."""
-        token = self._store.change_token(CLAIM)
-        if self._claimed[0] != token:
-            claim = self._store.get(LOCAL_CLAIM)
-            self._claimed = (token, canonical_id(claim.body["member"].rpartition("/")[2]) if claim is not None else "")
-        return self._claimed[1]
+        token = self._store.change_token(OWN_MEMBER)
+        if self._own[0] != token:
+            mark = self._store.get(OWN_MEMBER_ID)
+            self._own = (token, canonical_id(mark.body["member"].rpartition("/")[2]) if mark is not None else "")
+        return self._own[1]
 
     def now(self) -> Roster:
         """The members as they are now. One cheap question to the store when nothing changed."""
@@ -97,8 +97,8 @@ class Rosters:
         if latest is not None and latest[0] == version:
             return latest[1]
         members = [entity_from(one) for one in self._store.find(_MEMBERS)]
-        claim = self._store.get(LOCAL_CLAIM)
-        own = next((one for one in members if claim is not None and one.path == claim.body["member"]), None)
+        mark = self._store.get(OWN_MEMBER_ID)
+        own = next((one for one in members if mark is not None and one.path == mark.body["member"]), None)
         roster = Roster(members, own)
         self._latest = (version, roster)
         return roster

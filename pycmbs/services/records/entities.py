@@ -101,7 +101,7 @@ def keys_of(entity: Entity) -> dict[str, tuple[str, ...]]:
     return keys
 
 
-def settle(message: Entity, at: float | None) -> None:
+def note_settled(message: Entity, at: float | None) -> None:
     """Note since when nothing more is to come of a message, in seconds since the epoch; None: something is."""
     message.private.pop("settled", None)
     if at is not None:

@@ -1,4 +1,4 @@
-"""The claim on a store: one broker works with it at a time (ADR 26).
+"""Which broker a store belongs to: one broker works with it at a time (ADR 26).
 
 A document says which, and is renewed for as long as that broker runs. Whether it still is, no wall clock decides: who
 wants the store watches the document's revision, by its own clock.
@@ -47,7 +47,7 @@ class Node(Struct, frozen=True):
 
 
 class NodeService:
-    """Claims a store for a broker, and keeps it."""
+    """Takes a store for a broker, and keeps it."""
 
     def __init__(self, store: Store, node: Node) -> None:
         self._store = store
@@ -55,7 +55,7 @@ class NodeService:
         self._revision: str | None = None
         self._closing = threading.Event()
 
-    def claim(self, sleep: Callable[[float], object] = time.sleep) -> None:
+    def take(self, sleep: Callable[[float], object] = time.sleep) -> None:
         """Take the store. At once if it is free, or this home had it; if another one has, after watching whether that lives.
 
         Raises ConfigurationError if it does; StoreUnavailable."""

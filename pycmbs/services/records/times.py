@@ -15,7 +15,7 @@ def sort_key_of_time(seconds: float) -> str:
 
 def timestamp(seconds: float) -> str:
     """A time for people and programs, as the wall clock has it: RFC 3339, UTC, milliseconds."""
-    return rfc3339(clock.shown(seconds))
+    return rfc3339(clock.by_wall(seconds))
 
 
 @functools.lru_cache(1024)  # the deliveries of one message were accepted at one time, and are shown again and again

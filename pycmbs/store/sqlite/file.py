@@ -21,10 +21,10 @@ from pycmbs.store.sqlite import copying, sql
 from pycmbs.store.sqlite.wal import HEAD as LOG_HEAD
 from pycmbs.store.sqlite.wal import belongs, in_use, mark, salt_of
 
-_PATIENCE = 0.8
+_WAIT_SECONDS = 0.8
 """Seconds that a writer or reader waits for others, the queue of its own process included: within a second in all it is told
 that the store is busy."""
-_SHORT_PATIENCE = 0.05
+_SHORT_WAIT_SECONDS = 0.05
 """The same, once another thread has waited in vain for the process that keeps the file locked."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0002, 0.001
 _WAIT = "Try again in a second."
@@ -73,7 +73,7 @@ class SqliteFile:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """A connection in a write transaction, which is on disk when this is left without an exception. Nothing may wait in
         it: all green threads of a process would share it."""
-        end = time.monotonic() + (_SHORT_PATIENCE if self._kept_busy else _PATIENCE)
+        end = time.monotonic() + (_SHORT_WAIT_SECONDS if self._kept_busy else _WAIT_SECONDS)
         with self._turn(end):
             connection = self._checked_writer()
             try:
@@ -311,7 +311,7 @@ class SqliteFile:
     def _pauses(self, holder: str, end: float | None) -> Iterator[float]:
         """Growing pauses until the ``end``, or until the patience is over. Raises StoreUnavailable then."""
         pause = _FIRST_PAUSE
-        end = end or time.monotonic() + _PATIENCE
+        end = end or time.monotonic() + _WAIT_SECONDS
         while time.monotonic() < end:
             yield pause
             pause = min(pause * 1.5, _LONGEST_PAUSE)

@@ -215,7 +215,7 @@ def test_moving_a_listening_socket_rebinds_it(broker, engine):
     add_own(broker)
     broker.members.want("l1", listen=True)
     broker.entities.update(PATH, Draft(attributes={"cmbs.member.l1_socket": "memory:new"}))
-    assert engine.calls == [("try", {"sockets": ["memory:new"]}), ("settle", {})]
+    assert engine.calls == [("try", {"sockets": ["memory:new"]}), ("apply_sockets", {})]
 
 
 def test_moving_an_idle_socket_needs_no_engine(broker, engine):

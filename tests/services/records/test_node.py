@@ -48,10 +48,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_second_broker_is_refused_while_the_first_runs(store: Store) -> None:
     """The sentence names the first one's home, machine and process."""
     first = NodeService(store, node("first"))
-    first.claim()
+    first.take()
     keeper = start_keeping(first, pytest.fail)
     with pytest.raises(ConfigurationError, match=r"with the home /first on host \(pid 7\)"):
-        NodeService(store, node("second")).claim()
+        NodeService(store, node("second")).take()
     first.stop()
     keeper.join()
     first.release()
@@ -59,27 +59,27 @@ def test_a_second_broker_is_refused_while_the_first_runs(store: Store) -> None:
 
 def test_the_same_home_starts_at_once(store: Store) -> None:
     """No one waits for himself, however the last life ended."""
-    NodeService(store, node("first")).claim()
+    NodeService(store, node("first")).take()
 
     def never(_seconds: float) -> None:
         raise AssertionError("it waited")
 
-    NodeService(store, node("first", "2")).claim(never)
+    NodeService(store, node("first", "2")).take(never)
 
 
 def test_what_was_given_back_is_free_at_once(store: Store) -> None:
     """After a clean stop another home may have the store."""
     first = NodeService(store, node("first"))
-    first.claim()
+    first.take()
     first.release()
-    NodeService(store, node("second")).claim(lambda _: pytest.fail("it waited"))
+    NodeService(store, node("second")).take(lambda _: pytest.fail("it waited"))
 
 
 def test_one_that_stands_still_is_dead(store: Store) -> None:
     """A store that was moved after a kill carries the document of its broker: it is taken over once that was silent."""
-    NodeService(store, node("first")).claim()
+    NodeService(store, node("first")).take()
     second = NodeService(store, node("second"))
-    second.claim()
+    second.take()
     second.renew()
 
 
@@ -87,8 +87,8 @@ def test_who_lost_the_store_is_told_once(store: Store) -> None:
     """A broker that was held up for so long that another one has its store learns it with its next renewal."""
     told: list[ConfigurationError] = []
     first, second = NodeService(store, node("first")), NodeService(store, node("second"))
-    first.claim()
-    second.claim()
+    first.take()
+    second.take()
     start_keeping(first, told.append).join()
     second.renew()
     first.release()
@@ -99,8 +99,8 @@ def test_who_lost_the_store_is_told_once(store: Store) -> None:
 def test_two_of_one_identity_do_not_go_on_together(store: Store) -> None:
     """Of a home and its copy, the one that claimed first is told."""
     first, copy = NodeService(store, node("first")), NodeService(store, node("copy", "2", "first"))
-    first.claim()
-    copy.claim()
+    first.take()
+    copy.take()
     with pytest.raises(ConfigurationError, match="/copy"):
         first.renew()
     copy.renew()
@@ -109,7 +109,7 @@ def test_two_of_one_identity_do_not_go_on_together(store: Store) -> None:
 def test_processes_of_one_life_renew_for_each_other(store: Store) -> None:
     """The process that prepares the store, and the engine, are one broker."""
     one, other = NodeService(store, node("first")), NodeService(store, node("first"))
-    one.claim()
-    other.claim()
+    one.take()
+    other.take()
     one.renew()
     other.renew()

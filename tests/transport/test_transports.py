@@ -1,4 +1,4 @@
-"""The router: each URL goes to the transport of its scheme."""
+"""Each URL goes to the transport of its scheme."""
 
 import pytest
 
@@ -6,13 +6,13 @@ from pycmbs.errors import ConfigurationError, InvalidAddress
 from pycmbs.transport import SCHEMES, SEAM
 from pycmbs.transport.base import Transport
 from pycmbs.transport.memory import MemoryNetwork, MemoryTransport
-from pycmbs.transport.router import Transports
+from pycmbs.transport.transports import Transports
 from tests.transport.contract import Collector, Node, TransportContract
 from tests.transport.zeromq.test_transport import free_port
 
 
 class TestTransports(TransportContract):
-    """With the memory transport behind it, the router keeps the same contract."""
+    """With the memory transport behind it, :class:`Transports` keeps the same contract."""
 
     @pytest.fixture
     def transport(self):
@@ -52,7 +52,7 @@ def test_an_unknown_implementation_is_a_configuration_error():
 
 
 def test_calls_go_by_scheme(both):
-    """Through one router, datagrams and answers travel over each transport, and replies find the right one."""
+    """Datagrams and answers travel over each transport, and replies find the right one."""
     urls = [f"tcp://127.0.0.1:{free_port()}", "inproc://router", "memory:router"]
     for url in urls:
         both.transport.listen(url)
@@ -88,7 +88,7 @@ def test_what_is_not_used_is_not_started():
 
 
 def test_across_processes():
-    """The router reaches other processes only when each of its transports does."""
+    """They reach other processes only when each of its transports does."""
     assert Transports({"zeromq"}).across_processes
     assert not Transports({"zeromq", "memory"}).across_processes
 

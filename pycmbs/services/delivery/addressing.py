@@ -1,4 +1,4 @@
-"""The router: who of the members gets a message, as they are now. The rules are :mod:`pycmbs.services.delivery.recipients`."""
+"""Addressing: which of the known members get a message. The rules are :mod:`pycmbs.services.delivery.recipients`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _OfRoster(Generic[T]):
         return kept[layer]
 
 
-class Router:
+class Addressing:
     """Asks who gets messages."""
 
     def __init__(self, members: MemberService) -> None:
@@ -60,7 +60,7 @@ class Router:
             for member in (members if layers.PROVIDERS in needs else [None])
         ]
 
-    def route(self, message: Entity, layer: str, roster: Roster) -> recipients.Routing:
+    def choose(self, message: Entity, layer: str, roster: Roster) -> recipients.Choice:
         """Who of these members gets the message on this layer. Raises InvalidRequest when it does not say whom it is for."""
         needs = layers.TABLE[layer].needs
         said = [_needed(message.attributes, f"cmbs.message.{name}", layer) for name in needs]

@@ -1,4 +1,4 @@
-"""What a broker claims for itself before anything runs: its home, and its port."""
+"""What a broker locks for itself before anything runs: its home and its port."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from pycmbs.errors import ConfigurationError
 # A Unix socket's path is limited to 107 bytes; this leaves 16 for the name of a socket in there.
 MOST_RUN_DIR_BYTES = 90
 # How long the processes of a killed broker may take to go, in seconds, until its home counts as used.
-LOCK_PATIENCE = 2.0
+LOCK_SECONDS = 2.0
 
 
-def claim_home(settings: Settings) -> int:
+def lock_home(settings: Settings) -> int:
     """Create the home and its ``run`` directory, both for this user only, and lock the home.
 
     Returns the descriptor of the lock, which is held as long as any process has it open. Raises ConfigurationError
@@ -103,7 +103,7 @@ def release_home(descriptor: int) -> None:
 
 
 def _lock(descriptor: int) -> bool:
-    give_up = time.monotonic() + LOCK_PATIENCE
+    give_up = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,7 +137,7 @@ def _is_zombie(pid: int) -> bool:
         return False
 
 
-def claim_port(host: str, port: int) -> socket.socket:
+def reserve_port(host: str, port: int) -> socket.socket:
     """A socket that is bound to the port and never listens: it keeps the port for the front processes.
 
     They bind beside it with SO_REUSEPORT; port 0 takes a free one, which ``getsockname`` tells.
