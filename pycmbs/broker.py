@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,8 @@ from pycmbs.backends import load_backends
 from pycmbs.config import Settings
 from pycmbs.config_values import is_loopback
 from pycmbs.engine.handler_pool import HandlerPool
-from pycmbs.errors import ConfigurationError, Conflict, InvalidRequest, NotFound
 from pycmbs.handlers import load as load_handlers
 from pycmbs.occi import cmbs
-from pycmbs.occi.category import Category, Kind, bind
-from pycmbs.occi.rendering.json_reader import JsonReader
 from pycmbs.processes.identity import this_node
 from pycmbs.runtime import Runtime, ThreadRuntime
 from pycmbs.services.access import rules as allow
@@ -36,13 +32,11 @@ from pycmbs.services.delivery.sending import SendingService
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.feed import Feed
-from pycmbs.services.entities.occupants import displaced
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.entities.watching import Watching
 from pycmbs.services.execution.once import OnceStore
 from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.execution.service import ExecutionService, Handlers
-from pycmbs.services.federation.founding import Described, have_described, have_member
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.keys import own_fingerprint, own_keys
@@ -51,9 +45,8 @@ from pycmbs.services.federation.proofs import Proofs
 from pycmbs.services.federation.ring import Trust, nobody
 from pycmbs.services.federation.seals import Seals
 from pycmbs.services.records.node import NodeService
-from pycmbs.services.records.rekeying import rekey
 from pycmbs.store import open_store
-from pycmbs.store.base import Store, StoreDamaged
+from pycmbs.store.base import Store
 from pycmbs.transport.address import check_address, parse_listen_at
 from pycmbs.transport.envelope import most_datagram
 from pycmbs.transport.transports import Transports
@@ -70,8 +63,6 @@ TRANSPORTS = ("zeromq",)
 
 PROVIDERS = {cmbs.MEMBER: "cmbs_member", cmbs.MESSAGE: "cmbs_message"}
 """The backends of the shipped kinds."""
-
-DEFINITIONS = ("cmbs_member.json", "cmbs_message.json")
 
 
 class Broker:
@@ -140,76 +131,14 @@ class Broker:
         return self._messages
 
 
-class _NoEngine:
-    """While the broker is prepared there is no engine, and nothing needs one."""
-
-    def wake(self) -> None:
-        """There is no engine to wake."""
-
-    def call(self, operation: str, parameters: dict[str, object], *, seconds: float) -> dict[str, object]:
-        """There is no engine to answer."""
-        raise ConfigurationError(f"the engine is not started yet: {operation} {parameters} {seconds}")
-
-
 def control_path(settings: Settings) -> Path:
     """Where the engine answers the fronts."""
     return settings.run_dir / "engine.sock"
 
 
-def shipped_definitions() -> list[Category]:
-    """The member and message kinds, their mixins and actions, as this version ships them."""
-    found: list[Category] = []
-    for name in DEFINITIONS:
-        text = resources.files("pycmbs").joinpath("definitions", name).read_bytes()
-        found += JsonReader().categories(text).categories
-    return [bind(one, PROVIDERS[one.identifier]) if isinstance(one, Kind) else one for one in found]
-
-
-def _open(settings: Settings, runtime: Runtime) -> Store:
+def open_configured(settings: Settings, runtime: Runtime) -> Store:
+    """The store that the settings name."""
     return open_store(settings.store_url(), home=settings.home, runtime=runtime, least_free=settings.least_free)
-
-
-def prepare(settings: Settings) -> str:
-    """Open the store, load the shipped definitions, close it again; returns what there is to say of store and member.
-
-    Raises ConfigurationError for a store that cannot be opened or cannot be served from.
-    """
-    store = _open(settings, ThreadRuntime())
-    try:
-        if not (store.shared and store.durable):
-            raise ConfigurationError(
-                f"a broker cannot be served from the store {store.url!r}: it forgets everything when its process ends",
-                hint="use --store sqlite:",
-            )
-        NodeService(store, this_node(settings)).take()
-        own_keys(settings.home)
-        broker = Broker(settings, store, _NoEngine())
-        if settings.preload == "cmbs":
-            broker.categories.ship(shipped_definitions())
-        registry = broker.categories.registry()
-        rekey(store, registry)
-        for warning in [*allow.dormant(allow.parse(settings.allow), registry), *displaced(store, registry)]:
-            log.warning("%s", warning)
-        _declare_member(broker, settings)
-        own = broker.members.local()
-        member = f"member {own.id}" if own else f"no member yet: POST one to {cmbs.MEMBER_LOCATION}"
-        return f"store {store.url}, {member}"
-    except StoreDamaged as exc:
-        raise ConfigurationError(exc.message, hint=exc.hint) from exc
-    finally:
-        store.close()
-
-
-def _declare_member(broker: Broker, settings: Settings) -> None:
-    """Have the own member be as the settings say. Raises ConfigurationError."""
-    said = Described(settings.listen, tuple(settings.neighbor.split()), tuple(settings.topics.split()))
-    try:
-        if settings.member:
-            have_member(broker.entities, broker.members, settings.member, said)
-        elif said != Described():
-            have_described(broker.entities, broker.members, said)
-    except (InvalidRequest, NotFound, Conflict) as exc:
-        raise ConfigurationError(f"the own member cannot be as the settings say: {exc.message}", hint=exc.hint) from exc
 
 
 def build_application(settings: Settings, runtime: Runtime) -> Application:
@@ -218,7 +147,7 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
     from pycmbs.store.change_tokens import ChangeTokens
     from pycmbs.store.group import GroupCommit
 
-    store = ChangeTokens(GroupCommit(_open(settings, runtime), runtime), runtime)
+    store = ChangeTokens(GroupCommit(open_configured(settings, runtime), runtime), runtime)
     engine = ControlClient(control_path(settings), runtime)
     check = Transports(TRANSPORTS).check
     broker = Broker(settings, store, engine, check, give_way=functools.partial(runtime.sleep, 0))
@@ -286,7 +215,7 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     from pycmbs.transport.zeromq.transport import ZeroMQTransport
 
     runtime = ThreadRuntime()
-    store = ChangeTokens(_open(settings, runtime), runtime)
+    store = ChangeTokens(open_configured(settings, runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     largest = most_datagram(settings.max_content)
     anywhere, closed = (settings.members == one for one in ("open", "closed"))

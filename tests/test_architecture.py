@@ -87,7 +87,8 @@ def importers(library):
         ("pycmbs.client", ["pycmbs.errors"]),
         (
             "pycmbs.processes",
-            ["pycmbs.broker", "pycmbs.config", "pycmbs.config_values", "pycmbs.engine.engine", "pycmbs.errors",
+            ["pycmbs.broker", "pycmbs.preparation", "pycmbs.config", "pycmbs.config_values", "pycmbs.engine.engine",
+             "pycmbs.errors",
              "pycmbs.runtime", "pycmbs.workers", "pycmbs.clock", "pycmbs.codec", "pycmbs.logs", "pycmbs.wsgi",
              "pycmbs.services.records.node", "pycmbs.services.access.users"],
         ),

@@ -18,11 +18,12 @@ from typing import IO, Any
 
 from bench import ROOT
 from bench.broker import free_port
-from pycmbs.broker import TRANSPORTS, Broker, assemble_engine, shipped_definitions
+from pycmbs.broker import TRANSPORTS, Broker, assemble_engine
 from pycmbs.config import Settings
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import Category
 from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.preparation import shipped_definitions
 from pycmbs.store.memory import MemoryStore
 from pycmbs.transport.transports import Transports
 

@@ -58,7 +58,9 @@ def serve(settings: Settings, origins: Mapping[str, str]) -> int:
 
 def _prepare(settings: Settings) -> str:
     def work() -> str:
-        from pycmbs.broker import prepare  # the composition root: too heavy for a process that only looks after others
+        from pycmbs.preparation import (
+            prepare,  # the composition root: too heavy for a process that only looks after others
+        )
 
         return prepare(settings)
 

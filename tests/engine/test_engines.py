@@ -4,12 +4,13 @@ from concurrent.futures import Future
 
 import pytest
 
-from pycmbs.broker import assemble_engine, shipped_definitions
+from pycmbs.broker import assemble_engine
 from pycmbs.config import Settings
 from pycmbs.engine import route as route_module
 from pycmbs.errors import EngineUnavailable, QueueFull, SocketUnavailable, StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
+from pycmbs.preparation import shipped_definitions
 from pycmbs.services.federation.keys import own_keys
 from pycmbs.services.federation.ring import Trust
 from pycmbs.services.federation.trust import Trusted, with_member

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pycmbs.broker import shipped_definitions
 from pycmbs.errors import InvalidCategory
 from pycmbs.occi import cmbs
 from pycmbs.occi.category import CORE, ENTITY, LINK, RESOURCE, Action, Kind, Mixin, bind, covers, parse_category
 from pycmbs.occi.rendering.json_reader import JsonReader
+from pycmbs.preparation import shipped_definitions
 
 README = Path(__file__).parents[2] / "json_examples" / "readme_2012"
 SCHEME = "http://example.org/stuff#"

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pycmbs.broker import Broker, shipped_definitions
+from pycmbs.broker import Broker
 from pycmbs.config import Settings
 from pycmbs.errors import CmbsError
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Entity
+from pycmbs.preparation import shipped_definitions
 from pycmbs.services.access.rules import Rule
 from pycmbs.store.base import Store
 from tests.store.faulty import FaultyStore
