@@ -12,6 +12,7 @@ from pycmbs.client.views import Member, Message, Plan, Row, Sent
 
 _COLORS = {
     "delivered": "green", "executed": "green", "alive": "green", "sent": "yellow", "pending": "yellow", "suspect": "yellow",
+    "FAIL": "red", "warn": "yellow", "ok": "green",
     "failed": "red", "expired": "red", "unknown": "red", "dead": "red",
 }  # fmt: skip
 _WIDE = 10_000
@@ -100,6 +101,11 @@ def members(found: Sequence[Member]) -> str:
         name = f"{one.id}*" if one.own else one.id
         rows.append([name, one.health, one.round_trip_ms, one.via, listens, one.topics, one.reason])
     return table(["MEMBER", "HEALTH", "RTT ms", "VIA", "LISTENS", "TOPICS", "REASON"], rows)
+
+
+def findings(found: Sequence[tuple[str, str, str]]) -> str:
+    """What a doctor found."""
+    return table(["", "", ""], found).partition("\n")[2]
 
 
 def messages(found: Sequence[Message]) -> str:

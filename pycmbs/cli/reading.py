@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from pycmbs.cli import printing
+from pycmbs.cli import following, printing
 from pycmbs.cli.completion import complete_members
-from pycmbs.cli.session import Session, asking
+from pycmbs.cli.session import DONE, Session, asking
 from pycmbs.client import verbs
 
 
@@ -51,11 +51,16 @@ def show(session: Session, message: str) -> None:
 
 
 @asking(
-    "ledger", "show who got a message, and who did not and why", "pycmbs ledger 01a22b7e-5c1b-7b8e-8a53-2f1d7c9f4d11"
+    "ledger",
+    "show who got a message, and who did not and why",
+    "pycmbs ledger 01a22b7e-5c1b-7b8e-8a53-2f1d7c9f4d11\npycmbs ledger 01a22b7e-5c1b-7b8e-8a53-2f1d7c9f4d11 --follow",
 )
 @click.argument("message")
-def ledger(session: Session, message: str) -> None:
+@click.option("--follow", is_flag=True, help="Go on until nothing more is to come of it; the exit code says what came.")
+def ledger(session: Session, message: str, follow: bool) -> int:
     """What became of it."""
+    if follow:
+        return following.ledger(session, message)
     found = session.do(verbs.message(message))
-    document = {"id": found.id, "state": found.state, "deliveries": [one.document for one in found.ledger]}
-    session.show(document, lambda: printing.ledger(found.ledger), lambda: found.state)
+    session.show(following.document(found), lambda: printing.ledger(found.ledger), lambda: found.state)
+    return DONE

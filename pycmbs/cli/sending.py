@@ -8,13 +8,16 @@ from typing import Any
 
 import click
 
-from pycmbs.cli import printing
+from pycmbs.cli import following, printing
 from pycmbs.cli.completion import complete_members, complete_topics
-from pycmbs.cli.session import DONE, FAILED, NOBODY, UNSETTLED, Session, asking, exit_code, text_of, usage
+from pycmbs.cli.session import DONE, FAILED, NOBODY, Session, asking, exit_code, settled_code, text_of, usage
 from pycmbs.client import verbs
+from pycmbs.client.calls import Verb
 from pycmbs.client.views import Sent
 from pycmbs.errors import CmbsError
 
+_QUICK = 0.2
+"""Seconds that one waits without being told how far it is."""
 _BODY = "JSON, or any text; @FILE and - (standard input) are read"
 
 
@@ -47,13 +50,12 @@ def _no_json(name: str) -> Any:
     raise ValueError(name)
 
 
-def settled_code(sent: Sent, wait: float) -> int:
-    """What became of a message, to a script. Who did not ask to wait is only told whether it is for anybody."""
-    if not sent.recipients:
-        return NOBODY
-    if any(one.settled and one.state not in ("delivered", "executed") for one in sent.ledger):
-        return FAILED
-    return UNSETTLED if wait and not sent.settled else DONE
+def _sent(session: Session, verb: Callable[[float], Verb[Sent]], wait: float) -> Sent:
+    """What became of a message within ``wait`` seconds. ``verb`` sends it, and waits for so long."""
+    if not session.watched or wait <= _QUICK:
+        return session.do(verb(wait))
+    sent = session.do(verb(_QUICK))
+    return sent if sent.settled else following.waited(session, sent, wait - _QUICK)
 
 
 def _told(session: Session, sent: Sent, about: str, wait: float) -> int:
@@ -90,7 +92,8 @@ def pub(
     """Send by topic."""
     if dry_run:
         return _planned(session, [topic], to)
-    sent = session.do(verbs.send(body_of(body), topics=[topic], to=to, wait=wait, deadline=deadline))
+    content = body_of(body)
+    sent = _sent(session, lambda some: verbs.send(content, topics=[topic], to=to, wait=some, deadline=deadline), wait)
     return _told(session, sent, topic, wait)
 
 
@@ -113,7 +116,8 @@ def send(
     if dry_run:
         return _planned(session, [], to)
     names = [str(one) for one in to]
-    sent = session.do(verbs.send(body_of(body), to=names, wait=wait, deadline=deadline))
+    content = body_of(body)
+    sent = _sent(session, lambda some: verbs.send(content, to=names, wait=some, deadline=deadline), wait)
     return _told(session, sent, " ".join(names) or "all", wait)
 
 
@@ -145,7 +149,7 @@ def request(session: Session, member: str, operation: str, words: tuple[str, ...
             raise usage(f"{pair!r} is no NAME=VALUE")
         attributes[name] = body_of(value)
     content = verbs.operation_content(operation, target, attributes)
-    sent = session.do(verbs.send(content, to=[member], wait=wait, deadline=wait + 1))
+    sent = _sent(session, lambda some: verbs.send(content, to=[member], wait=some, deadline=wait + 1), wait)
     try:
         done = verbs.outcome(member, sent)
     except CmbsError as error:
@@ -163,7 +167,7 @@ def request(session: Session, member: str, operation: str, words: tuple[str, ...
 )
 def resend(session: Session, message: str, wait: float) -> int:
     """Send again."""
-    return _told(session, session.do(verbs.resend(message, wait=wait)), "", wait)
+    return _told(session, _sent(session, lambda some: verbs.resend(message, wait=some), wait), "", wait)
 
 
 @asking(

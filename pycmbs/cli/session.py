@@ -6,14 +6,18 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from pycmbs.client.calls import Call, Verb, curl
 from pycmbs.client.places import Place, find
 from pycmbs.client.verbs import Failed, NotSettled
+from pycmbs.client.views import Sent
 from pycmbs.errors import CmbsError, ConfigurationError, Conflict, InvalidRequest, NotFound, Unavailable
+
+if TYPE_CHECKING:
+    from pycmbs.client.synchronous import Client
 
 DONE, COULD_NOT, USAGE, FAILED, NOBODY, UNSETTLED, REFUSED, AWAY = 0, 1, 2, 3, 4, 5, 6, 7
 """The exit codes."""
@@ -31,11 +35,20 @@ class Session:
         self.quiet = quiet
         self._curl = curl
 
-    def do(self, verb: Verb[T]) -> T:
-        """Do what a verb says. With ``--curl``, print its calls instead of those that change something, and be done."""
+    @property
+    def watched(self) -> bool:
+        """Whether a person looks on, who is told how far it is."""
+        return sys.stderr.isatty() and self.output == "table" and not (self.quiet or self._curl)
+
+    def client(self) -> Client:
+        """A client, to be closed."""
         from pycmbs.client.synchronous import Client
 
-        with Client(place=self.place) as client:
+        return Client(place=self.place)
+
+    def do(self, verb: Verb[T]) -> T:
+        """Do what a verb says. With ``--curl``, print its calls instead of those that change something, and be done."""
+        with self.client() as client:
             return client.run(_printed(self.place, verb) if self._curl else verb)
 
     def show(
@@ -81,6 +94,15 @@ def _printed(place: Place, verb: Verb[T]) -> Verb[T]:
             answers = yield calls
         except CmbsError:  # what else it would ask depends on an answer that there is not
             raise click.exceptions.Exit(DONE) from None
+
+
+def settled_code(sent: Sent, wait: float) -> int:
+    """What became of a message, to a script. Who did not ask to wait is only told whether it is for anybody."""
+    if not sent.recipients:
+        return NOBODY
+    if any(one.settled and one.state not in ("delivered", "executed") for one in sent.ledger):
+        return FAILED
+    return UNSETTLED if wait and not sent.settled else DONE
 
 
 def exit_code(error: CmbsError) -> int:

@@ -35,6 +35,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "rm": ("pycmbs.cli.sending", "delete messages"),
     },
     "Members": {
+        "doctor": ("pycmbs.cli.doctor", "say what is well, what is not, and which port is blocked"),
+        "top": ("pycmbs.cli.top", "show the members, and what is under way, as it changes"),
         "members": ("pycmbs.cli.reading", "list the members of the federation, or show one"),
         "ping": ("pycmbs.cli.sending", "say how long a message takes to a member"),
         "sub": ("pycmbs.cli.sending", "have this broker's member be interested in topics"),

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pycmbs.client.asynchronous import AsyncClient
+    from pycmbs.client.events import Change
     from pycmbs.client.places import Place, find
     from pycmbs.client.synchronous import Client
     from pycmbs.client.verbs import Failed, NotSettled
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "Change",
     "Client",
     "Failed",
     "Member",
@@ -41,6 +43,7 @@ __all__ = [
 
 _MODULES = {
     "AsyncClient": "asynchronous",
+    "Change": "events",
     "Client": "synchronous",
     "Failed": "verbs",
     "NotSettled": "verbs",

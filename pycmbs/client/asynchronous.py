@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pycmbs.client import verbs
 from pycmbs.client.calls import Call, T, Verb, is_there, pause, read
 from pycmbs.client.connection import options, request_of, unreachable
+from pycmbs.client.events import Change, Stream
 from pycmbs.client.places import Place, find
 from pycmbs.client.views import Member, Message, Outcome, Plan, Sent
 from pycmbs.errors import CmbsError
@@ -89,6 +90,34 @@ class AsyncClient:
                 if seconds is None:
                     raise
             await asyncio.sleep(seconds)
+
+    async def watch(
+        self,
+        path: str = "/",
+        *,
+        since: str | None = None,
+        filters: Mapping[str, str] | None = None,
+        patience: float | None = None,
+    ) -> AsyncIterator[Change]:
+        """What changes in a collection, or of an entity: see :meth:`~pycmbs.client.synchronous.Client.watch`."""
+        import httpx2
+
+        stream = Stream(path, since, filters or {}, patience)
+        while True:
+            error: CmbsError | None = None
+            try:
+                async with self._http.stream(**stream.request(self._timeout)) as answer:
+                    if answer.status_code >= 400:
+                        read(answer.status_code, await answer.aread())
+                    stream.connected()
+                    async for line in answer.aiter_lines():
+                        if (change := stream.line(line)) is not None:
+                            yield change
+            except httpx2.HTTPError as exc:
+                error = unreachable(self.place, exc)
+            except CmbsError as exc:
+                error = exc
+            await asyncio.sleep(stream.pause(error))
 
     # What it can do
 

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from pycmbs.errors import ConfigurationError, Unavailable
 
 DEFAULT = "http://127.0.0.1:8090"
-_HOME = "~/.pycmbs"
+HOME = "~/.pycmbs"
+"""Where a broker's home is, unless one says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +68,9 @@ def _said(
     if context:
         return _named(str(context), environ)
     if home:
-        return {"url": _running(Path(home).expanduser())}
+        return {"url": str(running(Path(home).expanduser())["url"])}
     try:
-        return {"url": _running(Path(environ.get("PYCMBS_HOME") or _HOME).expanduser())}
+        return {"url": str(running(Path(environ.get("PYCMBS_HOME") or HOME).expanduser())["url"])}
     except Unavailable:
         return {"url": DEFAULT}
 
@@ -113,9 +114,12 @@ def _named(name: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
     return found
 
 
-def _running(home: Path) -> str:
+def running(home: Path) -> dict[str, Any]:
+    """What a home says of the broker that runs in it. Raises Unavailable if none does."""
     path = home / "run" / "broker.json"
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["url"])
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found["url"]
     except (OSError, ValueError, KeyError, TypeError) as exc:
         raise Unavailable(f"no broker runs in {home}", hint=f"pycmbs serve --home {home} starts one.") from exc
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pycmbs.client import verbs
 from pycmbs.client.calls import Call, T, Verb, is_there, pause, read
 from pycmbs.client.connection import options, request_of, unreachable
+from pycmbs.client.events import Change, Stream
 from pycmbs.client.places import Place, find
 from pycmbs.client.views import Member, Message, Outcome, Plan, Sent
 from pycmbs.errors import CmbsError
@@ -89,6 +90,36 @@ class Client:
                 if seconds is None:
                     raise
             time.sleep(seconds)
+
+    def watch(
+        self,
+        path: str = "/",
+        *,
+        since: str | None = None,
+        filters: Mapping[str, str] | None = None,
+        patience: float | None = None,
+    ) -> Iterator[Change]:
+        """What changes in a collection, or of an entity, from now on or ``since`` a cursor ("0": all that is there, too). It
+        connects again by itself, and skips nothing. ``filters``: attributes and their values; ``patience``: seconds without the
+        broker until that is raised; None: for ever, once it was there. Raises the broker's error, and Unavailable."""
+        import httpx2
+
+        stream = Stream(path, since, filters or {}, patience)
+        while True:
+            error: CmbsError | None = None
+            try:
+                with self._http.stream(**stream.request(self._timeout)) as answer:
+                    if answer.status_code >= 400:
+                        read(answer.status_code, answer.read())
+                    stream.connected()
+                    for line in answer.iter_lines():
+                        if (change := stream.line(line)) is not None:
+                            yield change
+            except httpx2.HTTPError as exc:
+                error = unreachable(self.place, exc)
+            except CmbsError as exc:
+                error = exc
+            time.sleep(stream.pause(error))
 
     # What it can do
 

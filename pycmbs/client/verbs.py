@@ -238,8 +238,22 @@ def message(id: str) -> Verb[Message]:
     return views.message(answer)
 
 
+def cursor(path: str, since: str | None = None, wait: float = 0) -> Verb[str]:
+    """Where to go on from to be told of all that changes after this, in a collection or of an entity: at once, or when
+    something changed ``since`` a cursor, waited for so many seconds at most. Raises NotFound."""
+    more = {"since": since, "wait": f"{wait:.3f}"} if since is not None else {}
+    query = urlencode({"watch": "", **more})
+    (answer,) = yield (Call("GET", f"{path}?{query}", seconds=wait, repeatable=True),)
+    return str(answer["cursor"])
+
+
 def messages(
-    *, state: str | None = None, origin: str | None = None, number: int = 20, page: int = 1, **attributes: str
+    *,
+    state: str | None = None,
+    origin: str | None = None,
+    number: int = 20,
+    page: int = 1,
+    **attributes: str,
 ) -> Verb[list[Message]]:
     """One page of the messages, in order of creation, of those with this state, origin and other attributes."""
     said = {"state": state, "origin": origin, **attributes}

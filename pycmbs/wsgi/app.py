@@ -33,7 +33,7 @@ from pycmbs.wsgi.guard import Guard
 from pycmbs.wsgi.middleware import compressed, request_id
 from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition
 from pycmbs.wsgi.routes import Routes
-from pycmbs.wsgi.streams import EVENT_STREAM
+from pycmbs.wsgi.streams import EVENT_STREAM, without_events
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Application:
         exchange.rendition = default(exchange.sent)
         accept = environ.get("HTTP_ACCEPT")
         if accept is not None and EVENT_STREAM in accept and exchange.query.watch is not None:
-            accept = None  # what is no event is an error
+            accept = without_events(accept)  # what is no event is an error
         exchange.rendition = rendition(accept, environ.get("HTTP_USER_AGENT", ""), exchange.sent)
         check_version(environ.get("HTTP_USER_AGENT", ""))
         exchange.place = self._guard.admit(environ)

@@ -86,7 +86,7 @@ def rendition(accept: str | None, agent: str, sent: str) -> Rendition:
     said = [text.strip('"') for name, text in _PARAMETER.findall(accept) if name.lower() == "version"]
     offers = [one for one in WRITERS if one in JSON_TYPES] if sent in JSON_TYPES else []
     offers += [one for one in WRITERS if one not in offers]
-    header = create_accept_header(_PARAMETER.sub("", accept))
+    header = create_accept_header(without_parameters(accept))
     found = header.acceptable_offers(offers) if hasattr(header, "acceptable_offers") else []
     if not found:
         raise NotAcceptable(
@@ -97,6 +97,11 @@ def rendition(accept: str | None, agent: str, sent: str) -> Rendition:
     if "1.2" in said:
         version = _NEWEST
     return _in_version(Rendition(WRITERS[chosen], chosen, pretty="*/*" in accept or agent.startswith("curl/")), version)
+
+
+def without_parameters(accept: str) -> str:
+    """An Accept header with nothing but types and what they are worth: no parameter chooses another type here."""
+    return _PARAMETER.sub("", accept)
 
 
 def _versions(agent: str) -> list[tuple[int, int]]:

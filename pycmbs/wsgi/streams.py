@@ -57,6 +57,11 @@ def event(data: bytes, *, name: str = "", id: str = "") -> bytes:
     return b"".join([*lines, b"\n\n"])
 
 
+def without_events(accept: str) -> str:
+    """An Accept header without events: how an error is told to who asked for them."""
+    return ",".join(one for one in accept.split(",") if EVENT_STREAM not in one)
+
+
 class Streams:
     """The streams of a front."""
 

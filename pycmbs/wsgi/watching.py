@@ -19,7 +19,7 @@ from pycmbs.services.entities.selection import Selection
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.entities.watching import Watch, Watching
 from pycmbs.wsgi.exchange import Exchange
-from pycmbs.wsgi.negotiation import JSON
+from pycmbs.wsgi.negotiation import JSON, without_parameters
 from pycmbs.wsgi.streams import EVENT_STREAM, Streams, event
 
 MOST_WAIT = 60
@@ -115,7 +115,7 @@ def _type(accept: str | None) -> str:
     """How to answer. Raises NotAcceptable."""
     if accept is None or not accept.strip():
         return EVENT_STREAM
-    found = create_accept_header(accept)
+    found = create_accept_header(without_parameters(accept))
     offers = found.acceptable_offers(_OFFERS) if hasattr(found, "acceptable_offers") else []
     if not offers:
         raise NotAcceptable(

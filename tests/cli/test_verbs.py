@@ -254,3 +254,16 @@ def test_help_has_an_example_for_every_command(run: Run) -> None:
         assert done.returncode == 0, done
         assert "example" in done.stdout, name
     assert all(f"  {name} " in run("--help").stdout for name in NAMES)
+
+
+def test_a_ledger_is_followed_until_nothing_more_comes(sites: dict[str, Broker], paris: Path, run: Run) -> None:
+    """A line for each row that is another than before, and the exit code of what came."""
+    sent = json.loads(run("send", "--all", "1", "--home", str(paris), "-o", "json").stdout)
+    done = run("ledger", sent["id"], "--follow", "--home", str(paris))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == [sent["id"], "delivered"]
+    assert {line.split()[0] for line in done.stdout.splitlines() if "delivered" in line} >= {"rome", "oslo"}
+    said = json.loads(run("ledger", sent["id"], "--follow", "--home", str(paris), "-o", "json").stdout)
+    assert said["state"] == "delivered"
+    late = json.loads(run("send", "nobody-there", "1", "--home", str(paris), "-o", "json").stdout)
+    assert run("ledger", late["id"], "--follow", "--home", str(paris)).returncode in (3, 4)

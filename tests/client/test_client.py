@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pycmbs.client import AsyncClient, Client, Failed, NotSettled
+from pycmbs.client import AsyncClient, Client, Failed, NotSettled, verbs
 from pycmbs.errors import CmbsError, Forbidden, NotFound, Unavailable, UnknownEntity
 from tests.documents.markdown import fences
 from tests.harness import ROOT, Broker, wait_until
@@ -169,3 +169,42 @@ def test_importing_it_is_cheap() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_what_changes_is_watched_over_a_restart(start_shared: Callable[..., Broker]) -> None:
+    """Each change once, in order, also those that happened while the broker was away and the client waited for it."""
+    broker = start_shared("--workers", "1")
+    broker.become("l2")
+    with Client(broker.url) as client, Client(broker.url) as other:
+        changes = client.watch("/cmbs/message/", since=client.run(verbs.cursor("/cmbs/message/")))
+        made = [other.send_all(number).id for number in range(3)]
+        seen = [next(changes) for _ in range(3)]
+        assert [(one.event, one.id) for one in seen] == [("created", id) for id in made]
+        assert seen[0].attributes["cmbs.message.message_content"] == 0
+        broker.stop()
+        broker.port = int(broker.url.rpartition(":")[2])
+        broker.start()
+        other.remove(made[0])
+        assert next(one for one in changes if one.event == "deleted").id == made[0]
+
+
+def test_what_is_watched_must_be_there(client: Client) -> None:
+    """An error of the broker, and a broker that never was there, are raised."""
+    with pytest.raises(NotFound):
+        next(client.watch("/cmbs/message/nothing"))
+    with pytest.raises(Unavailable), Client("http://127.0.0.1:9") as nobody:
+        next(nobody.watch("/"))
+
+
+def test_an_async_client_watches_too(pair: tuple[Broker, Broker]) -> None:
+    """With the same names."""
+
+    async def main() -> str:
+        async with AsyncClient(pair[0].url) as broker:
+            since = await broker.run(verbs.cursor("/"))
+            sent = await broker.send_all("x")
+            async for change in broker.watch("/", since=since, filters={"occi.core.id": sent.id}):
+                return change.id if change.event == "created" and change.id == sent.id else ""
+        return ""
+
+    assert asyncio.run(main())
