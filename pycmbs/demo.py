@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,19 @@ class _Site:
         return self.client.message(message.id).state
 
 
-def run() -> int:
-    """Show it; returns the exit code. Leaves nothing behind, also when it is interrupted."""
+def run(keep: Callable[[Mapping[str, str]], None] | None = None) -> int:
+    """Show it; returns the exit code. Leaves nothing behind, also when it is interrupted. ``keep``: is given the URLs by
+    name once the three know each other, and ends with a KeyboardInterrupt."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.monotonic()
     try:
         with tempfile.TemporaryDirectory(prefix="pycmbs-demo-") as home, _running(Path(home)) as sites:
             _say("start", f"three brokers on loopback, {', '.join(_SITES)}: {time.monotonic() - began:.1f} s")
             _meet(*sites)
+            if keep is not None:
+                with contextlib.suppress(KeyboardInterrupt):
+                    keep({one.name: one.client.place.url for one in sites})
+                return 0
             _every_layer(*sites)
             _killed(*sites)
     except (DemoError, CmbsError) as error:

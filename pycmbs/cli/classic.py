@@ -46,13 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         surroundings.detach()
     parser = _parser()
     options = parser.parse_args(arguments)
-    if hasattr(options, "demo"):
-        from pycmbs.demo import run  # nothing else needs it
-
-        try:
-            return run()
-        except KeyboardInterrupt:
-            return 130
     if not hasattr(options, "run"):  # no command was given
         parser.print_help(sys.stderr)
         return 2
@@ -127,16 +120,6 @@ def _parser() -> argparse.ArgumentParser:
     users.add_parsers(commands, _add_flags)
     rules.add_parser(commands, _add_flags)
     membership.add_parsers(commands, _add_flags)
-    demo = commands.add_parser(
-        "demo",
-        usage="pycmbs demo",
-        help="show three brokers at work for some seconds",
-        description="Start three brokers on loopback, let them find each other, send on every layer, kill one and start it "
-        "again. Takes a few seconds and leaves nothing behind.",
-        epilog="example: pycmbs demo",
-        allow_abbrev=False,
-    )
-    demo.set_defaults(demo=True)
     usual = serve.add_argument_group("usual flags")
     _add_config(usual)
     further = serve.add_argument_group("further flags")

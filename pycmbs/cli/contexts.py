@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import click
@@ -56,10 +57,26 @@ def add(name: str, url: str, token_stdin: bool, ca: str) -> None:
         said["token"] = sys.stdin.readline().strip()
     if ca:
         said["ca"] = os.path.abspath(ca)  # noqa: PTH100 - links stay as they are
+    keep({name: said})
+
+
+def keep(some: Mapping[str, Mapping[str, str]]) -> None:
+    """Have these contexts, by name, besides the others."""
     document = _document()
     if "contexts" not in document:
         document["contexts"] = tomlkit.table(is_super_table=True)
-    document["contexts"][name] = said
+    for name, said in some.items():
+        document["contexts"][name] = dict(said)
+    _write(document)
+
+
+def forget(names: Collection[str]) -> None:
+    """Have none of these, if there are any."""
+    document = _document()
+    for name in _names(document).keys() & set(names):
+        del document["contexts"][name]
+    if document.get("current") in names:
+        del document["current"]
     _write(document)
 
 
@@ -111,10 +128,7 @@ def rm(name: str) -> None:
     document = _document()
     if name not in _names(document):
         raise _unknown(name)
-    del document["contexts"][name]
-    if document.get("current") == name:
-        del document["current"]
-    _write(document)
+    forget([name])
 
 
 def _names(document: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ CLASSIC = "pycmbs.cli.classic"
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Brokers": {
         "serve": (CLASSIC, "start a broker, and run it until Ctrl-C or SIGTERM"),
-        "demo": (CLASSIC, "show three brokers at work for some seconds"),
+        "demo": ("pycmbs.cli.demo", "show three brokers at work for some seconds"),
     },
     "Messages": {
         "pub": ("pycmbs.cli.sending", "send to all members that are interested in a topic"),

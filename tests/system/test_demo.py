@@ -64,3 +64,24 @@ def test_an_interrupted_demo(short: Path, which: signal.Signals) -> None:
         assert process.wait(10) == 130
     assert list(short.iterdir()) == []
     wait_until(lambda: brokers_in(short) == [], what="no process is left")
+
+
+def test_a_demo_that_is_kept(short: Path) -> None:
+    """Three URLs that answer until Ctrl-C, as contexts with which commands work; nothing is left then."""
+    environ = {**os.environ, "TMPDIR": str(short), "XDG_CONFIG_HOME": str(short / "config")}
+    command = [sys.executable, "-c", INTERRUPTIBLE.replace('"demo"', '"demo", "--keep"')]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ, cwd=ROOT) as process:
+        assert process.stdout is not None
+        lines = []
+        while not (lines and lines[-1].startswith("Ctrl-C")):
+            lines.append(process.stdout.readline())
+        urls = dict(line.split() for line in lines if line.startswith("demo-"))
+        assert sorted(urls) == ["demo-oslo", "demo-paris", "demo-rome"]
+        for name in urls:
+            asked = [sys.executable, "-m", "pycmbs", "members", "--context", name, "-o", "value"]
+            found = subprocess.run(asked, capture_output=True, text=True, env=environ, cwd=ROOT, timeout=30, check=True)
+            assert set(found.stdout.split()) == {"oslo", "paris", "rome"}
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+    assert "demo-" not in (short / "config" / "pycmbs" / "contexts.toml").read_text()
+    wait_until(lambda: brokers_in(short) == [], what="no process is left")

@@ -1,0 +1,51 @@
+"""``demo``: three brokers at work, for some seconds or for as long as one likes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import click
+
+_HELP = """Start three brokers on loopback, let them find each other, send on every layer, kill one and start it again.
+Takes a few seconds and leaves nothing behind.
+
+\b
+example:
+  pycmbs demo
+  pycmbs demo --keep"""
+_PREFIX = "demo-"
+"""What the names of their contexts begin with."""
+
+
+@click.command("demo", help=_HELP)
+@click.option("--keep", is_flag=True, help="Leave three sites that know each other, with contexts, until Ctrl-C.")
+def demo(keep: bool) -> int:
+    """Show it."""
+    from pycmbs.demo import run  # nothing else needs it
+
+    try:
+        return run(_kept if keep else None)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _kept(urls: Mapping[str, str]) -> None:
+    """Say where they are, until Ctrl-C; that ends it."""
+    from pycmbs.cli import contexts
+
+    named = {_PREFIX + name: {"url": f"{url}/"} for name, url in urls.items()}
+    contexts.keep(named)
+    try:
+        for name, said in named.items():
+            click.echo(f"{name:<12} {said['url']}")
+        first, *_ = named
+        click.echo(
+            f"try: pycmbs members --context {first}\n"
+            f'     pycmbs pub network.link \'{{"event": "link-down"}}\' --wait 5 --context {first}\n'
+            "Ctrl-C stops and removes them"
+        )
+        while True:
+            time.sleep(3600)
+    finally:
+        contexts.forget(list(named))
