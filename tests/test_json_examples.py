@@ -29,7 +29,7 @@ NAMED_IN_README = (
 )
 INTERNAL = {
     "member": {"listening", "health", "fingerprint"},
-    "message": {"state", "origin", "deliveries"},
+    "message": {"state", "origin", "deliveries", "accepted", "received"},
 }
 
 

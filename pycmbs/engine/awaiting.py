@@ -82,7 +82,7 @@ class Awaiting:
         if envelope.type == REFUSAL and envelope.body.get("final"):
             error = from_dict(envelope.body.get("error"))
             self.drop(row.id)
-            return replace(row, awaiting_outcome=False, updated=now, reason=error.line)
+            return replace(row.moved(now, row.state, error.line), awaiting_outcome=False)
         outcome = envelope.body.get("outcome")
         if envelope.type != OUTCOME or not isinstance(outcome, dict):
             return None

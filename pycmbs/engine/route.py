@@ -33,6 +33,10 @@ class Flight:
     """Bytes of its datagram."""
     life: str = ""
     """The number of the recipient's process when it was sent, empty when it is not known."""
+    sent: float = 0.0
+    """When, in seconds since the epoch."""
+    via: str = ""
+    """The member that passes it on."""
 
     @property
     def attempts(self) -> int:
@@ -42,7 +46,9 @@ class Flight:
     @property
     def tried(self) -> Delivery:
         """The row after this attempt."""
-        return replace(self.row, attempts=self.attempts)
+        row = self.row
+        history = row.history or (((round(self.sent, 3), SENT, ""),) if not row.attempts else ())
+        return replace(row, attempts=self.attempts, via=self.via, history=history)
 
 
 class Route:
@@ -154,7 +160,7 @@ class Route:
     def tried(self, row: Delivery) -> Delivery:
         """A row with the attempt that is under way, if one is."""
         flight = self.flight_of(row.id)
-        return row if flight is None else replace(row, attempts=max(row.attempts, flight.attempts))
+        return row if flight is None else replace(row, attempts=max(row.attempts, flight.attempts), via=flight.via)
 
     def _holds(self, id: str) -> bool:
         return any(row.id == id for row in self.queue) or self.flight_of(id) is not None
@@ -196,10 +202,7 @@ class Route:
         self.looked = False
         pause = min(self._most, self._first * 2 ** min(self.failures - 1, 16))
         self.resume = now + pause * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, not a secret
-        back = [
-            replace(flight.row, state=SENT, updated=now, reason=reason, attempts=flight.attempts)
-            for flight in self.flights.values()
-        ]
+        back = [flight.tried.moved(now, SENT, reason) for flight in self.flights.values()]
         self.flights.clear()
         self.queue.extendleft(sorted(back, key=lambda row: -row.number))
         if len(self.queue) > 1:  # the store has the others: much may wait for many that are dead

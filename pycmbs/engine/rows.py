@@ -86,7 +86,7 @@ class Rows:
         if row.awaiting_outcome:
             for id, asked in self.awaiting.drop(row.id).items():
                 self.lapsed.add(id, row.id, asked)
-            return replace(row, awaiting_outcome=False, updated=now, reason="no outcome came before the deadline")
+            return replace(row.moved(now, row.state, "no outcome came before the deadline"), awaiting_outcome=False)
         return row.given_up(now, inherited=row.number <= self._accepted.inherited)
 
     def conclude(self, rows: list[Delivery]) -> None:

@@ -208,7 +208,7 @@ class Traffic:
                 self._transports.forget(route.url, silent=SILENT_SECONDS)
         route.url = ""
         if waiting is not None and waiting.reason != reason:
-            back.append(replace(waiting, reason=reason))
+            back.append(waiting.moved(0.0, waiting.state, reason))
         for row in back:
             known = replace(row, updated=clock.now(), vain=row.vain + (row.id == of_no_use))
             route.refresh([known], {row.id})
@@ -248,7 +248,7 @@ class Traffic:
             return True
         asked = Asked(route.url, row.member, relayed=bool(route.via))
         life = self._probes.answering(row.member)[1]
-        route.flights[id] = Flight(row, id, time.monotonic(), asked, len(data), life)
+        route.flights[id] = Flight(row, id, time.monotonic(), asked, len(data), life, clock.now(), route.via)
         self._flights[id] = route
         try:
             self._transports.send(route.url, data, peer=route.via or row.member)

@@ -40,6 +40,8 @@ RECEIVED = "received"
 """The state of a message of another member."""
 ORIGIN = "cmbs.message.origin"
 DELIVERIES = "cmbs.message.deliveries"
+ACCEPTED_AT = "cmbs.message.accepted"
+RECEIVED_AT = "cmbs.message.received"
 
 
 def socket_attribute(layer: str) -> str:
@@ -100,6 +102,8 @@ MESSAGE_ATTRIBUTES = table(
     internal(STATE, "string", "The summary of the deliveries."),
     internal(ORIGIN, "string", "The id of the member that sent it first."),
     internal(DELIVERIES, "array", "Per recipient: what became of the message."),
+    internal(ACCEPTED_AT, "string", "When this broker accepted it for delivery, at its last send."),
+    internal(RECEIVED_AT, "string", "When this broker received it from another member."),
 )
 """What the message backend knows of, whether the kind declares it or not."""
 

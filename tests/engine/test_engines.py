@@ -149,6 +149,25 @@ def test_l2_reaches_everybody(node, pair):
     assert [one.attribute(path, cmbs.ORIGIN) for one in (b, c)] == ["a", "a"]
 
 
+def test_a_message_and_its_ledger_tell_when(pair):
+    """``accepted`` at the sender, ``received`` at the receiver, and what became of it step by step."""
+    a, b = pair
+    a.transport.lose = 1
+    path = a.message("l2")
+    a.act(path, "send_l2")
+    assert a.settled(path) == "delivered"
+    (row,) = a.attribute(path, cmbs.DELIVERIES)
+    history = row["history"]
+    assert [one["state"] for one in history] == ["pending", "sent", "sent", "delivered"]
+    assert history[2]["reason"].startswith("no answer from memory:b-l2")
+    assert [one["at"] for one in history] == sorted(one["at"] for one in history)
+    assert [history[0]["at"], history[-1]["at"]] == [row["accepted"], row["updated"]]
+    assert "via" not in row
+    assert a.attribute(path, cmbs.ACCEPTED_AT) == row["accepted"]
+    assert history[0]["at"] <= b.attribute(path, cmbs.RECEIVED_AT) <= history[-1]["at"]
+    assert a.attribute(path, cmbs.RECEIVED_AT) is b.attribute(path, cmbs.ACCEPTED_AT) is None
+
+
 def test_a_wake_up_is_never_waited_for(node):
     """What is accepted goes out at once: the poll is for wake-ups that were lost, also right after the start."""
     a, b = node("a", poll=60.0), node("b")

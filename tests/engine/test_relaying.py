@@ -131,6 +131,8 @@ def test_everybody_gets_it_once(node, names, links, sender, ways):  # noqa: F811
     path = nodes[sender].message("l2")
     nodes[sender].act(path, "send_l2")
     assert nodes[sender].settled(path) == "delivered"
+    for row in nodes[sender].attribute(path, cmbs.DELIVERIES):
+        assert row.get("via", "") in {one[1:2] for one in ways[row["member"]]}, "the ledger says who passed it on first"
     for name, way in ways.items():
         assert nodes[name].attribute(path, cmbs.PATH_HISTORY) in ([*map(cmbs.urn, one)] for one in way)
         assert nodes[name].broker.entities.find(cmbs.MESSAGE_LOCATION) == [path]

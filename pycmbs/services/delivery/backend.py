@@ -12,6 +12,8 @@ from pycmbs.occi.category import Action
 from pycmbs.occi.entity import Entity, Invocation
 from pycmbs.occi.layers import layer_of
 from pycmbs.services.delivery.messages import MessageService
+from pycmbs.services.records.entities import RECEIVED
+from pycmbs.services.records.times import timestamp
 from pycmbs.store.base import Write
 
 
@@ -41,9 +43,13 @@ class MessageBackend(Backend):
         return ()
 
     def retrieve(self, entity: Entity) -> Entity:
-        """Adds the ledger."""
+        """Adds the ledger and the times."""
         shown = entity.copy()
-        shown.attributes[cmbs.DELIVERIES] = self.host.messages.ledger(entity)
+        ledger = shown.attributes[cmbs.DELIVERIES] = self.host.messages.ledger(entity)
+        if ledger:
+            shown.attributes[cmbs.ACCEPTED_AT] = ledger[0]["accepted"]
+        if received := entity.private.get(RECEIVED):
+            shown.attributes[cmbs.RECEIVED_AT] = timestamp(received)
         return shown
 
     def delete(self, entity: Entity) -> Sequence[Write]:

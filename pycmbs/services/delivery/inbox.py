@@ -32,7 +32,7 @@ from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.records import numbers, receipts
 from pycmbs.services.records.deliveries import DELIVERED
-from pycmbs.services.records.entities import document_id, entity_write, note_settled, take_place
+from pycmbs.services.records.entities import RECEIVED, document_id, entity_write, note_settled, take_place
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
 from pycmbs.store.base import Document, Store, Write
 
@@ -279,7 +279,7 @@ class InboxService:
                 attribute=cmbs.CONTENT,
             )
         entity = Entity(taken.id, cmbs.MESSAGE, cmbs.MESSAGE_LOCATION + taken.id, mixins, attributes)
-        entity.private[TAKEN] = taken.round
+        entity.private |= {TAKEN: taken.round, RECEIVED: round(clock.now(), 3)}
         entity.title, entity.summary = described.title or "", described.summary or ""
         return entity
 

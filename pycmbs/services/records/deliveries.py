@@ -41,7 +41,16 @@ _STORED_AS = {"recipient_count": "of", "awaiting_outcome": "awaits"}
 """Fields whose names in a store are those of versions up to 0.3."""
 
 
-class Delivery(Struct, frozen=True, rename=_STORED_AS):
+_MOST_STEPS = 16
+"""Steps of one delivery that are told of: of more, the first and the newest."""
+_STEP_REASON = 200
+"""Characters of the reason of a step that is over."""
+
+Step = tuple[float, str, str]
+"""When a delivery came to a state, that, and why."""
+
+
+class Delivery(Struct, frozen=True, rename=_STORED_AS, omit_defaults=True):
     """What became of a message for one recipient. Times are seconds since the epoch.
 
     ``message`` is the path of the message, ``round`` tells this sending from earlier and later ones, ``recipient_count`` is
@@ -66,6 +75,10 @@ class Delivery(Struct, frozen=True, rename=_STORED_AS):
     why: str = ""
     answer: Any = None
     awaiting_outcome: bool = False
+    history: tuple[Step, ...] = ()
+    """Its steps between ``accepted`` and ``updated``."""
+    via: str = ""
+    """The member that passed on what was sent last."""
     outcome: dict[str, Any] | None = None
     revision: str = ""
     number: int = 0
@@ -119,19 +132,26 @@ class Delivery(Struct, frozen=True, rename=_STORED_AS):
             number=self.number,
         )
 
+    def moved(self, now: float, state: str, reason: str = "") -> Delivery:
+        """The row in another state, or in the same for another reason; where it was is remembered."""
+        return replace(self, state=state, updated=now, reason=reason, history=self._past)
+
+    @property
+    def _past(self) -> tuple[Step, ...]:
+        """The steps that are over with the next one."""
+        past, reason = self.history, self.reason[:_STEP_REASON]
+        if not self.updated or (past and past[-1][1:] == (self.state, reason)):
+            return past
+        past = (*past, (round(self.updated, 3), self.state, reason))
+        return past if len(past) <= _MOST_STEPS - 2 else (past[0], *past[3 - _MOST_STEPS :])
+
     def settled(
         self, state: str, now: float, reason: str = "", answer: Any = None, *, attempts: int | None = None
     ) -> Delivery:
         """The row in its final state; after so many ``attempts``, unless they are as they were."""
-        return replace(
-            self,
-            state=state,
-            updated=now,
-            reason=reason,
-            answer=answer,
-            awaiting_outcome=False,
-            attempts=self.attempts if attempts is None else attempts,
-        )
+        moved = self.moved(now, state, reason)
+        tries = self.attempts if attempts is None else attempts
+        return replace(moved, answer=answer, awaiting_outcome=False, attempts=tries)
 
     def given_up(self, now: float, *, inherited: bool = False) -> Delivery:
         """The row after its deadline: ``expired`` if it is certain that the recipient has nothing, else ``unknown``.
@@ -147,9 +167,9 @@ class Delivery(Struct, frozen=True, rename=_STORED_AS):
         """The row once its message was executed: ``outcome`` holds a ``result`` or an ``error``."""
         error = outcome.get("error")
         if error is None:
-            return replace(self, state=EXECUTED, updated=now, reason="", outcome=outcome, awaiting_outcome=False)
+            return replace(self.moved(now, EXECUTED), outcome=outcome, awaiting_outcome=False)
         reason = f"{error.get('code')}: {error.get('message')}" if isinstance(error, dict) else str(error)
-        return replace(self, state=FAILED, updated=now, reason=cut(reason), outcome=outcome, awaiting_outcome=False)
+        return replace(self.moved(now, FAILED, cut(reason)), outcome=outcome, awaiting_outcome=False)
 
     def write(self) -> Write:
         """The write that stores the row, new or changed."""
@@ -163,7 +183,8 @@ class Delivery(Struct, frozen=True, rename=_STORED_AS):
     def body(self) -> dict[str, Any]:
         """The row as JSON, without what the store says of it; :func:`delivery_of` is the way back."""
         body: dict[str, Any] = to_builtins(self)
-        del body["revision"], body["number"]
+        body.pop("revision", None)
+        body.pop("number", None)
         return body
 
     def entry(self) -> dict[str, Any]:
@@ -181,9 +202,20 @@ class Delivery(Struct, frozen=True, rename=_STORED_AS):
         }
         if self.updated:
             entry["updated"] = rfc3339(self.updated + ahead)
+            entry["history"] = self._steps(ahead)
         if self.reason:
             entry["reason"] = self.reason
+        if self.via:
+            entry["via"] = self.via
         return entry | (self.outcome or {})
+
+    def _steps(self, ahead: float) -> list[dict[str, str]]:
+        """What became of it, step by step, up to now."""
+        steps = [(self.accepted, PENDING, ""), *self.history, (self.updated, self.state, self.reason)]
+        return [
+            {"at": rfc3339(at + ahead), "state": state, **({"reason": reason} if reason else {})}
+            for at, state, reason in steps
+        ]
 
 
 def _id(message: str, round: int, index: int) -> str:

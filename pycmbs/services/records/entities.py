@@ -20,6 +20,8 @@ BEYOND = "@beyond"
 """Key of an entity with arrays of which not all items are keys: which arrays those are."""
 REQUEST = "request"
 """The private record of the request with a key that made an entity: the key's name, and a digest of what it said."""
+RECEIVED = "received"
+"""The private record of when a message of another member was taken in, in seconds since the epoch."""
 BY_REQUEST = "@request"
 """Key of such an entity: the key's name."""
 _OWN = frozenset({"kind", "id", "mixin", "folder"})
