@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from pycmbs.backends import load_backends
 from pycmbs.config import Settings
-from pycmbs.config_values import is_loopback
 from pycmbs.engine.handler_pool import HandlerPool
 from pycmbs.handlers import load as load_handlers
 from pycmbs.occi import cmbs
@@ -21,19 +20,15 @@ from pycmbs.processes.identity import this_node
 from pycmbs.runtime import Runtime, ThreadRuntime
 from pycmbs.services.access import rules as allow
 from pycmbs.services.access.rulebook import Rulebook
-from pycmbs.services.access.users import Users
 from pycmbs.services.delivery.inbox import InboxService
 from pycmbs.services.delivery.limit import OutboxBound
 from pycmbs.services.delivery.messages import MessageService
 from pycmbs.services.delivery.outbox import OutboxService
-from pycmbs.services.delivery.parts import PARTS
 from pycmbs.services.delivery.retention import RetentionService
 from pycmbs.services.delivery.sending import SendingService
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.categories import CategoryService
-from pycmbs.services.entities.feed import Feed
 from pycmbs.services.entities.service import EntityService
-from pycmbs.services.entities.watching import Watching
 from pycmbs.services.execution.once import OnceStore
 from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.execution.service import ExecutionService, Handlers
@@ -47,6 +42,7 @@ from pycmbs.services.federation.seals import Seals
 from pycmbs.services.records.node import NodeService
 from pycmbs.store import open_store
 from pycmbs.store.base import Store
+from pycmbs.store.measured import Measured
 from pycmbs.transport.address import check_address, parse_listen_at
 from pycmbs.transport.envelope import most_datagram
 from pycmbs.transport.transports import Transports
@@ -54,7 +50,6 @@ from pycmbs.transport.transports import Transports
 if TYPE_CHECKING:
     from pycmbs.engine.engine import Engine
     from pycmbs.wsgi.app import Application
-    from pycmbs.wsgi.auth import Gate
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +77,7 @@ class Broker:
         process that has one thread for all. ``handlers`` calls handlers; a process that executes nothing needs none. ``trust``:
         who is known by which key; a process that speaks to no member needs none.
         Raises ConfigurationError for an invalid rule."""
+        self.engine = engine
         store = self.store = OnceStore(store)
         rules = Rulebook(settings.home, allow.parse(settings.allow))
         self.categories = CategoryService(store, load_backends(self), rules)
@@ -138,11 +134,14 @@ def control_path(settings: Settings) -> Path:
 
 def open_configured(settings: Settings, runtime: Runtime) -> Store:
     """The store that the settings name."""
-    return open_store(settings.store_url(), home=settings.home, runtime=runtime, least_free=settings.least_free)
+    return Measured(
+        open_store(settings.store_url(), home=settings.home, runtime=runtime, least_free=settings.least_free)
+    )
 
 
 def build_application(settings: Settings, runtime: Runtime) -> Application:
     """A front process: the WSGI application over the store, with the engine at the other end of a local socket."""
+    from pycmbs.application import application
     from pycmbs.control.client import ControlClient
     from pycmbs.store.change_tokens import ChangeTokens
     from pycmbs.store.group import GroupCommit
@@ -151,61 +150,9 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
     engine = ControlClient(control_path(settings), runtime)
     check = Transports(TRANSPORTS).check
     broker = Broker(settings, store, engine, check, give_way=functools.partial(runtime.sleep, 0))
-    return application(broker, settings, runtime)
-
-
-def application(broker: Broker, settings: Settings, runtime: Runtime | None = None) -> Application:
-    """The WSGI application of a broker, whatever its store and engine are."""
-    from pycmbs.wsgi.app import Application
-    from pycmbs.wsgi.auditor import Auditor
-    from pycmbs.wsgi.collections import Collections
-    from pycmbs.wsgi.entities import Entities
-    from pycmbs.wsgi.guard import Guard
-    from pycmbs.wsgi.query_interface import QueryInterface
-    from pycmbs.wsgi.routes import Routes
-    from pycmbs.wsgi.streams import Streams
-    from pycmbs.wsgi.watching import Shower, Watchers
-
-    runtime = runtime or ThreadRuntime()
-    gate = _gate(settings, runtime)
-    feed = Feed(broker.store, runtime, PARTS)
-    watching = Watching.of(broker.store, broker.categories, broker.access, feed, Shower(broker.entities))
-    watchers = Watchers(watching, Streams(gate.admit, lambda: feed.over))
-    routes = Routes(
-        QueryInterface(broker.categories),
-        Collections(broker.entities, broker.categories, watchers),
-        Entities(broker.entities, watchers),
-    )
-    guard = Guard(
-        settings.url.rstrip("/"),
-        names=settings.names,
-        origins=settings.origins,
-        public_url=settings.public_url,
-        proxies=settings.proxies,
-    )
-    auditor = Auditor(settings.home, runtime, settings.audit)
-    return Application(routes, guard, gate, broker.access, auditor, max_body=settings.max_body, ending=feed.end)
-
-
-def _gate(settings: Settings, runtime: Runtime) -> Gate:
-    """What gives each request its principal. Raises ConfigurationError."""
-    from pycmbs.wsgi import auth
-    from pycmbs.wsgi.client_certificates import ClientCertificates
-    from pycmbs.wsgi.jwt import WebTokens
-
-    web_tokens = WebTokens.of(
-        runtime,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        keys=settings.jwt_keys,
-        claim=settings.jwt_claim,
-        roles=settings.jwt_roles,
-    )
-    # With an issuer named, credentials are required, even while the users' file is empty.
-    wanted = "on" if web_tokens and settings.authentication == "auto" else settings.authentication
-    users = Users(settings.home, wanted, loopback=is_loopback(settings.host))
-    ways = [*auth.standard(users, runtime, settings.run_dir), *filter(None, [web_tokens]), ClientCertificates(users)]
-    return auth.Gate(users, runtime, ways, keystone=settings.keystone_uri)
+    front = application(broker, settings, runtime)
+    runtime.spawn("metrics", lambda: front.observation.report_for_ever(runtime.sleep))
+    return front
 
 
 def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
@@ -252,6 +199,7 @@ def assemble_engine(
     from pycmbs.engine.housekeeping import Housekeeping
     from pycmbs.engine.inbound import Inbound
     from pycmbs.engine.listening import Listening
+    from pycmbs.engine.numbers import Numbers
     from pycmbs.engine.outbound import Outbound
     from pycmbs.engine.probes import Probes
     from pycmbs.engine.relay import Relay
@@ -304,6 +252,7 @@ def assemble_engine(
         seals,
     )
     calls = Calls(listening, outbound, executor, discovery, probes)
+    numbers = Numbers(store, probes, listening, bound=settings.outbox_bound)
     engine = Engine(
         store,
         members,
@@ -316,7 +265,7 @@ def assemble_engine(
         discovery=discovery,
         probes=probes,
         calls=calls,
-        control=ControlServer(control, calls.operations, calls.wake),
+        control=ControlServer(control, calls.operations | numbers.operations, calls.wake),
         housekeeping=Housekeeping(store, broker.outbox, broker.inbox, federation, broker.retention),
     )
     return engine, broker

@@ -296,6 +296,11 @@ class Settings:
         """Where the runtime files are: local sockets and ``broker.json``."""
         return self.home / "run"
 
+    @property
+    def processes_file(self) -> Path:
+        """``broker.json``: who and where the broker's processes are, which the supervisor writes for tools."""
+        return self.run_dir / "broker.json"
+
     def store_url(self) -> str:
         """The store's URL with its password. Raises ConfigurationError when that is to be had from a file, and cannot be."""
         return with_password(self.store, self.store_password_file)

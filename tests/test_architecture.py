@@ -66,10 +66,11 @@ def importers(library):
         ("pycmbs.seldom", []),
         ("pycmbs.clock", []),
         ("pycmbs.codec", []),
+        ("pycmbs.metrics", []),
         ("pycmbs.ids", []),
         ("pycmbs.handlers", ["pycmbs.errors"]),
         ("pycmbs.occi", ["pycmbs.errors", "pycmbs.ids", "pycmbs.depth", "pycmbs.codec"]),
-        ("pycmbs.store", ["pycmbs.errors", "pycmbs.seams", "pycmbs.runtime", "pycmbs.codec"]),
+        ("pycmbs.store", ["pycmbs.errors", "pycmbs.seams", "pycmbs.runtime", "pycmbs.codec", "pycmbs.metrics"]),
         (
             "pycmbs.transport",
             ["pycmbs.errors", "pycmbs.seams", "pycmbs.workers", "pycmbs.ids", "pycmbs.depth", "pycmbs.codec",
@@ -80,7 +81,7 @@ def importers(library):
             "pycmbs.services",
             ["pycmbs.errors", "pycmbs.sentences", "pycmbs.clock", "pycmbs.seldom", "pycmbs.ids", "pycmbs.occi",
              "pycmbs.runtime", "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base", "pycmbs.codec", "pycmbs.depth",
-             "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base"],
+             "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base", "pycmbs.metrics"],
         ),
         ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi"]),
         ("pycmbs.control", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.workers", "pycmbs.codec", "pycmbs.seldom"]),
@@ -104,14 +105,14 @@ def importers(library):
         (
             "pycmbs.wsgi",
             ["pycmbs.errors", "pycmbs.codec", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.workers",
-             "pycmbs.descriptors", "pycmbs.queues", "pycmbs.seldom"],
+             "pycmbs.descriptors", "pycmbs.queues", "pycmbs.seldom", "pycmbs.metrics"],
         ),
         (
             "pycmbs.engine",
             ["pycmbs.errors", "pycmbs.occi", "pycmbs.services", "pycmbs.control", "pycmbs.handlers", "pycmbs.runtime",
              "pycmbs.workers", "pycmbs.config",
              "pycmbs.clock", "pycmbs.codec", "pycmbs.queues", "pycmbs.seldom", "pycmbs.store.base", "pycmbs.transport.base",
-             "pycmbs.transport.envelope", "pycmbs.transport.transports"],
+             "pycmbs.transport.envelope", "pycmbs.transport.transports", "pycmbs.metrics"],
         ),
     ],
 )  # fmt: skip

@@ -30,8 +30,8 @@ _WORKERS = 8
 _MOST_CALLS = 1000
 """Calls that are performed, or wait for that; one more is refused."""
 
-IMMEDIATE = frozenset({"wait"})
-"""Operations that only begin something: they need no thread of their own, which would cost as much as they do."""
+IMMEDIATE = frozenset({"wait", "report"})
+"""Operations that only begin or note something: they need no thread of their own, which would cost as much as they do."""
 
 
 class ControlServer:

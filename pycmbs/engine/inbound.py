@@ -24,6 +24,7 @@ from pycmbs.errors import (
     RevisionConflict,
     Unavailable,
 )
+from pycmbs.metrics.table import RECEIVED, layer_label
 from pycmbs.occi import naming
 from pycmbs.queues import BoundedQueue
 from pycmbs.runtime import in_turn
@@ -261,6 +262,8 @@ class Inbound:
             self._receive_singly(messages)
             return
         for (arrival, envelope), answer in zip(messages, answers, strict=True):
+            stored = "stored" if answer.body.get("status") == DELIVERED else "duplicate"
+            RECEIVED.count(layer_label(envelope.body.get("layer")), stored if answer.error is None else "refused")
             if answer.error is None:
                 self._answer(arrival, envelope, ACK, answer.body)
                 if answer.waits is not None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pycmbs import clock
 from pycmbs.engine.requests import Requests
-from pycmbs.engine.vitals import SUSPECT_RETRY_SECONDS, Vitals
+from pycmbs.engine.vitals import SUSPECT_RETRY_SECONDS, Result, Vitals
 from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.layers import LAYERS
@@ -55,20 +55,6 @@ class Way(NamedTuple):
 
     url: str
     via: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What came of one probe; ``answer`` is None when nothing did."""
-
-    member: str
-    via: str
-    sent: float
-    at: float
-    answer: Envelope | None
-    reason: str
-    waited: bool = False
-    """Whether the probe had to wait for a connection, so that it measured that."""
 
 
 class Probes:
@@ -172,6 +158,10 @@ class Probes:
         :mod:`pycmbs.services.federation.lives`."""
         vitals = self._vitals.get(member)
         return vitals is not None and vitals.state == ALIVE and not vitals.failures, self._lives.last(member)
+
+    def measured(self) -> dict[str, tuple[str, float]]:
+        """The state of each known member, empty before it was measured, and its round trip in seconds, 0 while not known."""
+        return {id: (one.state, self.round_trip(id)) for id, one in self._vitals.copy().items()}
 
     def via(self, member: str) -> str:
         """Through whom a member is reached, empty for directly or not known."""
@@ -292,13 +282,13 @@ class Probes:
             if not isinstance(answer, Envelope):
                 reason = answer.line if isinstance(answer, ClaimedId) else answer.message
                 self._lives.refused(self._own[0], answer)
-            result = _Result(vitals.id, via, sent, at, answer if isinstance(answer, Envelope) else None, reason, waited)
+            result = Result(vitals.id, via, sent, at, answer if isinstance(answer, Envelope) else None, reason, waited)
             self._events.put(lambda: self._take(result))
 
         question = Envelope(PROBE, "", self._own[0], {LIFE: self._lives.own}, to=vitals.id)
         self._requests.begin(url, question, self._seconds, done, via=via)
 
-    def _take(self, result: _Result) -> None:
+    def _take(self, result: Result) -> None:
         vitals = self._vitals.get(result.member)
         if vitals is None:
             return
@@ -312,6 +302,7 @@ class Probes:
                 self._lives.check(vitals.id)
             except ClaimedId as exc:
                 reason, answer = exc.line, None
+        result.count(answered=answer is not None)
         if answer is None:
             if not vitals.open and not vitals.reached:
                 self._ended(vitals, reason)

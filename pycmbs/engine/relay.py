@@ -21,6 +21,7 @@ from pycmbs.engine.probes import Way
 from pycmbs.engine.requests import Sender
 from pycmbs.engine.speaker import check_passing
 from pycmbs.errors import CmbsError, NoRoute
+from pycmbs.metrics.table import RELAYED, layer_label
 from pycmbs.services.federation.seals import is_sealed
 from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import MESSAGE, REFUSAL, Envelope, encode
@@ -65,12 +66,20 @@ class Relay:
 
     def forward(self, own: str, arrival: Arrival, envelope: Envelope) -> None:
         """Pass on what is meant for another member than ``own``. Raises NoRoute, ForgedSender, and what sending raises."""
+        layer = str(envelope.body.get("layer", "")) if envelope.type == MESSAGE else ""
+        result = "refused"
+        try:
+            self._forward(own, arrival, envelope, layer)
+            result = "passed"
+        finally:
+            RELAYED.count(layer_label(layer), result)
+
+    def _forward(self, own: str, arrival: Arrival, envelope: Envelope, layer: str) -> None:
         check_passing(arrival.who, envelope)
         if own in envelope.path or own == envelope.sender:
             raise NoRoute(f"it has been here before: no member on its way reaches {envelope.to}", member=envelope.to)
         if len(envelope.path) >= self._hops:
             raise NoRoute(f"{self._hops} members have passed it on, and no more may", member=envelope.to)
-        layer = str(envelope.body.get("layer", "")) if envelope.type == MESSAGE else ""
         way = self._way(envelope.to, layer)
         if way is None or way.via in envelope.path or (way.via and way.via == envelope.sender):
             raise NoRoute(f"{own} cannot reach {envelope.to} either", member=envelope.to)

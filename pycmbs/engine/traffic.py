@@ -31,6 +31,7 @@ from pycmbs.errors import (
     TooLarge,
     from_dict,
 )
+from pycmbs.metrics.table import ATTEMPTS, RETRIES
 from pycmbs.seldom import Seldom
 from pycmbs.services.delivery.outbox import OutboxService
 from pycmbs.services.federation.seals import Seals
@@ -258,6 +259,9 @@ class Traffic:
         except CmbsError as exc:
             self._fail(route, exc.message, vain=id)
             return False
+        ATTEMPTS.count(row.layer)
+        if row.attempts:
+            RETRIES.count(row.layer)
         return True
 
     def _datagram(self, route: Route, row: Delivery, body: dict[str, Any], id: str) -> bytes:

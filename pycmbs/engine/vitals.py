@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import statistics
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from pycmbs.metrics.table import PROBE_SECONDS, PROBES
 from pycmbs.services.federation.health import ALIVE, DEAD, SUSPECT, Health
+from pycmbs.transport.envelope import Envelope
 
 MISSES = 3
 """Rounds of probes without an answer after which a member counts as dead; before that it is suspect."""
@@ -19,6 +21,26 @@ _MEASURED = 9
 """Answers of which the usual time is told."""
 _SLOWEST = 6
 """How many intervals pass, at most, between two rounds of probes of a dead member."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one probe; ``answer`` is None when nothing did."""
+
+    member: str
+    via: str
+    sent: float
+    at: float
+    answer: Envelope | None
+    reason: str
+    waited: bool = False
+    """Whether the probe had to wait for a connection, so that it measured that."""
+
+    def count(self, *, answered: bool) -> None:
+        """Count it among the probes. ``answered``: by the member that was asked."""
+        PROBES.count("answered" if answered else "missed")
+        if answered:
+            PROBE_SECONDS.observe(self.at - self.sent)
 
 
 class Vitals:

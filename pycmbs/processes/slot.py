@@ -36,6 +36,7 @@ class Slot:
         self.said = b""  # what came through the ready pipe so far
         self.ready_fd = -1
         self.started_at = 0.0
+        self.restarts = -1  # how often it was started after the first time
         self.restart_at: float | None = None
         self.told: signal.Signals | None = None  # the last signal sent to this process
         self._backoff = self.BACKOFF_FIRST
@@ -50,6 +51,7 @@ class Slot:
         self.ready, self.said, self.restart_at, self.told = False, b"", None, None
         self.started_at = self._looked_at = time.monotonic()
         self._silent = 0
+        self.restarts += 1
         self.ready_fd, child_end = os.pipe()
         os.set_blocking(self.ready_fd, False)
         orders = dataclasses.replace(orders, role=self.role, index=self.index, ready_fd=child_end)

@@ -35,7 +35,6 @@ FRONT_GRACE = 3.0  # seconds after the request to stop until fronts that still d
 STOP_GRACE = 4.0  # … and until the engine is, so that all is over within 5
 STORE_PAUSE = 1.0  # seconds between looks at a store that does not answer yet
 CLOCK_FILE = "clock.json"  # in the home: where time is counted from, until the machine is restarted
-BROKER_FILE = "broker.json"  # in home/run: who and where the broker's processes are, for tools
 
 _STOP = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
@@ -282,13 +281,14 @@ class Supervisor:
             "host": self._settings.host,
             "port": self._settings.port,
             "url": self._settings.url,
+            "restarts": {slot.name: max(0, slot.restarts) for slot in self._slots},
             "children": [
                 {"name": slot.name, "role": slot.role, "pid": slot.process.pid, "ready": slot.ready}
                 for slot in self._slots
                 if slot.process
             ],
         }
-        path = self._settings.run_dir / BROKER_FILE
+        path = self._settings.processes_file
         new = path.with_suffix(".new")
         try:
             new.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
@@ -303,7 +303,7 @@ class Supervisor:
             if slot.process:
                 slot.process.wait()
             slot.close_pipe()
-        (self._settings.run_dir / BROKER_FILE).unlink(missing_ok=True)
+        self._settings.processes_file.unlink(missing_ok=True)
 
 
 def _has_terminal() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,6 +20,7 @@ from pycmbs.errors import (
     Unavailable,
     UnsupportedMediaType,
 )
+from pycmbs.metrics.table import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
 from pycmbs.occi.rendering.text import error_header
 from pycmbs.occi.steps import bounded
 from pycmbs.queues import Budget
@@ -32,13 +34,16 @@ from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.guard import Guard
 from pycmbs.wsgi.middleware import compressed, request_id
 from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition
-from pycmbs.wsgi.routes import Routes
+from pycmbs.wsgi.observation import Observation
+from pycmbs.wsgi.routes import OPEN_PATHS, Routes, route_name
 from pycmbs.wsgi.streams import EVENT_STREAM, without_events
 
 log = logging.getLogger(__name__)
 
 _BODIES = 256 * 1024 * 1024
 """Bytes of the bodies of all requests that are being answered: what they become on their way to the store is about as large."""
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+"""Those that metrics tell apart: clients choose others."""
 _PRIVATE = ("Cache-Control", "private, no-cache")
 """What keeps others from an answer that is for one user."""
 _OF_THE_REST = (InvalidRequest, MethodNotAllowed, UnsupportedMediaType, PreconditionFailed)
@@ -55,16 +60,19 @@ class Application:
         gate: Gate,
         access: Access,
         auditor: Auditor,
+        observation: Observation,
         *,
         max_body: int,
         ending: Callable[[], None] = lambda: None,
     ) -> None:
-        """``max_body``: bytes. ``ending`` is to be called when the process will end: see :attr:`ending`."""
+        """``observation`` is that of the routes. ``max_body``: bytes. ``ending`` is to be called when the process will end: see
+        :attr:`ending`."""
         self.ending = ending
         """Ends what goes on by itself: streams."""
         self._auditor = auditor
         self._access = access
         self._routes = routes
+        self.observation = observation
         self._guard = guard
         self._gate = gate
         self._max_body = max_body
@@ -77,6 +85,7 @@ class Application:
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer a request."""
+        begun = time.monotonic()
         exchange = Exchange(environ, DEFAULT, max_body=self._max_body, bodies=self._bodies)
         id = request_id(environ)
         try:
@@ -99,10 +108,14 @@ class Application:
             self._auditor.note(environ, id, response.status)
         if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
             compressed(response, accepted)
+        name = route_name(environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", ""))
+        method = exchange.method
+        HTTP_REQUESTS.count(name, method if method in _METHODS else "other", response.status[:3])
+        HTTP_SECONDS.observe(time.monotonic() - begun, name)
         # What webob would do besides is to make URLs absolute: they are.
         start_response(response.status, response.headerlist)
         answer: Iterable[bytes] = response.app_iter
-        return answer if exchange.method != "HEAD" else []
+        return answer if method != "HEAD" else []
 
     def _respond(self, exchange: Exchange) -> Response:
         environ = exchange.environ
@@ -115,6 +128,9 @@ class Application:
         exchange.place = self._guard.admit(environ)
         if exchange.method == "OPTIONS" and self._guard.is_preflight(environ):
             return exchange.answer(b"")
+        if environ.get("PATH_INFO") in OPEN_PATHS:
+            environ[PRINCIPAL] = OPEN
+            return self._routes.find(exchange.method, exchange.path)(exchange)
         principal = environ[PRINCIPAL] = self._gate.admit(environ)
         with asking(principal), bounded():
             if principal is not OPEN and exchange.method in CHANGING and not self._access.may_change(principal):
@@ -126,6 +142,7 @@ class Application:
                 raise
 
     def _refused(self, exchange: Exchange, error: CmbsError) -> Response:
+        ERRORS.count(error.code)
         status = status_of(error)
         writer, pretty = exchange.rendition.writer, exchange.rendition.pretty
         document = {"status": status, **error.to_dict()}

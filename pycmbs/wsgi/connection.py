@@ -13,8 +13,9 @@ from email.utils import formatdate
 from typing import Any, Protocol
 
 from pycmbs.errors import CmbsError, HeadersTooLarge, InvalidRequest, RequestTimeout, UriTooLong
+from pycmbs.metrics.table import ERRORS, HTTP_REQUESTS
 from pycmbs.wsgi.body import Body, Source
-from pycmbs.wsgi.errors import FAILED, protocol_refusal
+from pycmbs.wsgi.errors import FAILED, protocol_refusal, status_of
 from pycmbs.wsgi.head import MOST_HEAD, MOST_LINE, Head
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,8 @@ class Connection:
             while self._serve_one():
                 pass
         except CmbsError as refused:
+            ERRORS.count(refused.code)
+            HTTP_REQUESTS.count("unread", "other", str(status_of(refused)))
             self._channel.send(protocol_refusal(refused))
             self._channel.linger()
         except OSError:

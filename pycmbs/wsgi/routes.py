@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from webob import Response
@@ -10,17 +11,35 @@ from pycmbs.errors import MethodNotAllowed
 from pycmbs.wsgi.collections import Collections
 from pycmbs.wsgi.entities import Entities
 from pycmbs.wsgi.exchange import Exchange
+from pycmbs.wsgi.observation import Observation
 from pycmbs.wsgi.query_interface import QueryInterface
 
 Handler = Callable[[Exchange], Response]
 
 QUERY_PATHS = ("/-/", "/.well-known/org/ogf/occi/-/")
+OPEN_PATHS = frozenset({"/livez", "/readyz"})
+"""What is answered without asking who asks."""
+_NAMES = dict.fromkeys(QUERY_PATHS, "query") | dict.fromkeys(OPEN_PATHS, "health") | {"/metrics": "metrics"}
+
+_STREAMED = re.compile(r"(?:^|&)(?:watch|tail)(?:[=&]|$)")
+
+
+def route_name(path: str, query: str) -> str:
+    """What a request is for, as metrics call it: one of a few words, whatever clients ask."""
+    name = _NAMES.get(path)
+    if name is None and _STREAMED.search(query):
+        return "stream"
+    if name is None:
+        name = "action" if "action=" in query else "collection" if path.endswith("/") else "entity"
+    return name
 
 
 class Routes:
     """Paths to handlers."""
 
-    def __init__(self, query: QueryInterface, collections: Collections, entities: Entities) -> None:
+    def __init__(
+        self, query: QueryInterface, collections: Collections, entities: Entities, observation: Observation
+    ) -> None:
         self._methods = collections.methods
         self._check_collection, self._check_entity = collections.check_there, entities.check_there
         self.query: dict[str, Handler] = {
@@ -41,10 +60,16 @@ class Routes:
             "POST": entities.post,
             "DELETE": entities.delete,
         }
+        self.observation = observation.handlers
+        self.own: dict[str, dict[str, Handler]] = {
+            **dict.fromkeys(QUERY_PATHS, self.query),
+            **{path: {"GET": handler} for path, handler in self.observation.items()},
+        }
+        """Of the paths at which no entities are."""
 
     def find(self, method: str, path: str) -> Handler:
         """The handler of a request. Raises MethodNotAllowed."""
-        table = self.query if path in QUERY_PATHS else self.collection if path.endswith("/") else self.entity
+        table = self.own.get(path) or (self.collection if path.endswith("/") else self.entity)
         handler = table.get("GET" if method == "HEAD" else method)
         if handler is None:
             methods = self._methods(path) if table is self.collection else {*table, "HEAD", "OPTIONS"}
@@ -56,7 +81,7 @@ class Routes:
 
     def check_there(self, method: str, path: str) -> None:
         """Raises UnknownLocation or UnknownEntity where nothing is at a path; a PUT makes the entity there."""
-        if path in QUERY_PATHS or method == "OPTIONS":
+        if path in self.own or method == "OPTIONS":
             return
         if path.endswith("/"):
             self._check_collection(path)

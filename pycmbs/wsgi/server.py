@@ -21,6 +21,7 @@ import eventlet.wsgi
 from eventlet.hubs import trampoline
 
 from pycmbs import descriptors
+from pycmbs.metrics.table import HTTP_CONNECTIONS
 from pycmbs.seldom import Seldom
 from pycmbs.workers import guarded
 from pycmbs.wsgi.auth import PEER_CERTIFICATE
@@ -306,6 +307,7 @@ def serve(
     and SIGHUP has the files read again. Raises SystemExit, or what went wrong, when no more are.
     """
     terminated, terminate = _termination_pipe()
+    HTTP_CONNECTIONS.look = lambda: len(_Protocol.channels)
     if certificates:
         _Protocol.certificates = certificates
         signal.signal(signal.SIGHUP, lambda _number, _frame: certificates.reload())

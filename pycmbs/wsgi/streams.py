@@ -69,17 +69,18 @@ class Streams:
         """``admit`` says who asks, or raises; ``over``: whether the process ends."""
         self._admit = admit
         self._over = over
-        self._open = 0
+        self.open = 0
+        """How many there are."""
 
     def enter(self) -> None:
         """One more. Raises QueueFull."""
-        if self._open >= MOST_STREAMS:
-            raise QueueFull(f"{self._open} streams are open here", hint="Try again, or ask without ?watch.")
-        self._open += 1
+        if self.open >= MOST_STREAMS:
+            raise QueueFull(f"{self.open} streams are open here", hint="Try again, or ask without ?watch.")
+        self.open += 1
 
     def leave(self) -> None:
         """One less."""
-        self._open -= 1
+        self.open -= 1
 
     def answer(self, environ: dict[str, Any], source: Source, headers: list[tuple[str, str]]) -> Response:
         """The answer that is the stream; it closes the source."""

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pycmbs import errors
 from pycmbs.config import SETTINGS
 from pycmbs.errors import CmbsError
+from pycmbs.metrics.counting import PREFIX
+from pycmbs.metrics.table import METRICS
 from pycmbs.wsgi.errors import status_of
 from tests.documents.markdown import DECISIONS, ROOT
 
@@ -37,6 +39,15 @@ def error_codes() -> str:
     return "\n".join(lines)
 
 
+def metrics() -> str:
+    """Every metric, as doc/operations.md has it."""
+    lines = ["| Metric | Type | Labels | Meaning |", "| --- | --- | --- | --- |"]
+    for one in METRICS:
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        lines.append(f"| `{PREFIX}{one.name}` | {one.kind} | {labels} | {one.help} |")
+    return "\n".join(lines)
+
+
 def decisions() -> str:
     """Every decision with its date, as doc/adr/README.md has it."""
     lines = ["| Number | Date | Decision |", "| --- | --- | --- |"]
@@ -60,6 +71,7 @@ def _tree(cls: type[CmbsError]) -> Iterator[type[CmbsError]]:
 TABLES = {
     "doc/configuration.md": ("settings", settings),
     "doc/http.md": ("errors", error_codes),
+    "doc/operations.md": ("metrics", metrics),
     "doc/adr/README.md": ("decisions", decisions),
 }
 """Document to the name of its table's markers, and what makes the table."""

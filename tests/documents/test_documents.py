@@ -13,6 +13,7 @@ from pycmbs.config import SETTINGS
 from pycmbs.transport.envelope import VERSION, decode, encode
 from pycmbs.wsgi.collections import Collections
 from pycmbs.wsgi.entities import Entities
+from pycmbs.wsgi.observation import Observation
 from pycmbs.wsgi.query_interface import QueryInterface
 from pycmbs.wsgi.routes import QUERY_PATHS, Routes
 from tests.documents import tables
@@ -44,10 +45,12 @@ def test_the_settings_of_the_readme_are_settings() -> None:
 
 def test_the_routes_are_those_of_the_code() -> None:
     """Every path and method there is has a row in doc/http.md, and no other."""
-    routes = Routes(QueryInterface(None), Collections(None, None, None), Entities(None, None))
+    observation = Observation(None, None, None, record=Path(), store="")
+    routes = Routes(QueryInterface(None), Collections(None, None, None), Entities(None, None), observation)
     there = {("`/-/`", method) for method in routes.query}
     there |= {("collection", method) for method in routes.collection}
     there |= {("entity", method) for method in routes.entity}
+    there |= {(f"`{path}`", "GET") for path in routes.observation}
     documented = [(path, method.strip("`")) for path, method, *_ in table(HTTP, "Path")]
     assert sorted(documented) == sorted(there)
     assert set(QUERY_PATHS) <= set(quoted(HTTP))

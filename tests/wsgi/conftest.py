@@ -10,7 +10,7 @@ from wsgiref.validate import validator
 import pytest
 from webob import Request
 
-from pycmbs.broker import application
+from pycmbs.application import application
 from pycmbs.config import Settings
 from tests.services.world import FakeEngine, FaultyStore, make_broker
 

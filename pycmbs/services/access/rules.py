@@ -31,9 +31,9 @@ OPERATIONS = ("create", "list", "read", "replace", "update", "delete", "act")
 SEND = "send"
 VERBS = (*OPERATIONS[:-1], SEND)
 """What rules can be about besides actions and handlers."""
-CATEGORIES, SHIPPED, ROOT = "/-/", "/-/shipped", "/"
-PLACES = (CATEGORIES, SHIPPED, ROOT)
-"""What is not a kind, and rules can be about: the categories, those of the broker's own, and all entities at once."""
+CATEGORIES, SHIPPED, ROOT, METRICS = "/-/", "/-/shipped", "/", "/metrics"
+PLACES = (CATEGORIES, SHIPPED, ROOT, METRICS)
+"""What is not a kind, and rules can be about: the categories, those of the broker's own, all entities at once, metrics."""
 OWN, RECEIVED = "own", "received"
 _ACTION = "act:"
 _ANY_ACTION = "act:*"
@@ -45,11 +45,12 @@ role:admin * *
 role:operator create *; role:operator list *; role:operator read *; role:operator replace *; role:operator update *
 role:operator delete *; role:operator act:* *; role:operator send *
 role:operator create /-/; role:operator read /-/; role:operator replace /-/; role:operator delete /-/
+role:operator read /metrics
 role:publisher create message; role:publisher send message own
 role:publisher list message own; role:publisher read message own
 role:publisher list member; role:publisher read member; role:publisher read /-/
 role:consumer list message received; role:consumer read message received; role:consumer read /-/
-role:reader list *; role:reader read *; role:reader read /-/
+role:reader list *; role:reader read *; role:reader read /-/; role:reader read /metrics
 """
 """What the roles may that every broker has."""
 

@@ -54,6 +54,11 @@ class OutboxBound:
         with self._lock:
             self._waiting -= number
 
+    def share(self) -> float:
+        """How full the outbox is: 1 is its bound."""
+        self._refresh()
+        return self._waiting / self._most
+
     def _refresh(self) -> None:
         with self._lock:
             before, now = self._waiting, self._clock()

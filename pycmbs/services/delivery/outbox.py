@@ -114,6 +114,7 @@ class OutboxService:
                 stored.append(replace(row, revision=result[0].revision) if row.unsettled else row)
             if stored[-1] is not None and not row.unsettled:
                 touched.add(row.message)
+                deliveries.count_settled(row)
         alone = {
             row.message: [row] for row in stored if row is not None and row.message in single and not row.unsettled
         }

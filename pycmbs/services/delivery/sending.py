@@ -22,6 +22,7 @@ from pycmbs.errors import (
     TooLarge,
     Unavailable,
 )
+from pycmbs.metrics.table import ACCEPTED
 from pycmbs.occi import cmbs, layers
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.naming import canonical
@@ -132,7 +133,7 @@ class SendingService:
         self._take(begun)
         return Begun(
             [one.writes for one in begun],
-            lambda: self._reports(begun, end if attributes.get("wait") else None),
+            lambda: self._stored(begun, end if attributes.get("wait") else None),
             lambda: self._bound.give_back(sum(one.waiting for one in begun)),
         )
 
@@ -142,6 +143,12 @@ class SendingService:
         end = _end(attributes)
         sent = [_Sending(message, self._rows_of(message)) for message in messages]
         return self._reports(sent, end if attributes.get("wait") else None)
+
+    def _stored(self, begun: Sequence[_Sending], end: float | None) -> list[Report]:
+        """What there is to say of messages that were begun, once they are stored."""
+        for one in begun:
+            _count(one)
+        return self._reports(begun, end)
 
     def _ready(self, messages: Sequence[Entity], layer: str) -> tuple[Roster, Entity]:
         """The members, and the own one, with which all of the messages may be sent on a layer. Raises."""
@@ -253,6 +260,8 @@ class SendingService:
                 refused += [one for one, conflict in zip(some, conflicts, strict=True) if conflict]
                 written = [one for one, conflict in zip(some, conflicts, strict=True) if not conflict]
                 accepted |= {one.message.path: one for one in written}
+                for one in written:
+                    _count(one)
                 self._clear(written)
         finally:
             self._bound.give_back(sum(one.waiting for one in [*refused, *left]))
@@ -308,6 +317,14 @@ class SendingService:
 def _end(attributes: Mapping[str, Any]) -> float:
     """Until when a send waits."""
     return time.monotonic() + float(attributes.get("wait", 0))
+
+
+def _count(sending: _Sending) -> None:
+    """A message was accepted; what can be delivered to nobody is settled with that."""
+    ACCEPTED.count(str(sending.message.attributes[cmbs.LAYER]))
+    for row in sending.rows:
+        if not row.unsettled:
+            deliveries.count_settled(row)
 
 
 def _portions(sendings: Sequence[_Sending]) -> Iterator[list[_Sending]]:

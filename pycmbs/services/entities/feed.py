@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from pycmbs.errors import InvalidRequest, Unavailable
+from pycmbs.metrics.table import STREAMS_BEHIND
 from pycmbs.runtime import Runtime
 from pycmbs.services.records.entities import ENTITY, document_id, path_of
 from pycmbs.store.base import Change, Document, Keys, Store
@@ -155,6 +156,7 @@ class Feed:
             at = self._positions[watcher] - self._first
             if at < 0:
                 self.leave(watcher)
+                STREAMS_BEHIND.count()
                 raise LookupError("too far behind")
             if at >= len(self._batches):
                 return None

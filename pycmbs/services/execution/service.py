@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, TypeGuard
@@ -28,6 +29,7 @@ from pycmbs.errors import (
     UnknownEntity,
 )
 from pycmbs.handlers import Call, Handler
+from pycmbs.metrics.table import EXECUTION_SECONDS, EXECUTIONS
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.services.access.access import Access, asking
@@ -151,7 +153,10 @@ class ExecutionService:
         kept = message.path if message.attributes.get(cmbs.STORABLE) != "false" else ""
         execution = Execution(content, sender, kept, message.id, layer)
         refusal = self._refusal(execution)
-        return execution if refusal is None else replace(execution, state=DONE, outcome=refusal)
+        if refusal is None:
+            return execution
+        EXECUTIONS.count("handler" if self.lane(execution).handler else "operation", "refused")
+        return replace(execution, state=DONE, outcome=refusal)
 
     def _refusal(self, execution: Execution) -> dict[str, Any] | None:
         """The outcome of what no rule allows; None for what one does."""
@@ -202,10 +207,18 @@ class ExecutionService:
         if receipt is None or execution is None or execution.state == DONE:
             return execution
         if id not in self._unstored:  # else it was run, and the store was away when that was to be noted
-            self._unstored[id] = fitting_outcome(self._outcome(receipt, execution), self._most, where="receiver")
+            begun = time.monotonic()
+            outcome = self._outcome(receipt, execution)
+            self._count(execution, outcome, time.monotonic() - begun)
+            self._unstored[id] = fitting_outcome(outcome, self._most, where="receiver")
         done = self._finish(id, replace(execution, state=DONE, outcome=self._unstored[id]))
         del self._unstored[id]
         return done
+
+    def _count(self, execution: Execution, outcome: Mapping[str, Any], seconds: float) -> None:
+        what = "handler" if self.lane(execution).handler else "operation"
+        EXECUTIONS.count(what, "failed" if "error" in outcome else "executed")
+        EXECUTION_SECONDS.observe(seconds, what)
 
     def _outcome(self, receipt: Document, execution: Execution) -> dict[str, Any]:
         handler = self._handlers.get(str(execution.operation.get("operation")))

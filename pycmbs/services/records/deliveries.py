@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from pycmbs import clock
 from pycmbs.ids import canonical_id
+from pycmbs.metrics.table import DELIVERIES, DELIVERY_SECONDS
 from pycmbs.occi.entity import Entity
 from pycmbs.sentences import cut
 from pycmbs.services.records.times import rfc3339, sort_key_of_time
@@ -297,6 +298,12 @@ def of_sent(store: Store, message: Entity) -> list[Delivery]:
     ids = [_id(message.path, message.private["round"], index) for index in range(number)]
     found = store.get_many(ids)
     return [delivery_from(found[id]) for id in ids if id in found]
+
+
+def count_settled(row: Delivery) -> None:
+    """Count a row of which nothing more is to come."""
+    DELIVERIES.count(row.layer, row.state)
+    DELIVERY_SECONDS.observe(max(0.0, row.updated - row.accepted), row.layer)
 
 
 def belongs(row: Delivery, message: Entity | None) -> bool:

@@ -1,0 +1,70 @@
+"""Counters and histograms of one process: plain numbers, since counting stands on paths that run for every message.
+
+No lock is taken. The interpreter changes threads at calls and jumps, and there is neither between reading a number here and
+writing it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+
+Labels = tuple[str, ...]
+Row = list[float]
+"""Of a counter its value; of a histogram how many were in each bucket, in the last those beyond all, and the sum."""
+
+PREFIX = "pycmbs_"
+
+
+class Metric:
+    """A metric by its name (without :data:`PREFIX`) and the names of its labels, whose values are closed sets."""
+
+    kind = ""
+
+    def __init__(self, name: str, help: str, labels: Labels = ()) -> None:
+        self.name = name
+        self.help = help
+        self.labels = labels
+        self.rows: dict[Labels, Row] = {}
+
+
+class Counter(Metric):
+    """Only rises."""
+
+    kind = "counter"
+
+    def count(self, *labels: str, by: float = 1) -> None:
+        """One more, or so many."""
+        row = self.rows.get(labels) or self.rows.setdefault(labels, [0])
+        row[0] += by
+
+
+class Histogram(Metric):
+    """How values are distributed over buckets."""
+
+    kind = "histogram"
+
+    def __init__(self, name: str, help: str, labels: Labels, bounds: tuple[float, ...]) -> None:
+        """``bounds``: the upper ones of the buckets; a last one has what is beyond."""
+        super().__init__(name, help, labels)
+        self.bounds = bounds
+
+    def observe(self, value: float, *labels: str) -> None:
+        """One more value."""
+        row = self.rows.get(labels) or self.rows.setdefault(labels, [0] * (len(self.bounds) + 2))
+        row[bisect_left(self.bounds, value)] += 1
+        row[-1] += value
+
+
+class Gauge(Metric):
+    """Rises and falls. It is not counted: whoever is asked for it looks."""
+
+    kind = "gauge"
+    look: Callable[[], float] | None = None
+    """Says what it is in this process; None: it is not of processes."""
+
+
+class Sampled(Metric):
+    """A counter that something else counts, such as the operating system: whoever is asked for it looks."""
+
+    kind = "counter"

@@ -1,0 +1,1 @@
+"""Metrics: counted, summed and shown."""
