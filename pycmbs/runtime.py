@@ -14,14 +14,14 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from contextvars import Token
 from typing import Any, Protocol, TypeVar
 
+from pycmbs.scope import Scope, current
 from pycmbs.workers import new_thread
 
 T = TypeVar("T")
 _thread = threading.local()
-_asked: ContextVar[float | None] = ContextVar("asked", default=None)  # a green thread has a context of its own, too
 _turns = itertools.count()
 
 
@@ -105,27 +105,34 @@ def in_turn() -> Iterator[None]:
 
 
 class asked:  # noqa: N801 - a context, and one of a generator costs three times as much, with every request
-    """What this thread, green or real, does meanwhile was asked for now: what was read later, by whomever, is new enough."""
+    """What this thread, green or real, does meanwhile was asked for now: what was read later, by whomever, is new enough. It is
+    a scope of its own, which begins as the outer one is, and what is set in it ends with it."""
 
     __slots__ = ("_token",)
 
-    def __enter__(self) -> None:
-        self._token = _asked.set(time.monotonic())
+    def __enter__(self) -> Scope:
+        scope, outer = Scope(), current.get()
+        scope.asked_at = time.monotonic()
+        if outer is not None:
+            scope.principals, scope.steps = outer.principals, outer.steps
+        self._token: Token[Scope | None] = current.set(scope)
+        return scope
 
     def __exit__(self, *_raised: object) -> None:
-        _asked.reset(self._token)
+        current.reset(self._token)
 
 
 def asked_at() -> float:
     """When what this thread does was asked for, on the monotonic clock; now, if that was not said."""
-    found = _asked.get()
-    return time.monotonic() if found is None else found
+    scope = current.get()
+    return time.monotonic() if scope is None or scope.asked_at is None else scope.asked_at
 
 
 def wrote() -> None:
     """This thread has written: what it does from now on must see that."""
-    if _asked.get() is not None:
-        _asked.set(time.monotonic())
+    scope = current.get()
+    if scope is not None and scope.asked_at is not None:
+        scope.asked_at = time.monotonic()
 
 
 def connected(connection: socket.socket, path: str) -> socket.socket:

@@ -60,7 +60,8 @@ def importers(library):
         ("pycmbs.errors", ["pycmbs.sentences"]),
         ("pycmbs.workers", []),
         ("pycmbs.seams", ["pycmbs.errors"]),
-        ("pycmbs.runtime", ["pycmbs.workers"]),
+        ("pycmbs.scope", []),
+        ("pycmbs.runtime", ["pycmbs.workers", "pycmbs.scope"]),
         ("pycmbs.descriptors", []),
         ("pycmbs.queues", []),
         ("pycmbs.seldom", []),
@@ -69,7 +70,7 @@ def importers(library):
         ("pycmbs.metrics", []),
         ("pycmbs.ids", []),
         ("pycmbs.handlers", ["pycmbs.errors"]),
-        ("pycmbs.occi", ["pycmbs.errors", "pycmbs.ids", "pycmbs.depth", "pycmbs.codec"]),
+        ("pycmbs.occi", ["pycmbs.errors", "pycmbs.ids", "pycmbs.depth", "pycmbs.codec", "pycmbs.scope"]),
         ("pycmbs.store", ["pycmbs.errors", "pycmbs.seams", "pycmbs.runtime", "pycmbs.codec", "pycmbs.metrics"]),
         (
             "pycmbs.transport",
@@ -81,9 +82,10 @@ def importers(library):
             "pycmbs.services",
             ["pycmbs.errors", "pycmbs.sentences", "pycmbs.clock", "pycmbs.seldom", "pycmbs.ids", "pycmbs.occi",
              "pycmbs.runtime", "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base", "pycmbs.codec", "pycmbs.depth",
-             "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base", "pycmbs.metrics"],
+             "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base", "pycmbs.metrics",
+             "pycmbs.scope"],
         ),
-        ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi"]),
+        ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi", "pycmbs.scope"]),
         ("pycmbs.control", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.workers", "pycmbs.codec", "pycmbs.seldom"]),
         ("pycmbs.client", ["pycmbs.errors"]),
         (
@@ -105,7 +107,7 @@ def importers(library):
         (
             "pycmbs.wsgi",
             ["pycmbs.errors", "pycmbs.codec", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.workers",
-             "pycmbs.descriptors", "pycmbs.queues", "pycmbs.seldom", "pycmbs.metrics"],
+             "pycmbs.descriptors", "pycmbs.queues", "pycmbs.scope", "pycmbs.seldom", "pycmbs.metrics"],
         ),
         (
             "pycmbs.engine",

@@ -7,33 +7,38 @@ meanwhile.
 
 from __future__ import annotations
 
-from contextvars import ContextVar
-
 from pycmbs.errors import InvalidRequest
+from pycmbs.scope import current, entered
 
 MOST = 100_000
-_left: ContextVar[int | None] = ContextVar("steps", default=None)
+"""Steps of a budget."""
 
 
-class bounded:  # noqa: N801 - a context, and one of a generator costs three times as much, with every request
+class bounded:  # noqa: N801 - a context, and one of a generator costs three times as much
     """Have what is checked within share one budget, which is the outer one's where there is one."""
 
-    __slots__ = ("_token",)
+    __slots__ = ("_begun", "_scope", "_token")
 
     def __enter__(self) -> None:
-        self._token = _left.set(MOST) if _left.get() is None else None
+        self._scope, self._token = entered()
+        self._begun = self._scope.steps is None
+        if self._begun:
+            self._scope.steps = MOST
 
     def __exit__(self, *_raised: object) -> None:
+        if self._begun:
+            self._scope.steps = None
         if self._token is not None:
-            _left.reset(self._token)
+            current.reset(self._token)
 
 
 def spend(number: int) -> None:
     """Take steps from the budget, before they are done. Raises InvalidRequest when it has not that many any more."""
-    left = _left.get()
-    if left is None:
+    scope = current.get()
+    if scope is None or scope.steps is None:
         return
-    _left.set(left - number)
+    left = scope.steps
+    scope.steps = left - number
     if left < number:
         raise InvalidRequest(
             f"to check this against its definitions takes more than {MOST} steps",

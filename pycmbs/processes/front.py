@@ -204,14 +204,17 @@ def main(me: child.Child) -> None:
     runtime.spawn("heartbeat", lambda: me.beat_for_ever(eventlet.sleep), vital=True)
     certificates = Certificates.of(me.settings.tls_cert, me.settings.tls_key, me.settings.tls_client_ca)
     listener = server.listen(me.settings.host, me.settings.port)
-    server.serve(
-        listener,
-        application,
-        started=me.announce_ready,
-        ending=application.ending,
-        drain_seconds=_DRAIN_SECONDS,
-        certificates=certificates,
-    )
+    try:
+        server.serve(
+            listener,
+            application,
+            started=me.announce_ready,
+            ending=application.ending,
+            drain_seconds=_DRAIN_SECONDS,
+            certificates=certificates,
+        )
+    finally:
+        application.close()
 
 
 if __name__ == "__main__":

@@ -22,10 +22,11 @@ from pycmbs.errors import (
 )
 from pycmbs.metrics.table import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
 from pycmbs.occi.rendering.text import error_header
-from pycmbs.occi.steps import bounded
+from pycmbs.occi.steps import MOST
 from pycmbs.queues import Budget
 from pycmbs.runtime import asked
-from pycmbs.services.access.access import Access, asking, forbidden
+from pycmbs.scope import Scope
+from pycmbs.services.access.access import Access, forbidden
 from pycmbs.services.access.principal import OPEN
 from pycmbs.wsgi.auditor import CHANGING, Auditor
 from pycmbs.wsgi.auth import PRINCIPAL, Gate
@@ -89,8 +90,8 @@ class Application:
         exchange = Exchange(environ, DEFAULT, max_body=self._max_body, bodies=self._bodies)
         id = request_id(environ)
         try:
-            with asked():
-                response = self._respond(exchange)
+            with asked() as scope:
+                response = self._respond(exchange, scope)
         except CmbsError as exc:
             response = self._refused(exchange, exc)
         except Exception:
@@ -98,14 +99,14 @@ class Application:
             response = self._refused(exchange, FAILED)
         finally:
             exchange.release()
-        headers = response.headerlist
+        headers, status = response.headerlist, response.status
         headers += self._always
         headers.append(("X-Request-Id", id))
         if "HTTP_ORIGIN" in environ:
             headers += self._guard.shared(environ)
         if (principal := environ.get(PRINCIPAL)) is not OPEN and (principal is not None or self._gate.required):
             headers.append(_PRIVATE)
-            self._auditor.note(environ, id, response.status)
+            self._auditor.note(environ, id, status)
         if accepted := environ.get("HTTP_ACCEPT_ENCODING"):
             compressed(response, accepted)
         name = route_name(environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", ""))
@@ -113,11 +114,15 @@ class Application:
         HTTP_REQUESTS.count(name, method if method in _METHODS else "other", response.status[:3])
         HTTP_SECONDS.observe(time.monotonic() - begun, name)
         # What webob would do besides is to make URLs absolute: they are.
-        start_response(response.status, response.headerlist)
+        start_response(status, response.headerlist)
         answer: Iterable[bytes] = response.app_iter
         return answer if method != "HEAD" else []
 
-    def _respond(self, exchange: Exchange) -> Response:
+    def close(self) -> None:
+        """Nothing is answered any more: write what is still to be written of what was."""
+        self._auditor.flush()
+
+    def _respond(self, exchange: Exchange, scope: Scope) -> Response:
         environ = exchange.environ
         exchange.rendition = default(exchange.sent)
         accept = environ.get("HTTP_ACCEPT")
@@ -132,14 +137,16 @@ class Application:
             environ[PRINCIPAL] = OPEN
             return self._routes.find(exchange.method, exchange.path)(exchange)
         principal = environ[PRINCIPAL] = self._gate.admit(environ)
-        with asking(principal), bounded():
-            if principal is not OPEN and exchange.method in CHANGING and not self._access.may_change(principal):
+        scope.steps = MOST  # these two end with the scope: contexts for them would cost a hundredth of a request
+        if principal is not OPEN:
+            scope.principals = (principal,)
+            if exchange.method in CHANGING and not self._access.may_change(principal):
                 raise forbidden("change")  # before it is looked at
-            try:
-                return self._routes.find(exchange.method, exchange.path)(exchange)
-            except _OF_THE_REST:
-                self._routes.check_there(exchange.method, exchange.path)
-                raise
+        try:
+            return self._routes.find(exchange.method, exchange.path)(exchange)
+        except _OF_THE_REST:
+            self._routes.check_there(exchange.method, exchange.path)
+            raise
 
     def _refused(self, exchange: Exchange, error: CmbsError) -> Response:
         ERRORS.count(error.code)

@@ -6,11 +6,12 @@ lose the last.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote_plus
 
 from pycmbs.runtime import Runtime
@@ -22,27 +23,23 @@ log = logging.getLogger(__name__)
 
 DELAY_SECONDS = 0.05
 """Between an answer and its line, at most, and the writing itself."""
-_MOST_WAITING = 100_000
+_MOST_WAITING = 20_000
 """Lines that wait to be written; beyond, they are dropped, and a line says how many."""
 _ACTION = re.compile(r"(?:^|&)action=([^&]*)")
 CHANGING = ("POST", "PUT", "DELETE")
 """Methods of requests that may change something."""
 _REFUSED = ("401", "403", "421", "429")
+_MOST_ALIKE = 1024
+"""Kinds of lines that are remembered."""
 _LONGEST = 1000
-"""Characters of a path."""
+"""Characters of a path, and of a query that is kept for it."""
 
 
-class _Noted(NamedTuple):
-    """A request, as much of it as its line needs: that is made when it is written."""
-
-    at: float
-    principal: Principal | None
-    address: str
-    method: str
-    path: str
-    query: str
-    id: str
-    status: str
+_About = tuple[Principal | None, str, str, str, str, str]
+"""What many requests have in common: who asks, from where, method, path, query, status."""
+_Noted = tuple[float, str, _About]
+"""As much of a request as its line needs, which is made when it is written: when, its id, the rest. A plain tuple, as each
+request makes one."""
 
 
 class Auditor:
@@ -53,6 +50,8 @@ class Auditor:
         self._path = home / AUDIT
         self._runtime = runtime
         self._which = which
+        self._methods = () if which == "off" else CHANGING
+        self._statuses = () if which == "off" else _REFUSED
         self._noted: list[_Noted] = []
         self._dropped = 0
         self._writing = False
@@ -60,15 +59,17 @@ class Auditor:
 
     def note(self, environ: dict[str, Any], id: str, status: str) -> None:
         """Have this request noted soon, if it is one of them. ``id``: the request's; ``status``: its answer's, in words too."""
-        which, method = self._which, environ["REQUEST_METHOD"]
-        if which != "all" and (which == "off" or (method not in CHANGING and status[:3] not in _REFUSED)):
+        get, method = environ.get, environ["REQUEST_METHOD"]
+        if method not in self._methods and status[:3] not in self._statuses and self._which != "all":
             return
         if len(self._noted) >= _MOST_WAITING:
             self._dropped += 1
             return
-        get = environ.get
-        where = (get("REMOTE_ADDR", ""), method, get("PATH_INFO", ""), get("QUERY_STRING", ""))
-        self._noted.append(_Noted(time.time(), get(PRINCIPAL), *where, id, status))
+        path, query = get("PATH_INFO", ""), get("QUERY_STRING", "")
+        if len(path) + len(query) > _LONGEST:
+            action = _ACTION.search(query)
+            path, query = path[:_LONGEST], action[0][:_LONGEST] if action else ""
+        self._noted.append((time.time(), id, (get(PRINCIPAL), get("REMOTE_ADDR", ""), method, path, query, status)))
         if not self._writing:
             self._writing = True
             self._runtime.spawn("audit", self._write)
@@ -83,12 +84,19 @@ class Auditor:
         finally:
             self._writing = False
 
+    def flush(self) -> None:
+        """Write what waits to be written: the process ends."""
+        noted, self._noted = self._noted, []
+        dropped, self._dropped = self._dropped, 0
+        if noted or dropped:
+            self._append(noted, dropped)
+
     def _append(self, noted: list[_Noted], dropped: int) -> None:
-        found = [_line(one) for one in noted]
+        data = _text(noted).encode()
         if dropped:
-            found.append(Line(stamp(time.time()), "", "", "", dropped=dropped))
+            data += lines([Line(stamp(time.time()), "", "", "", dropped=dropped)])
         try:
-            append(self._path, lines(found))
+            append(self._path, data)
             self._failed = False
         except OSError as exc:
             if not self._failed:
@@ -96,12 +104,31 @@ class Auditor:
             self._failed = True
 
 
-def _line(noted: _Noted) -> Line:
-    at, principal, address, method, path, query, id, status = noted
+def _text(noted: list[_Noted]) -> str:
+    """The lines. An id is a plain word: see :func:`~pycmbs.wsgi.middleware.request_id`."""
+    found = []
+    last: _About | None = None
+    begin = end = ""
+    for at, id, about in noted:
+        if about != last:  # mostly the same client goes on with the same
+            last = about
+            begin, end = _around(*about)
+        found.append(f'{{"time":"{stamp(at)}",{begin},"request":"{id}",{end}\n')
+    return "".join(found)
+
+
+@functools.lru_cache(_MOST_ALIKE)
+def _around(
+    principal: Principal | None, address: str, method: str, path: str, query: str, status: str
+) -> tuple[str, str]:
+    """What is in a line before the request's id, and after it: of most it was made before."""
     subject, via = (principal.subject, principal.via) if principal is not None else ("", "")
-    operation = _operation(method, path, query)
     shown = path if path.isascii() else path.encode("latin-1").decode("utf-8", "replace")
-    return Line(stamp(at), subject, via, operation, address, id, shown[:_LONGEST], status=int(status[:3]))
+    line = Line(
+        "", subject, via, _operation(method, path, query), address, "-", shown[:_LONGEST], status=int(status[:3])
+    )
+    before, _, after = lines([line]).decode().partition(',"request":"-",')
+    return before.partition(",")[2], after.rstrip("\n")
 
 
 def _operation(method: str, path: str, query: str) -> str:

@@ -24,7 +24,7 @@ from pycmbs import descriptors
 from pycmbs.metrics.table import HTTP_CONNECTIONS
 from pycmbs.seldom import Seldom
 from pycmbs.workers import guarded
-from pycmbs.wsgi.auth import PEER_CERTIFICATE
+from pycmbs.wsgi.auth import LOGIN, PEER_CERTIFICATE
 from pycmbs.wsgi.connection import Connection
 from pycmbs.wsgi.tls import Certificates, Session
 
@@ -120,13 +120,14 @@ class _Channel:
         eventlet.greenio.shutdown_safe(self._green)
 
     def environ(self) -> dict[str, Any]:
-        """The addresses of both ends, as WSGI has them."""
+        """What WSGI has of the connection: the addresses of both ends, and room for who asked last."""
         server, client = self._plain.getsockname(), self._state[0]
         return {
             "SERVER_NAME": server[0].removeprefix(_MAPPED),
             "SERVER_PORT": str(server[1]),
             "REMOTE_ADDR": client[0].removeprefix(_MAPPED),
             "REMOTE_PORT": str(client[1]),
+            LOGIN: [],
         }
 
 

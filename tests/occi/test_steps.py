@@ -6,13 +6,14 @@ from pycmbs.errors import InvalidAttribute, InvalidCategory, InvalidRequest
 from pycmbs.occi import steps
 from pycmbs.occi.pattern import check_schema, checked_pattern, search
 from pycmbs.occi.steps import bounded, spend
+from pycmbs.scope import current
 
 
 @pytest.fixture
 def spent():
     """How many steps were taken since the test began."""
     with bounded():
-        yield lambda: steps.MOST - steps._left.get()
+        yield lambda: steps.MOST - current.get().steps
 
 
 def doubling(levels):

@@ -267,6 +267,18 @@ def test_each_refusal_and_change_is_in_the_audit_log(shared: Broker) -> None:
     assert base64.b64encode(b"reader:pass").decode() not in text
 
 
+def test_a_stop_leaves_nothing_out_of_the_audit_log(start_broker: Start) -> None:
+    """What was answered just before it is there: who stops a broker, to update it say, loses no line."""
+    broker = start_broker()
+    add(broker.home, "boss", "admin")
+    on_every_front(lambda: ask(broker, "GET", "/").status_code == 401)
+    answers = [ask(broker, "DELETE", f"/cmbs/message/none{number}", user="boss") for number in range(8)]
+    broker.stop()
+    lines = [json.loads(line) for line in (broker.home / "audit.log").read_text().splitlines()]
+    asked_for = {one.headers["X-Request-Id"] for one in answers}
+    assert asked_for <= {one.get("request") for one in lines}
+
+
 def test_a_keystone_is_the_only_challenge(start_broker: Start) -> None:
     """Clients of rOCCI match the whole field."""
     broker = start_broker("--workers", "1", "--authentication", "on", "--keystone-uri", "http://k/v3")

@@ -7,8 +7,13 @@ import time
 
 import pytest
 
+from pycmbs.errors import Unauthenticated
+from pycmbs.runtime import ThreadRuntime
 from pycmbs.services.access import files, passwords
 from pycmbs.services.access.users import USERS, Token, User, line_of
+from pycmbs.wsgi import auditor as auditor_module
+from pycmbs.wsgi.auditor import Auditor
+from pycmbs.wsgi.auth import LOGIN
 from tests.wsgi.conftest import Front
 
 HASH = passwords.hashed("pass")
@@ -167,3 +172,41 @@ def test_requests_are_noted_and_secrets_are_not(house):
     assert "sesame" not in text
     assert TOKEN not in text
     assert stat.S_IMODE((house.home / "audit.log").stat().st_mode) == 0o600
+
+
+def test_a_connection_knows_its_login_again_for_as_long_as_that_counts(house):
+    """What a connection keeps of its last login says nothing that the users' file does not say any more."""
+    gate, said = house.application._gate, basic("user_1", "pass")
+    connection = {LOGIN: [], "REMOTE_ADDR": "127.0.0.1"}
+    known = [gate.admit({**connection, "HTTP_AUTHORIZATION": said}) for _ in range(3)]
+    assert connection[LOGIN][0] == said
+    assert known[0] is known[1] is known[2]
+    for other in (basic("user_1", "wrong"), said + "=", f"Bearer {TOKEN}x"):
+        with pytest.raises(Unauthenticated):
+            gate.admit({**connection, "HTTP_AUTHORIZATION": other})
+    assert gate.admit({**connection, "HTTP_AUTHORIZATION": f"Bearer {TOKEN}"}).name == "ci"
+    write(house, User("user_2", HASH, roles=("operator",)))
+    with pytest.raises(Unauthenticated):
+        gate.admit({**connection, "HTTP_AUTHORIZATION": said})
+
+
+def test_what_is_noted_of_many_requests_is_bounded(tmp_path):
+    """In number and in characters; how many were dropped is noted, and when the process ends everything is."""
+    auditor = Auditor(tmp_path, ThreadRuntime(), "changes")
+    auditor._writing = True  # no thread writes meanwhile
+    long = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/" + "x" * 8000,
+        "QUERY_STRING": "y" * 4000 + "&action=stop&z=" + "z" * 999,
+    }
+    for number in range(auditor_module._MOST_WAITING + 2):
+        auditor.note(long, f"r{number}", "201 Created")
+    assert sum(map(len, auditor._noted[0][2][3:5])) < 1100
+    auditor.flush()
+    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert len(lines) == auditor_module._MOST_WAITING + 1
+    assert lines[-1]["dropped"] == 2
+    assert lines[1] == {**lines[0], "time": lines[1]["time"], "request": "r1"}
+    assert (lines[0]["operation"], lines[0]["status"], len(lines[0]["path"])) == ("act:stop", 201, 1000)
+    auditor.flush()
+    assert len((tmp_path / "audit.log").read_text().splitlines()) == len(lines)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Collection, Iterable, Sequence
-from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
 from pycmbs.errors import Forbidden
@@ -18,6 +17,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.category import Kind
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.registry import Registry
+from pycmbs.scope import current, entered
 from pycmbs.services.access import rules as grammar
 from pycmbs.services.access.principal import OPEN, Principal
 from pycmbs.services.access.rulebook import SHIPPED
@@ -38,28 +38,31 @@ _CHANGING_ROLES = frozenset(rule.subject.removeprefix("role:") for rule in SHIPP
 
 Keys = dict[str, str]
 
-_asking: ContextVar[tuple[Principal, ...]] = ContextVar("asking", default=())
 
-
-class asking:  # noqa: N801 - a context, and one of a generator costs three times as much, with every request
+class asking:  # noqa: N801 - a context, and one of a generator costs three times as much
     """What this thread does meanwhile is asked for by a principal, besides those that ask already."""
 
-    __slots__ = ("_principal", "_token")
+    __slots__ = ("_before", "_principal", "_scope", "_token")
 
     def __init__(self, principal: Principal) -> None:
         self._principal = principal
 
     def __enter__(self) -> None:
-        self._token = None if self._principal is OPEN else _asking.set((*_asking.get(), self._principal))
+        self._scope, self._token = entered()
+        self._before = self._scope.principals
+        if self._principal is not OPEN:
+            self._scope.principals = (*self._before, self._principal)
 
     def __exit__(self, *_raised: object) -> None:
+        self._scope.principals = self._before
         if self._token is not None:
-            _asking.reset(self._token)
+            current.reset(self._token)
 
 
 def who() -> tuple[Principal, ...]:
     """The principals for whom this thread works; none where everything is allowed."""
-    return _asking.get()
+    scope = current.get()
+    return scope.principals if scope is not None else ()
 
 
 class Grant(NamedTuple):
@@ -92,7 +95,10 @@ class Access:
         self._rules = rules
         self.registry = registry
         """The categories, which their service keeps as new as the operation that asks."""
-        self._remembered: tuple[tuple[object, ...], dict[tuple[Principal, str, str], tuple[Grant, ...]]] = ((), {})
+        self._remembered: tuple[tuple[object, object], dict[tuple[Principal, str, str], tuple[Grant, ...]]] = (
+            (None, None),
+            {},
+        )
         """Of which rules and categories, and what: one object, for threads."""
         self._generation = 0
 
@@ -101,27 +107,29 @@ class Access:
     @property
     def asked(self) -> bool:
         """Whether there is a principal that may not do everything."""
-        return bool(_asking.get())
+        return bool(who())
 
     @property
     def key(self) -> object:
         """Differs for those who may see different things, and with the rules that were last asked."""
-        asking = _asking.get()
+        asking = who()
         return (self._generation, *((one.subject, one.roles) for one in asking)) if asking else ()
 
     @property
     def subject(self) -> str:
         """Who asks, as rules name him; empty where everything is allowed."""
-        asking = _asking.get()
+        asking = who()
         return asking[0].subject if asking else ""
 
     def permits(self, operation: str, entity: Entity) -> bool:
         """Whether it is allowed with this entity; a send, on some condition."""
-        asking = _asking.get()
-        if not asking:
+        scope = current.get()
+        if scope is None or not scope.principals:
             return True
-        remembered = self._now()
-        for one in asking:  # with every request, and more than once
+        of, remembered = self._remembered  # as _now, which costs more than the rest
+        if time.monotonic() >= self._rules.due or of[0] is not self._rules.own or of[1] is not self.registry:
+            remembered = self._now()
+        for one in scope.principals:  # with every request, and more than once
             grants = remembered.get((one, operation, entity.kind))
             for grant in self._grants(one, operation, entity.kind) if grants is None else grants:
                 if not grant.keys or _has(entity, grant.keys):
@@ -136,11 +144,11 @@ class Access:
 
     def conceivable(self, operation: str, kind: str) -> bool:
         """Whether it is allowed with some entity of a kind (its identifier; :data:`NO_KIND`)."""
-        return all(self._grants(one, operation, kind) for one in _asking.get())
+        return all(self._grants(one, operation, kind) for one in who())
 
     def always(self, operation: str, kind: str) -> bool:
         """Whether it is allowed with every entity of a kind."""
-        return all(any(not grant.keys for grant in self._grants(one, operation, kind)) for one in _asking.get())
+        return all(any(not grant.keys for grant in self._grants(one, operation, kind)) for one in who())
 
     def may_change(self, principal: Principal) -> bool:
         """Whether a principal may do more than look."""
@@ -149,7 +157,7 @@ class Access:
     def may(self, operation: str, names: Collection[str]) -> bool:
         """Whether it is allowed on some condition. ``names``: of the kind, or none for a handler."""
         self._now()
-        return all(self._deciding(one, operation, names) for one in _asking.get())
+        return all(self._deciding(one, operation, names) for one in who())
 
     def check(self, operation: str, entity: Entity) -> None:
         """Raises Forbidden unless it is allowed with this entity."""
@@ -158,9 +166,11 @@ class Access:
 
     def made(self, entity: Entity) -> None:
         """Note on a new entity who makes it. Raises Forbidden unless he may."""
-        if asking := _asking.get():
-            entity.private["by"] = asking[0].subject
-            self.check("create", entity)
+        scope = current.get()
+        if scope is not None and scope.principals:
+            entity.private["by"] = scope.principals[0].subject
+            if not self.permits("create", entity):
+                raise forbidden("create")
 
     def check_kind(self, operation: str, kind: str) -> None:
         """Raises Forbidden unless it is allowed with some entity of a kind, or at one of the places that rules know."""
@@ -174,7 +184,7 @@ class Access:
 
     def check_parts(self, message: Entity, layer: str, parts: Iterable[Part]) -> None:
         """Raises Forbidden unless who asks may send a message for every one of these."""
-        for one in _asking.get():
+        for one in who():
             grants = [
                 grant for grant in self._grants(one, f"act:send_{layer}", message.kind) if _has(message, grant.keys)
             ]
@@ -185,7 +195,7 @@ class Access:
     def scope(self, operations: Sequence[str], kind: str) -> list[Keys]:
         """With which entities of a kind all of these operations are allowed: those that have the keys of one of the
         alternatives. ``{}`` is every one, no alternative none."""
-        asking = _asking.get()
+        asking = who()
         found: list[Keys] = [{}]
         for one, operation in itertools.product(asking, operations):
             grants = {grant.keys for grant in self._grants(one, operation, kind)}
@@ -211,7 +221,7 @@ class Access:
         if now >= rules.due:
             rules.look(now)
         of, remembered = self._remembered
-        if not of or of[0] is not rules.own or of[1] is not registry:
+        if of[0] is not rules.own or of[1] is not registry:
             self._remembered = of, remembered = (rules.own, registry), {}
             self._generation += 1
         return remembered
@@ -263,7 +273,7 @@ def names_of(registry: Registry, kind: str) -> list[str]:
 
 def forbidden(operation: str) -> Forbidden:
     """The refusal. It names nothing that is here."""
-    asking = _asking.get()
+    asking = who()
     subject = asking[-1].subject if asking else "nobody"
     return Forbidden(
         f"{subject} may not {operation[:100]} this",

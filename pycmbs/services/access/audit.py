@@ -36,6 +36,9 @@ lines = msgspec.json.Encoder().encode_lines
 """The bytes of some lines."""
 
 
+_THOUSANDTHS = tuple(f"{number:03d}Z" for number in range(1000))
+
+
 @functools.lru_cache(maxsize=4)
 def _second(at: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(at))
@@ -43,7 +46,8 @@ def _second(at: int) -> str:
 
 def stamp(at: float) -> str:
     """A time, in seconds since the epoch, as lines have it."""
-    return f"{_second(int(at))}{int(at * 1000) % 1000:03d}Z"
+    thousandths = int(at * 1000)
+    return _second(thousandths // 1000) + _THOUSANDTHS[thousandths % 1000]
 
 
 def append(path: Path, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 from msgspec import Struct
@@ -10,7 +11,7 @@ MESSAGE = "message"
 """How members ask: by messages."""
 
 
-class Principal(Struct, frozen=True):
+class Principal(Struct, frozen=True, dict=True):
     """A user, a token without a user, or a member of the federation.
 
     ``via`` says how that is known: ``password``, ``token``, ``certificate``, ``jwt``; ``message`` for a member, whose id is the
@@ -22,7 +23,7 @@ class Principal(Struct, frozen=True):
     via: str = ""
     until: float = math.inf
 
-    @property
+    @functools.cached_property
     def subject(self) -> str:
         """As rules and the audit log name it."""
         return self.name if self.via in (MESSAGE, "") else f"user:{self.name}"
