@@ -204,6 +204,7 @@ def assemble_engine(
     from pycmbs.engine.probes import Probes
     from pycmbs.engine.relay import Relay
     from pycmbs.engine.requests import Requests
+    from pycmbs.engine.standing import Standing
 
     broker = Broker(settings, store, OwnEngine(lambda: calls), check_address, handlers, trust=trust)
     members, federation, lives = broker.members, broker.federation, broker.federation.lives
@@ -251,6 +252,7 @@ def assemble_engine(
         admit,
         seals,
     )
+    standing = Standing(trust, members, federation, transports, outbound.give_up, discovery.announce) if trust else None
     calls = Calls(listening, outbound, executor, discovery, probes)
     numbers = Numbers(store, probes, listening, bound=settings.outbox_bound)
     engine = Engine(
@@ -267,5 +269,6 @@ def assemble_engine(
         calls=calls,
         control=ControlServer(control, calls.operations | numbers.operations, calls.wake),
         housekeeping=Housekeeping(store, broker.outbox, broker.inbox, federation, broker.retention),
+        standing=standing,
     )
     return engine, broker

@@ -16,7 +16,7 @@ from pycmbs.errors import CmbsError, Conflict, InvalidRequest, NotFound, RemoteE
 from pycmbs.occi.naming import bare_id
 from pycmbs.processes.locks import make_private
 from pycmbs.runtime import ThreadRuntime
-from pycmbs.services.federation import trust
+from pycmbs.services.federation import revocations, trust
 from pycmbs.services.federation.keys import (
     KeyPair,
     bytes_of,
@@ -94,6 +94,14 @@ def add_parsers(commands: Commands, add_settings: AddFlags) -> None:
     verb(member, "list", "list the members that are trusted, with their fingerprints", _list, add_flags)
     remove = verb(member, "remove", "trust a member no more, from this second on", _remove, add_flags)
     remove.add_argument("id", metavar="ID")
+    revoke = verb(
+        member,
+        "revoke",
+        "have no member trust this one any more, for ever, and fail what waits for it",
+        _revoke,
+        add_flags,
+    )
+    revoke.add_argument("id", metavar="ID")
 
 
 def _invite(settings: Settings, options: argparse.Namespace) -> int:
@@ -174,6 +182,8 @@ def _list(settings: Settings, options: argparse.Namespace) -> int:
         if (certificate := ring.vouched(member.id)) is not None:
             by = f"vouched for by {fingerprint(certificate.issuer)}"
             print(member.id, fingerprint(certificate.identity), by, socket_of(member, "l1") or "-", sep="\t")
+    for gone in revocations.revoked(settings.home):
+        print(gone.id, fingerprint(gone.identity), f"revoked by {fingerprint(gone.issuer)}", "-", sep="\t")
     for id in sorted(pinned.refused):
         print(id, "-", "not trusted", "-", sep="\t")
     return 0
@@ -186,6 +196,24 @@ def _remove(settings: Settings, options: argparse.Namespace) -> int:
         raise NotFound(f"{options.id} is not trusted here", hint="pycmbs member list shows who is.")
     trust.without_member(settings.home, id)
     return done(settings, "member remove", options.id, f"{options.id} is trusted no more")
+
+
+def _revoke(settings: Settings, options: argparse.Namespace) -> int:
+    make_private(settings.home)
+    id, keys = bare_id(options.id), own_keys(settings.home)
+    ring = Trust(settings.home, keys, _NoMembers)
+    ring.learned(_known(settings))
+    identity = ring.identity(id)
+    if identity is None:
+        raise NotFound(f"{options.id} is not trusted here", hint="pycmbs member list shows who is.")
+    revocations.revoke(settings.home, keys, id, identity)
+    held = trust.own_certificates(settings.home)
+    hints = (
+        [f"others do not believe this broker in that: do it also where {fingerprint(held[0].issuer)} is"]
+        if held and not any(one.may_invite for one in held)
+        else []
+    )
+    return done(settings, "member revoke", id, f"{id} is revoked, fingerprint {fingerprint(identity)}", *hints)
 
 
 def _own(settings: Settings) -> tuple[str, str]:

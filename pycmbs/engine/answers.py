@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pycmbs.errors import Overdue, from_dict
+from pycmbs.errors import Departed, Overdue, Revoked, from_dict
 from pycmbs.services.records.deliveries import DELIVERED, FAILED, Delivery
 from pycmbs.services.records.fitting import DEEPEST, fitting_outcome, misfit
 
@@ -48,6 +48,9 @@ def refused(row: Delivery, body: dict[str, Any], now: float) -> Delivery:
     return row.settled(FAILED, now, error.line)
 
 
-def gone(row: Delivery, reason: str, now: float) -> Delivery:
-    """The row of a recipient that has left."""
+def gone(row: Delivery, error: Departed, now: float) -> Delivery:
+    """The row of a recipient that has left, or is trusted no more: that one is not to have it, whatever it has."""
+    reason = error.line
+    if isinstance(error, Revoked):
+        return row.settled(FAILED, now, reason)
     return replace(row, reason=reason).given_up(now) if row.doubtful else row.settled(FAILED, now, reason)

@@ -14,6 +14,7 @@ from pycmbs.engine.listening import Listening
 from pycmbs.engine.outbound import Outbound
 from pycmbs.engine.probes import Probes
 from pycmbs.engine.requests import Requests
+from pycmbs.engine.standing import Standing
 from pycmbs.errors import Unavailable
 from pycmbs.services.federation.members import MemberService
 from pycmbs.store.base import Store
@@ -43,6 +44,7 @@ class Engine:
         calls: Calls,
         control: ControlServer,
         housekeeping: Housekeeping,
+        standing: Standing | None = None,
     ) -> None:
         self._store = store
         self._members = members
@@ -57,6 +59,7 @@ class Engine:
         self._calls = calls
         self._control = control
         self._housekeeping = housekeeping
+        self._standing = standing
         self.started = Started()
         """What works, in the order in which it began."""
         self._waits = False
@@ -85,6 +88,8 @@ class Engine:
         started.start("outbound", self._outbound)
         started.start("discovery", self._discovery)
         started.start("probes", self._probes)
+        if self._standing is not None:
+            started.start("standing", self._standing)
         self._discovery.announce()
         started.add("calls", self._calls.close)
         started.start("control", self._control)

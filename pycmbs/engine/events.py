@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from pycmbs.queues import BoundedQueue
 from pycmbs.seldom import Seldom
@@ -19,11 +19,17 @@ _BOUND_BYTES = 32 * 1024 * 1024
 _WAKE: Final = None
 
 
+class Revoked(NamedTuple):
+    """A member that is trusted no more."""
+
+    member: str
+
+
 class Events:
     """A bounded queue for one thread that takes what is there by turns. The rest is for any thread."""
 
     def __init__(self) -> None:
-        self._queue: BoundedQueue[Arrival | str | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
+        self._queue: BoundedQueue[Arrival | str | Revoked | None] = BoundedQueue(_BOUND, _BOUND_BYTES)
         self._full = Seldom(log)
         self.woken = True
         """Whether the outbox is to be read, in a turn that is about to begin: the thread does not sleep before it."""
@@ -43,12 +49,20 @@ class Events:
         """A member is reached again, or in another way."""
         self._queue.put(member)
 
-    def take(self, seconds: float, resumed: Callable[[str], None]) -> list[Arrival]:
-        """The answers that came, after ``seconds`` at most; ``resumed`` is called with each member that is reached again."""
+    def revoked(self, member: str) -> None:
+        """A member is trusted no more."""
+        self._queue.put(Revoked(member))
+
+    def take(self, seconds: float, resumed: Callable[[str], None], given_up: Callable[[str], None]) -> list[Arrival]:
+        """The answers that came, after ``seconds`` at most; ``resumed`` is called with each member that is reached again,
+        ``given_up`` with each that is revoked."""
         events = self._queue.turn(_TURN, _TURN_BYTES, 0.0 if self.woken else seconds)
         if not events:
             self.woken = True  # a wake-up may have been lost
             return []
         for member in {one for one in events if isinstance(one, str)}:
             resumed(member)
+        for one in events:
+            if isinstance(one, Revoked):
+                given_up(one.member)
         return [one for one in events if isinstance(one, Arrival)]

@@ -105,6 +105,10 @@ class Outbound:
         """A member is reached again, or in another way: what waits for it goes out now."""
         self._events.resume(member)
 
+    def give_up(self, member: str) -> None:
+        """A member is trusted no more: what waits for it has failed."""
+        self._events.revoked(member)
+
     def wait(self, path: str, seconds: float) -> Waiter:
         """A future that is done when no recipient of the message is unsettled, or when the seconds are over."""
         future = self._rows.waiters.add(path, seconds)
@@ -116,7 +120,7 @@ class Outbound:
     def _run(self) -> None:
         while not self._closing:
             try:
-                self._turn(self._events.take(self._pause(), self._traffic.resume))
+                self._turn(self._events.take(self._pause(), self._traffic.resume, self._traffic.give_up))
             except Unavailable as exc:
                 log.warning("the outbox rests: %s", exc)
                 time.sleep(self._poll)

@@ -123,6 +123,14 @@ class Traffic:
             if route.member == member and not route.flights:
                 route.resume, route.url = 0.0, ""
 
+    def give_up(self, member: str) -> None:
+        """A member is trusted no more: what is under way to it goes back, and all that waits for it is looked at now."""
+        for route in self._routes.values():
+            if route.member == member:
+                if route.flights:
+                    self._fail(route, f"{member} is trusted no more", alive=True)
+                route.resume, route.url = 0.0, ""
+
     def next_event(self) -> float | None:
         """When a pause is over, or an answer is overdue."""
         return min((at for route in self._routes.values() if (at := route.next_event()) is not None), default=None)
@@ -241,7 +249,7 @@ class Traffic:
             return False
         except Departed as exc:  # trying again cannot help
             route.queue.popleft()
-            self._rows.put(gone(row, exc.line, clock.now()))
+            self._rows.put(gone(row, exc, clock.now()))
             return True
         route.queue.popleft()
         if data is None:

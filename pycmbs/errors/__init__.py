@@ -24,6 +24,7 @@
     │   ├── SecondLocalMember     a broker is one member
     │   ├── ClaimedId             two members claim one id
     │   ├── Departed              the member left, and what is said of it is older than that
+    │   │   └── Revoked           the member's identity is trusted no more
     │   ├── NoLocalMember         sending needs a local member, and there is none
     │   ├── NotSendable           the message may not be sent as it is
     │   ├── BeingSent             the message is on its way, and what was accepted is what arrives
@@ -93,6 +94,7 @@ from pycmbs.errors.federation import (
     Overdue,
     OverQuota,
     QueueFull,
+    Revoked,
     SecondLocalMember,
     SocketUnavailable,
     UnknownKey,
@@ -170,6 +172,7 @@ __all__ = [
     "RemoteError",
     "RequestTimeout",
     "RevisionConflict",
+    "Revoked",
     "SecondLocalMember",
     "SocketUnavailable",
     "StoreUnavailable",

@@ -29,6 +29,12 @@ class Departed(Conflict):
     code = "departed"
 
 
+class Revoked(Departed):
+    """The member's identity is trusted no more."""
+
+    code = "revoked"
+
+
 class NoLocalMember(Conflict):
     """Sending needs a local member, and there is none."""
 

@@ -240,7 +240,8 @@ class OutboxService:
 
     def address(self, row: Delivery) -> str:
         """Where the recipient listens now: it may have moved since the message was accepted. Raises Departed when it left
-        the federation, ClaimedId when it is there twice."""
+        the federation, Revoked when it is trusted no more, ClaimedId when it is there twice."""
+        self._federation.proofs.check_standing(row.member)
         self._federation.lives.check(row.member)
         member = self._members.by_id(row.member) if row.member else None
         if member is None and row.member and self._federation.departures.has_left(row.member):

@@ -10,6 +10,7 @@ from pycmbs import clock
 from pycmbs.errors import ClaimedId, Departed, RevisionConflict
 from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs
+from pycmbs.occi.entity import Entity
 from pycmbs.services.federation import versions
 from pycmbs.services.federation.health import ALIVE, HealthService
 from pycmbs.services.federation.roster import INSTANCE, VERSION, Roster, is_local, version_of
@@ -144,6 +145,21 @@ class Departures:
                 return []  # hearsay of an earlier release does not say which one left: not one that answers
         left = self._store.get(left_document(id))
         return [left_write(id, version, known, left, local=False, farewell=farewell), entity_delete(member)]
+
+    def drop(self, member: Entity) -> None:
+        """Another broker's member is known here no more; it comes back if it is believed again."""
+
+        def attempt() -> None:
+            known = self._roster().by_id.get(member.id)
+            if known is not None and not is_local(known):
+                left = self._store.get(left_document(member.id))
+                instance = str(known.private.get(INSTANCE, ""))
+                self._store.write(
+                    [left_write(member.id, version_of(known), instance, left, local=True), entity_delete(known)]
+                )
+
+        retried(member.path, attempt)
+        self._health.forget(member.id)
 
     def undone(self, id: str, version: int, *, direct: bool) -> list[Write]:
         """The write that lets a member come back that had left or was forgotten, if it had; ``direct``: it speaks itself.

@@ -13,7 +13,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pycmbs.errors import ClaimedId, CmbsError, Conflict, Departed, ForgedSender, InvalidRequest, RevisionConflict
+from pycmbs.errors import (
+    ClaimedId,
+    CmbsError,
+    Conflict,
+    Departed,
+    ForgedSender,
+    InvalidRequest,
+    RevisionConflict,
+)
 from pycmbs.ids import canonical_id
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
@@ -26,6 +34,7 @@ from pycmbs.services.federation.health import ALIVE, HealthService
 from pycmbs.services.federation.lives import LIFE, Lives
 from pycmbs.services.federation.members import MemberService
 from pycmbs.services.federation.proofs import Proofs, Told, attributes
+from pycmbs.services.federation.revocations import STATEMENTS as REVOCATIONS
 from pycmbs.services.federation.roster import INSTANCE, VERSION, Roster, is_local, socket_of, version_of
 from pycmbs.services.federation.statements import SIGNED
 from pycmbs.services.records.entities import entity_write, take_place
@@ -53,7 +62,7 @@ class FederationService:
     ) -> None:
         """``most``: members that are known here, and entries that are looked at of each list in what another one tells.
         ``proofs``: what is believed of members, and how it is told; everything if it is None."""
-        self._proofs = proofs or Proofs()
+        self.proofs = proofs or Proofs()
         self._store = store
         self._categories = categories
         self._members = members
@@ -74,17 +83,19 @@ class FederationService:
         return self._greeting(self._now())
 
     def _greeting(self, roster: Roster) -> dict[str, Any]:
-        known = {one.id: version_of(one) for one in (*filter(None, [roster.own]), *self._proofs.tellable(roster))}
+        known = {one.id: version_of(one) for one in (*filter(None, [roster.own]), *self.proofs.tellable(roster))}
         shared = {LIFE: self.lives.own, "sockets_l1": roster.sockets_l1, "known": known}
-        return {**self._proofs.introduction(roster), **shared, **self.departures.told()}
+        told = {**self.departures.told(), **self.proofs.revoked()}
+        return {**self.proofs.introduction(roster), **shared, **told}
 
     def welcome(self, greeting: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a greeting: one of the own, and descriptions of the members that the other lacks."""
         roster = self._now()
         missing = self._missing(greeting, roster)
-        told = {"members": [self._proofs.introduce(one) for one in missing[: self._most]]}
+        told = {"members": [self.proofs.introduce(one) for one in missing[: self._most]]}
         gone = self.departures.farewells(self._versions(greeting.get("known"))) if self._signed else []
-        return {**self._greeting(roster), **told, **({"farewells": gone} if gone else {})}
+        lacking = {"farewells": gone, REVOCATIONS: self.proofs.revoked_since(greeting)}
+        return {**self._greeting(roster), **told, **{name: some for name, some in lacking.items() if some}}
 
     def sockets(self, greeting: Mapping[str, Any]) -> list[str]:
         """Where those listen that another member knows, as it says: of what it tells, the addresses of other machines."""
@@ -94,7 +105,7 @@ class FederationService:
 
     def can_tell(self, greeting: Mapping[str, Any]) -> bool:
         """Whether members, or versions of them, are known here that the other lacks."""
-        return bool(self._missing(greeting, self._now()))
+        return bool(self._missing(greeting, self._now()) or self.proofs.revoked_since(greeting))
 
     def with_message(self, roster: Roster) -> Mapping[str, Any]:
         """What a message says of its sender: the introduction, or, where that is signed and known, which one."""
@@ -103,7 +114,7 @@ class FederationService:
 
     def farewell(self, id: str, version: int, instance: str) -> dict[str, Any]:
         """What the own member, which was deleted, says of that."""
-        trust = self._proofs.trust
+        trust = self.proofs.trust
         if trust is None:
             return {"version": version, "instance": instance}
         told = trust.farewell(id, version, instance)
@@ -121,6 +132,7 @@ class FederationService:
             self._hear_farewells(greeting.get("farewells"))
         else:
             self.departures.hear(self._versions(greeting.get("left")), greeting.get("left_instances"))
+        self.proofs.hear_revoked(greeting)
         told = greeting.get("members")
         roster = self._now()
         known = self._versions(greeting.get("known"))
@@ -133,7 +145,7 @@ class FederationService:
         for introduction in told[: self._most] if isinstance(told, list) else []:
             one = None
             try:
-                one = self._proofs.told(introduction)
+                one = self.proofs.told(introduction)
                 if one.id not in roster.by_id and sum(id not in roster.by_id for id in news) >= room:
                     self._members.check_room(self._most)
                 writes = self._news(one, roster, direct=False)[1]
@@ -157,7 +169,7 @@ class FederationService:
 
     def _hear_farewells(self, told: Any) -> None:
         """Others pass on what members said that have left."""
-        trust = self._proofs.trust
+        trust = self.proofs.trust
         left, said = {}, {}
         for one in told[: self._most] if isinstance(told, list) else []:
             if trust is None:
@@ -189,6 +201,8 @@ class FederationService:
         mine = {**self.departures.versions(), **roster.versions}
         theirs = self._versions(greeting.get("known"))
         own = roster.own.id if roster.own is not None else ""
+        if self.proofs.lacks_revoked(greeting):
+            return True
         if self._signed and self._lacks_farewells(self._versions(greeting.get("left")), roster):
             return True
         return any(
@@ -213,7 +227,7 @@ class FederationService:
         Raises InvalidRequest for an invalid description, ClaimedId when another member has this id, Departed, Conflict
         also when there are too many members; where members sign, also ForgedSender, UnknownKey.
         """
-        told = self._proofs.told(introduction, by)
+        told = self.proofs.told(introduction, by)
         own = self._members.local()
         if direct and own is not None and told.id == own.id and told.instance == own.private.get(INSTANCE):
             self.lives.check_own(own.id, introduction.get(LIFE))
@@ -244,7 +258,7 @@ class FederationService:
     def leave(self, sender: str, body: Mapping[str, Any]) -> None:
         """Another member says that it is no more. Raises InvalidRequest, ClaimedId when another one is known, Conflict; where
         members sign, ForgedSender, UnknownKey."""
-        trust, told = self._proofs.trust, body
+        trust, told = self.proofs.trust, body
         if trust is not None:
             statement = trust.departed(body)
             if statement.id != sender:
@@ -281,10 +295,10 @@ class FederationService:
         known = roster.by_id.get(told.id)
         if known is not None and (told.is_of(known) or self._heard.get(told.id) == (told, direct, known.revision)):
             return known, []
-        signed_news = known is None or self._proofs.is_behind(known, told, direct=direct)
+        signed_news = known is None or self.proofs.is_behind(known, told, direct=direct)
         if known is not None and signed_news is False:
             return known, []
-        proof = self._proofs.check(told)
+        proof = self.proofs.check(told)
         described = {**attributes(told.draft, self._categories.registry()), cmbs.LOCAL: "false"}
         path = known.path if known is not None else cmbs.MEMBER_LOCATION + told.id
         member = Entity(told.id, cmbs.MEMBER, path, (), described)
@@ -305,7 +319,7 @@ class FederationService:
 
     def _check_echo(self, own: Entity, told: Told) -> None:
         """What others say of the own member must be of this one. Raises ClaimedId."""
-        self._proofs.check_echo(told, own.id)
+        self.proofs.check_echo(told, own.id)
         theirs = attributes(told.draft, self._categories.registry()).get(cmbs.socket_attribute(INTRODUCTORY))
         same = told.instance == own.private.get(INSTANCE) if told.instance else theirs == socket_of(own, INTRODUCTORY)
         if not same:
@@ -322,12 +336,12 @@ class FederationService:
     @property
     def _signed(self) -> bool:
         """Whether members sign what they say here."""
-        return self._proofs.trust is not None
+        return self.proofs.trust is not None
 
     def _now(self) -> Roster:
         """Who there is now, which whoever asks for keys knows, too."""
         roster = self._members.now()
-        self._proofs.learned(roster)
+        self.proofs.learned(roster)
         return roster
 
     def outlive(self, refused: Departed) -> bool:
@@ -362,7 +376,7 @@ class FederationService:
     def _missing(self, greeting: Mapping[str, Any], roster: Roster) -> list[Entity]:
         """The members that another one lacks, or has in an older version, in order of creation."""
         theirs = self._versions(greeting.get("known"))
-        return [one for one in self._proofs.tellable(roster) if versions.newer(version_of(one), theirs.get(one.id, -1))]
+        return [one for one in self.proofs.tellable(roster) if versions.newer(version_of(one), theirs.get(one.id, -1))]
 
     def _versions(self, told: Any) -> dict[str, int]:
         """Versions by id, as another member tells them; invalid ones are left out, and what is too many."""

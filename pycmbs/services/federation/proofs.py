@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pycmbs.errors import ClaimedId, ForgedSender, InvalidRequest
+from pycmbs.errors import ClaimedId, ForgedSender, InvalidRequest, Revoked
 from pycmbs.occi import cmbs, naming
 from pycmbs.occi.entity import Draft, Entity
 from pycmbs.occi.layers import LAYERS
 from pycmbs.occi.registry import Registry
 from pycmbs.occi.topics import is_subscription
 from pycmbs.services.federation import versions
+from pycmbs.services.federation.revocations import STATEMENTS
 from pycmbs.services.federation.ring import Trust
 from pycmbs.services.federation.roster import Roster, introduce, is_local
 from pycmbs.services.federation.statements import (
@@ -121,6 +122,30 @@ class Proofs:
             return True
         version = int(known.private["version"])
         return versions.newer(told.version, version) or (direct and told.version == version)
+
+    # Who is trusted no more
+
+    def revoked(self) -> dict[str, Any]:
+        """What a greeting says of those that are revoked."""
+        return self.trust.revocations.told() if self.trust is not None else {}
+
+    def revoked_since(self, greeting: Mapping[str, Any]) -> list[dict[str, str]]:
+        """What issuers signed of those that another one does not know to be revoked."""
+        return self.trust.revocations.missing(greeting) if self.trust is not None else []
+
+    def lacks_revoked(self, greeting: Mapping[str, Any]) -> bool:
+        """Whether another one knows of more."""
+        return self.trust is not None and self.trust.revocations.lacks(greeting)
+
+    def hear_revoked(self, greeting: Mapping[str, Any]) -> None:
+        """Another one tells what issuers signed."""
+        if self.trust is not None:
+            self.trust.revocations.hear(greeting.get(STATEMENTS))
+
+    def check_standing(self, id: str) -> None:
+        """Raises Revoked for a member that is trusted no more."""
+        if self.trust is not None and self.trust.is_revoked(id):
+            raise Revoked(f"the member {id} is revoked", id=id)
 
     def learned(self, roster: Roster) -> None:
         """These members are known now."""

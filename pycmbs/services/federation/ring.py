@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from pycmbs.services.access.files import Watched, changing
 from pycmbs.services.access.files import text_of as file_text
 from pycmbs.services.federation import trust
 from pycmbs.services.federation.keys import OwnKeys, fingerprint, text_of
+from pycmbs.services.federation.revocations import Revocations
 from pycmbs.services.federation.roster import INSTANCE, Roster, describe, version_of
 from pycmbs.services.federation.statements import (
     CERTIFICATES,
@@ -74,6 +75,8 @@ class Trust:
         none: Mapping[bytes, Invitation] = {}
         self._invitations = Watched(home / trust.INVITATIONS, trust.read_invitations, none)
         nothing: list[Certificate] = []
+        self.revocations = Revocations(home, self.inviters, lambda: self._pinned.value.issuers - {keys.identity.public})
+        """Whose identities are trusted no more."""
         self._certificates = Watched(home / trust.OWN_CERTIFICATES, trust.read_certificates, nothing)
         self._described: Mapping[str, _Described] = {}
         self._by_curve: Mapping[bytes, str] = {}
@@ -104,8 +107,9 @@ class Trust:
 
     def _holder(self, key: bytes) -> str | None:
         """The trusted member with this key for connections."""
-        if (found := self._pinned.value.by_curve.get(key)) is not None:
-            return found
+        pinned = self._pinned.value
+        if (found := pinned.by_curve.get(key)) is not None:
+            return found if pinned.by_id[found].identity not in self.revocations else None
         id = self._by_curve.get(key, "")
         described = self._described.get(id)
         return id if described is not None and self.identity(id) == described.identity else None
@@ -119,7 +123,7 @@ class Trust:
         described, identity = self._described.get(id), self.identity(id)
         if described is not None and described.identity == identity:
             return described.curves[0]
-        if id in pinned.by_id:
+        if id in pinned.by_id and identity is not None:
             return pinned.by_id[id].curve
         if id and id == self._ids().local_id():
             return self.public
@@ -141,7 +145,8 @@ class Trust:
         if id in pinned.refused:
             return None
         if id in pinned.by_id:
-            return pinned.by_id[id].identity
+            identity = pinned.by_id[id].identity
+            return identity if identity not in self.revocations else None
         if (certificate := self.vouched(id)) is not None:
             return certificate.identity
         return self.keys.identity.public if id and id == self._ids().local_id() else None
@@ -151,7 +156,7 @@ class Trust:
         pinned, found = self._pinned.value, self._described.get(id)
         if found is None or id in pinned.by_id or id in pinned.refused:
             return None
-        return vouching(found.certificates, id, found.identity, self._issuers(), pinned.refused)
+        return vouching(self._unrevoked(found.certificates), id, found.identity, self._issuers(), pinned.refused)
 
     def learned(self, roster: Roster) -> None:
         """These members are known now, with what they signed."""
@@ -182,9 +187,11 @@ class Trust:
         """Whether a description is of whom its id stands for, signed, with keys that are no one else's; returns the
         certificates that are what they say. Raises UnknownKey, ForgedSender, ClaimedId."""
         id, identity, pinned = description.id, description.identity, self._pinned.value
-        given = [one for one in shown if one.statement.by(one.issuer)]
+        given = [one for one in self._unrevoked(shown) if one.statement.by(one.issuer)]
         if id in pinned.refused:
             raise UnknownKey(f"{id} is not trusted here: the file {trust.MEMBERS} says so")
+        if identity in self.revocations:
+            raise UnknownKey(f"{id} is revoked")
         vouched = vouching(given, id, identity, self._issuers(), pinned.refused) is not None
         stands_for = self.identity(id)
         if stands_for is None and not vouched:
@@ -197,6 +204,19 @@ class Trust:
         if not description.by(identity):
             raise ForgedSender(f"what is said of {id} was not signed by it", id=id)
         return given
+
+    def is_revoked(self, id: str) -> bool:
+        """Whether a member was revoked, and no other one has its id since."""
+        return id in self.revocations.ids and self.identity(id) is None
+
+    def inviters(self) -> Collection[bytes]:
+        """The identities of those who let members in, and may revoke them: issuers, and members that these let invite."""
+        issuers = self._issuers()
+        shown = (one for found in self._described.values() for one in self._unrevoked(found.certificates))
+        return {*issuers, *(one.identity for one in shown if one.may_invite and one.issuer in issuers and one.stands())}
+
+    def _unrevoked(self, shown: Iterable[Certificate]) -> Iterator[Certificate]:
+        return (one for one in shown if one.identity not in self.revocations and one.issuer not in self.revocations)
 
     def _issuers(self) -> Collection[bytes]:
         return self._pinned.value.issuers | {self.keys.identity.public}
@@ -280,7 +300,10 @@ class Trust:
         return {"id": own, "identity": text_of(self.keys.identity.public), CERTIFICATES: [given, *shown]}
 
     def _check_free(self, newcomer: trust.Trusted) -> None:
-        """Raises Conflict for an id or a key that is another member's, for which only others vouch."""
+        """Raises Conflict for an id or a key that is another member's, for which only others vouch, and for one that is
+        revoked."""
+        if newcomer.identity in self.revocations:
+            raise Conflict(f"the fingerprint {fingerprint(newcomer.identity)} is revoked")
         if self.identity(newcomer.id) not in (None, newcomer.identity):
             raise Conflict(f"{newcomer.id} is another member")
         if self._holder(newcomer.curve) not in (None, newcomer.id) or newcomer.curve == self.public:
