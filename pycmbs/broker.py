@@ -165,9 +165,9 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     store = ChangeTokens(open_configured(settings, runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     largest = most_datagram(settings.max_content)
-    anywhere, closed = (settings.members == one for one in ("open", "closed"))
+    closed = settings.members == "closed"
     trust = Trust(settings.home, own_keys(settings.home), lambda: broker.members) if closed else None
-    make = functools.partial(ZeroMQTransport, largest, listen_at=places, anywhere=anywhere, keyring=trust)
+    make = functools.partial(ZeroMQTransport, largest, listen_at=places, keyring=trust)
     transports = Transports(TRANSPORTS, {"zeromq": make})
     handlers = load_handlers(settings.handlers.split(), reserved=(*allow.OPERATIONS, allow.SEND))
     allow.check(allow.parse(settings.allow), handlers)

@@ -179,9 +179,9 @@ class Settings:
     )  # fmt: skip
     members: str = _setting(
         _MEMBER, "auto", one_of("auto", "open", "closed"),
-        "Who may be a member. auto: whoever reaches a socket is taken for the member that it says it is, and sockets are at "
-        "loopback addresses and local paths only. open: the same anywhere. closed: anywhere, and only those that pycmbs invite "
-        "let in, by their keys.",
+        "Who may be a member. open: whoever reaches a socket is taken for the member that it says it is, so sockets are at "
+        "loopback addresses and local paths only. closed: sockets are anywhere, and members are only those that pycmbs invite "
+        "let in, by their keys. auto: open.",
     )  # fmt: skip
     listen_at: str = _setting(
         _MEMBER, "", LISTEN_AT,

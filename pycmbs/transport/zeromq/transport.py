@@ -59,8 +59,8 @@ class ZeroMQTransport(Transport):
     """The transport of a real federation.
 
     ``limits`` bounds its queues and connections. ``max_size`` is short for the limit of that name, in bytes.
-    Without a ``keyring`` who sends is not authenticated, so ``listen`` takes no address that other machines can reach, unless
-    it may be ``anywhere``. With one, all is CURVE.
+    Without a ``keyring`` who sends is not authenticated, so ``listen`` takes no address that other machines can reach. With
+    one, all is CURVE.
     ``listen_at`` says where to bind instead of at an address that others use: a broker behind NAT, a mapped port or a proxy.
     """
 
@@ -73,12 +73,10 @@ class ZeroMQTransport(Transport):
         limits: Limits | None = None,
         listen_at: Mapping[str, str] | None = None,
         *,
-        anywhere: bool = False,
         keyring: Keyring | None = None,
     ) -> None:
         self._keyring = keyring
         self._domain = ""
-        self._anywhere = anywhere
         self._listen_at = dict(listen_at or {})
         self._limits = limits or Limits(max_size=max_size)
         self._most_links = self._limits.links
@@ -111,11 +109,10 @@ class ZeroMQTransport(Transport):
             address = parse_bound(self._listen_at[url])
         if url not in self._listeners:
             endpoint = self._endpoint(address)
-            if self._keyring is None and not self._anywhere and not _stays_here(endpoint):
+            if self._keyring is None and not _stays_here(endpoint):
                 raise Unprotected(
-                    f"{url} can be reached by others, and members are not asked for keys",
-                    hint="Say --members closed, and invite the others: pycmbs invite. Or say --members open, if you trust "
-                    "whoever reaches that address.",
+                    f"{url} can be reached by others, and --members is open",
+                    hint="Say --members closed, and invite the others: pycmbs invite.",
                     url=url,
                     reason="it is no loopback address",
                 )

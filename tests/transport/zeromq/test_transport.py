@@ -20,6 +20,7 @@ from pycmbs.transport.zeromq.resolver import resolve
 from pycmbs.transport.zeromq.transport import ZeroMQTransport
 from tests.harness import wait_until
 from tests.transport.contract import DEADLINE, KeyedContract, Node, TransportContract, fill, until
+from tests.transport.rings import Ring
 
 ECHO = """
 import sys, threading
@@ -56,8 +57,8 @@ def make():
     """Factory of nodes; all are closed in the end, and then no context may be left."""
     made = []
 
-    def factory(limits=None, *, listen_at=None, anywhere=False, **options):
-        transport = ZeroMQTransport(limits=limits, listen_at=listen_at, anywhere=anywhere)
+    def factory(limits=None, *, listen_at=None, keyring=None, **options):
+        transport = ZeroMQTransport(limits=limits, listen_at=listen_at, keyring=keyring)
         made.append(Node(transport, **options))
         return made[-1]
 
@@ -154,15 +155,14 @@ class TestAddresses:
     def test_a_foreign_ip_address_is_refused(self, make):
         """An IP address that this machine has not is SocketUnavailable."""
         with pytest.raises(SocketUnavailable, match="no such address"):
-            make(anywhere=True).transport.listen(f"tcp://192.0.2.1:{free_port()}")
+            make(keyring=Ring()).transport.listen(f"tcp://192.0.2.1:{free_port()}")
 
     @pytest.mark.parametrize("host", ["192.0.2.1", "[2001:db8::1]", "10.0.0.1", "169.254.1.1"])
     def test_what_others_can_reach_is_refused(self, make, host):
-        """Unless it may be anywhere, a transport listens on no address that other machines can reach, whether the machine has
-        it or not."""
+        """Without keys a transport listens on no address that other machines can reach, whether the machine has it or not."""
         with pytest.raises(SocketUnavailable, match="can be reached by others") as caught:
             make().transport.listen(f"tcp://{host}:{free_port()}")
-        assert "--members open" in caught.value.hint
+        assert "--members closed" in caught.value.hint
 
     @pytest.mark.parametrize("bound", ["0.0.0.0", "[::]", "192.0.2.1"])
     def test_where_it_is_bound_counts(self, make, bound):
