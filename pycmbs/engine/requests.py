@@ -39,12 +39,16 @@ class Sender(Protocol):
     def forget(self, url: str, *, silent: float = 0.0) -> None:
         """See :class:`~pycmbs.transport.base.Transport`."""
 
+    def refuses(self, url: str) -> bool:
+        """See :class:`~pycmbs.transport.base.Transport`."""
+
 
 SILENT_SECONDS = 10.0
 """How long nothing must have come over a connection before it is given up for a question without an answer: longer than it
 takes to make one over a slow way."""
 _LONGEST = 30.0
 """Seconds that a question may take, however slow the way is."""
+_NOT_KNOWN = "it does not know this member: get a line from pycmbs invite there, then run pycmbs join LINE here"
 _MOST_LATE = 1000
 """Questions that were not answered in time, and whose answers still tell how long the way takes."""
 
@@ -100,7 +104,7 @@ class Requests:
         try:
             answer = outcome.result(self._patience(url, seconds) + 10 * _TICK)
         except FutureTimeoutError:
-            answer = _silence(url, seconds)
+            answer = self._silence(url, seconds)
         if isinstance(answer, CmbsError):
             raise answer
         return answer
@@ -195,12 +199,15 @@ class Requests:
             self._next = min((one.until for one in self._open.values()), default=math.inf)
         for one in overdue:
             try:
+                silence = self._silence(one.asked.url, one.seconds)
                 if not one.asked.relayed:  # a half-open connection would stay silent for long
                     self._transports.forget(one.asked.url, silent=SILENT_SECONDS)
-                one.done(_silence(one.asked.url, one.seconds), one.waited)
+                one.done(silence, one.waited)
             except Exception:
                 log.exception("whoever asked at %s cannot be told of the silence", one.asked.url)
 
-
-def _silence(url: str, seconds: float) -> RemoteError:
-    return RemoteError(f"no answer from {url} within {seconds:g} s", socket=url)
+    def _silence(self, url: str, seconds: float) -> RemoteError:
+        """What it means that nothing was answered."""
+        if self._transports.refuses(url):
+            return RemoteError(_NOT_KNOWN, socket=url)
+        return RemoteError(f"no answer from {url} within {seconds:g} s", socket=url)

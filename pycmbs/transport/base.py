@@ -107,6 +107,10 @@ class Transport(ABC):
         Idempotent. For peers that stay silent: a half-open connection is not noticed otherwise. ``silent``: only those over
         which nothing came for so many seconds: one that is merely slow, or is just being made, is left in peace."""
 
+    def refuses(self, url: str) -> bool:  # noqa: ARG002 - where members are not asked for keys nobody is refused
+        """Whether whoever is at ``url`` does not let this broker in, as far as is known: it does not know its key."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Unbind and drop everything, wait for the transport's thread. Nothing arrives after the return. Idempotent."""

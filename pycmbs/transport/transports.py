@@ -88,6 +88,11 @@ class Transports:
         if (transport := self._serving(url)) is not None:
             transport.forget(url, silent=silent)
 
+    def refuses(self, url: str) -> bool:
+        """As :meth:`Transport.refuses`."""
+        transport = self._serving(url)
+        return transport is not None and transport.refuses(url)
+
     def close(self) -> None:
         """Close every transport that was started. Idempotent."""
         with self._lock:

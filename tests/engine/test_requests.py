@@ -17,12 +17,15 @@ class Wire:
     """Notes what is sent and whose connection is given up."""
 
     def __init__(self):
-        self.sent, self.forgotten = [], []
+        self.sent, self.forgotten, self.refusing = [], [], []
 
     def send(self, url, data, *, apart, peer):
         assert apart
         self.sent.append(decode(data))
         return True
+
+    def refuses(self, url):
+        return url in self.refusing
 
     def forget(self, url, *, silent=0.0):
         self.forgotten.append(url if not silent else (url, silent))
@@ -50,6 +53,13 @@ def test_a_shorter_question_is_overdue_first(requests, wire):
         requests.ask("memory:quick", QUESTION, 0.2)
     assert time.monotonic() - begin < 5
     assert (late, wire.forgotten) == ([], [("memory:quick", SILENT_SECONDS)])
+
+
+def test_who_is_not_let_in_is_told_why(requests, wire):
+    """Silence of one that does not know the own key says what to do about it."""
+    wire.refusing.append("memory:closed")
+    with pytest.raises(RemoteError, match="it does not know this member: get a line from pycmbs invite there"):
+        requests.ask("memory:closed", QUESTION, 0.2)
 
 
 def test_time_runs_after_a_pause_too(requests, wire):

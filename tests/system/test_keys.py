@@ -11,7 +11,7 @@ import pytest
 import zmq
 from nacl.public import PrivateKey
 
-from pycmbs.services.federation.keys import own_keys
+from pycmbs.services.federation.keys import own_keys, text_of
 from pycmbs.services.federation.trust import joining
 from tests.harness import Broker, free_port, free_socket, wait_until
 from tests.keyed import FORGED, Keyed, ask, command, refusal, trusting
@@ -54,6 +54,28 @@ def test_a_stranger_is_not_answered(pair: tuple[Broker, Broker]) -> None:
     assert other.member in one.known()
     wait_until(lambda: "refused a member with the unknown key" in one.log(), what="the log line")
     assert "to let it in run here: pycmbs invite" in one.log()
+
+
+def test_who_is_not_let_in_is_told_what_to_do(pair: tuple[Broker, Broker], start_broker: Start) -> None:
+    """Where it looks for the other member; at the door a line says whose key it is, once a minute at most."""
+    one, _ = pair
+    stranger = start_broker(
+        "--workers", "1", "--members", "closed", "--probe-interval", "0.3", "--neighbor-timeout", "1"
+    )
+    stranger.become("l1", neighbors=[one.socket("l1")])
+    keys = own_keys(one.home)
+    with (stranger.home / "members").open("a") as file:
+        file.write(f"{one.member} {text_of(keys.identity.public)} {text_of(keys.curve.public)} {one.socket('l1')}\n")
+    reason = "it does not know this member: get a line from pycmbs invite there, then run pycmbs join LINE here"
+
+    def told() -> bool:
+        report = stranger.ok("POST", f"/cmbs/member/{stranger.member}?action=check_neighbors", {})
+        return [row["reason"] for row in report["unreachable"]] == [reason]
+
+    wait_until(told, 20, "the reason")
+    assert (
+        one.log().count("to let it in run here: pycmbs invite") <= 2
+    )  # one in a minute, whatever the tests before did
 
 
 def test_a_member_speaks_for_itself_only(pair: tuple[Broker, Broker]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import itertools
 import logging
+import sys
 import threading
 
 import zmq
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 _PLACE = "inproc://zeromq.zap.01"
 """Where libzmq asks."""
 _SAY_SECONDS = 60.0
+_SUCCEEDED = int(zmq.EVENT_HANDSHAKE_SUCCEEDED)
 _LET_IN, _REFUSED = (b"200", b"OK"), (b"400", b"unknown key")
 
 
@@ -89,6 +91,27 @@ class Door:
             )
         status, words = _LET_IN if known else _REFUSED
         return [asker, b"", version, request, status, words, text_of(key).encode() if known else b"", b""]
+
+
+class Handshakes:
+    """What libzmq reports of the handshakes of a socket that connects: it tries no more where it was turned away."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._socket = socket
+        reports: zmq.Socket[bytes] = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_AUTH | _SUCCEEDED)
+        self._reports = reports
+
+    def failed(self) -> bool | None:
+        """Whether the last one failed, as the other side does not know this key; None for none since it was asked."""
+        last = None
+        while self._reports.poll(0):
+            last = int.from_bytes(self._reports.recv_multipart()[0][:2], sys.byteorder) != _SUCCEEDED
+        return last
+
+    def close(self) -> None:
+        """No more reports are wanted."""
+        self._socket.disable_monitor()
+        self._reports.close(0)
 
 
 def text_of(key: bytes) -> str:

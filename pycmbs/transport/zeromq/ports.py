@@ -31,7 +31,7 @@ from pycmbs.transport.zeromq.context import (
     Socket,
     new_socket,
 )
-from pycmbs.transport.zeromq.curve import key_of
+from pycmbs.transport.zeromq.curve import Handshakes, key_of
 from pycmbs.transport.zeromq.guests import Guests, Reception
 from pycmbs.transport.zeromq.loop import Loop, Port
 
@@ -224,6 +224,8 @@ class Link(_SharedPort):
         self._dropped = False
         self.opening = False
         """Whether it is being opened. The loop's thread only."""
+        self._handshakes: Handshakes | None = None  # until the first answer
+        self._turned_away = self._ended = False  # libzmq tries no more where it was turned away
         self._queue: deque[bytes] = deque()
         # Each counter has one writer, so that the bytes that wait are known without a lock between the threads.
         self._bytes_in = 0
@@ -294,8 +296,11 @@ class Link(_SharedPort):
             socket.set(zmq.RECONNECT_IVL, 100)
             socket.set(zmq.RECONNECT_IVL_MAX, 2000)
             socket.set(zmq.CONNECT_TIMEOUT, 5000)
+            if self._lock is not None and not self._inside:
+                self._handshakes = Handshakes(socket)
             socket.connect(endpoint)
         except BaseException:
+            self._look_no_more()
             socket.close(0)
             raise
         self._socket = socket
@@ -327,10 +332,31 @@ class Link(_SharedPort):
         """Whether the listener that it was connected to within this process has ended."""
         return self._inside and self._born != CONTEXT.ended[self.endpoint]
 
+    @property
+    def turned_away(self) -> bool:
+        """Whether the other side did not let this one in when it last tried, not knowing its key."""
+        with self._using:
+            if self._handshakes is not None and (failed := self._handshakes.failed()) is not None:
+                self._turned_away = self._ended = failed
+            return self._turned_away
+
+    def knock_again(self) -> None:
+        """Connect again where this one was turned away: it may be known there by now. On the loop's thread."""
+        if self.turned_away and self._ended:
+            self._ended = False
+            self._reconnect()
+
+    def _look_no_more(self) -> None:
+        handshakes, self._handshakes = self._handshakes, None
+        if handshakes is not None:
+            handshakes.close()
+
     def close(self) -> None:
         """Disconnect; what libzmq has not sent is lost."""
         socket = self._withdraw()
         if socket is not None:
+            with self._using:
+                self._look_no_more()
             socket.close(0)
 
     def _reconnect(self) -> None:
@@ -359,6 +385,8 @@ class Link(_SharedPort):
                 if len(frames) == 1 and not self._dropped and (self._lock is None or who is not None):
                     arrivals.append(Arrival(self.address.url, frames[0], self._peer, answer=True, who=who))
                     self.used = self._heard = time.monotonic()
+                    self._turned_away = False
+                    self._look_no_more()
                 if size >= BATCH_BYTES:
                     break
         except zmq.Again:

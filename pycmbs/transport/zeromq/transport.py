@@ -174,6 +174,11 @@ class ZeroMQTransport(Transport):
                 if self._links[place].silent >= silent:
                     self._drop(place)
 
+    def refuses(self, url: str) -> bool:
+        """By what libzmq reports of the handshakes since the link was made."""
+        with self._lock:
+            return any(self._links[place].turned_away for place in self._places(url))
+
     def close(self) -> None:
         """Unbind, disconnect, end the thread: within :data:`CLOSE_SECONDS`, whatever is unsent."""
         with self._lock:
@@ -295,6 +300,7 @@ class ZeroMQTransport(Transport):
             self._open(link)
             if not link.address.literal and not link.opening and now >= link.resolve_at:
                 self._resolve(link, self._resolved_again)
+            link.knock_again()
             link.look_again()
 
     def _finish(self) -> None:

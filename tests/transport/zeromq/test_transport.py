@@ -20,7 +20,7 @@ from pycmbs.transport.zeromq.resolver import resolve
 from pycmbs.transport.zeromq.transport import ZeroMQTransport
 from tests.harness import wait_until
 from tests.transport.contract import DEADLINE, KeyedContract, Node, TransportContract, fill, until
-from tests.transport.rings import Ring
+from tests.transport.rings import Ring, acquainted
 
 ECHO = """
 import sys, threading
@@ -125,6 +125,23 @@ class TestZeroMQTransportWithKeys(KeyedContract):
     @pytest.fixture(params=["tcp", "ipc"])
     def address(self, request, directory):
         return f"tcp://127.0.0.1:{free_port()}" if request.param == "tcp" else f"ipc://{directory}/keyed"
+
+    def test_who_is_turned_away_knows_it(self, keyed, address):
+        """Until it is let in; one that is not there, or answers, turns nobody away."""
+        a, b = acquainted("a", "b")
+        b.knows()
+        here, there = Node(keyed(a)), Node(keyed(b), echo=True)
+        try:
+            here.transport.send(address, b"x", peer="b")
+            assert not here.transport.refuses(address)
+            there.transport.listen(address)
+            until(lambda: here.transport.refuses(address))
+            b.knows(a)
+            here.inbox.wait(1)
+            assert not here.transport.refuses(address)
+        finally:
+            here.transport.close()
+            there.transport.close()
 
 
 class TestAddresses:
