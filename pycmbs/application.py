@@ -66,7 +66,17 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
         observation.drain()
         feed.end()
 
-    return Application(routes, guard, gate, broker.access, auditor, observation, max_body=settings.max_body, ending=end)
+    return Application(
+        routes,
+        guard,
+        gate,
+        broker.access,
+        auditor,
+        observation,
+        max_body=settings.max_body,
+        access_log=settings.access_log,
+        ending=end,
+    )
 
 
 def _gate(settings: Settings, runtime: Runtime) -> auth.Gate:

@@ -290,6 +290,15 @@ class Settings:
     log_file: str = _setting(
         _LOGGING, "", LOG_FILE, "The file that log lines are appended to; empty: standard error.",
     )  # fmt: skip
+    log_format: str = _setting(
+        _LOGGING, "text", one_of("text", "json"),
+        "How a log line is written: as text, or as a JSON object with time, level, process, pid, logger, msg, and where they "
+        "are known request_id, trace_id, message, member, layer.",
+    )  # fmt: skip
+    access_log: str = _setting(
+        _LOGGING, "errors", one_of("off", "errors", "all"),
+        "Which HTTP requests are logged, with what came of them: none, those that are answered with an error, or all.",
+    )  # fmt: skip
 
     @property
     def run_dir(self) -> Path:

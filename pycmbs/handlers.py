@@ -36,6 +36,7 @@ class Call:
     """What a handler is asked: the parts of the operation in a message's content, and where that came from.
 
     ``sender`` is the id of the member that sent the message, empty when a client of this broker had it executed.
+    ``traceparent`` is what the client that made the message said of its trace (W3C Trace Context), empty if it said nothing.
     """
 
     operation: str
@@ -45,6 +46,7 @@ class Call:
     sender: str = ""
     message: str = ""
     layer: str = ""
+    traceparent: str = ""
 
 
 Function = Callable[[Call], Any]

@@ -84,3 +84,9 @@ def odd(_call: Call) -> object:
     """Prints, and returns what is not JSON."""
     print("a handler that prints")  # noqa: T201 - that is the point
     return object()
+
+
+@handler("traced")
+def traced(call: Call) -> str:
+    """The trace of the client that made the message."""
+    return call.traceparent

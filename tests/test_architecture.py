@@ -68,6 +68,7 @@ def importers(library):
         ("pycmbs.clock", []),
         ("pycmbs.codec", []),
         ("pycmbs.metrics", []),
+        ("pycmbs.tracing", []),
         ("pycmbs.ids", []),
         ("pycmbs.handlers", ["pycmbs.errors"]),
         ("pycmbs.occi", ["pycmbs.errors", "pycmbs.ids", "pycmbs.depth", "pycmbs.codec", "pycmbs.scope"]),
@@ -83,7 +84,7 @@ def importers(library):
             ["pycmbs.errors", "pycmbs.sentences", "pycmbs.clock", "pycmbs.seldom", "pycmbs.ids", "pycmbs.occi",
              "pycmbs.runtime", "pycmbs.backends", "pycmbs.handlers", "pycmbs.store.base", "pycmbs.codec", "pycmbs.depth",
              "pycmbs.transport.address", "pycmbs.transport.envelope", "pycmbs.transport.base", "pycmbs.metrics",
-             "pycmbs.scope"],
+             "pycmbs.scope", "pycmbs.tracing"],
         ),
         ("pycmbs.services.access", ["pycmbs.errors", "pycmbs.occi", "pycmbs.scope"]),
         ("pycmbs.control", ["pycmbs.errors", "pycmbs.runtime", "pycmbs.workers", "pycmbs.codec", "pycmbs.seldom"]),
@@ -107,7 +108,7 @@ def importers(library):
         (
             "pycmbs.wsgi",
             ["pycmbs.errors", "pycmbs.codec", "pycmbs.occi", "pycmbs.services", "pycmbs.runtime", "pycmbs.workers",
-             "pycmbs.descriptors", "pycmbs.queues", "pycmbs.scope", "pycmbs.seldom", "pycmbs.metrics"],
+             "pycmbs.descriptors", "pycmbs.queues", "pycmbs.scope", "pycmbs.seldom", "pycmbs.metrics", "pycmbs.tracing"],
         ),
         (
             "pycmbs.engine",

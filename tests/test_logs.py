@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from pycmbs import logs
 from pycmbs.config import Settings
 from pycmbs.logs import OneLine
+from pycmbs.tracing import tracing
 
 FORGED = "2026-01-01T00:00:00.000Z INFO engine[1] pycmbs: all is well"
 
@@ -83,3 +87,28 @@ def test_every_process_logs_like_that(monkeypatch: pytest.MonkeyPatch) -> None:
             root.removeHandler(logs._installed.pop())
         root.setLevel(level)
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_line_may_be_an_object(tmp_path: Path) -> None:
+    """Whatever is in it, it is one line of JSON, which says who wrote it when, and what is known of a message."""
+    file = tmp_path / "log"
+    logs.configure(Settings(log_format="json", log_file=str(file)), "front-0")
+    token = tracing.set({"request_id": "q1"})
+    try:
+        raise ValueError("half \ud800 of it\nand a line")
+    except ValueError:
+        logging.getLogger("test").exception("a\nb \ud800 %s", "x" * 9000, extra={"message_id": "m1", "layer": "l2"})
+    finally:
+        tracing.reset(token)
+        logs.configure(Settings(), "test")
+
+    (line,) = file.read_text(encoding="utf-8").splitlines()
+    said = json.loads(line)
+    assert said["msg"].startswith("a\nb \\ud800 xxx")
+    assert len(said["msg"]) < 8100
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", said["time"])
+    shown = {name: said[name] for name in ("level", "process", "logger", "request_id", "message", "layer")}
+    assert shown == {
+        "level": "ERROR", "process": "front-0", "logger": "test", "request_id": "q1", "message": "m1", "layer": "l2",
+    }  # fmt: skip
+    assert "ValueError" in said["exc_info"]

@@ -24,7 +24,8 @@ alive        probe             ``life``: of the answering process; ``version`` o
 leave                          ``version``, ``instance``: of the member that speaks, which is no more
 message                        ``layer``: ``l1``, ``l2``, ``l31``, ``l32`` or ``l4``; ``round``: attempt, from 1;
                                ``message``: the message entity; ``description``, ``version``, ``instance``: of the sender;
-                               ``deadline``: seconds that are left for the delivery (a duration: clocks differ)
+                               ``deadline``: seconds that are left for the delivery (a duration: clocks differ);
+                               ``request_id``, ``traceparent``, ``tracestate``: what the client called its request, if it did
 ack          message, leave    ``status``: ``delivered`` or ``duplicate``, said after the receiver's durable write;
                                ``reply``: object, what the layer returns to the sender; ``executing``: true when an
                                ``outcome`` will follow, or ``outcome`` if there is one already; ``superseded``: the

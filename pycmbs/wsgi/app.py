@@ -28,12 +28,13 @@ from pycmbs.runtime import asked
 from pycmbs.scope import Scope
 from pycmbs.services.access.access import Access, forbidden
 from pycmbs.services.access.principal import OPEN
+from pycmbs.tracing import said, tracing
 from pycmbs.wsgi.auditor import CHANGING, Auditor
 from pycmbs.wsgi.auth import PRINCIPAL, Gate
 from pycmbs.wsgi.errors import FAILED, SERVER, status_of
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.guard import Guard
-from pycmbs.wsgi.middleware import compressed, request_id
+from pycmbs.wsgi.middleware import compressed, log_request, request_id
 from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition
 from pycmbs.wsgi.observation import Observation
 from pycmbs.wsgi.routes import OPEN_PATHS, Routes, route_name
@@ -64,12 +65,15 @@ class Application:
         observation: Observation,
         *,
         max_body: int,
+        access_log: str = "off",
         ending: Callable[[], None] = lambda: None,
     ) -> None:
-        """``observation`` is that of the routes. ``max_body``: bytes. ``ending`` is to be called when the process will end: see
-        :attr:`ending`."""
+        """``observation`` is that of the routes. ``max_body``: bytes. ``access_log``: as the setting. ``ending`` is to be
+        called when the process will end: see :attr:`ending`."""
         self.ending = ending
         """Ends what goes on by itself: streams."""
+        self._logged = {"off": "9", "errors": "4", "all": ""}[access_log]
+        """The statuses from which on a request is logged."""
         self._auditor = auditor
         self._access = access
         self._routes = routes
@@ -88,7 +92,8 @@ class Application:
         """Answer a request."""
         begun = time.monotonic()
         exchange = Exchange(environ, DEFAULT, max_body=self._max_body, bodies=self._bodies)
-        id = request_id(environ)
+        id, traced = request_id(environ), said(environ)
+        token = tracing.set(traced) if traced else None
         try:
             with asked() as scope:
                 response = self._respond(exchange, scope)
@@ -99,6 +104,8 @@ class Application:
             response = self._refused(exchange, FAILED)
         finally:
             exchange.release()
+            if token is not None:
+                tracing.reset(token)
         headers, status = response.headerlist, response.status
         headers += self._always
         headers.append(("X-Request-Id", id))
@@ -112,7 +119,10 @@ class Application:
         name = route_name(environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", ""))
         method = exchange.method
         HTTP_REQUESTS.count(name, method if method in _METHODS else "other", response.status[:3])
-        HTTP_SECONDS.observe(time.monotonic() - begun, name)
+        seconds = time.monotonic() - begun
+        HTTP_SECONDS.observe(seconds, name)
+        if response.status >= self._logged:
+            log_request(environ, id, response.status, seconds, traced)
         # What webob would do besides is to make URLs absolute: they are.
         start_response(status, response.headerlist)
         answer: Iterable[bytes] = response.app_iter

@@ -1,16 +1,22 @@
-"""Middleware: request ids, and gzip for clients that accept it."""
+"""Middleware: request ids, the access log, and gzip for clients that accept it."""
 
 from __future__ import annotations
 
 import functools
 import gzip
+import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from webob import Response
 from webob.acceptparse import create_accept_encoding_header
 
 from pycmbs.occi.naming import new_id
+from pycmbs.tracing import log_fields
+from pycmbs.wsgi.auth import PRINCIPAL
+
+access = logging.getLogger("pycmbs.access")
 
 SMALL = 1024
 """Bytes of a body below which compressing it costs more than it saves."""
@@ -22,6 +28,22 @@ def request_id(environ: dict[str, Any]) -> str:
     """The request's id: the client's or a proxy's own where it is a plain word, else a new one."""
     given = environ.get("HTTP_X_REQUEST_ID", "")
     return given if given and _ID.fullmatch(given) else new_id()
+
+
+def log_request(environ: Mapping[str, Any], id: str, status: str, seconds: float, traced: Mapping[str, str]) -> None:
+    """A line of the access log: who asked for what, and what came of it. The query is left out: clients put secrets there."""
+    principal = environ.get(PRINCIPAL)
+    access.info(
+        '%s %s "%s %s" %s %.1f ms (request %s)',
+        environ.get("REMOTE_ADDR", "-"),
+        principal.subject if principal is not None and principal.subject else "-",
+        environ["REQUEST_METHOD"][:20],
+        environ.get("PATH_INFO", "")[:500],
+        status[:3],
+        seconds * 1000,
+        id,
+        extra={**log_fields(traced), "request_id": id},
+    )
 
 
 @functools.lru_cache(maxsize=256)

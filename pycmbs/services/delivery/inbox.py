@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pycmbs import clock, codec
+from pycmbs import clock, codec, tracing
 from pycmbs.errors import (
     ClaimedId,
     CmbsError,
@@ -35,6 +36,8 @@ from pycmbs.services.records.deliveries import DELIVERED
 from pycmbs.services.records.entities import RECEIVED, document_id, entity_write, note_settled, take_place
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
 from pycmbs.store.base import Document, Store, Write
+
+log = logging.getLogger(__name__)
 
 DUPLICATE = "duplicate"
 _DESCRIBING = ("kind", "id", "mixins", "attributes", "title", "summary")
@@ -82,6 +85,8 @@ class _Taken:
     """Seconds until its deadline; None if it has none."""
     path: tuple[str, ...]
     size: int
+    traced: Mapping[str, str]
+    """What a client called the request that made it: see :mod:`pycmbs.tracing`."""
     writes: list[Write] = field(default_factory=list)
     execution: Execution | None = None
     superseded: int = 0
@@ -186,6 +191,8 @@ class InboxService:
             if execution is not None:
                 body |= {"executing": True} if waits else {"outcome": execution.outcome}
             answers[index] = Answer(body, receipt=item.receipt, waits=waits)
+            if item.traced:
+                _log_taken(item, status)
         return [answer for answer in answers if answer is not None]
 
     def _opened(self, one: Incoming) -> _Taken:
@@ -210,7 +217,8 @@ class InboxService:
         left = numbers.seconds(one.body.get("deadline"))
         left = None if left is None else left - one.waited
         origin, id = naming.bare_id(one.sender), naming.bare_id(document.get("id"))
-        return _Taken(origin, id, numbers.whole(round_, "round"), str(layer), document, left, one.path, one.size)
+        number, traced = numbers.whole(round_, "round"), tracing.carried(one.body)
+        return _Taken(origin, id, number, str(layer), document, left, one.path, one.size, traced)
 
     def _there(self, refused: Mapping[int, Incoming]) -> dict[int, _Taken]:
         """Those of the refused that were taken in before: they are duplicates all the same."""
@@ -279,7 +287,7 @@ class InboxService:
                 attribute=cmbs.CONTENT,
             )
         entity = Entity(taken.id, cmbs.MESSAGE, cmbs.MESSAGE_LOCATION + taken.id, mixins, attributes)
-        entity.private |= {TAKEN: taken.round, RECEIVED: round(clock.now(), 3)}
+        entity.private |= {TAKEN: taken.round, RECEIVED: round(clock.now(), 3), **taken.traced}
         entity.title, entity.summary = described.title or "", described.summary or ""
         return entity
 
@@ -319,3 +327,11 @@ class InboxService:
     def forget_receipts(self, most: int = 500) -> int:
         """Delete receipts of messages that cannot be sent again, their deadline being long past; returns how many."""
         return receipts.forget(self._store, most)
+
+
+def _log_taken(taken: _Taken, status: str) -> None:
+    """A line for whoever looks for what a client called its request; others have none, since each costs as much as a commit."""
+    fields = tracing.log_fields(taken.traced)
+    named = {"message_id": taken.id, "member": taken.origin, "layer": taken.layer, **fields}
+    asked = fields.get("request_id", "-")
+    log.info("%s of %s came on %s: %s (request %s)", taken.id, taken.origin, taken.layer, status, asked, extra=named)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from pycmbs import codec
+from pycmbs import codec, tracing
 from pycmbs.backends.base import Begun, Report
 from pycmbs.errors import (
     BeingSent,
@@ -66,6 +66,7 @@ class MessageService:
     def prepare(self, message: Entity) -> None:
         """Complete and check a new or changed message; may change it. Raises InvalidRequest, InvalidAddress, TooLarge."""
         attributes = message.attributes
+        tracing.note(message.private)
         self._check_size(attributes.get(cmbs.CONTENT))
         if cmbs.ORIGIN not in attributes and (own := self._members.local_id()):
             attributes[cmbs.ORIGIN] = own
@@ -120,7 +121,9 @@ class MessageService:
 
     def ledger(self, message: Entity) -> list[dict[str, Any]]:
         """Per recipient: what became of the message."""
-        return [row.entry() for row in deliveries.of_sent(self._store, message)]
+        said = tracing.carried(message.private)
+        asked = {"request_id": said[tracing.REQUEST_ID]} if tracing.REQUEST_ID in said else {}
+        return [row.entry() | asked for row in deliveries.of_sent(self._store, message)]
 
     def forget(self, messages: Sequence[Entity]) -> list[Sequence[Write]]:
         """For each of the messages, which are about to be deleted, the writes that remove what belongs to it."""

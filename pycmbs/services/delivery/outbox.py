@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pycmbs import clock
+from pycmbs import clock, tracing
 from pycmbs.errors import CmbsError, Departed, NoLocalMember, RevisionConflict, StoreUnavailable, UnknownEntity
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
@@ -81,6 +81,7 @@ class OutboxService:
             **self._federation.with_message(roster),
             "sockets_l1": roster.sockets_l1 if row.layer == INTRODUCTORY else [],
             "deadline": round(row.deadline - clock.now(), 3),
+            **tracing.carried(message.private),
         }
 
     def _remember(self, message: Entity) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec.structs import replace
 
-from pycmbs import clock
+from pycmbs import clock, tracing
 from pycmbs.backends.base import Begun, Report
 from pycmbs.errors import (
     CmbsError,
@@ -39,7 +40,7 @@ from pycmbs.services.records.deliveries import FAILED, Delivery, delivery_of
 from pycmbs.services.records.entities import entity_write, note_settled
 from pycmbs.store.base import Store, Write
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 _TRIES = 20
 _TOGETHER = 2000
@@ -237,6 +238,7 @@ class SendingService:
         self._round = max(message.private.get("round", 0) + 1, self._round + 1, int(clock.now() * 1e6))
         message.private["round"] = self._round
         message.private.pop(deliveries.CHANGED, None)
+        tracing.note(message.private)
         rows = self._rows(message, layer)
         # Where a batch may be written in part, what goes goes afterwards, or is left by a kill.
         deliveries.note_rounds(message, len(rows), () if self._store.atomic else old)
@@ -321,7 +323,11 @@ def _end(attributes: Mapping[str, Any]) -> float:
 
 def _count(sending: _Sending) -> None:
     """A message was accepted; what can be delivered to nobody is settled with that."""
-    ACCEPTED.count(str(sending.message.attributes[cmbs.LAYER]))
+    message, layer = sending.message, str(sending.message.attributes[cmbs.LAYER])
+    ACCEPTED.count(layer)
+    if fields := tracing.log_fields(message.private):
+        named = {"message_id": message.id, "layer": layer, **fields}
+        log.info("%s is accepted for %s (request %s)", message.path, layer, fields.get("request_id", "-"), extra=named)
     for row in sending.rows:
         if not row.unsettled:
             deliveries.count_settled(row)

@@ -42,6 +42,7 @@ from pycmbs.services.records.fitting import fitting_outcome
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
 from pycmbs.services.records.times import sort_key_of_time
 from pycmbs.store.base import Document, Query, Write
+from pycmbs.tracing import TRACEPARENT
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +84,15 @@ class Execution:
     outcome: dict[str, Any] | None = None
     wrote: list[str] | None = None
     intent: dict[str, Any] | None = None
+    traceparent: str = ""
 
     def body(self) -> dict[str, Any]:
         """As the receipt keeps it. Of one that is done only the outcome is of use."""
         names = ("state", "outcome") if self.state == DONE else self.__slots__
-        return {name: getattr(self, name) for name in names}
+        body = {name: getattr(self, name) for name in names}
+        if not self.traceparent:  # a receipt of most is as it was before there was one
+            body.pop("traceparent", None)
+        return body
 
     @property
     def keys(self) -> dict[str, tuple[str, ...]]:
@@ -100,7 +105,15 @@ class Execution:
         attributes = self.operation.get("attributes")
         given = attributes if isinstance(attributes, dict) else {}
         name = self.operation["operation"]
-        return Call(name, **parts, attributes=given, sender=self.sender, message=self.message, layer=self.layer)
+        return Call(
+            name,
+            **parts,
+            attributes=given,
+            sender=self.sender,
+            message=self.message,
+            layer=self.layer,
+            traceparent=self.traceparent,
+        )
 
 
 def is_operation(content: Any) -> TypeGuard[dict[str, Any]]:
@@ -151,7 +164,8 @@ class ExecutionService:
             return None
         layer = str(message.attributes.get(cmbs.LAYER, ""))
         kept = message.path if message.attributes.get(cmbs.STORABLE) != "false" else ""
-        execution = Execution(content, sender, kept, message.id, layer)
+        traceparent = message.private.get(TRACEPARENT, "")
+        execution = Execution(content, sender, kept, message.id, layer, traceparent=traceparent)
         refusal = self._refusal(execution)
         if refusal is None:
             return execution
@@ -275,7 +289,12 @@ class ExecutionService:
         """
         message = self._entities.stored(path)
         execution = Execution(
-            message.attributes[cmbs.CONTENT], "", path, message.id, message.attributes.get(cmbs.LAYER, "")
+            message.attributes[cmbs.CONTENT],
+            "",
+            path,
+            message.id,
+            message.attributes.get(cmbs.LAYER, ""),
+            traceparent=message.private.get(TRACEPARENT, ""),
         )
         handler = self._handlers.get(execution.operation["operation"])
         if handler is None:
