@@ -210,6 +210,15 @@ class Store(ABC):
     def count(self, query: Query) -> int:
         """How many :meth:`find` would return without ``limit``."""
 
+    def counts_by_index(self, query: Query) -> bool:
+        """Whether :meth:`count` and :meth:`nth` read no documents for it."""
+        del query
+        return True
+
+    def total(self, query: Query) -> int:
+        """The same as :meth:`count`, for a list that is looked at again and again: a store may keep it up to date."""
+        return self.count(query)
+
     def nth(self, query: Query, past: int) -> int | None:
         """The number of the document that is the ``past``-th (from 1) to match, whatever ``limit`` says; None when fewer do.
         With it as ``after`` a query goes on behind so many. A store that can tell from its index reads no documents."""
@@ -328,6 +337,14 @@ class Wrapper(Store):
     def count(self, query: Query) -> int:
         """See :class:`Store`."""
         return self._store.count(query)
+
+    def counts_by_index(self, query: Query) -> bool:
+        """See :class:`Store`."""
+        return self._store.counts_by_index(query)
+
+    def total(self, query: Query) -> int:
+        """See :class:`Store`."""
+        return self._store.total(query)
 
     def nth(self, query: Query, past: int) -> int | None:
         """See :class:`Store`."""

@@ -11,6 +11,7 @@ from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.selection import Selection
 from pycmbs.services.entities.service import EntityService
 from pycmbs.wsgi.exchange import Exchange
+from pycmbs.wsgi.pages import page_headers
 from pycmbs.wsgi.presenter import Presenter
 from pycmbs.wsgi.watching import Watchers
 
@@ -31,9 +32,18 @@ class Collections:
         if exchange.query.watch is not None:
             exchange.refuse_windows()
             return self._watchers.get(exchange, selection)
-        if exchange.rendition.writer.full:
-            return self._presenter.several(exchange, self._entities.whole(exchange.path, selection, window))
-        return exchange.listing(place.path for place in self._entities.listed(exchange.path, selection, window))
+        whole = exchange.rendition.writer.full
+        if whole:
+            entities = self._entities.whole(exchange.path, selection, window)
+            number, response = len(entities), self._presenter.several(exchange, entities)
+        else:
+            places = list(self._entities.listed(exchange.path, selection, window))
+            number, response = len(places), exchange.listing(place.path for place in places)
+        total: int | None = number
+        if window is not None and window.number is not None:
+            total = self._entities.total(exchange.path, selection, whole=whole)
+        response.headerlist += page_headers(exchange, window, number, total)
+        return response
 
     def post(self, exchange: Exchange) -> Response:
         """Create entities, with ``?then=`` acting on them; with ``?action=`` act on all; at a mixin's location give the mixin

@@ -31,7 +31,8 @@ class Query:
 
 
 NO_QUERY = Query()
-_KNOWN = frozenset({"action", "then", "category", "page", "number", "attribute", "value", "watch"})
+_KNOWN = frozenset({"action", "then", "category", "page", "number", "order", "attribute", "value", "watch"})
+_ORDERS = ("asc", "desc")
 _OF_WATCH = frozenset({"since", "wait"})
 _YES = ("", "1", "true", "True")
 
@@ -58,6 +59,7 @@ class _Parameters:
         self._numbers: dict[str, int] = {}
         self._options: dict[str, Any] = {}
         self._watch = False
+        self._order: str | None = None
         self._name: str | None = None
         """The attribute whose value is to come."""
         for key, value in items:
@@ -74,6 +76,8 @@ class _Parameters:
             self._watch = True
         elif key in ("page", "number") and key not in self._numbers:
             self._numbers[key] = _count(key, value)
+        elif key == "order" and self._order is None:
+            self._order = _order(value)
         elif key == "attribute" and self._name is None:
             self._name = value
         elif key == "value" and self._name is not None:
@@ -102,16 +106,25 @@ class _Parameters:
         if len(numbers) == 1:
             other = "number" if "page" in numbers else "page"
             raise InvalidRequest("page and number belong together", hint=f"Add &{other}=….", parameter=other)
-        window = Window(**numbers) if numbers else None
+        newest = self._order == "desc"
+        window = Window(**numbers, newest=newest) if numbers or self._order is not None else None
         named = (tuple(self._categories), tuple(self._attributes))
         return Query(self._action, self._then, *named, window, tuple(options.items()), watch)
+
+
+def _order(text: str) -> str:
+    if text not in _ORDERS:
+        raise InvalidRequest(
+            f"order={text[:40]} is not an order", hint="Say asc, or desc for the newest first.", parameter="order"
+        )
+    return text
 
 
 def _useless(name: str) -> InvalidRequest:
     return InvalidRequest(
         f"the query has no use for {name[:100]!r} here",
-        hint="It knows action=… or then=… with the action's attributes, category=…, page=…&number=…, attribute=…&value=… in "
-        "pairs, and watch with since=… and wait=….",
+        hint="It knows action=… or then=… with the action's attributes, category=…, page=…&number=…, order=…, "
+        "attribute=…&value=… in pairs, and watch with since=… and wait=….",
         parameter=name[:100],
     )
 

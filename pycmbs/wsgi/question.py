@@ -182,9 +182,11 @@ class Question:
         self.refuse_windows()
 
     def refuse_windows(self) -> None:
-        """Raises InvalidRequest for ``?page=``."""
-        if self.query.window is not None:
-            raise InvalidRequest(f"{self.method} {self.path} knows no pages", parameter="page")
+        """Raises InvalidRequest for ``?page=`` and ``?order=``."""
+        window = self.query.window
+        if window is not None:
+            name = "page" if window.number is not None else "order"
+            raise InvalidRequest(f"{self.method} {self.path} knows no pages, and no order", parameter=name)
 
     @property
     def body(self) -> bytes:

@@ -190,6 +190,7 @@ class StoreContract:
                 rest = store.find(replace(query, after=found[past - 1].number, limit=None))
                 assert ids(rest) == ids(found[past:])
             assert store.nth(query, len(found) + 1) is None
+            assert store.total(query) == store.count(query)
 
     def test_equals_are_all_required(self, store: Store) -> None:
         """A document matches when each name has the value among its values, and the type is right."""

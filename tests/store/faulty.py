@@ -151,6 +151,9 @@ class FaultyStore(Wrapper):
     def count(self, query: Query) -> int:
         return self._through("count", lambda: self._store.count(query))
 
+    def total(self, query: Query) -> int:
+        return self._through("count", lambda: self._store.total(query))
+
     def nth(self, query: Query, past: int) -> int | None:
         return self._through("nth", lambda: self._store.nth(query, past))
 

@@ -93,10 +93,10 @@ def test_others_have_their_turn():
     turns = []
     front.broker.entities._give_way = front.broker.entities._finder._give_way = lambda: turns.append(1)
     filled(front, 1000)
-    assert len(turns) >= 2 * (1000 // entities._TURN) - 2
+    assert len(turns) >= 2 * (1000 // entities._BEFORE_GIVING_WAY) - 2
     turns.clear()
     front.request("GET", "/cmbs/message/", Accept=V12, Content_Type=None)
-    assert len(turns) >= 1000 // entities._TURN - 1
+    assert len(turns) >= 1000 // entities._BEFORE_GIVING_WAY - 1
     turns.clear()
     filled(front, 0)
     front.request("GET", "/cmbs/message/", Content_Type=None)

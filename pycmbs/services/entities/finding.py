@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import itertools
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import NamedTuple, TypeVar
@@ -87,8 +89,11 @@ class Finder:
         window: Window | None,
         pages: Callable[[Plan, int], Iterator[F]],
     ) -> Iterator[F]:
-        if window is None:
+        if window is None or (window.number is None and not window.newest):
             yield from self._merged(location, alternatives, 0, pages)
+            return
+        if window.number is None or window.newest:
+            yield from self._newest(location, alternatives, window, pages)
             return
         listing = repr((location, selection, window.number, self._access.key))
         page, after = self._bookmarks.nearest(listing, window.page)
@@ -109,6 +114,42 @@ class Finder:
                 page, found = page + 1, []
         if page == window.page:
             yield from found
+
+    def _newest(
+        self, location: str, alternatives: list[Plan], window: Window, pages: Callable[[Plan, int], Iterator[F]]
+    ) -> Iterator[F]:
+        """One page of the newest first, or all of them."""
+        number, query = window.number, self._countable(alternatives)
+        if number is None:
+            yield from reversed(list(self._merged(location, alternatives, 0, pages)))
+            return
+        most = window.page * number
+        if query is not None:
+            past = self._store.total(query) - most
+            after = self._store.nth(query, past) if past > 0 else 0
+            if after is None or past <= -number:
+                return
+            page = list(itertools.islice(self._merged(location, alternatives, after, pages), number + min(past, 0)))
+        else:
+            last = deque(self._merged(location, alternatives, 0, pages), most)
+            page = list(last)[: max(0, number + len(last) - most)]
+        yield from reversed(page)
+
+    def total(self, location: str, selection: Selection, *, whole: bool) -> int | None:
+        """How many entities a collection has; None if the store cannot tell without reading them. ``whole``: of those that who
+        asks may read. Raises what :meth:`places` does."""
+        alternatives = (
+            self._plans(location, selection, ("list", "read")) if whole else self._listable(location, selection)
+        )
+        query = self._countable(alternatives)
+        return None if query is None else self._store.total(query)
+
+    def _countable(self, alternatives: Sequence[Plan]) -> Query | None:
+        """The query whose matches are what is asked for, each once, if the store can count them by its index."""
+        if len(alternatives) != 1 or not alternatives[0].exact:
+            return None
+        query = alternatives[0].query
+        return query if self._store.counts_by_index(query) else None
 
     def check_all(self, operation: str, location: str, selection: Selection) -> None:
         """Raises Forbidden unless an operation is allowed with each entity of a collection that who asks may see, and with some

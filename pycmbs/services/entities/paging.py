@@ -15,12 +15,16 @@ _MOST_PAGES = 4096
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One page: ``page`` counts from 1, ``number`` is how many entities it has at most."""
+    """One page: ``page`` counts from 1, ``number`` is how many entities it has at most, None for all there are. ``newest``:
+    those that were made last come first."""
 
-    page: int
-    number: int
+    page: int = 1
+    number: int | None = None
+    newest: bool = False
 
     def __post_init__(self) -> None:
+        if self.number is None:
+            return
         if self.page < 1 or self.number < 1:
             raise InvalidRequest("page and number count from 1", parameter="page" if self.page < 1 else "number")
         if self.number > MOST_NUMBER:

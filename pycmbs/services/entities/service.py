@@ -127,6 +127,11 @@ class EntityService:
         """The entities of a collection as stored. Raises what :meth:`find` does."""
         return list(self._finder.whole(location, selection, window))
 
+    def total(self, location: str, selection: Selection = EVERYTHING, *, whole: bool = False) -> int | None:
+        """How many entities a collection has, if that can be told without reading them; ``whole``: of those that may be read.
+        Raises what :meth:`find` does."""
+        return self._finder.total(location, selection, whole=whole)
+
     def giving_way(self, some: Sequence[T]) -> Iterable[T]:
         """Each of them; other requests run in between, as long work would hold them up."""
         return some if len(some) < _BEFORE_GIVING_WAY else self._giving_way(some)

@@ -217,9 +217,13 @@ class CouchStore(Store):
             else:
                 return rows_of(answer, "rows", *(() if query.get("reduce", True) else ("id", "key")))
 
+    def counts_by_index(self, query: Query) -> bool:
+        """See :class:`~pycmbs.store.base.Store`. A view has one name at a time."""
+        return len(query.equals) < 2
+
     def nth(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
-        if len(query.equals) > 1:
+        if not self.counts_by_index(query):
             return super().nth(query, past)
         seeking = Seeking(self._view, self._prefix(query, next(iter(query.equals), "")), query.after)
         found: int | None = self._do(seeking.find, past)

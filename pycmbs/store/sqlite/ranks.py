@@ -61,6 +61,10 @@ class Ranks:
             left -= number
         return None
 
+    def total(self, query: Query, order: list[str]) -> int:
+        """See :meth:`pycmbs.store.base.Store.total`. Of all the query's documents, ``after`` none."""
+        return sum(self._current(query, order).stretches.values())
+
     def _current(self, query: Query, order: list[str]) -> Counted:
         listing = (query.type, tuple(sorted(query.equals.items())))
         with self._lock:

@@ -165,6 +165,12 @@ class SqliteStore(Store):
             counted: int = self._runtime.offload(self._file.rows, statements.count, parameters)[0][0]
         return counted
 
+    def total(self, query: Query) -> int:
+        """See :class:`~pycmbs.store.base.Store`."""
+        order = self._by_selectivity(query)[0]
+        with _translated():
+            return self._runtime.offload(self._ranks.total, query, order)
+
     def nth(self, query: Query, past: int) -> int | None:
         """See :class:`~pycmbs.store.base.Store`."""
         order = self._by_selectivity(query)[0]

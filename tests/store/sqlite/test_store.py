@@ -697,6 +697,7 @@ def test_a_place_is_right_whatever_is_written(open_one: Open, monkeypatch: pytes
         found = reading.find(query)
         after = chance.choice([0, *(one.number for one in found)])
         rest = [one.number for one in found if one.number > after]
+        assert reading.total(replace(query, after=after)) == len(found)
         for past in {1, chance.randint(1, len(rest) + 2), len(rest), len(rest) + 1} - {0}:
             expected = rest[past - 1] if past <= len(rest) else None
             assert reading.nth(replace(query, after=after), past) == expected
