@@ -102,7 +102,7 @@ class Settings:
     )  # fmt: skip
     origins: str = _setting(
         _SERVER, "", ORIGINS,
-        "Other origins whose pages a browser may let use this broker; a change that another asks for is answered with 403.",
+        "Other origins whose web pages may use this broker; a change asked for by a page of any other is answered with 403.",
     )  # fmt: skip
     public_url: str = _setting(
         _SERVER, "", PUBLIC_URL,
@@ -127,7 +127,7 @@ class Settings:
     )  # fmt: skip
     tls_cert: str = _setting(
         _TLS, "", FILE,
-        "The certificate of the HTTP server in PEM, followed by those that lead to its authority; empty: no TLS. It is read "
+        "The certificate of the HTTP server in PEM, followed by its intermediates; empty: no TLS. It is read "
         "again when it changes.",
     )  # fmt: skip
     tls_key: str = _setting(
@@ -135,11 +135,11 @@ class Settings:
     )  # fmt: skip
     tls_client_ca: str = _setting(
         _TLS, "", FILE,
-        "The authorities, in PEM, whose clients' certificates are believed; empty: clients are not asked for any.",
+        "The certificate authorities, in PEM, that clients' certificates must come from; empty: clients are not asked for any.",
     )  # fmt: skip
     plain_http: str = _setting(
         _TLS, "off", one_of("on", "off"),
-        "on: HTTP without TLS also at an address that others can reach, where a proxy in front does TLS.",
+        "on: allow HTTP without TLS on an address that others can reach, where a proxy in front does TLS.",
     )  # fmt: skip
     neighbor_timeout: float = _setting(
         _MEMBER, "2", seconds(0.01, 600),
@@ -151,23 +151,23 @@ class Settings:
     )  # fmt: skip
     hops: int = _setting(
         _MEMBER, "8", whole(0, 64),
-        "How many members may have passed on what this one passes on, to a member that its sender cannot reach; "
-        "0: it passes nothing on.",
+        "How many members may have passed on an envelope before this one does, for a sender that cannot reach the "
+        "recipient itself; 0: this member passes nothing on.",
         "members",
     )  # fmt: skip
     most_members: int = _setting(
         _MEMBER, "1000", whole(1, 100000),
-        "How many other members may be known; a further one is refused. As many entries are looked at of each list in what "
-        "another member tells of others.",
+        "How many other members may be known; more are refused. Of a list of members that another one sends, no more entries "
+        "than that are read.",
         "members",
     )  # fmt: skip
     member: str = _setting(
         _MEMBER, "", MEMBER,
-        "The name of this broker's member, which is made, listening on all layers, if there is none; empty: a client makes it.",
+        "The name of this broker's member; if there is none yet it is made, listening on all layers. Empty: a client makes it.",
     )  # fmt: skip
     listen: str = _setting(
         _MEMBER, "", SOCKET,
-        "The socket that the member has for all layers; empty: those that it has, of a new one those of its kind's definition.",
+        "The member's socket for all layers. Empty: its sockets stay as they are; a new one has those of its definition.",
     )  # fmt: skip
     neighbor: str = _setting(
         _MEMBER, "", SOCKETS,
@@ -175,13 +175,13 @@ class Settings:
     )  # fmt: skip
     topics: str = _setting(
         _MEMBER, "", TOPICS,
-        "What the member is interested in; it is added to what it is interested in already.",
+        "Topics that the member subscribes to; they are added to those it has.",
     )  # fmt: skip
     members: str = _setting(
         _MEMBER, "auto", one_of("auto", "open", "closed"),
-        "Who may be a member. open: whoever reaches a socket is taken for the member that it says it is, so sockets are at "
-        "loopback addresses and local paths only. closed: sockets are anywhere, and members are only those that pycmbs invite "
-        "let in, by their keys. auto: open.",
+        "Which members are accepted. open: any that reaches a socket, unauthenticated; so sockets are at loopback addresses "
+        "and local paths only. closed: only those let in by pycmbs invite, known by their keys; sockets are at any address. "
+        "auto: open.",
     )  # fmt: skip
     listen_at: str = _setting(
         _MEMBER, "", LISTEN_AT,
@@ -221,30 +221,30 @@ class Settings:
     )  # fmt: skip
     handlers: str = _setting(
         _EXECUTION, "", MODULES,
-        "Python modules that are imported for the handlers in them, which messages can call where allow has them.",
+        "Python modules with handlers, which messages can call if allow lists them.",
     )  # fmt: skip
     authentication: str = _setting(
         _ACCESS, "auto", one_of("auto", "on", "off"),
-        "Whether who asks must say who he is. auto: as soon as there is a user, and always where others than this machine can "
-        "ask. off: never, which is for loopback addresses only.",
+        "Whether requests need credentials. auto: once there is a user, and always on an address that others can reach. "
+        "off: never; for loopback addresses only.",
     )  # fmt: skip
     audit: str = _setting(
         _ACCESS, "changes", one_of("changes", "all", "off"),
-        "What audit.log in the home says of requests whose user is known: those that change something, and all that are "
-        "refused; all; or none.",
+        "Which requests audit.log in the home records. changes: those of known users that change something, and all that are "
+        "refused. all: all. off: none.",
     )  # fmt: skip
     keystone_uri: str = _setting(
         _ACCESS, "", KEYSTONE,
-        "The URL of a Keystone, where clients that do not say who they are are told to get a token; empty: they are asked for "
-        "a password.",
+        "The URL of the Keystone where clients without credentials are told to get a token; empty: they are asked for a "
+        "password.",
     )  # fmt: skip
     jwt_issuer: str = _setting(
         _ACCESS, "", TEXT,
-        "The issuer of tokens (JWT) that are believed, as their iss says it; empty: none. It goes together with the settings "
-        "below, and needs pip install 'pycmbs[jwt]'.",
+        "The issuer whose tokens (JWT) are accepted, as their iss has it; empty: none. It needs the settings below, and pip "
+        "install 'pycmbs[jwt]'.",
     )  # fmt: skip
     jwt_audience: str = _setting(
-        _ACCESS, "", TEXT, "What this broker is called in the aud of the issuer's tokens: those for others are refused.",
+        _ACCESS, "", TEXT, "The aud that names this broker in the issuer's tokens; tokens for others are refused.",
     )  # fmt: skip
     jwt_keys: str = _setting(
         _ACCESS, "", KEYS,
@@ -270,22 +270,22 @@ class Settings:
     )  # fmt: skip
     store_password_file: str = _setting(
         _STORE, "", FILE,
-        "The file whose first line is the password of the user in the store's URL, which has none then: what is in a flag, all "
-        "users of the machine can see.",
+        "A file whose first line is the password of the user in the store's URL, which then has none. All users of the machine "
+        "can see a password in a flag.",
     )  # fmt: skip
     retain_seconds: float = _setting(
         _RETENTION, "0", seconds(0, 3153600000),
-        "How long a message stays after it was settled: sent, and delivered or given up for every recipient, or received and "
-        "executed if it was to be. Then it goes, with its ledger and its links. 0: for ever.",
+        "How long a message is kept after it was settled: delivered to every recipient or given up, or received and, if it was "
+        "to be, executed. Then it is removed, with its ledger and its links. 0: it is kept for ever.",
         "seconds",
     )  # fmt: skip
     retain_messages: int = _setting(
         _RETENTION, "0", whole(0, 1000000000),
-        "How many settled messages stay; beyond that those go that are settled longest. 0: all.", "messages",
+        "How many settled messages are kept; beyond that, those settled longest are removed. 0: all.", "messages",
     )  # fmt: skip
     log_level: str = _setting(
         _LOGGING, "info", one_of("debug", "info", "warning", "error", "critical"),
-        "The least important lines that are logged.",
+        "The lowest level that is logged.",
     )  # fmt: skip
     log_file: str = _setting(
         _LOGGING, "", LOG_FILE, "The file that log lines are appended to; empty: standard error.",

@@ -66,7 +66,9 @@ def _declare_member(broker: Broker, settings: Settings) -> None:
         elif said != Described():
             have_described(broker.entities, broker.members, said)
     except (InvalidRequest, NotFound, Conflict) as exc:
-        raise ConfigurationError(f"the own member cannot be as the settings say: {exc.message}", hint=exc.hint) from exc
+        raise ConfigurationError(
+            f"the own member cannot be made to match the settings: {exc.message}", hint=exc.hint
+        ) from exc
 
 
 def shipped_definitions() -> list[Category]:

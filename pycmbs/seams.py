@@ -41,12 +41,12 @@ class Seam(Generic[T]):
         names = self.names()
         if name not in names:
             known = ", ".join(sorted(names))
-            raise ConfigurationError(f"there is no {self._what} {name!r}; there is {known}", **{self._what: name})
+            raise ConfigurationError(f"there is no {self._what} {name!r}; known: {known}", **{self._what: name})
         module, _, attribute = names[name].partition(":")
         try:
             found = getattr(importlib.import_module(module), attribute)
             if not (isinstance(found, type) and issubclass(found, self._base)):
-                raise TypeError(f"{attribute} is no {self._base.__name__}")
+                raise TypeError(f"{attribute} is not a {self._base.__name__}")
         except Exception as exc:
             raise self.unusable(name, exc) from exc
         return found

@@ -104,7 +104,7 @@ class Pool:
         try:
             work(*args, **named)
         except (Exception, SystemExit):
-            log.critical("work of the pool %s, which nobody waits for, ended by an error", self._name, exc_info=True)
+            log.critical("unattended work of the pool %s ended by an error", self._name, exc_info=True)
 
 
 class Part(Protocol):

@@ -34,7 +34,7 @@ class _Contexts(click.Group):
     "context",
     cls=_Contexts,
     help=_help(
-        "Keep the URLs of brokers, and who asks them, under names, in a file that only its owner can read",
+        "Keep named brokers, each with its URL and credentials, in a file that only its owner can read",
         "pycmbs context add rome --url https://rome.example:8090/ --token-stdin < token\n"
         "pycmbs context use rome\npycmbs members",
     ),

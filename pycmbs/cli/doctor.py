@@ -22,7 +22,7 @@ from pycmbs.client.views import Member
 from pycmbs.errors import CmbsError
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
-_PATIENCE = 2.0
+_ANSWER_SECONDS = 2.0
 """Seconds for a port to answer."""
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104 - where one listens
 _LITTLE = 256_000_000
@@ -137,9 +137,9 @@ def _unreachable(url: str) -> str:
     host = _ANYWHERE.get(parts.hostname or "", parts.hostname)
     try:
         if parts.scheme == "tcp" and host and parts.port:
-            socket.create_connection((host, parts.port), _PATIENCE).close()
+            socket.create_connection((host, parts.port), _ANSWER_SECONDS).close()
     except TimeoutError:
-        return f"does not answer within {_PATIENCE:g} s: is the port open in every firewall on the way?"
+        return f"does not answer within {_ANSWER_SECONDS:g} s: is the port open in every firewall on the way?"
     except ConnectionRefusedError:
         return "refuses connections: nothing listens there, or a firewall refuses"
     except (OSError, ValueError) as exc:

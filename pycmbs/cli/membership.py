@@ -78,21 +78,23 @@ def add_parsers(commands: Commands, add_settings: AddFlags) -> None:
     )
     invite.add_argument("--uses", metavar="N", type=int, default=1, help="how many brokers may use it (default: 1)")
     invite.add_argument(
-        "--url", metavar="URL", default="", help="where this broker is met (default: its member's L1 socket)"
+        "--url", metavar="URL", default="", help="where others reach this broker (default: its member's L1 socket)"
     )
     invite.add_argument("--may-invite", action="store_true", help="the newcomer may invite others in turn")
-    join = verb(commands, "join", "become known to the broker that printed this line, and know it", _join, add_flags)
+    join = verb(
+        commands, "join", "join the broker that printed this line; the two trust each other then", _join, add_flags
+    )
     for parser in (invite, join):
         parser.epilog, parser.formatter_class = _EXAMPLE, argparse.RawDescriptionHelpFormatter
     join.add_argument("line", metavar="LINE", help="what pycmbs invite printed there")
     join.add_argument(
         "--id", metavar="ID", default="", help="the id that the own member will have (default: the one it has)"
     )
-    key = group(commands, "key", "show by which keys this broker is known", _EXAMPLE)
+    key = group(commands, "key", "show this broker's keys and their fingerprint", _EXAMPLE)
     verb(key, "show", "show the fingerprint of this broker, and its public keys", _show, add_flags)
     member = group(commands, "member", "list and remove the members that this broker trusts", _EXAMPLE)
     verb(member, "list", "list the members that are trusted, with their fingerprints", _list, add_flags)
-    remove = verb(member, "remove", "trust a member no more, from this second on", _remove, add_flags)
+    remove = verb(member, "remove", "stop trusting a member, effective at once", _remove, add_flags)
     remove.add_argument("id", metavar="ID")
     revoke = verb(
         member,
@@ -110,7 +112,7 @@ def _invite(settings: Settings, options: argparse.Namespace) -> int:
     url = options.url or _own(settings)[1]
     if not url:
         raise Conflict(
-            "this broker's member has no L1 socket where others could meet it", hint="Give it one, or --url URL."
+            "this broker's member has no L1 socket where others could reach it", hint="Give it one, or --url URL."
         )
     check_networked(url)
     if not 0 < options.uses <= trust.MOST_USES:
@@ -118,7 +120,7 @@ def _invite(settings: Settings, options: argparse.Namespace) -> int:
     held = trust.own_certificates(settings.home)
     if held and not any(one.may_invite for one in held):
         raise Conflict(
-            f"this broker was let in by {fingerprint(held[0].issuer)} and may not invite: nobody would know the newcomer",
+            f"this broker was let in by {fingerprint(held[0].issuer)} and may not invite: no member would trust the newcomer",
             hint="Run pycmbs invite there, or there once pycmbs invite --may-invite, and join with that line here.",
         )
     until = time.time() + span_of(options.valid)
@@ -136,7 +138,7 @@ def _join(settings: Settings, options: argparse.Namespace) -> int:
     keys = own_keys(settings.home)
     id = bare_id(options.id) if options.id else _own(settings)[0]
     if not id:
-        raise Conflict("this home has no member yet", hint="Say with --id which id it will have, or make it first.")
+        raise Conflict("this home has no member yet", hint="Give the id it will have with --id, or make it first.")
     guest = curve_of(line.secret)
     answer = _ask(line, guest, Envelope(HELLO, "join", "", {"joins": trust.joining(keys, id, guest.public)}))
     joined = answer.body.get("joined")
@@ -144,7 +146,7 @@ def _join(settings: Settings, options: argparse.Namespace) -> int:
         raise from_dict(answer.body.get("error"))
     identity = key_of(joined.get("identity"))
     if fingerprint(identity) != line.fingerprint:
-        raise RemoteError("whoever answers is not who made this invitation")
+        raise RemoteError("the broker that answers did not make this invitation")
     given = [one for one in certificates(joined.get(CERTIFICATES)) if one.statement.by(one.issuer)]
     mine = [one for one in given if (one.id, one.identity, one.issuer) == (id, keys.identity.public, identity)]
     other = Trusted(bare_id(joined.get("id")), identity, line.curve, line.url, issuer=bool(mine))
@@ -195,7 +197,7 @@ def _remove(settings: Settings, options: argparse.Namespace) -> int:
     if id in there.refused or (id not in there.by_id and id not in _known(settings).by_id):
         raise NotFound(f"{options.id} is not trusted here", hint="pycmbs member list shows who is.")
     trust.without_member(settings.home, id)
-    return done(settings, "member remove", options.id, f"{options.id} is trusted no more")
+    return done(settings, "member remove", options.id, f"{options.id} is no longer trusted")
 
 
 def _revoke(settings: Settings, options: argparse.Namespace) -> int:
@@ -262,7 +264,8 @@ def _parse(text: str) -> _Line:
         return _Line(said["u"], key_of(said["k"]), str(said["f"]), key_of(said["s"]), float(said["t"]))
     except (CmbsError, ValueError, KeyError, TypeError):
         raise InvalidRequest(
-            "this is no line of pycmbs invite", hint=f"It begins with {_MARK} and is one word: copy all of it."
+            "this is not a line that pycmbs invite printed",
+            hint=f"It begins with {_MARK} and is one word: copy all of it.",
         ) from None
 
 

@@ -69,7 +69,7 @@ def report(sent: Sent, about: str) -> str:
     """What became of a message, in a headline, a ledger and a sentence."""
     head = f"{sent.id}  {layer_name(sent.layer)}  {about}".rstrip()
     if not sent.recipients:
-        return f"{head}\n{sent.reason or 'nobody is a recipient'}"
+        return f"{head}\n{sent.reason or 'there is no recipient'}"
     there = sum(one.state in ("delivered", "executed") for one in sent.ledger)
     ends = [f"{there} of {len(sent.ledger)} delivered"]
     if waiting := [one for one in sent.ledger if not one.settled]:
@@ -86,8 +86,8 @@ def plan(found: Plan) -> str:
         rows = [[one.member or one.document.get("socket"), one.why, one.reason] for one in found.recipients]
         lines.append(table(["MEMBER", "WHY", "WARNING"], rows))
     else:
-        lines.append("nobody is a recipient")
-    lines += [f"{one} is no member that is known" for one in found.unknown]
+        lines.append("there is no recipient")
+    lines += [f"{one} is not a known member" for one in found.unknown]
     lines += [f"{one} is not interested" for one in found.uninterested]
     return "\n".join(lines)
 

@@ -146,7 +146,7 @@ def request(session: Session, member: str, operation: str, words: tuple[str, ...
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise usage(f"{pair!r} is no NAME=VALUE")
+            raise usage(f"{pair!r} is not NAME=VALUE")
         attributes[name] = body_of(value)
     content = verbs.operation_content(operation, target, attributes)
     sent = _sent(session, lambda some: verbs.send(content, to=[member], wait=some, deadline=wait + 1), wait)
@@ -181,7 +181,7 @@ def rm(session: Session, message: tuple[str, ...]) -> None:
     session.show({"deleted": list(message)}, lambda: f"{len(message)} deleted", lambda: "\n".join(message))
 
 
-@asking("ping", "say how long a message takes to a member; it is kept nowhere", "pycmbs ping rome")
+@asking("ping", "measure how long a message takes to a member; nothing is stored", "pycmbs ping rome")
 @click.argument("member", shell_complete=complete_members)
 @click.option(
     "--wait", type=click.FloatRange(min=0.1), default=2, metavar="S", help="Give up after so many seconds (2)."
@@ -203,7 +203,7 @@ def ping(session: Session, member: str, wait: float) -> int:
 
 @asking(
     "sub",
-    "have this broker's member be interested in topics, for as long as it is there",
+    "subscribe this broker's member to topics",
     "pycmbs sub 'network.>' storage.disk",
 )
 @click.argument("topic", nargs=-1, required=True)

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _COMMANDS = {
-    "check": "read everything, and say what is not as it must be",
-    "copy": "copy everything to another store; what was interrupted goes on",
+    "check": "read everything, and report what is damaged",
+    "copy": "copy everything to another store; an interrupted copy is resumed",
     "backup": "copy everything to a new SQLite file, also while the broker runs",
-    "compact": "forget deleted documents, and give their space back",
-    "stats": "say how much there is of what",
+    "compact": "drop the marks of deleted documents, and give back their space",
+    "stats": "count documents and bytes by type",
 }
 
 _EXAMPLE = """\
@@ -64,9 +64,7 @@ def add_parser(commands: argparse._SubParsersAction[Any], add_flags: AddFlags) -
         add_flags(parser, ("home",) if name == "copy" else _STORE)
         if name == "copy":
             parser.add_argument("source", metavar="FROM", help="URL of the store that is copied")
-            parser.add_argument(
-                "target", metavar="TO", help="URL of an empty store, or of one that a copy was begun to"
-            )
+            parser.add_argument("target", metavar="TO", help="URL of an empty store, or of an unfinished copy")
         if name == "backup":
             _add_file(parser, "the file, which must not be there yet")
 
@@ -79,7 +77,7 @@ def add_backup(commands: argparse._SubParsersAction[Any], add_flags: AddFlags) -
             "copy the store to a new SQLite file; the broker may go on",
             "the file, which must not be there yet",
         ),
-        ("restore", "put a backup in the place of the store, which is kept beside it", "what pycmbs backup made"),
+        ("restore", "replace the store by a backup; the old store is kept beside it", "what pycmbs backup made"),
     ):
         parser = commands.add_parser(
             name,

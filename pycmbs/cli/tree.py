@@ -38,12 +38,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "doctor": ("pycmbs.cli.doctor", "say what is well, what is not, and which port is blocked"),
         "top": ("pycmbs.cli.top", "show the members, and what is under way, as it changes"),
         "members": ("pycmbs.cli.reading", "list the members of the federation, or show one"),
-        "ping": ("pycmbs.cli.sending", "say how long a message takes to a member"),
-        "sub": ("pycmbs.cli.sending", "have this broker's member be interested in topics"),
+        "ping": ("pycmbs.cli.sending", "measure how long a message takes to a member"),
+        "sub": ("pycmbs.cli.sending", "subscribe this broker's member to topics"),
         "invite": (CLASSIC, "let another broker's member in: print a line for pycmbs join there"),
-        "join": (CLASSIC, "become known to the broker that printed this line, and know it"),
+        "join": (CLASSIC, "join the broker that printed this line; the two trust each other then"),
         "member": (CLASSIC, "list and remove the members that this broker trusts"),
-        "key": (CLASSIC, "show by which keys this broker is known"),
+        "key": (CLASSIC, "show this broker's keys and their fingerprint"),
     },
     "Access": {
         "user": (CLASSIC, "make, change and remove the users of a broker"),
@@ -52,11 +52,11 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "The store": {
         "backup": (CLASSIC, "copy the store to a new SQLite file; the broker may go on"),
-        "restore": (CLASSIC, "put a backup in the place of the store, which is kept beside it"),
+        "restore": (CLASSIC, "replace the store by a backup; the old store is kept beside it"),
         "store": (CLASSIC, "check, copy, back up or compact a store"),
     },
     "This command": {
-        "context": ("pycmbs.cli.contexts", "keep the URLs of brokers, and who asks them, under names"),
+        "context": ("pycmbs.cli.contexts", "keep named brokers, each with its URL and credentials"),
         "completion": ("pycmbs.cli.completion", "print what a shell needs to complete commands, members and topics"),
     },
 }
@@ -64,7 +64,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
 _EPILOG = """`pycmbs serve` starts a broker; `pycmbs serve --help` lists its flags. Each command has an example in its --help.
 
 \b
-Exit codes: 0 done; 1 could not; 2 usage; 3 some or all recipients failed; 4 nobody is a recipient;
+Exit codes: 0 done; 1 could not; 2 usage; 3 some or all recipients failed; 4 there is no recipient;
 5 accepted, not settled in time; 6 refused; 7 no broker, or not now; 130 interrupted."""
 
 
@@ -187,5 +187,5 @@ def _misused(error: click.UsageError) -> int:
     usage = context.get_usage().replace("Usage:", "usage:") if context is not None else "usage: pycmbs COMMAND …"
     print(f"{usage}\n{where}: error: {masked(message[:1].lower() + message[1:])}", file=sys.stderr)
     if not possible and context is not None and isinstance(context.command, click.Group):
-        print(f"There is: {', '.join(context.command.list_commands(context))}.", file=sys.stderr)
+        print(f"Known: {', '.join(context.command.list_commands(context))}.", file=sys.stderr)
     return 2

@@ -33,10 +33,10 @@ def add_parsers(commands: Commands, add_flags: AddFlags) -> None:
     """Add ``user`` and ``token``, and their commands. ``add_flags(parser, names)`` adds the flags of settings."""
     user = group(commands, "user", "make, change and remove the users of a broker")
     for name, help, run in (
-        ("add", "make a user, who may do what the role says", _add_user),
+        ("add", "add a user with a role", _add_user),
         (
             "passwd",
-            "set a user's password; what was let in by the old one, and the user's tokens, is so no more",
+            "set a user's password; the old one and the user's tokens stop working",
             _passwd,
         ),
         ("roles", "give a user other roles", _roles),
@@ -57,7 +57,7 @@ def add_parsers(commands: Commands, add_flags: AddFlags) -> None:
     parser = verb(
         token,
         "create",
-        "make a token of a user's, or one with a name of its own, and print it: once",
+        "make a token, for a user or with a name of its own, and print it once",
         _create,
         add_flags,
     )
@@ -66,7 +66,7 @@ def add_parsers(commands: Commands, add_flags: AddFlags) -> None:
     parser.add_argument(
         "--valid", metavar="SPAN", default="", help="for how long, such as 90d or 12h (default: for ever)"
     )
-    verb(token, "list", "list the tokens, which are not shown", _list_tokens, add_flags)
+    verb(token, "list", "list the tokens, without their secrets", _list_tokens, add_flags)
     parser = verb(token, "revoke", "revoke tokens", _revoke, add_flags)
     parser.add_argument("name", metavar="NAME|ID", help="whose, or which")
 
@@ -126,7 +126,7 @@ def _remove(settings: Settings, options: argparse.Namespace) -> int:
         left = any(True for _ in file.entries)
     print(f"user {name} is removed, and all tokens of that name")
     if not left:
-        print("pycmbs: there is no user left: on a loopback address, whoever asks is let in", file=sys.stderr)
+        print("pycmbs: no user is left: on a loopback address, every request is let in", file=sys.stderr)
     audited(settings, "user remove", name)
     return 0
 
@@ -230,7 +230,7 @@ def _password(options: argparse.Namespace) -> str:
     elif sys.stdin.isatty():
         password = getpass.getpass(f"password of {options.name}: ")
         if getpass.getpass("once more: ") != password:
-            raise InvalidRequest("these are two passwords")
+            raise InvalidRequest("the passwords differ")
     else:
         raise InvalidRequest("there is no terminal to ask for the password", hint="Send it with --password-stdin.")
     if not password or any(one in password for one in "\n\r\0"):
@@ -246,7 +246,7 @@ def _known_roles(settings: Settings, text: str) -> tuple[str, ...]:
         if role not in ROLES and f"role:{role}" not in named:
             raise InvalidRequest(
                 f"there is no role {role}",
-                hint=f"There is {', '.join(ROLES)}; a rule for role:{role} makes another: pycmbs rule add.",
+                hint=f"Known: {', '.join(ROLES)}; a rule for role:{role} makes another: pycmbs rule add.",
             )
     return roles
 

@@ -80,7 +80,7 @@ def read(status: int, content: bytes) -> Any:
         try:
             return json.loads(content)
         except ValueError as exc:
-            raise RemoteError(f"what answers there is no broker: its answer ({status}) is not JSON") from exc
+            raise RemoteError(f"this is not a broker: its answer ({status}) is not JSON") from exc
     try:
         document = json.loads(content)["error"]
     except (ValueError, TypeError, KeyError):

@@ -109,7 +109,7 @@ def _named(name: str, environ: Mapping[str, str]) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         names = ", ".join(sorted(table)) if isinstance(table, dict) and table else ""
         raise ConfigurationError(
-            f"there is no context {name!r}", hint=f"There is {names}." if names else "pycmbs context add makes one."
+            f"there is no context {name!r}", hint=f"Known: {names}." if names else "pycmbs context add makes one."
         )
     return found
 

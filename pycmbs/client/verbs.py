@@ -144,9 +144,7 @@ def outcome(member: str, sent: Sent) -> Outcome:
     if row.state == "executed":
         return Outcome(row.member, row.result, sent)
     if row.state == "delivered" and sent.settled:
-        raise Failed(
-            f"{member} has the request, and executes no such thing: its setting allow says what it executes", sent
-        )
+        raise Failed(f"{member} has the request, but may not execute it: its setting allow says what it executes", sent)
     if not sent.settled:
         raise NotSettled(f"{member} has not answered in time{_because(row.reason)}", sent)
     raise Failed(f"{member} did not do it: {row.state}{_because(row.reason or sent.reason)}", sent)

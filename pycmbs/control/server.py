@@ -160,5 +160,5 @@ def _is_ours(connection: socket.socket) -> bool:
     pid, user, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
     if user in (0, os.geteuid()):
         return True
-    log.warning("the process %d of another user (%d) wanted to control the engine", pid, user)
+    log.warning("refused process %d of another user (%d) on the control socket", pid, user)
     return False

@@ -245,7 +245,7 @@ class Discovery:
                 pending = self._join_once(pending | new, again)
             except Unavailable as exc:
                 if not self._closing:
-                    log.warning("joining waits: %s", exc)
+                    log.warning("joining is paused: %s", exc)
             except Exception:
                 log.exception("joining failed; it is tried again")
 

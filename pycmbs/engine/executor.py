@@ -129,7 +129,7 @@ class Executor:
             execution = self._execution.run(receipt)
         except Unavailable as exc:
             if not self._closing.is_set():
-                log.warning("executing %s waits: %s", receipt, exc)
+                log.warning("executing %s is paused: %s", receipt, exc)
             self._later(lambda: self._next(lane))
             return
         except Exception:

@@ -52,7 +52,7 @@ class Housekeeping:
             try:
                 self._work()
             except Unavailable as exc:
-                log.warning("housekeeping waits: %s", exc)
+                log.warning("housekeeping is paused: %s", exc)
             except Exception:
                 log.exception("housekeeping failed; it is tried again")
 
@@ -63,6 +63,6 @@ class Housekeeping:
                 return
         gone = self._retention.expire(self._closing.wait)
         if gone:
-            log.info("%d settled messages are over their time, and removed", gone)
+            log.info("%d settled messages were past their retention time and are removed", gone)
         if not self._closing.is_set():
             self._store.compact()

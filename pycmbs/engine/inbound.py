@@ -176,13 +176,13 @@ class Inbound:
     def _admit_guest(self, arrival: Arrival, envelope: Envelope) -> None:
         """A guest comes by an invitation. Raises ForgedSender for whatever else it says than who it is."""
         if envelope.type != HELLO or "joins" not in envelope.body:
-            raise ForgedSender("who comes by an invitation may say who it is, and nothing else")
+            raise ForgedSender("a guest with an invitation may introduce itself, and nothing else")
         try:
             self._answer(arrival, envelope, WELCOME, {"joined": self._admit(arrival.who or "", envelope.body["joins"])})
         except CmbsError as exc:
             self._refuse(arrival, envelope, exc, final=True)
         except Exception:
-            log.exception("who comes by an invitation at %s cannot be let in", arrival.address)
+            log.exception("a guest with an invitation at %s cannot be let in", arrival.address)
 
     def _twice(self, arrival: Arrival, envelope: Envelope) -> bool:
         """Whether it is of a member of which there are two, which is told so."""
@@ -214,7 +214,7 @@ class Inbound:
         except CmbsError as exc:
             self._refuse(arrival, envelope, exc, final=isinstance(exc, _FOR_GOOD))
         except Exception:
-            log.exception("a %s from %s cannot be taken in", envelope.type, envelope.sender)
+            log.exception("a %s from %s cannot be processed", envelope.type, envelope.sender)
 
     def _inform(self, arrival: Arrival, envelope: Envelope) -> None:
         """The sender of a message asks what came of it. Raises NotFound, InvalidRequest."""
@@ -258,7 +258,7 @@ class Inbound:
             log.warning("%d messages are left to be sent again: %s", len(messages), exc)
             return
         except Exception:
-            log.exception("%d messages cannot be taken in together", len(messages))
+            log.exception("%d messages cannot be stored together", len(messages))
             self._receive_singly(messages)
             return
         for (arrival, envelope), answer in zip(messages, answers, strict=True):
@@ -278,7 +278,7 @@ class Inbound:
                 self._receive([message])
         else:
             ((arrival, envelope),) = messages
-            self._refuse(arrival, envelope, RemoteError("the receiver failed to take it in"), final=True)
+            self._refuse(arrival, envelope, RemoteError("the receiver failed to store it"), final=True)
 
     def _refuse(self, arrival: Arrival, envelope: Envelope, error: CmbsError, *, final: bool) -> None:
         self._answer(arrival, envelope, REFUSAL, {"error": error.told(), "final": final})

@@ -112,7 +112,7 @@ class Listening:
                 if self._members.wanted() != self.bound:
                     self.bind_wanted()
             except Unavailable as exc:
-                log.warning("binding waits: %s", exc)
+                log.warning("binding is paused: %s", exc)
             except Exception:
                 log.exception("binding failed; it is tried again")
 

@@ -122,7 +122,7 @@ class Outbound:
             try:
                 self._turn(self._events.take(self._pause(), self._traffic.resume, self._traffic.give_up))
             except Unavailable as exc:
-                log.warning("the outbox rests: %s", exc)
+                log.warning("the outbox is paused: %s", exc)
                 time.sleep(self._poll)
             except Exception:
                 log.exception("a turn of the outbox failed; it goes on")
@@ -157,7 +157,7 @@ class Outbound:
         except Unavailable:
             self._events.answer(arrival)
         except Exception:
-            log.exception("an answer from %s cannot be taken in", arrival.address)
+            log.exception("an answer from %s cannot be processed", arrival.address)
         return None
 
     def _answered(self, arrival: Arrival) -> Delivery | None:

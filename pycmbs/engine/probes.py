@@ -175,7 +175,7 @@ class Probes:
             try:
                 self._turn()
             except Unavailable as exc:
-                log.warning("probing waits: %s", exc)
+                log.warning("probing is paused: %s", exc)
                 time.sleep(_RELOAD_SECONDS)
             except Exception:
                 log.exception("probing failed; it goes on")
@@ -200,9 +200,9 @@ class Probes:
         try:
             event()
         except Unavailable as exc:
-            log.warning("probing waits: %s", exc)
+            log.warning("probing is paused: %s", exc)
         except Exception:
-            log.exception("an answer to a probe, or other news, cannot be taken up")
+            log.exception("an answer to a probe, or other news, cannot be processed")
 
     def _begin_due(self, now: float) -> None:
         """Probe who is due, those that wait for longest first, as many as are allowed."""

@@ -79,7 +79,7 @@ class Relay:
         if own in envelope.path or own == envelope.sender:
             raise NoRoute(f"it has been here before: no member on its way reaches {envelope.to}", member=envelope.to)
         if len(envelope.path) >= self._hops:
-            raise NoRoute(f"{self._hops} members have passed it on, and no more may", member=envelope.to)
+            raise NoRoute(f"{self._hops} members have passed it on, and that is the limit", member=envelope.to)
         way = self._way(envelope.to, layer)
         if way is None or way.via in envelope.path or (way.via and way.via == envelope.sender):
             raise NoRoute(f"{own} cannot reach {envelope.to} either", member=envelope.to)

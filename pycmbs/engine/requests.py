@@ -181,7 +181,7 @@ class Requests:
             try:
                 self._turn()
             except Exception:
-                log.exception("looking for what is not answered failed; it goes on")
+                log.exception("looking for unanswered requests failed; it goes on")
                 time.sleep(_TICK)
 
     def _turn(self) -> None:
@@ -204,7 +204,7 @@ class Requests:
                     self._transports.forget(one.asked.url, silent=SILENT_SECONDS)
                 one.done(silence, one.waited)
             except Exception:
-                log.exception("whoever asked at %s cannot be told of the silence", one.asked.url)
+                log.exception("the caller at %s cannot be told that no answer came", one.asked.url)
 
     def _silence(self, url: str, seconds: float) -> RemoteError:
         """What it means that nothing was answered."""

@@ -30,7 +30,7 @@ def check_passing(who: str | None, envelope: Envelope) -> None:
     if last != who and plain_id(last) != who:
         raise ForgedSender(f"{who} passes on what {last or 'nobody'} sent", id=who)
     if not is_sealed(envelope):
-        raise NoRoute("what is not sealed is not passed on here", member=envelope.to)
+        raise NoRoute("only sealed envelopes are passed on here", member=envelope.to)
 
 
 def check_speaker(who: str | None, envelope: Envelope) -> None:

@@ -210,7 +210,7 @@ class Traffic:
             self._rows.lapsed.add(id, flight.row.id, flight.asked)
         back = route.failed(time.monotonic(), reason)
         if route.failures == 1:
-            log.info("what is for %s waits: %s", route.url, reason)
+            log.info("deliveries to %s are paused: %s", route.url, reason)
         if not alive:
             self._probes.look(route.member)
             if route.url and not route.via:  # another layer may share the connection of one that answers

@@ -27,7 +27,7 @@
     │   │   └── Revoked           the member's identity is trusted no more
     │   ├── NoLocalMember         sending needs a local member, and there is none
     │   ├── NotSendable           the message may not be sent as it is
-    │   ├── BeingSent             the message is on its way, and what was accepted is what arrives
+    │   ├── BeingSent             the message is on its way: it cannot be changed until it is settled
     │   ├── Overdue               the deadline of the message has passed
     │   ├── NotExecutable         the message may not be executed
     │   └── SocketUnavailable     a socket that cannot be bound

@@ -48,7 +48,7 @@ class NotSendable(Conflict):
 
 
 class BeingSent(Conflict):
-    """The message is on its way, and what was accepted is what arrives."""
+    """The message is on its way: it cannot be changed until it is settled."""
 
     code = "being-sent"
 

@@ -41,6 +41,6 @@ def spend(number: int) -> None:
     scope.steps = left - number
     if left < number:
         raise InvalidRequest(
-            f"to check this against its definitions takes more than {MOST} steps",
+            f"checking this against its definitions takes more than {MOST} steps",
             hint="Send less at a time, or make the patterns of the attributes simpler.",
         )

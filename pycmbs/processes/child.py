@@ -175,7 +175,7 @@ def enter() -> Child:
 
 def _end_process() -> None:
     """End at once, to be started again. Nothing is tidied up: what was accepted is on disk."""
-    log.critical("a thread that this process needs is gone: ending it, to be started again")
+    log.critical("a thread that this process needs has died: exiting, to be restarted")
     os._exit(1)
 
 

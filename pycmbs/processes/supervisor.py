@@ -202,7 +202,7 @@ class Supervisor:
             self._stopping_since = time.monotonic()
             _log.info("stopping")
         elif signal.SIGINT in received:
-            _log.warning("asked again: stopping at once")
+            _log.warning("asked again to stop: stopping at once")
             for slot in self._slots:
                 slot.send(signal.SIGKILL)
 

@@ -32,7 +32,7 @@ class StoreDamaged(StoreUnavailable):
 def cursor_number(cursor: str) -> int:
     """The number that a cursor is, in a store that counts its changes. Raises ValueError."""
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-        raise ValueError(f"{cursor[:40]!r} is no cursor")
+        raise ValueError(f"{cursor[:40]!r} is not a cursor")
     return int(cursor)
 
 

@@ -91,12 +91,12 @@ def faults(store: Store, found: Survey, advance: Advance) -> Iterator[str]:
         for page in walk(store, type):
             listed |= {one.id for one in page}
             by_id = store.get_many([one.id for one in page])
-            yield from (f"{one.id} is listed, and not found by its id" for one in page if one.id not in by_id)
+            yield from (f"{one.id} is listed, but not found by its id" for one in page if one.id not in by_id)
             for index, one in enumerate(page):
                 if one.keys and not store.find(_by_key(one, index)):
                     yield f"{one.id} is not found by its keys"
             advance(len(page))
-        yield from (f"{id} is in the change feed, and not listed" for id in sorted(ids - listed))
+        yield from (f"{id} is in the change feed, but not listed" for id in sorted(ids - listed))
         number = store.count(Query(type))
         if number != len(listed):
             yield f"{number} documents of the type {type} are counted, and {len(listed)} are listed"

@@ -34,7 +34,7 @@ class Transports:
         unknown = ", ".join(sorted(self._names - SEAM.names().keys()))
         if unknown or not self._names:
             known = ", ".join(sorted(SEAM.names()))
-            raise ConfigurationError(f"these are no transports: {unknown or 'none given'}; there are {known}")
+            raise ConfigurationError(f"these are not transports: {unknown or 'none given'}; known: {known}")
         self._schemes = frozenset(scheme for scheme, name in SCHEMES.items() if name in self._names)
         self._makers = dict(makers or {})
         self._started: dict[str, Transport] = {}

@@ -101,7 +101,7 @@ class Collections:
         mixin = self._categories.registry().at(exchange.path)
         if not isinstance(mixin, Mixin):
             raise MethodNotAllowed(
-                f"{exchange.path[:300]} is no mixin's location",
+                f"{exchange.path[:300]} is not a mixin's location",
                 hint="Only those have PUT.",
                 allow=", ".join(sorted(self.methods(exchange.path))),
             )

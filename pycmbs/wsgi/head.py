@@ -68,7 +68,7 @@ class Head:
         except httptools.HttpParserError as exc:
             raise self._refusal(data, exc) from exc
         if not self._complete:
-            raise InvalidRequest("this is not a head of an HTTP request")
+            raise InvalidRequest("this is not the head of an HTTP request")
         version = parser.get_http_version()
         if version not in _VERSIONS:
             raise UnsupportedProtocol(f"this is HTTP/{version}, and the broker speaks HTTP/1.1")

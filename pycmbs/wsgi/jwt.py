@@ -91,8 +91,8 @@ class WebTokens:
                 if isinstance(claims, dict):
                     return claims
         except (self._bad, ValueError, TypeError, AttributeError, RecursionError) as exc:
-            raise refusal("the token is not known here, and is no JWT") from exc
-        raise refusal("the token is signed by no key of the issuer")
+            raise refusal("the token is not known here, and is not a JWT") from exc
+        raise refusal("the token is not signed by a key of the issuer")
 
     def _roles_in(self, claims: Mapping[str, Any]) -> tuple[str, ...]:
         found: Any = claims.get(self._claim)

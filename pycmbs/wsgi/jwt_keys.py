@@ -59,7 +59,7 @@ class Keys:
             self._refresh()
             found = self._matching(algorithm, id)
         if not self._keys:
-            raise Unavailable("the keys that tokens are checked by cannot be had now", retry_after=int(_AGAIN_SECONDS))
+            raise Unavailable("the keys for checking tokens are not available now", retry_after=int(_AGAIN_SECONDS))
         return found
 
     def _matching(self, algorithm: str, id: str | None) -> list[Key]:

@@ -96,7 +96,7 @@ class _Parameters:
             raise _useless(next(iter(options)))
         if self._action is not None and self._then is not None:
             raise InvalidRequest(
-                "the query says both action and then",
+                "the query has both action and then",
                 hint="action is for what is there, then for what the body describes.",
                 parameter="then",
             )

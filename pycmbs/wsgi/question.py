@@ -104,8 +104,8 @@ class Question:
         options = dict(self.query.options)
         if twice := options.keys() & asked.attributes.keys():
             raise InvalidRequest(
-                f"the URL and the body both say {min(twice)[:100]!r}",
-                hint="Say it in one of them.",
+                f"the URL and the body both give {min(twice)[:100]!r}",
+                hint="Give it in one of them.",
                 parameter=min(twice)[:100],
             )
         return replace(asked, attributes={**asked.attributes, **options})
@@ -125,7 +125,7 @@ class Question:
             text = text[1:-1]
         if not _KEY.fullmatch(text):
             raise InvalidRequest(
-                "Idempotency-Key is not one",
+                "the Idempotency-Key is invalid",
                 hint="A key is 1 to 255 printable characters of ASCII, such as a UUID.",
                 field="Idempotency-Key",
             )

@@ -275,7 +275,7 @@ class _Listener(eventlet.greenio.GreenSocket):  # type: ignore[misc] # eventlet 
     def _make_room(self) -> None:
         if time.monotonic() - self._said_at >= _SAY_SECONDS:
             self._said_at = time.monotonic()
-            log.warning("no room for more connections (%d are open): idle ones give way", len(_Protocol.channels))
+            log.warning("no room for more connections (%d are open): idle ones are closed", len(_Protocol.channels))
         _Protocol.make_room()
 
 

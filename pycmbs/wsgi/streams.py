@@ -58,7 +58,7 @@ def event(data: bytes, *, name: str = "", id: str = "") -> bytes:
 
 
 def without_events(accept: str) -> str:
-    """An Accept header without events: how an error is told to who asked for them."""
+    """An Accept header without events: how an error is told to a client that asked for them."""
     return ",".join(one.strip() for one in accept.split(",") if EVENT_STREAM not in one)
 
 

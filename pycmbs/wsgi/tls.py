@@ -73,7 +73,7 @@ class Certificates:
         try:
             self.context = self._load()
         except ConfigurationError as exc:
-            log.error("the new certificate is not taken, and the old one stays: %s", exc.message)  # noqa: TRY400 - no fault of ours
+            log.error("the new certificate is refused, and the old one stays in use: %s", exc.message)  # noqa: TRY400 - no fault of ours
             return False
         log.info("the certificate was read again from %s", self._cert)
         self._warn()

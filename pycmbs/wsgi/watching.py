@@ -119,7 +119,7 @@ def _type(accept: str | None) -> str:
     offers = found.acceptable_offers(_OFFERS) if hasattr(found, "acceptable_offers") else []
     if not offers:
         raise NotAcceptable(
-            f"what changes is not told as {accept[:200]!r}",
+            f"changes cannot be watched as {accept[:200]!r}",
             hint=f"Accept {EVENT_STREAM} or {JSON}.",
             supported=list(_OFFERS),
         )
@@ -130,7 +130,7 @@ def _type(accept: str | None) -> str:
 def _seconds(query: Mapping[str, Any]) -> float:
     wait = query.get("wait", 0)
     if not isinstance(wait, int | float) or isinstance(wait, bool) or not 0 <= wait <= MOST_WAIT:
-        raise InvalidRequest(f"wait={str(wait)[:40]} is no number of seconds up to {MOST_WAIT}", parameter="wait")
+        raise InvalidRequest(f"wait={str(wait)[:40]} is not a number of seconds up to {MOST_WAIT}", parameter="wait")
     return float(wait)
 
 

@@ -59,7 +59,7 @@ def test_a_user_is_made_before_the_first_start(run):
         (("token", "create", "user_1", "--valid", "soon"), b"", "not a span of time"),
         (("token", "revoke", "b"), b"", "there is no token b"),
         (("rule", "add", "user:b raed member"), b"", "neither an operation nor"),
-        (("rule", "add", "user:b read"), b"", "does not say the kind"),
+        (("rule", "add", "user:b read"), b"", "lacks the kind"),
         (("rule", "remove", "7"), b"", "there is no rule"),
     ],
 )

@@ -66,7 +66,7 @@ def test_idle_connections_give_way(start_broker: Start) -> None:
         for _ in range(3):
             assert broker.request("GET", "/-/").status_code == 200
     assert broker.pid("front") == front
-    assert broker.log().count("idle ones give way") == 1
+    assert broker.log().count("idle ones are closed") == 1
     assert "Traceback" not in broker.log()
 
 

@@ -138,7 +138,7 @@ def test_an_invitation_is_for_one(start_broker: Start, tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for _ in range(2):
         command(first, "join", line, "--id", "first")
-    assert "this invitation was used" in command(second, "join", line, "--id", "second", code=1)
+    assert "this invitation was used already" in command(second, "join", line, "--id", "second", code=1)
     short = command(one.home, "invite", "--valid", "1s").strip()
     wait_until(lambda: _expired(short), 5)
     assert "has expired" in command(second, "join", short, "--id", "second", code=1)

@@ -43,7 +43,7 @@ def fields(body: bytes) -> Iterator[tuple[str, str]]:
         if not colon or known is None:
             raise MalformedBody(
                 f"line {number} is not a known field: {line[:60]!r}",
-                hint=f"There are {', '.join(f'{one}:' for one in NAMES)}.",
+                hint=f"Known: {', '.join(f'{one}:' for one in NAMES)}.",
                 line=number,
             )
         for value in split(rest, ","):

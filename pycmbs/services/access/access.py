@@ -277,7 +277,7 @@ def forbidden(operation: str) -> Forbidden:
     subject = asking[-1].subject if asking else "nobody"
     return Forbidden(
         f"{subject} may not {operation[:100]} this",
-        hint="Roles and rules say who may what: pycmbs rule list shows them.",
+        hint="Roles and rules decide that: pycmbs rule list shows them.",
         operation=operation[:100],
     )
 

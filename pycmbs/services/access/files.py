@@ -63,7 +63,7 @@ class Watched(Generic[T]):
             value = self._parse(self.path.read_text(encoding="utf-8")) if stamp is not None else self._empty
         except (OSError, UnicodeError) as exc:
             if not self.broken:
-                log.error("%s cannot be read, and counts as it was: %s", self.path, exc)  # noqa: TRY400 - once, and no fault here
+                log.error("%s cannot be read; what was read before stays in force: %s", self.path, exc)  # noqa: TRY400 - once, and no fault here
             self.broken = True
             return
         self._stamp, self.said, self.broken = stamp, value, False

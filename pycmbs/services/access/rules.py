@@ -132,7 +132,7 @@ def parse_rule(line: str, where: str = "the setting allow") -> Rule:
     words = line.split()
     if len(words) < 2:
         raise wrong(
-            "is no rule",
+            "is not a rule",
             "A rule is SUBJECT OPERATION KIND, such as: * read member; 996ad860-2a9a-504f-8861-aeafd0b2ae29 reboot",
         )
     subject, operation, kind = (*words, "")[:3]
@@ -148,19 +148,19 @@ def parse_rule(line: str, where: str = "the setting allow") -> Rule:
             subject = naming.bare_id(subject)
         except InvalidRequest as exc:
             raise wrong(
-                f"nothing matches: {subject!r} is no member's id", f"{exc.hint} {ANY} stands for everybody."
+                f"nothing matches: {subject!r} is not a member's id", f"{exc.hint} {ANY} stands for everybody."
             ) from exc
     if not kind and is_operation(operation):
-        raise wrong("is no rule: it does not say the kind", f"{line} * allows it on every kind.")
+        raise wrong("is not a rule: it lacks the kind", f"{line} * allows it on every kind.")
     if operation == "act":
         raise wrong(
-            "is no rule: it does not say the action",
+            "is not a rule: it lacks the action",
             f"An action is act: and its term, such as: {subject} act:start_l1 {kind}",
         )
     try:
         return Rule(subject, operation, kind, **_conditions(operation, words[3:]))
     except InvalidRequest as exc:
-        raise wrong(f"is no rule: {exc.message}", exc.hint) from exc
+        raise wrong(f"is not a rule: {exc.message}", exc.hint) from exc
 
 
 def _conditions(operation: str, words: Collection[str]) -> dict[str, str]:
@@ -175,7 +175,7 @@ def _conditions(operation: str, words: Collection[str]) -> dict[str, str]:
             or (equals and (name not in ("layer", "topic", "to") or not value))
         ):
             raise InvalidRequest(
-                f"{word!r} is no condition", hint="There is own, received, layer=l2, topic=network.> and to=MEMBER."
+                f"{word!r} is not a condition", hint="Known: own, received, layer=l2, topic=network.> and to=MEMBER."
             )
         if equals and not (sends(operation) or operation == ANY):
             raise InvalidRequest(f"{word!r} is a condition of send only")
@@ -183,7 +183,7 @@ def _conditions(operation: str, words: Collection[str]) -> dict[str, str]:
     if (layer := found.get("layer")) is not None:
         found["layer"] = naming.canonical(layer)
         if found["layer"] not in LAYERS:
-            raise InvalidRequest(f"{layer!r} is not a layer", hint=f"There is {', '.join(LAYERS)}.")
+            raise InvalidRequest(f"{layer!r} is not a layer", hint=f"Known: {', '.join(LAYERS)}.")
     if "topic" in found:
         check_subscription(found["topic"], "topic")
     if "to" in found:
@@ -202,7 +202,7 @@ def check(rules: Collection[Rule], handlers: Collection[str], where: str = "the 
         if rule.operation != ANY and not is_operation(rule.operation) and rule.operation not in handlers:
             raise ConfigurationError(
                 f"{where} has {str(rule)!r}, but {rule.operation!r} is neither an operation nor a handler that is loaded",
-                hint=f"There is {', '.join((*VERBS, _ACTION + 'TERM', *sorted(handlers)))}.",
+                hint=f"Known: {', '.join((*VERBS, _ACTION + 'TERM', *sorted(handlers)))}.",
             )
 
 

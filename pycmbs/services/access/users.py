@@ -88,7 +88,7 @@ def check_roles(text: str) -> tuple[str, ...]:
     roles = tuple(dict.fromkeys(filter(None, (one.strip() for one in text.split(",")))))
     for role in roles:
         if not _ROLE.fullmatch(role):
-            raise InvalidRequest(f"{role[:64]!r} cannot be a role's name", hint=f"There is {', '.join(ROLES)}.")
+            raise InvalidRequest(f"{role[:64]!r} cannot be a role's name", hint=f"Known: {', '.join(ROLES)}.")
     return roles
 
 
@@ -135,9 +135,9 @@ def parse_line(line: str) -> User | Token:
         return Token(name, parts[1], parts[2], roles, float(parts[3]) if parts[3] else math.inf)
     if credential.startswith(("$apr1$", "{SHA}", "$1$")):
         raise ConfigurationError(
-            "its password is kept by MD5 or SHA-1, which is no protection: pycmbs user passwd sets it"
+            "its password has an MD5 or SHA-1 hash, which is no protection: pycmbs user passwd sets it"
         )
-    raise ConfigurationError("its password is kept in a way that this broker does not know: pycmbs user passwd sets it")
+    raise ConfigurationError("its password has a hash that this broker does not know: pycmbs user passwd sets it")
 
 
 def line_of(entry: User | Token) -> str:

@@ -106,8 +106,8 @@ class MessageService:
         new.private[deliveries.CHANGED] = True
         if any(row.open for row in deliveries.of_sent(self._store, old)):
             raise BeingSent(
-                f"{old.path} is being sent, and what was accepted is what arrives",
-                hint="Change it when its state is not sending any more (a send with wait tells), or make another message.",
+                f"{old.path} is being sent: it cannot be changed until it is settled",
+                hint="Change it when its state is no longer sending (a send with wait tells), or make another message.",
                 location=old.path,
             )
 

@@ -347,7 +347,7 @@ def _check_references(registry: Registry, categories: list[Category]) -> None:
         for name in _needs(category):
             if after.get(name) is None:
                 raise InvalidCategory(
-                    f"{category.identifier} refers to {name}, which is not there",
+                    f"{category.identifier} refers to {name}, which is not registered",
                     hint="Send its definition along.",
                     category=category.identifier,
                     refers_to=name,
@@ -383,7 +383,7 @@ def _check_core_attributes(registry: Registry, category: Category) -> None:
     if foreign and not isinstance(category, Action):
         raise InvalidCategory(
             f"{category.identifier} cannot define {foreign[0]}: the names of {CORE_NAME}. are OCCI's own",
-            hint="Call it something else.",
+            hint="Choose another name.",
             category=category.identifier,
             attribute=foreign[0],
         )

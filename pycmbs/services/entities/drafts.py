@@ -26,7 +26,7 @@ def made(registry: Registry, draft: Draft, kind: Kind | None, path: str | None =
     Raises InvalidRequest, UnknownCategory, InvalidAttribute.
     """
     if draft.kind is None and kind is None:
-        raise InvalidRequest("the entity does not say its kind", hint='Add "kind".', field="kind")
+        raise InvalidRequest("the entity has no kind", hint='Add "kind".', field="kind")
     own = registry.instantiable(draft.kind if draft.kind is not None else kind.identifier if kind else "")
     if kind is not None and own.identifier != kind.identifier:
         raise InvalidRequest(

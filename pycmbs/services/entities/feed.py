@@ -101,8 +101,8 @@ class Feed:
             return self._store.reaches(cursor)
         except ValueError as exc:
             raise InvalidRequest(
-                f"{cursor[:40]!r} is no cursor of this broker",
-                hint="Say the id of the last event that you have, or 0 for all that is there.",
+                f"{cursor[:40]!r} is not a cursor of this broker",
+                hint="Give the id of the last event that you have, or 0 for everything.",
                 parameter="since",
             ) from exc
 

@@ -268,7 +268,7 @@ def unknown_entity(store: Store, registry: Registry, path: str, access: Access) 
         if not all(access.always("list", one.identifier) for one in kinds):
             return UnknownEntity(f"there is no entity at {path[:300]}", location=path[:300])
         there = store.find(Query(ENTITY, {name: category.identifier}, limit=3, bare=True))
-        hint = f"There is {', '.join(path_of(one.id) for one in there)}." if there else f"{folder} is empty."
+        hint = f"Known: {', '.join(path_of(one.id) for one in there)}." if there else f"{folder} is empty."
     elif registry.at(path + "/") is not None or path.endswith("/-"):
         hint = f"That path ends with '/': {path}/."
     else:

@@ -140,8 +140,8 @@ class Maker:
             return None
         if not all(map(key.made, found.values())):
             raise KeyReused(
-                "this Idempotency-Key was that of another request",
-                hint="Each request has a key of its own; a repeated one is the same in all it says.",
+                "this Idempotency-Key belongs to another request",
+                hint="Give each request a key of its own; a repeated request must be identical.",
             )
         paths = [made(registry, draft, own).path for draft in drafts]
         if not found.keys() >= set(paths):

@@ -51,7 +51,7 @@ class OperationService:
             raise InvalidRequest(f"an operation has no member {min(unknown)!r}", field=min(unknown))
         verb, target = operation["operation"], operation.get("target")
         if verb not in self._verbs:
-            raise InvalidRequest(f"there is no operation {verb[:40]!r}", hint=f"There is {', '.join(self._verbs)}.")
+            raise InvalidRequest(f"there is no operation {verb[:40]!r}", hint=f"Known: {', '.join(self._verbs)}.")
         if not isinstance(target, str) or not target.startswith("/"):
             raise InvalidRequest("an operation needs a target: a path that starts with '/'", field="target")
         with bounded():

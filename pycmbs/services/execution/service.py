@@ -181,7 +181,7 @@ class ExecutionService:
         operation = touched[0][0]
         refusal = Forbidden(
             f"{execution.sender} may not have {operation[:100]!r} executed here",
-            hint="The setting allow of this broker, and its rules, say who may what.",
+            hint="The setting allow of this broker and its rules decide that.",
             operation=operation[:100],
         )
         return {"error": refusal.to_dict()}
@@ -306,7 +306,7 @@ class ExecutionService:
             if not allowed:
                 raise Forbidden(
                     f"{origin} may not have {handler.name!r} executed here, and the message is from there",
-                    hint="The setting allow says who may what; a message of this broker's own needs no rule.",
+                    hint="The setting allow decides that; a message of this broker's own needs no rule.",
                     operation=handler.name,
                 )
         return self._handlers.call(handler, execution.call())

@@ -169,7 +169,7 @@ class Departures:
             return []
         gone = left.body[VERSION]
         if not versions.newer(version, gone) and not (direct and left.body[_LOCAL]):
-            raise Departed(f"the member {id} has left", hint="Create it again to have it back.", id=id, version=gone)
+            raise Departed(f"the member {id} has left", hint="Create it again to bring it back.", id=id, version=gone)
         return [Write(left.id, LEFT, revision=left.revision, delete=True)]
 
     def has_left(self, id: str) -> bool:

@@ -48,7 +48,7 @@ def have_described(entities: EntityService, members: MemberService, said: Descri
     """Have the own member be as it is described. Raises NoLocalMember, InvalidRequest."""
     own = members.local()
     if own is None:
-        raise NoLocalMember("there is no member yet, and nothing says its name", hint="Name it: --member.")
+        raise NoLocalMember("there is no member yet, and its name is not given", hint="Give it with --member.")
 
     def change(member: Entity) -> bool:
         before = dict(member.attributes)

@@ -150,7 +150,7 @@ class FederationService:
                     self._members.check_room(self._most)
                 writes = self._news(one, roster, direct=False)[1]
             except CmbsError as exc:
-                log.debug("hearsay is left out: %s", exc)
+                log.debug("hearsay is ignored: %s", exc)
                 if one is not None:
                     self._decline(one.id, one.version)
                 continue
@@ -179,7 +179,7 @@ class FederationService:
                 left[statement.id] = versions.checked(statement.said.get("version"), "this departure")
                 said[statement.id] = statement
             except CmbsError as exc:
-                log.debug("a farewell is left out: %s", exc)
+                log.debug("a farewell is ignored: %s", exc)
         self.departures.hear(
             left,
             {id: one.said.get("instance") for id, one in said.items()},
@@ -282,7 +282,7 @@ class FederationService:
         except (ClaimedId, Departed):
             raise
         except (InvalidRequest, Conflict) as exc:
-            log.debug("a description that came with a message is left out: %s", exc)
+            log.debug("a description that came with a message is ignored: %s", exc)
 
     def _news(self, told: Told, roster: Roster, *, direct: bool) -> tuple[Entity, list[Write]]:
         """The member that is described, and what is to be written of it, which is nothing when that is known or out of date.

@@ -121,7 +121,7 @@ def bytes_of(text: object) -> bytes:
             return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         pass
-    raise InvalidRequest("this is no base64url")
+    raise InvalidRequest("this is not base64url")
 
 
 def key_of(text: object) -> bytes:
@@ -148,6 +148,6 @@ def _pair(path: Path) -> KeyPair:
     except (InvalidRequest, ValueError):
         raise ConfigurationError(
             f"{path} holds no key of this broker",
-            hint="Put it back from a copy. Without it other members do not know this broker any more.",
+            hint="Restore it from a copy: without it, other members no longer recognise this broker.",
         ) from None
     return KeyPair(secret, public)

@@ -118,4 +118,4 @@ class Lives:
     def refused(self, own: str, error: CmbsError) -> None:
         """Another member refuses the own one; if that is since there are two of it, say so."""
         if isinstance(error, ClaimedId) and own and error.data.get("id") == own:
-            self._say_own("others say that the own member is there twice: %s", error.message)
+            self._say_own("others report that the own member exists twice: %s", error.message)

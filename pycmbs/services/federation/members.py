@@ -136,7 +136,7 @@ class MemberService:
         """Raises Conflict when no more members may be known than so many others."""
         if others >= self._most:
             raise Conflict(
-                f"{others} other members are known here, and no more are taken in",
+                f"{others} other members are known here, and no more are accepted",
                 hint="The setting most_members says how many may be.",
             )
 
@@ -199,7 +199,7 @@ class MemberService:
             try:
                 self._engine.call("leave", parameters, seconds=_LEAVE_SECONDS)
             except Unavailable as exc:
-                log.warning("the other members are not told that %s left: %s", member.path, exc)
+                log.warning("the other members could not be told that %s left: %s", member.path, exc)
 
     def met_at(self, url: str) -> str:
         """The id of the member with this L1 socket, empty when there is none."""

@@ -171,7 +171,7 @@ class Trust:
             try:
                 found[one.id] = known if known is not None and known.texts == texts else _described(one, texts)
             except CmbsError as exc:
-                log.warning("what is stored of %s is not what it signed: %s", one.id, exc)
+                log.warning("the stored description of %s is not what it signed: %s", one.id, exc)
         by_curve: dict[bytes, str] = {}
         for id, described in found.items():
             for key in described.curves:
@@ -202,7 +202,7 @@ class Trust:
             if self.who(key) not in (None, id):
                 raise ClaimedId(f"{id} shows a key that is not its own", id=id)
         if not description.by(identity):
-            raise ForgedSender(f"what is said of {id} was not signed by it", id=id)
+            raise ForgedSender(f"the description of {id} was not signed by it", id=id)
         return given
 
     def is_revoked(self, id: str) -> bool:
@@ -253,7 +253,7 @@ class Trust:
         if identity is None:
             raise UnknownKey(f"{statement.id} is not trusted here")
         if not statement.by(identity):
-            raise ForgedSender(f"that {statement.id} has left was not signed by it", id=statement.id)
+            raise ForgedSender(f"the farewell of {statement.id} was not signed by it", id=statement.id)
         return statement
 
     def _own_certificate(self, id: str) -> dict[str, str]:
@@ -276,13 +276,13 @@ class Trust:
         number = int(guest.removeprefix(INVITED))
         own = self._ids().local_id()
         if not own:
-            raise Conflict("this broker has no member of its own yet, whom others could know")
+            raise Conflict("this broker has no member of its own yet")
         path = self._home / trust.INVITATIONS
         invitation = trust.numbered(file_text(path), number)
         newcomer = trust.introduced(says, invitation.key)
         again = newcomer.identity in invitation.used
         if not again and len(invitation.used) >= invitation.uses:
-            raise Conflict("this invitation was used")
+            raise Conflict("this invitation was used already")
         if newcomer.id == own:
             raise Conflict(f"{own} is the member of this broker itself", hint="Give the new one another id.")
         self._check_free(newcomer)

@@ -78,11 +78,11 @@ class Seals:
         inside = self._inside(envelope)
         body, at, id = inside.get("body"), _number(inside.get("at")), inside.get("id")
         if not isinstance(body, dict) or at is None or not isinstance(id, str) or not id:
-            raise ForgedSender(f"what {envelope.sender} sealed is no envelope", id=envelope.sender)
+            raise ForgedSender(f"what {envelope.sender} sealed is not an envelope", id=envelope.sender)
         same = envelope.type != MESSAGE or envelope.body.get("layer") == body.get("layer")
         outside = _outside(envelope).items()
         if not same or any(inside.get(name) != value for name, value in outside) or not self.is_for_me(envelope):
-            raise ForgedSender(f"what {envelope.sender} sealed says something else outside", id=envelope.sender)
+            raise ForgedSender(f"what {envelope.sender} sealed does not match its envelope", id=envelope.sender)
         self._check_time(envelope.sender, at, body)
         return replace(envelope, body=body, sealed_as=id)
 
@@ -95,7 +95,7 @@ class Seals:
         except (CryptoError, ValueError, TypeError, binascii.Error, codec.DecodeError):
             raise ForgedSender(f"this was not sealed by {envelope.sender}", id=envelope.sender) from None
         if not isinstance(inside, dict) or deeper(inside, MAX_DEPTH, data):
-            raise ForgedSender(f"what {envelope.sender} sealed is no envelope", id=envelope.sender)
+            raise ForgedSender(f"what {envelope.sender} sealed is not an envelope", id=envelope.sender)
         return inside
 
     def _check_time(self, sender: str, at: float, body: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ class Seals:
         left = min(max(_number(body.get("deadline")) or 0.0, 0.0), MOST_SECONDS)
         if at > now + AHEAD_SECONDS or now > at + left + KEEP_SECONDS - AHEAD_SECONDS:
             raise ForgedSender(
-                f"{sender} sealed this {now - at:.0f} s ago: the clocks differ, or it is said again", id=sender
+                f"{sender} sealed this {now - at:.0f} s ago: the clocks differ, or it is a replay", id=sender
             )
 
     def _box(self, member: str) -> Box:

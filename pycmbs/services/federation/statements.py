@@ -119,7 +119,7 @@ def read_certificate(told: Any) -> Certificate:
     one = read(told, CERTIFICATE, stored=True)  # when it ends is what counts
     until = one.said.get("until")
     if type(until) is not int:
-        raise InvalidRequest("this certificate says no end")
+        raise InvalidRequest("this certificate has no expiry")
     may_invite = one.said.get("may_invite") is True
     return Certificate(one.id, one.identity, key_of(one.said.get("issuer")), until, may_invite, one)
 
@@ -146,6 +146,6 @@ def curves_of(description: Statement) -> tuple[bytes, ...]:
 def _check_time(at: Any, kind: str) -> None:
     if type(at) is not int or not 0 <= at <= time.time() + versions.AHEAD_SECONDS:
         raise InvalidRequest(
-            f"this {kind} was signed over {versions.AHEAD_SECONDS:g} s ahead of the clock here, or says no time",
+            f"this {kind} was signed over {versions.AHEAD_SECONDS:g} s ahead of the clock here, or has no time",
             hint="Set the clocks of both machines.",
         )

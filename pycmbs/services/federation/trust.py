@@ -188,10 +188,10 @@ def introduced(says: object, invitation: bytes) -> Trusted:
     words = str(told.get("signed", ""))[:1000]
     parts = words.split(" ")
     if len(parts) != 4:
-        raise InvalidRequest("who comes by an invitation says who it is, and nothing else")
+        raise InvalidRequest("a guest with an invitation may introduce itself, and nothing else")
     id, identity, curve = bare_id(parts[0]), key_of(parts[1]), key_of(parts[2])
     if key_of(parts[3]) != invitation or not verified(identity, _said(words), bytes_of(told.get("signature"))):
-        raise InvalidRequest("who comes by an invitation must sign who it is")
+        raise InvalidRequest("a guest with an invitation must sign its introduction")
     return Trusted(id, identity, curve)
 
 
@@ -242,7 +242,7 @@ def read_members(text: str) -> Pinned:
                 one = _trusted(words)
                 found[one.id] = one
         except CmbsError as exc:
-            log.warning("line %d of the file %s trusts nobody: %s", number, MEMBERS, exc.message)
+            log.warning("line %d of the file %s is ignored: %s", number, MEMBERS, exc.message)
     found = {id: one for id, one in found.items() if id not in refused}
     issuers |= {one.identity for one in found.values() if one.issuer}
     by_url = {one.url: one for one in found.values() if one.url}
@@ -269,7 +269,7 @@ def read_invitations(text: str) -> Mapping[bytes, Invitation]:
             uses, may_invite = words[3].removesuffix(_MAY_INVITE), words[3].endswith(_MAY_INVITE)
             one = Invitation(int(words[0]), key_of(words[1]), float(words[2]), int(uses), used, may_invite)
         except (CmbsError, ValueError, IndexError):
-            log.warning("line %d of the file %s invites nobody", number, INVITATIONS)
+            log.warning("line %d of the file %s is ignored: it is not an invitation", number, INVITATIONS)
             continue
         found[one.key] = one
     return found

@@ -160,7 +160,7 @@ class Delivery(Struct, frozen=True, rename=_STORED_AS, omit_defaults=True):
         reason = self.reason or (f"no answer from {self.socket}" if self.attempts else "not sent yet")
         tries = f"{self.attempts} attempt{'s' * (self.attempts != 1)}"
         if inherited and not self.doubtful:
-            tries += " that are known of, the broker having been started again"
+            tries += " known of, since the broker was restarted"
         state = UNKNOWN if inherited or self.doubtful else EXPIRED
         return self.settled(state, now, f"{reason}: gave up after {tries}")
 

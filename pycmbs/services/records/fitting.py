@@ -29,7 +29,7 @@ def fitting_outcome(outcome: dict[str, Any], most: int, *, where: str) -> dict[s
     if not how:
         return outcome
     error = TooLarge(
-        f"it was executed, and its result is not told: it is {how}",
+        f"it was executed, but its result cannot be returned: it is {how}",
         hint=f"The setting max_content of the {where} says how large it may be; it nests {DEEPEST} levels at most.",
     )
     return {"error": error.to_dict()}

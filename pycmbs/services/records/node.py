@@ -71,12 +71,12 @@ class NodeService:
         if found is not None and found.body.get("identity") != self._node.identity:
             if self._lives(found, sleep):
                 raise ConfigurationError(self._who(found), hint=_HINT)
-            log.warning("the store was that of %s, which is silent", _described(found))
+            log.warning("taking over the store of %s, which is silent", _described(found))
         return found
 
     def _lives(self, found: Document, sleep: Callable[[float], object]) -> bool:
         """Whether its document changes while one looks."""
-        log.info("the store is that of %s: looking whether that still runs", _described(found))
+        log.info("the store belongs to %s: checking whether that still runs", _described(found))
         end = time.monotonic() + DEAD_SECONDS
         while time.monotonic() < end:
             sleep(_LOOK_SECONDS)
@@ -111,7 +111,7 @@ class NodeService:
             try:
                 self.renew()
             except Unavailable as exc:
-                log.debug("the store cannot be told that this broker runs: %s", exc)
+                log.debug("the store could not be told that this broker runs: %s", exc)
             except ConfigurationError as exc:
                 self._revision = None
                 lost(exc)
@@ -127,7 +127,7 @@ class NodeService:
             try:
                 self._store.write([Write(_ID, NODE, revision=self._revision, delete=True)])
             except (RevisionConflict, Unavailable) as exc:
-                log.info("the store is not given back: %s", exc)
+                log.info("the store could not be released: %s", exc)
 
     def _who(self, found: Document) -> str:
         return f"the store {self._store.url} is used by {_described(found)}"

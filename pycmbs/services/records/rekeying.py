@@ -39,4 +39,4 @@ def rekey(store: Store, registry: Registry) -> None:
         mended += len(batches)
         query = replace(query, after=found[-1].number)
     store.write([Write(REKEYED, "keys")])
-    log.info("%d entities have the keys of this version now", mended)
+    log.info("%d entities were re-indexed for this version", mended)

@@ -48,6 +48,6 @@ def checked(found: Any, name: str, *columns: str) -> list[Row]:
 
 def _strange(name: str) -> Failed:
     return Failed(
-        f"the server's answer has no {name} as CouchDB's have",
-        hint="Is it CouchDB, and nothing between that answers in its place?",
+        f"the server's answer lacks {name}, which CouchDB's have",
+        hint="Is it CouchDB, or a proxy that answers in its place?",
     )

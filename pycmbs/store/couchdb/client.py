@@ -63,7 +63,7 @@ class Address:
             port = parts.port
             timeout = float(parse_qs(parts.query, strict_parsing=True)["timeout"][0]) if parts.query else _TIMEOUT
         except (ValueError, KeyError) as exc:
-            raise ConfigurationError("the URL of the CouchDB store is not one", hint=_SHAPE) from exc
+            raise ConfigurationError("the URL of the CouchDB store is invalid", hint=_SHAPE) from exc
         database = parts.path.strip("/")
         if not parts.hostname or not database or "/" in database or not 0 < timeout <= 600:
             raise ConfigurationError("the URL of the CouchDB store lacks a host or a database", hint=_SHAPE)

@@ -92,9 +92,7 @@ class Database:
         information = self._client.information()
         if information is None:
             if not self._create:
-                raise ConfigurationError(
-                    f"there is no store {self._url}", hint="A broker that is served from it makes it."
-                )
+                raise ConfigurationError(f"there is no store {self._url}", hint="A broker that starts on it makes it.")
             self._make()
             information = self._client.information() or {}
         self._copies = _copies(information)
@@ -121,7 +119,8 @@ class Database:
         foreign = [row["id"] for row in rows_of(answer, "rows", "id") if row["id"] != layout.MARK]
         if foreign:
             raise ConfigurationError(
-                f"{self._url} is not a store of pyCMBS: it holds {foreign[0]!r}", hint="Name a database of its own."
+                f"{self._url} is not a store of pyCMBS: it holds {foreign[0]!r}",
+                hint="Name another database.",
             )
         mark = {"layout": layout.LAYOUT, "instance": uuid.uuid4().hex, "about": "The store of a pyCMBS broker."}
         self._put(layout.MARK, mark)

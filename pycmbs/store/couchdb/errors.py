@@ -55,7 +55,7 @@ def meaning(status: int, body: bytes, where: str) -> CmbsError | NotThere:
     match status:
         case 401:
             text = f"{place} refuses the user or the password: {reason or words}"
-            return BadCredentials(text, hint="Put them right in the URL.")
+            return BadCredentials(text, hint="Correct them in the URL.")
         case 403:
             return _forbidden(reason or words, place)
         case 404:

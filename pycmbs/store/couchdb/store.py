@@ -253,7 +253,7 @@ class CouchStore(Store):
     def reaches(self, cursor: str) -> bool:
         """See :class:`~pycmbs.store.base.Store`. Sequences are opaque: a server goes on from any of its own."""
         if not _SEQUENCE.fullmatch(cursor):
-            raise ValueError(f"{cursor[:40]!r} is no sequence of CouchDB")
+            raise ValueError(f"{cursor[:40]!r} is not a sequence of CouchDB")
         return True
 
     def latest(self) -> str:

@@ -125,7 +125,7 @@ class Writer:
                 there = self._client.documents(lost)
                 lost = [id for id in lost if there.get(id, {}).get("_rev") == plan.revs[id]]
             for id in lost:
-                log.error("%s is not as it was before a write that was refused", id)
+                log.error("%s could not be restored after a write that was refused", id)
 
     def _bulk(self, documents: Iterable[dict[str, Any]]) -> dict[str, str | CmbsError | None]:
         """Write documents; by id their new revisions, None for a conflict, or the error if the server fails at one. Raises

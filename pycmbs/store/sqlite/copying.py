@@ -51,7 +51,7 @@ def replace(source: Path, target: Path) -> tuple[int, Path | None]:
         raise ConfigurationError(f"{source} is the store itself", hint="Name a backup of it.")
     if not wal.belongs(source):
         raise ConfigurationError(
-            f"the log beside {source} was not begun on it", hint="Name a file that pycmbs backup made."
+            f"the log beside {source} does not belong to it", hint="Name a file that pycmbs backup made."
         )
     with under_way(target) as new:
         shutil.copyfile(source, new)

@@ -183,7 +183,7 @@ class SqliteFile:
             )
         if not belongs(Path(self._path)):
             raise StoreUnavailable(
-                f"its log {self._log} was not begun on it, but on another file, or on a later state of it",
+                f"its log {self._log} does not belong to it, but to another file or to a later state of it",
                 hint="Restore a backup with pycmbs restore, put back the file that was there, or remove the log: "
                 "what only that has is lost then.",
             )

@@ -44,7 +44,7 @@ class Reserve:
             self._path.unlink()
         except OSError:
             return False
-        log.warning("the disk is full: nothing new is taken in until there are %d bytes, and as much again", self._size)
+        log.warning("the disk is full: nothing new is accepted until there are %d bytes, and as much again", self._size)
         return True
 
     def _is_there(self) -> bool:

@@ -96,7 +96,7 @@ class SqliteStore(Store):
         """Write what may use the reserve, and refuse the rest."""
         written = iter(self._write([one for batch, one in zip(batches, prepared, strict=True) if not adds(batch)]))
         full = StoreUnavailable(
-            "the disk is full, and nothing new is taken in", hint="Delete messages, or make room on it."
+            "the disk is full, and nothing new is accepted", hint="Delete messages, or make room on it."
         )
         return decided([full if adds(batch) else next(written) for batch in batches])
 
@@ -317,7 +317,7 @@ def _translated() -> Iterator[None]:
         raise
     except (sqlite3.DatabaseError, OSError, codec.DecodeError) as exc:
         if getattr(exc, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            raise StoreDamaged(f"the store does not work: {exc}", hint="Restore a backup: pycmbs restore.") from exc
+            raise StoreDamaged(f"the store failed: {exc}", hint="Restore a backup: pycmbs restore.") from exc
         if _is_full(exc):
-            raise _Full(f"the store does not work: {exc}", hint="Delete messages, or make room on the disk.") from exc
-        raise StoreUnavailable(f"the store does not work: {exc}", hint="See the broker's log, and its disk.") from exc
+            raise _Full(f"the store failed: {exc}", hint="Delete messages, or make room on the disk.") from exc
+        raise StoreUnavailable(f"the store failed: {exc}", hint="See the broker's log, and its disk.") from exc

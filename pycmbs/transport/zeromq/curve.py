@@ -75,7 +75,7 @@ class Door:
             try:
                 self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
             except Exception:
-                log.exception("libzmq's question who connects cannot be answered: nobody comes in by it")
+                log.exception("cannot answer libzmq whether a connection may be let in: it is refused")
 
     def _answer(self, question: list[bytes]) -> list[bytes]:
         """What is answered to one question, in the frames of RFC 27."""

@@ -94,7 +94,7 @@ class Guests:
     def _end_one(self, address: str) -> None:
         """End the oldest silent connection from an address, or the oldest of all."""
         self._say(
-            "too many connections, %d of them from %s: the oldest that says nothing gives way",
+            "too many connections, %d of them from %s: the oldest silent one is closed",
             len(self._by_address[address]),
             address,
         )

@@ -114,7 +114,7 @@ class ZeroMQTransport(Transport):
                     f"{url} can be reached by others, and --members is open",
                     hint="Say --members closed, and invite the others: pycmbs invite.",
                     url=url,
-                    reason="it is no loopback address",
+                    reason="it is not a loopback address",
                 )
             self._call(url, lambda endpoint: self._bind(url, endpoint), endpoint)
 
@@ -143,7 +143,7 @@ class ZeroMQTransport(Transport):
                 link = self._links[place] = Link(self._address(url), self._limits, loop, self._waiting, lock)
                 loop.post(lambda new=link: self._open(new))  # type: ignore[misc]
                 if len(self._links) > self._most_links:
-                    log.warning("over %d connections: the one unused for longest is given up", self._most_links)
+                    log.warning("over %d connections: closing the one unused for longest", self._most_links)
                     self._drop(next(iter(self._links)))
             else:
                 self._links.move_to_end(place)
@@ -281,7 +281,7 @@ class ZeroMQTransport(Transport):
         none just now stays where it is."""
         endpoints = [_tcp_endpoint(ip, link.address.port) for ip in found]
         if endpoints and link.endpoint and link.endpoint not in endpoints:
-            log.info("%s is at %s now, no more at %s", link.address.url, endpoints[0], link.endpoint)
+            log.info("%s is at %s now, no longer at %s", link.address.url, endpoints[0], link.endpoint)
             link.close()
             self._connect(link, endpoints[0])
 

@@ -41,7 +41,7 @@ def test_rules(text, sender, operation, kinds, allowed):
 @pytest.mark.parametrize("text", ["x", "a b c d", "* read member; oops", "* create", "* act:start_l1", "* act member"])
 def test_a_wrong_rule_stops_the_start(text):
     """An invalid rule is a sentence at the start, and shows the rule."""
-    with pytest.raises(ConfigurationError, match="is no rule"):
+    with pytest.raises(ConfigurationError, match="is not a rule"):
         parse(text)
     with pytest.raises(ConfigurationError, match="allow"):
         load_settings(None, {}, {"allow": text})
@@ -81,8 +81,8 @@ def test_what_an_operation_is_about(operation, name, kind):
     ("text", "said"),
     [
         ("paris reboot web", "'reboot' is a handler"),
-        ("http://h/cmbs/member/paris read member", "is no member's id"),
-        ("a/b read member", "is no member's id"),
+        ("http://h/cmbs/member/paris read member", "is not a member's id"),
+        ("a/b read member", "is not a member's id"),
     ],
 )
 def test_a_rule_that_nothing_matches_stops_the_start(text, said):

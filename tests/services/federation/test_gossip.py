@@ -324,9 +324,9 @@ def test_so_many_members_and_no_more(store):
     add_own(broker)
     broker.federation.hear({"members": [told(described(f"m{n}", n + 1), 5, "x") for n in range(50)]})
     assert len(broker.members.now().others) == 3
-    with pytest.raises(Conflict, match="no more are taken in"):
+    with pytest.raises(Conflict, match="no more are accepted"):
         broker.federation.learn(told(described("late", 9), 5, "x"))
-    with pytest.raises(Conflict, match="no more are taken in"):
+    with pytest.raises(Conflict, match="no more are accepted"):
         add_member(broker, "later", 8)
     broker.federation.learn(told(described("m0", 7), 6, "x"))
     assert socket(broker, "m0") == "memory:l1-7"
