@@ -128,7 +128,7 @@ class Traffic:
         for route in self._routes.values():
             if route.member == member:
                 if route.flights:
-                    self._fail(route, f"{member} is trusted no more", alive=True)
+                    self._fail(route, f"{member} is no longer trusted", alive=True)
                 route.resume, route.url = 0.0, ""
 
     def next_event(self) -> float | None:
