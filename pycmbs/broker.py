@@ -204,6 +204,7 @@ def assemble_engine(
     from pycmbs.engine.probes import Probes
     from pycmbs.engine.relay import Relay
     from pycmbs.engine.requests import Requests
+    from pycmbs.engine.rotation import Rotation
     from pycmbs.engine.standing import Standing
 
     broker = Broker(settings, store, OwnEngine(lambda: calls), check_address, handlers, trust=trust)
@@ -252,7 +253,11 @@ def assemble_engine(
         admit,
         seals,
     )
-    standing = Standing(trust, members, federation, transports, outbound.give_up, discovery.announce) if trust else None
+    standing = None
+    if trust is not None:
+        news = discovery.announce
+        rotation = Rotation(settings.home, trust, members, transports, all_know=probes.all_know, announce=news)
+        standing = Standing(trust, members, federation, transports, outbound.give_up, news, rotation.turn)
     calls = Calls(listening, outbound, executor, discovery, probes)
     numbers = Numbers(store, probes, listening, bound=settings.outbox_bound)
     engine = Engine(

@@ -18,6 +18,7 @@ from pycmbs.processes.locks import make_private
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.services.federation import revocations, trust
 from pycmbs.services.federation.keys import (
+    NEXT,
     KeyPair,
     bytes_of,
     curve_of,
@@ -25,6 +26,7 @@ from pycmbs.services.federation.keys import (
     key_of,
     new_curve,
     own_keys,
+    rotate,
     text_of,
 )
 from pycmbs.services.federation.ring import Trust
@@ -92,6 +94,13 @@ def add_parsers(commands: Commands, add_settings: AddFlags) -> None:
     )
     key = group(commands, "key", "show this broker's keys and their fingerprint", _EXAMPLE)
     verb(key, "show", "show the fingerprint of this broker, and its public keys", _show, add_flags)
+    verb(
+        key,
+        "rotate",
+        "change the key for connections for a new one, which the others are told of first",
+        _rotate,
+        add_flags,
+    )
     member = group(commands, "member", "list and remove the members that this broker trusts", _EXAMPLE)
     verb(member, "list", "list the members that are trusted, with their fingerprints", _list, add_flags)
     remove = verb(member, "remove", "stop trusting a member, effective at once", _remove, add_flags)
@@ -168,7 +177,21 @@ def _show(settings: Settings, options: argparse.Namespace) -> int:
     print(f"fingerprint {keys.fingerprint}")
     print(f"identity    {text_of(keys.identity.public)}")
     print(f"curve       {text_of(keys.curve.public)}")
+    if keys.second is not None:
+        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(keys.second.at))
+        words = f"next, made {at}" if keys.second.phase == NEXT else f"old, valid until {at}"
+        print(f"curve       {text_of(keys.second.pair.public)} ({words})")
     return 0
+
+
+def _rotate(settings: Settings, options: argparse.Namespace) -> int:
+    del options
+    make_private(settings.home)
+    pair = rotate(settings.home, time.time())
+    words = (
+        "it is used once every member has heard of it, and after a day in any case; the one of now counts a day longer"
+    )
+    return done(settings, "key rotate", text_of(pair.public), f"the next key is {text_of(pair.public)}: {words}")
 
 
 def _list(settings: Settings, options: argparse.Namespace) -> int:

@@ -201,6 +201,7 @@ class Discovery:
             answer = self._greet(url)  # it remembers a later life of the own member: the one of now is newer than that
         member, new = self._federation.learn(answer.body, by=answer.sender)
         told = self._federation.hear(answer.body)
+        self._probes.told_of_own(member.id, answer.body)
         if new or told:
             self._probes.told(told, member.id)
         return _Met(member.id, answer.body)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -162,6 +162,15 @@ class Probes:
     def measured(self) -> dict[str, tuple[str, float]]:
         """The state of each known member, empty before it was measured, and its round trip in seconds, 0 while not known."""
         return {id: (one.state, self.round_trip(id)) for id, one in self._vitals.copy().items()}
+
+    def told_of_own(self, member: str, greeting: Mapping[str, Any]) -> None:
+        """What a member knows, as it says in a greeting: in which version the own one, too."""
+        if (vitals := self._vitals.get(member)) is not None and isinstance(known := greeting.get("known"), dict):
+            vitals.note_knows(known.get(self._own[0]))
+
+    def all_know(self, version: int) -> bool:
+        """Whether every other member has said that it knows the own one in this version, or a newer one."""
+        return all(one.knows >= version for one in list(self._vitals.values()))
 
     def via(self, member: str) -> str:
         """Through whom a member is reached, empty for directly or not known."""
@@ -348,6 +357,7 @@ class Probes:
     def _compare(self, vitals: Vitals, body: dict[str, Any]) -> None:
         """Whether one of the two has news for the other."""
         digest = body.get("digest")
+        vitals.note_knows(body.get("knows"))
         older = body.get("version") != vitals.version or body.get("knows") != self._own[1]
         other = isinstance(digest, str) and digest not in (self._own[2], vitals.digest)
         now = time.monotonic()

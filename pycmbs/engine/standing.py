@@ -1,7 +1,8 @@
 """What follows when members are revoked: they are told nothing more, and what waits for them has failed.
 
-The file that says so may be changed by a command, or by what other members pass on. One thread looks at it several times a
-second. That what a revoked member sends is not heard, connections that are open or not, is the affair of the ring of keys.
+The file that says so may be changed by a command, or by what other members pass on. One thread looks at it, and at that of the
+own keys, several times a second. That what a revoked member sends is not heard, connections that are open or not, is the affair
+of the ring of keys.
 """
 
 from __future__ import annotations
@@ -43,8 +44,11 @@ class Standing:
         links: Links,
         give_up: Callable[[str], None],
         announce: Callable[[], None],
+        rotate: Callable[[], None],
     ) -> None:
-        """``give_up``: sends nothing more to a member. ``announce``: tells the others that there is news."""
+        """``give_up``: sends nothing more to a member. ``announce``: tells the others that there is news.
+        ``rotate``: looks whether the own key is to be changed."""
+        self._rotate = rotate
         self._trust = trust
         self._members = members
         self._federation = federation
@@ -67,16 +71,19 @@ class Standing:
 
     def _run(self) -> None:
         while not self._closing.wait(LOOK_SECONDS):
-            version = self._trust.revocations.version
-            if version == self._seen:
-                continue
-            try:
-                self._enforce()
-                self._seen = version
-            except CmbsError as exc:
-                log.warning("who is revoked stays known a little longer: %s", exc)
-            except Exception:
-                log.exception("who is revoked stays known a little longer")
+            for look in (self._look, self._rotate):
+                try:
+                    look()
+                except CmbsError as exc:
+                    log.warning("what the files of keys say waits: %s", exc)
+                except Exception:
+                    log.exception("what the files of keys say waits")
+
+    def _look(self) -> None:
+        version = self._trust.revocations.version
+        if version != self._seen:
+            self._enforce()
+            self._seen = version
 
     def _enforce(self) -> None:
         known = self._members.now().by_id

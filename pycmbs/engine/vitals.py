@@ -57,6 +57,8 @@ class Vitals:
         self.sockets = sockets
         self.version = version
         self.health = health
+        self.knows = 0
+        """In which version it knows the own member, as it said last."""
         self.failures = 0
         self.due = 0.0
         self.open = 0
@@ -74,6 +76,10 @@ class Vitals:
         """How many had to."""
         self.heard = 0.0
         """When it last acknowledged a message, by the forward clock."""
+
+    def note_knows(self, version: object) -> None:
+        """In which version it knows the own member, as it says."""
+        self.knows = version if isinstance(version, int) else 0
 
     @property
     def socket(self) -> str:

@@ -112,5 +112,10 @@ class Transport(ABC):
         return False
 
     @abstractmethod
+    def rekey(self) -> None:
+        """The :class:`Keyring` has another own key: from now on connections are made with that, those to where it listens, too.
+        What is queued is lost. Raises :class:`~pycmbs.errors.SocketUnavailable`; then it is to be called again."""
+
+    @abstractmethod
     def close(self) -> None:
         """Unbind and drop everything, wait for the transport's thread. Nothing arrives after the return. Idempotent."""

@@ -132,6 +132,9 @@ class MemoryTransport(Transport):
         with self._network.changed:
             self._withdraw(name)
 
+    def rekey(self) -> None:
+        """The ring is asked for each datagram: there is nothing to do."""
+
     def close(self) -> None:
         """Give up every name, take back what is still under way, end the dispatcher."""
         with self._network.changed:

@@ -93,6 +93,11 @@ class Transports:
         transport = self._serving(url)
         return transport is not None and transport.refuses(url)
 
+    def rekey(self) -> None:
+        """As :meth:`Transport.rekey`."""
+        for transport in list(self._started.values()):
+            transport.rekey()
+
     def close(self) -> None:
         """Close every transport that was started. Idempotent."""
         with self._lock:

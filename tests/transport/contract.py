@@ -517,6 +517,21 @@ class KeyedContract:
         there.inbox.wait(21)
         assert set(there.inbox.data()) == {b"x"}
 
+    def test_a_new_key_is_used_once_that_is_said(self, join, address):
+        """To listen and to connect; who knows that key reaches it, and is reached, at the same address."""
+        a, b = acquainted("a", "b")
+        here, there = join(a), join(b, echo=True)
+        there.transport.listen(address)
+        here.transport.send(address, b"1", peer="b")
+        here.inbox.wait(1)
+        new = Ring("b")
+        b.public, b.secret = new.public, new.secret
+        there.transport.rekey()
+        a.knows(b)
+        here.transport.send(address, b"2", peer="b")
+        assert [one.who for one in here.inbox.wait(2)] == ["b", "b"]
+        assert [one.who for one in there.inbox.wait(2)] == ["a", "a"]
+
     def test_whose_key_was_withdrawn_is_not_heard(self, join, address):
         """At once, on a connection that is open; and heard again when it is known again."""
         a, b, c = acquainted("a", "b", "c")

@@ -1,8 +1,10 @@
 """The keys of a broker, in the folder ``keys`` of its home: who it is, and how it speaks to other members.
 
 ``identity`` is an Ed25519 key: it signs, and is who this broker is, for good. ``curve`` is an X25519 key: connections are made
-with it. Each is a file for its owner only, with one line: the secret key and the public one, in base64url without padding. What
-makes and proves keys is imported when that is needed, which in a front it never is.
+with it. Each is a file for its owner only, with a line for a key: the secret half and the public one, in base64url without
+padding. While the key for connections changes, its file has a second line, of the key that comes ``next``, made at a time
+(seconds since the epoch), or of the ``old`` one, which is valid up to a time; and it keeps the public half of each that is
+``retired``. What makes and proves keys is imported when that is needed, which in a front it never is.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pycmbs.errors import ConfigurationError, InvalidRequest
+from pycmbs.errors import ConfigurationError, Conflict, InvalidRequest
 from pycmbs.services.access.files import changing
 
 KEYS = "keys"
 """The folder's name."""
 IDENTITY, CURVE = "identity", "curve"
+NEXT, OLD, RETIRED = "next", "old", "retired"
+MOST_RETIRED = 8
+"""Keys for connections that count no more of which that is remembered, and told."""
 KEY_BYTES = 32
 _FINGERPRINT = 20
 
@@ -34,11 +39,30 @@ class KeyPair:
 
 
 @dataclass(frozen=True, slots=True)
+class Second:
+    """A key for connections beside the one in use: the ``next`` one, made ``at`` a time, or the ``old`` one, which counts up to
+    then."""
+
+    pair: KeyPair
+    phase: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class OwnKeys:
     """The keys of this broker."""
 
     identity: KeyPair
     curve: KeyPair
+    second: Second | None = None
+    """The other key for connections, while that changes."""
+    retired: tuple[bytes, ...] = ()
+    """Public keys for connections that count no more, the last ones."""
+
+    @property
+    def curves(self) -> tuple[bytes, ...]:
+        """The public keys for connections, the one in use first."""
+        return (self.curve.public, self.second.pair.public) if self.second is not None else (self.curve.public,)
 
     @property
     def fingerprint(self) -> str:
@@ -62,12 +86,57 @@ def own_keys(home: Path) -> OwnKeys:
         with changing(folder / name) as replace:
             if not (folder / name).exists():
                 pair = make()
-                replace(f"{text_of(pair.secret)} {text_of(pair.public)}\n")
+                replace(f"{_line(pair)}\n")
     return _read(folder)
 
 
 def _read(folder: Path) -> OwnKeys:
-    return OwnKeys(_pair(folder / IDENTITY), _pair(folder / CURVE))
+    curve, *more = _lines(folder / CURVE)
+    second, retired = None, []
+    for words in more:
+        if words[0] == RETIRED:
+            retired.append(key_of(words[1]))
+        else:
+            second = Second(_pair_of(words[:2]), words[2], float(words[3]))
+    return OwnKeys(_pair(folder / IDENTITY), _pair_of(curve), second, tuple(retired))
+
+
+def rotate(home: Path, now: float) -> KeyPair:
+    """Make the next key for connections. Raises Conflict while one is changed for another."""
+    keys, pair = own_keys(home), new_curve()
+    with changing(home / KEYS / CURVE) as replace:
+        keys = _read(home / KEYS)
+        if keys.second is not None:
+            raise Conflict("the key for connections is being changed already", hint="pycmbs key show says until when.")
+        replace(_curve_file(keys.curve, Second(pair, NEXT, now), keys.retired))
+    return pair
+
+
+def take_next(home: Path, until: float) -> None:
+    """Use the next key from now on; the one before counts ``until`` then."""
+    with changing(home / KEYS / CURVE) as replace:
+        keys = _read(home / KEYS)
+        if keys.second is not None and keys.second.phase == NEXT:
+            replace(_curve_file(keys.second.pair, Second(keys.curve, OLD, until), keys.retired))
+
+
+def retire_old(home: Path) -> None:
+    """The key before the one in use counts no more."""
+    with changing(home / KEYS / CURVE) as replace:
+        keys = _read(home / KEYS)
+        if keys.second is not None and keys.second.phase == OLD:
+            replace(_curve_file(keys.curve, None, (*keys.retired, keys.second.pair.public)[-MOST_RETIRED:]))
+
+
+def _curve_file(curve: KeyPair, second: Second | None, retired: tuple[bytes, ...]) -> str:
+    lines = [_line(curve)]
+    if second is not None:
+        lines.append(f"{_line(second.pair)} {second.phase} {int(second.at)}")
+    return "".join(f"{one}\n" for one in (*lines, *(f"{RETIRED} {text_of(one)}" for one in retired)))
+
+
+def _line(pair: KeyPair) -> str:
+    return f"{text_of(pair.secret)} {text_of(pair.public)}"
 
 
 def own_fingerprint(home: Path) -> str:
@@ -140,14 +209,32 @@ def _new_identity() -> KeyPair:
 
 
 def _pair(path: Path) -> KeyPair:
+    return _pair_of(_lines(path)[0])
+
+
+def _pair_of(words: list[str]) -> KeyPair:
+    secret, public = map(key_of, words)
+    return KeyPair(secret, public)
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """The words of each line of a file of keys, of which those of the first are a pair. Raises ConfigurationError."""
     if path.stat().st_mode & 0o077:
         os.chmod(path, 0o600)  # noqa: PTH101 - a copy that came with other rights
-    words = path.read_text(encoding="utf-8", errors="replace").split()
+    lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     try:
-        secret, public = map(key_of, words)
-    except (InvalidRequest, ValueError):
+        _pair_of(lines[0])
+        for words in lines[1:]:
+            if words[0] == RETIRED:
+                key_of(words[1])
+            elif words[2] in (NEXT, OLD):
+                _pair_of(words[:2])
+                float(words[3])
+            else:
+                raise ValueError(words[2])
+    except (InvalidRequest, ValueError, IndexError):
         raise ConfigurationError(
             f"{path} holds no key of this broker",
             hint="Restore it from a copy: without it, other members no longer recognise this broker.",
         ) from None
-    return KeyPair(secret, public)
+    return lines

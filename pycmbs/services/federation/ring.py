@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pycmbs.errors import ClaimedId, CmbsError, Conflict, ForgedSender, UnknownKey
+from pycmbs.errors import ClaimedId, CmbsError, ConfigurationError, Conflict, ForgedSender, UnknownKey
 from pycmbs.occi.entity import Entity
 from pycmbs.services.access.files import Watched, changing
 from pycmbs.services.access.files import text_of as file_text
 from pycmbs.services.federation import trust
-from pycmbs.services.federation.keys import OwnKeys, fingerprint, text_of
+from pycmbs.services.federation.keys import CURVE, KEYS, OwnKeys, fingerprint, own_keys, text_of
 from pycmbs.services.federation.revocations import Revocations
 from pycmbs.services.federation.roster import INSTANCE, Roster, describe, version_of
 from pycmbs.services.federation.statements import (
@@ -32,6 +32,7 @@ from pycmbs.services.federation.statements import (
     certify,
     curves_of,
     read,
+    retired_of,
     state,
 )
 from pycmbs.services.federation.trust import INVITED, Invitation, Pinned
@@ -40,6 +41,10 @@ log = logging.getLogger(__name__)
 
 CERTIFICATE_SECONDS = 10 * 365 * 86400
 """How long a certificate stands: longer than machines do. It is withdrawn sooner, and does not end unnoticed."""
+
+
+_PATIENCE = 10.0
+"""Seconds without a word from a member that has two keys, after which it is met with the other one."""
 
 
 class MemberIds(Protocol):
@@ -59,6 +64,7 @@ class _Described:
     texts: tuple[str, ...]
     identity: bytes
     curves: tuple[bytes, ...]
+    retired: frozenset[bytes]
     certificates: tuple[Certificate, ...]
 
 
@@ -68,8 +74,8 @@ class Trust:
     def __init__(self, home: Path, keys: OwnKeys, members: Callable[[], MemberIds]) -> None:
         """``members``: who knows which ids there are."""
         self._home = home
-        self.keys = keys
-        """The own ones."""
+        self._keys = keys
+        self._curve_file = Watched(home / KEYS / CURVE, self._reread, keys)
         self._ids = members
         self._pinned = Watched(home / trust.MEMBERS, trust.read_members, Pinned())
         none: Mapping[bytes, Invitation] = {}
@@ -80,9 +86,30 @@ class Trust:
         self._certificates = Watched(home / trust.OWN_CERTIFICATES, trust.read_certificates, nothing)
         self._described: Mapping[str, _Described] = {}
         self._by_curve: Mapping[bytes, str] = {}
+        self._changing: Mapping[bytes, str] = {}
+        """The keys of members that have two."""
+        self._proven: dict[str, tuple[bytes, float]] = {}
+        """Of these, which key they proved last, and when."""
         self._learned: Roster | None = None
         self._introduced: tuple[Entity | None, int, dict[str, Any]] = None, 0, {}
         self._for_itself: dict[str, dict[str, str]] = {}
+
+    @property
+    def keys(self) -> OwnKeys:
+        """The own ones, as they are now: their key for connections may change."""
+        return self._curve_file.value
+
+    def _reread(self, _text: str) -> OwnKeys:
+        try:
+            self._keys = own_keys(self._home)
+        except ConfigurationError as exc:
+            log.error("the keys count as they were: %s", exc.message)  # noqa: TRY400 - one line says it
+        return self._keys
+
+    @property
+    def keys_version(self) -> int:
+        """Changes with them, and rises."""
+        return self._curve_file.version
 
     # The keyring
 
@@ -98,9 +125,11 @@ class Trust:
 
     def who(self, key: bytes) -> str | None:
         """See :class:`~pycmbs.transport.base.Keyring`. Who comes by an invitation is called by its number."""
+        if key in self._changing:
+            self._proven[self._changing[key]] = key, time.monotonic()
         if (found := self._holder(key)) is not None:
             return found
-        if key == self.public:
+        if key in self.keys.curves:
             return self._ids().local_id()
         invitation = self._invitations.value.get(key)
         return f"{INVITED}{invitation.number}" if invitation is not None and invitation.until > time.time() else None
@@ -109,10 +138,16 @@ class Trust:
         """The trusted member with this key for connections."""
         pinned = self._pinned.value
         if (found := pinned.by_curve.get(key)) is not None:
-            return found if pinned.by_id[found].identity not in self.revocations else None
+            return found if self._stands(found, pinned.by_id[found].identity, key) else None
         id = self._by_curve.get(key, "")
         described = self._described.get(id)
         return id if described is not None and self.identity(id) == described.identity else None
+
+    def _stands(self, id: str, identity: bytes, key: bytes) -> bool:
+        """Whether a pinned key counts still: its member may have changed it since, or be revoked."""
+        described = self._described.get(id)
+        retired = described is not None and described.identity == identity and key in described.retired
+        return not retired and identity not in self.revocations
 
     def key_at(self, url: str, member: str) -> bytes:
         """See :class:`~pycmbs.transport.base.Keyring`."""
@@ -122,7 +157,7 @@ class Trust:
         id = member or self._ids().met_at(url)
         described, identity = self._described.get(id), self.identity(id)
         if described is not None and described.identity == identity:
-            return described.curves[0]
+            return self._met_with(id, described.curves)
         if id in pinned.by_id and identity is not None:
             return pinned.by_id[id].curve
         if id and id == self._ids().local_id():
@@ -132,6 +167,17 @@ class Trust:
             hint="Get a line from pycmbs invite there, then run pycmbs join LINE here.",
             socket=url,
         )
+
+    def _met_with(self, id: str, curves: tuple[bytes, ...]) -> bytes:
+        """The key with which a member is met: the one that it says is in use, or proved last. Where neither is heard of for a
+        while, both are tried in turn: it may have changed it, and be unable to say so."""
+        if len(curves) == 1:
+            return curves[0]
+        key, at = self._proven.setdefault(id, (curves[0], time.monotonic()))
+        now = time.monotonic()
+        if now - at < _PATIENCE and key in curves:
+            return key
+        return curves[int(now / _PATIENCE) % len(curves)]
 
     def sockets(self) -> list[str]:
         """Where trusted members are met first."""
@@ -177,6 +223,11 @@ class Trust:
             for key in described.curves:
                 by_curve.setdefault(key, id)
         self._described, self._by_curve, self._learned = found, by_curve, roster
+        changing = {id: one for id, one in found.items() if len(one.curves) > 1}
+        self._changing = {key: id for id, one in changing.items() for key in one.curves}
+        # What a member that says something new says it uses comes first.
+        same = {id for id, one in changing.items() if id in before and before[id].curves == one.curves}
+        self._proven = {id: proven for id, proven in self._proven.items() if id in same}
 
     def is_current(self, member: Entity) -> bool:
         """Whether what is stored of a member was signed by whom its id stands for now."""
@@ -229,13 +280,14 @@ class Trust:
 
     def introduction(self, own: Entity) -> dict[str, Any]:
         """The own member as it introduces itself, signed, with who vouches for it. Signed once for each change."""
-        as_of = self._certificates.version
+        as_of = self._certificates.version + self.keys_version
         if self._introduced[0] is not own or self._introduced[1] != as_of:
             said = {
                 "version": version_of(own),
                 "instance": str(own.private.get(INSTANCE, "")),
                 "description": describe(own),
-                "curve": [text_of(self.public)],
+                "curve": [text_of(one) for one in self.keys.curves],
+                "retired": [text_of(one) for one in self.keys.retired],
             }
             shown = [one.statement.told() for one in self._certificates.value] or [self._own_certificate(own.id)]
             told = {**state(self.keys, DESCRIPTION, own.id, said), CERTIFICATES: shown}
@@ -338,4 +390,4 @@ def _described(member: Entity, texts: tuple[str, ...]) -> _Described:
     """Raises InvalidRequest."""
     statement = read(member.private[SIGNED], DESCRIPTION, stored=True)
     shown = certificates(member.private.get(CERTIFICATES))
-    return _Described(texts, statement.identity, curves_of(statement), tuple(shown))
+    return _Described(texts, statement.identity, curves_of(statement), retired_of(statement), tuple(shown))

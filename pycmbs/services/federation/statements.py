@@ -18,7 +18,7 @@ from pycmbs.depth import deeper
 from pycmbs.errors import CmbsError, InvalidRequest
 from pycmbs.occi.naming import bare_id
 from pycmbs.services.federation import versions
-from pycmbs.services.federation.keys import OwnKeys, bytes_of, key_of, text_of, verified
+from pycmbs.services.federation.keys import MOST_RETIRED, OwnKeys, bytes_of, key_of, text_of, verified
 
 DESCRIPTION, DEPARTURE, CERTIFICATE = "description", "departure", "certificate"
 SIGNED, SIGNATURE, CERTIFICATES = "signed", "sig", "certificates"
@@ -141,6 +141,12 @@ def curves_of(description: Statement) -> tuple[bytes, ...]:
     if not isinstance(told, list) or not 0 < len(told) <= MOST_CURVES:
         raise InvalidRequest(f"a description says 1 to {MOST_CURVES} keys for connections")
     return tuple(map(key_of, told))
+
+
+def retired_of(description: Statement) -> frozenset[bytes]:
+    """The keys for connections that a description says count no more. Raises InvalidRequest."""
+    told = description.said.get("retired")
+    return frozenset(map(key_of, told[:MOST_RETIRED])) if isinstance(told, list) else frozenset()
 
 
 def _check_time(at: Any, kind: str) -> None:

@@ -87,6 +87,7 @@ class ZeroMQTransport(Transport):
         # By address, whether it is the one apart, and the key of whoever is there; the one unused for longest first.
         self._links: OrderedDict[tuple[str, bool, bytes], Link] = OrderedDict()
         self._listeners: dict[str, Listener] = {}  # changed by the loop's thread only
+        self._wanted: dict[str, str] = {}  # the endpoints of those; likewise
         self._resolver = Resolver()
         self._context: Context | None = None
         self._loop: Loop | None = None
@@ -179,6 +180,14 @@ class ZeroMQTransport(Transport):
         with self._lock:
             return any(self._links[place].turned_away for place in self._places(url))
 
+    def rekey(self) -> None:
+        """Bind every listener anew, and drop the links: the next :meth:`send` makes one."""
+        with self._lock:
+            for place in list(self._links):
+                self._drop(place)
+        for url in list(self._wanted):
+            self._call(url, self._rebind, url)
+
     def close(self) -> None:
         """Unbind, disconnect, end the thread: within :data:`CLOSE_SECONDS`, whatever is unsent."""
         with self._lock:
@@ -246,9 +255,16 @@ class ZeroMQTransport(Transport):
             listener.open(self._context, self._limits)
         except zmq.ZMQError as error:
             raise _unavailable(url, _REASONS.get(error.errno or 0, str(error).lower())) from None
-        self._listeners[url] = listener
+        self._listeners[url], self._wanted[url] = listener, endpoint
+
+    def _rebind(self, url: str) -> None:
+        if (endpoint := self._wanted.get(url)) is not None:
+            if (listener := self._listeners.pop(url, None)) is not None:
+                listener.close()
+            self._bind(url, endpoint)
 
     def _unbind(self, url: str) -> None:
+        self._wanted.pop(url, None)
         listener = self._listeners.pop(url, None)
         if listener is not None:
             listener.close()
