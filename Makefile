@@ -19,7 +19,7 @@ run: .venv/.ready-run ## start a broker on http://127.0.0.1:8090/ with its home 
 	@exec $(VENV)/pycmbs serve --home .run/home --config conf $(ARGS)
 
 demo: .venv/.ready-run ## show three brokers at work for some seconds
-	@exec $(VENV)/pycmbs demo
+	@exec $(VENV)/pycmbs demo $(ARGS)
 
 test: .venv/.ready-test ## run the tests
 	@$(VENV)/python -m pytest -n auto --dist loadgroup $(ARGS)

@@ -13,19 +13,21 @@ Takes a few seconds and leaves nothing behind.
 \b
 example:
   pycmbs demo
-  pycmbs demo --keep"""
+  pycmbs demo --keep
+  pycmbs demo --secure"""
 _PREFIX = "demo-"
 """What the names of their contexts begin with."""
 
 
 @click.command("demo", help=_HELP)
 @click.option("--keep", is_flag=True, help="Leave three sites that know each other, with contexts, until Ctrl-C.")
-def demo(keep: bool) -> int:
+@click.option("--secure", is_flag=True, help="Show what keys do: an invitation, a stranger, a revocation.")
+def demo(keep: bool, secure: bool) -> int:
     """Show it."""
     from pycmbs.demo import run  # nothing else needs it
 
     try:
-        return run(_kept if keep else None)
+        return run(_kept if keep else None, secure=secure)
     except KeyboardInterrupt:
         return 130
 

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 _PARALLEL = 32
 _MOST_SOCKETS = 100_000
 _REJOIN_SECONDS = 5.0
+_LOOK_HOSTS_SECONDS = 0.5
+"""Between looks whether an invitation was taken."""
 _LOOK_SECONDS = 0.05
 _STOPS = "the engine stops"
 _LOOK_STOPS_SECONDS = 0.5
@@ -233,14 +235,20 @@ class Discovery:
 
     def _join(self) -> None:
         pending: set[str] = set()
+        hosts: list[str] = []
+        due = 0.0
         while True:
             try:
-                first = self._hints.get(timeout=_REJOIN_SECONDS)
+                first = self._hints.get(timeout=_LOOK_HOSTS_SECONDS)
                 hints = [one for one in drain(self._hints, first, 1000) if one is not None]
             except queue.Empty:
                 hints = []
             if self._closing:
                 return
+            before, hosts = hosts, list(self._invited_by())
+            if not hints and hosts == before and time.monotonic() < due:
+                continue
+            due = time.monotonic() + _REJOIN_SECONDS
             new, again = ({url for url, known in hints if url and known is flag} for flag in (False, True))
             try:
                 pending = self._join_once(pending | new, again)

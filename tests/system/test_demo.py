@@ -51,6 +51,26 @@ def test_the_demo(short: Path) -> None:
     assert brokers_in(short) == []
 
 
+def test_the_demo_of_keys(short: Path) -> None:
+    """An invitation, two that join by it and know each other, a stranger, one that is revoked."""
+    environ = {**os.environ, "TMPDIR": str(short), "PYCMBS_PORT": "1"}
+    done = subprocess.run(
+        [*COMMAND, "--secure"], capture_output=True, text=True, env=environ, cwd=ROOT, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    steps = ["start", "invite", "join", "join", "vouch", "send", "late", "stranger", "revoke", "gone", "end"]
+    assert [step for step, _ in lines] == steps
+    said = dict(lines)
+    assert "joined paris at tcp://127.0.0.1:" in said["join"]
+    assert said["send"].endswith("delivered")
+    assert said["late"].endswith("this invitation has expired")
+    assert said["stranger"].endswith("it does not know this member")
+    assert "sends to oslo is failed" in said["gone"]
+    assert list(short.iterdir()) == []
+    assert brokers_in(short) == []
+
+
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo(short: Path, which: signal.Signals) -> None:
     """Ctrl-C in the middle: exit code 130, no process and no file left."""
