@@ -150,8 +150,9 @@ def process_name(role: str, index: int) -> str:
 
 
 def ignore_interrupt() -> None:
-    """Leave Ctrl-C, which reaches the whole process group, to the supervisor."""
+    """Leave Ctrl-C and a terminal that is closed, which reach the whole process group, to the supervisor."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     # The supervisor starts its children with SIGINT blocked, so that it cannot hit them before this line.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

@@ -166,8 +166,8 @@ def describe_exit(code: int) -> str:
 
 def _is_ours(name: str) -> bool:
     """Whether a variable is for the supervisor only: settings, which children get with their orders and handlers not at all,
-    and what makes an end of a warning."""
-    return name.startswith("PYCMBS_") or name == "PYTHONWARNINGS"
+    who watches it, and what makes an end of a warning."""
+    return name.startswith("PYCMBS_") or name in ("PYTHONWARNINGS", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
 def _environment() -> dict[str, str]:

@@ -26,6 +26,7 @@ from pycmbs.processes.child import Child
 from pycmbs.processes.forked import run_forked
 from pycmbs.processes.locks import lock_home, release_home, reserve_port
 from pycmbs.processes.reach import check_reach
+from pycmbs.processes.service_manager import tell
 from pycmbs.processes.slot import Slot, describe_exit
 from pycmbs.wsgi.tls import Certificates
 
@@ -194,26 +195,30 @@ class Supervisor:
     def _obey(self) -> None:
         """Act on the signals that came: the first asks to stop, Ctrl-C after that kills at once."""
         received = set(self._read_signals())
-        if signal.SIGHUP in received and self._reads_anew():
+        if signal.SIGHUP in received and self._stopping_since is None and self._reloads():
             received.discard(signal.SIGHUP)
         if not received & _STOP:
             return
         if self._stopping_since is None:
             self._stopping_since = time.monotonic()
             _log.info("stopping")
+            tell("STOPPING=1")
         elif signal.SIGINT in received:
             _log.warning("asked again to stop: stopping at once")
             for slot in self._slots:
                 slot.send(signal.SIGKILL)
 
-    def _reads_anew(self) -> bool:
-        """Have the fronts read their certificates again. False where SIGHUP asks to stop instead: where there are none, or the
-        terminal is gone."""
-        if not self._settings.tls_cert or (self._had_terminal and not _has_terminal()):
+    def _reloads(self) -> bool:
+        """Have files read again: certificates, and the log that was moved away; others are read as soon as they change. False
+        where SIGHUP asks to stop instead, since the terminal is gone."""
+        if self._had_terminal and not _has_terminal():
             return False
+        tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        _log.info("certificates and the file of the log are read again")
         for slot in self._fronts:
             if slot.ready:  # else it has yet to read them
                 slot.send(signal.SIGHUP)
+        tell("READY=1")
         return True
 
     def _read_signals(self) -> bytes:
@@ -267,6 +272,7 @@ class Supervisor:
     def _announce(self) -> None:
         self._serving = True
         self._record()
+        tell("READY=1", f"STATUS=listening on {self._settings.url}, {self._description}")
         line = f"pyCMBS {pycmbs.__version__} listening on {self._settings.url}, {self._description}\n"
         with contextlib.suppress(OSError):  # that the line is not read is no reason not to serve
             os.write(1, line.encode())  # at once, and nothing stays in a buffer to fail at exit

@@ -316,12 +316,41 @@ def test_ctrl_c_stops_once_and_a_second_one_kills(start):
     assert not any("KeyboardInterrupt" in line for line in broker.err.rest())
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_whole_group_stops_it(start, number):
-    """`kill -- -PGID` and a closed terminal stop a broker cleanly."""
+def test_a_signal_to_the_whole_group_stops_it(start):
+    """`kill -- -PGID` stops a broker cleanly."""
     broker = start().ready()
     with ends(*broker.pids().values()):
-        os.killpg(broker.process.pid, number)
+        os.killpg(broker.process.pid, signal.SIGTERM)
+        assert broker.wait() == 0
+
+
+def test_sighup_has_files_read_again(start):
+    """Service managers reload so; also when all processes get it, none of them ends."""
+    broker = start().ready()
+    before = broker.pids()
+    os.killpg(broker.process.pid, signal.SIGHUP)
+    broker.err.until("are read again")
+    assert broker.pids() == before
+    with ends(*before.values()):
+        os.killpg(broker.process.pid, signal.SIGTERM)
+        assert broker.wait() == 0
+
+
+def test_a_service_manager_is_told(start, monkeypatch, tmp_path):
+    """That the broker serves, once it does; that it reads its files again; that it stops (sd_notify)."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        broker = start().ready()
+        told = manager.recv(4096).decode().splitlines()
+        assert told[0] == "READY=1"
+        assert told[1].startswith("STATUS=listening on http://")
+        broker.process.send_signal(signal.SIGHUP)
+        assert manager.recv(4096).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert manager.recv(4096) == b"READY=1"
+        broker.process.send_signal(signal.SIGTERM)
+        assert manager.recv(4096) == b"STOPPING=1"
         assert broker.wait() == 0
 
 
