@@ -23,7 +23,7 @@ from pycmbs.workers import new_thread
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.25
-"""Between looks whether somebody is revoked."""
+"""Between looks whether a member is revoked."""
 
 
 class Links(Protocol):

@@ -17,16 +17,16 @@ MOST = 100_000
 class bounded:  # noqa: N801 - a context, and one of a generator costs three times as much
     """Have what is checked within share one budget, which is the outer one's where there is one."""
 
-    __slots__ = ("_begun", "_scope", "_token")
+    __slots__ = ("_outermost", "_scope", "_token")
 
     def __enter__(self) -> None:
         self._scope, self._token = entered()
-        self._begun = self._scope.steps is None
-        if self._begun:
+        self._outermost = self._scope.steps is None
+        if self._outermost:
             self._scope.steps = MOST
 
     def __exit__(self, *_raised: object) -> None:
-        if self._begun:
+        if self._outermost:
             self._scope.steps = None
         if self._token is not None:
             current.reset(self._token)

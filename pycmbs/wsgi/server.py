@@ -120,7 +120,7 @@ class _Channel:
         eventlet.greenio.shutdown_safe(self._green)
 
     def environ(self) -> dict[str, Any]:
-        """What WSGI has of the connection: the addresses of both ends, and room for who asked last."""
+        """What WSGI has of the connection: the addresses of both ends, and a place for the principal of the last request."""
         server, client = self._plain.getsockname(), self._state[0]
         return {
             "SERVER_NAME": server[0].removeprefix(_MAPPED),
