@@ -18,6 +18,7 @@ from pycmbs.wsgi.app import Application
 from pycmbs.wsgi.auditor import Auditor
 from pycmbs.wsgi.client_certificates import ClientCertificates
 from pycmbs.wsgi.collections import Collections
+from pycmbs.wsgi.descriptions import Descriptions
 from pycmbs.wsgi.entities import Entities
 from pycmbs.wsgi.guard import Guard
 from pycmbs.wsgi.jwt import WebTokens
@@ -52,6 +53,7 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
         Collections(broker.entities, broker.categories, watchers),
         Entities(broker.entities, watchers),
         observation,
+        Descriptions(broker.categories, lambda: gate.required),
     )
     guard = Guard(
         settings.url.rstrip("/"),

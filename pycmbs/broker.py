@@ -169,7 +169,7 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     trust = Trust(settings.home, own_keys(settings.home), lambda: broker.members) if closed else None
     make = functools.partial(ZeroMQTransport, largest, listen_at=places, keyring=trust)
     transports = Transports(TRANSPORTS, {"zeromq": make})
-    handlers = load_handlers(settings.handlers.split(), reserved=(*allow.OPERATIONS, allow.SEND))
+    handlers = load_handlers(settings.handlers.split(), reserved=(*allow.OPERATIONS, allow.SEND, allow.LISTING))
     allow.check(allow.parse(settings.allow), handlers)
     engine, broker = assemble_engine(
         settings, store, transports, control_path(settings), transports.check, HandlerPool(handlers), trust

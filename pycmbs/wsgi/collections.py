@@ -10,6 +10,7 @@ from pycmbs.occi.naming import local_path
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.selection import Selection
 from pycmbs.services.entities.service import EntityService
+from pycmbs.wsgi.descriptions import LINK
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.pages import page_headers
 from pycmbs.wsgi.presenter import Presenter
@@ -43,6 +44,8 @@ class Collections:
         if window is not None and window.number is not None:
             total = self._entities.total(exchange.path, selection, whole=whole)
         response.headerlist += page_headers(exchange, window, number, total)
+        if exchange.path == "/":
+            response.headerlist.append(LINK)
         return response
 
     def post(self, exchange: Exchange) -> Response:

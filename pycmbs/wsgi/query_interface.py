@@ -7,6 +7,7 @@ from webob import Response
 from pycmbs.errors import UnknownCategory
 from pycmbs.occi.category import Category
 from pycmbs.services.entities.categories import CategoryService
+from pycmbs.wsgi.descriptions import LINK
 from pycmbs.wsgi.exchange import MOST_CATEGORIES, Exchange
 
 
@@ -28,7 +29,9 @@ class QueryInterface:
             if missing:
                 raise UnknownCategory(f"there is no category {missing[0][:300]!r}", category=missing[0][:300])
         writer = exchange.rendition.writer
-        return exchange.fresh(writer.categories(found, pretty=exchange.rendition.pretty), most=MOST_CATEGORIES)
+        response = exchange.fresh(writer.categories(found, pretty=exchange.rendition.pretty), most=MOST_CATEGORIES)
+        response.headerlist.append(LINK)
+        return response
 
     def post(self, exchange: Exchange) -> Response:
         """Register categories."""

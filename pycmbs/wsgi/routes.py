@@ -9,6 +9,7 @@ from webob import Response
 
 from pycmbs.errors import MethodNotAllowed
 from pycmbs.wsgi.collections import Collections
+from pycmbs.wsgi.descriptions import Descriptions
 from pycmbs.wsgi.entities import Entities
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.observation import Observation
@@ -38,7 +39,12 @@ class Routes:
     """Paths to handlers."""
 
     def __init__(
-        self, query: QueryInterface, collections: Collections, entities: Entities, observation: Observation
+        self,
+        query: QueryInterface,
+        collections: Collections,
+        entities: Entities,
+        observation: Observation,
+        descriptions: Descriptions,
     ) -> None:
         self._methods = collections.methods
         self._check_collection, self._check_entity = collections.check_there, entities.check_there
@@ -60,10 +66,10 @@ class Routes:
             "POST": entities.post,
             "DELETE": entities.delete,
         }
-        self.observation = observation.handlers
+        self.observation, self.descriptions = observation.handlers, descriptions.handlers
         self.own: dict[str, dict[str, Handler]] = {
             **dict.fromkeys(QUERY_PATHS, self.query),
-            **{path: {"GET": handler} for path, handler in self.observation.items()},
+            **{path: {"GET": handler} for path, handler in {**self.observation, **self.descriptions}.items()},
         }
         """Of the paths at which no entities are."""
 

@@ -12,6 +12,7 @@ import pytest
 from pycmbs.config import SETTINGS
 from pycmbs.transport.envelope import VERSION, decode, encode
 from pycmbs.wsgi.collections import Collections
+from pycmbs.wsgi.descriptions import Descriptions
 from pycmbs.wsgi.entities import Entities
 from pycmbs.wsgi.observation import Observation
 from pycmbs.wsgi.query_interface import QueryInterface
@@ -46,8 +47,10 @@ def test_the_settings_of_the_readme_are_settings() -> None:
 def test_the_routes_are_those_of_the_code() -> None:
     """Every path and method there is has a row in doc/http.md, and no other."""
     observation = Observation(None, None, None, record=Path(), store="")
-    routes = Routes(QueryInterface(None), Collections(None, None, None), Entities(None, None), observation)
+    handlers = (Collections(None, None, None), Entities(None, None), observation, Descriptions(None, None))
+    routes = Routes(QueryInterface(None), *handlers)
     there = {("`/-/`", method) for method in routes.query}
+    there |= {(f"`{path}`", "GET") for path in routes.descriptions}
     there |= {("collection", method) for method in routes.collection}
     there |= {("entity", method) for method in routes.entity}
     there |= {(f"`{path}`", "GET") for path in routes.observation}
