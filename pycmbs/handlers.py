@@ -17,6 +17,7 @@ of the broker but :mod:`pycmbs.errors`: handlers import it.
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ class Handler:
     """Where a handler is, and how it may be called.
 
     ``deadline``: seconds, after which it is killed. ``idempotent``: whether it may run a second time for the same message,
-    when it is not known how far it came before the broker was killed.
+    when it is not known how far it came before the broker was killed. ``about``: the first line of what it says of itself.
     """
 
     name: str
@@ -66,6 +67,15 @@ class Handler:
     function: str
     deadline: float = DEADLINE
     idempotent: bool = False
+    about: str = ""
+
+    def shown(self) -> dict[str, Any]:
+        """What is told of it to those who may call it."""
+        return {"about": self.about, "deadline": self.deadline, "idempotent": self.idempotent}
+
+
+def _about(function: Any) -> str:
+    return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
 _NAME = re.compile(r"[\w.-]+")
@@ -78,7 +88,9 @@ def handler(name: str, *, deadline: float = DEADLINE, idempotent: bool = False) 
     """Make a function of a module's top level the handler of this name. ``deadline``, ``idempotent``: see :class:`Handler`."""
 
     def declare(function: F) -> F:
-        _add(_declared, Handler(name, function.__module__, function.__qualname__, deadline, idempotent))
+        _add(
+            _declared, Handler(name, function.__module__, function.__qualname__, deadline, idempotent, _about(function))
+        )
         return function
 
     return declare
@@ -122,13 +134,13 @@ def load(modules: Iterable[str], reserved: Collection[str] = ()) -> dict[str, Ha
     found = dict(_declared)
     for entry in entry_points(group=GROUP):
         try:
-            entry.load()
+            about = _about(entry.load())
         except Exception as exc:
             raise ConfigurationError(f"the handler {entry.name!r} ({entry.value}) cannot be loaded: {exc}") from exc
         declared = next((one for one in _declared.values() if f"{one.module}:{one.function}" == entry.value), None)
         module, _, function = entry.value.partition(":")
         settings = (declared.deadline, declared.idempotent) if declared is not None else (DEADLINE, False)
-        _add(found, Handler(entry.name, module, function, *settings))
+        _add(found, Handler(entry.name, module, function, *settings, about))
     for name, one in found.items():
         if name in reserved or not _NAME.fullmatch(name):
             raise ConfigurationError(

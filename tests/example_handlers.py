@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -90,3 +93,29 @@ def odd(_call: Call) -> object:
 def traced(call: Call) -> str:
     """The trace of the client that made the message."""
     return call.traceparent
+
+
+@handler("shout")
+def shout(_call: Call) -> None:
+    """Prints a lot, has a program print, and raises."""
+    for number in range(3000):
+        print(f"line {number} of what a handler prints")  # noqa: T201 - that is the point
+    sys.stdout.flush()
+    subprocess.run(["/bin/sh", "-c", "echo and a program that it ran >&2"], check=True)
+    raise ValueError("it is over")
+
+
+@handler("shout-and-die")
+def shout_and_die(call: Call) -> None:
+    """The same, and ends its process."""
+    with contextlib.suppress(ValueError):
+        shout(call)
+    os._exit(9)
+
+
+@handler("shout-and-hang", deadline=5)
+def shout_and_hang(call: Call) -> None:
+    """The same, and takes too long."""
+    with contextlib.suppress(ValueError):
+        shout(call)
+    time.sleep(60)

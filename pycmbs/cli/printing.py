@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pycmbs.client.views import Member, Message, Plan, Row, Sent
@@ -101,6 +101,15 @@ def members(found: Sequence[Member]) -> str:
         name = f"{one.id}*" if one.own else one.id
         rows.append([name, one.health, one.round_trip_ms, one.via, listens, one.topics, one.reason])
     return table(["MEMBER", "HEALTH", "RTT ms", "VIA", "LISTENS", "TOPICS", "REASON"], rows)
+
+
+def handlers(found: Mapping[str, Any]) -> str:
+    """What can be called."""
+    rows = [
+        [name, one.get("deadline"), "yes" if one.get("idempotent") else "no", one.get("about")]
+        for name, one in sorted(found.items())
+    ]
+    return table(["HANDLER", "DEADLINE s", "REPEATABLE", "ABOUT"], rows)
 
 
 def findings(found: Sequence[tuple[str, str, str]]) -> str:

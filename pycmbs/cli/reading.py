@@ -6,8 +6,9 @@ import click
 
 from pycmbs.cli import following, printing
 from pycmbs.cli.completion import complete_members
-from pycmbs.cli.session import DONE, Session, asking
+from pycmbs.cli.session import DONE, FAILED, Session, asking
 from pycmbs.client import verbs
+from pycmbs.errors import CmbsError, Unavailable
 
 
 @asking("members", "list the members of the federation, or show one", "pycmbs members\npycmbs members rome -o json")
@@ -63,4 +64,24 @@ def ledger(session: Session, message: str, follow: bool) -> int:
         return following.ledger(session, message)
     found = session.do(verbs.message(message))
     session.show(following.document(found), lambda: printing.ledger(found.ledger), lambda: found.state)
+    return DONE
+
+
+@asking(
+    "handlers",
+    "list what a member lets this broker call there, or what the broker itself has",
+    "pycmbs handlers\npycmbs handlers rome",
+)
+@click.argument("member", required=False, shell_complete=complete_members)
+@click.option(
+    "--wait", type=click.FloatRange(min=0), default=10, metavar="S", help="Give up after so many seconds (10)."
+)
+def handlers(session: Session, member: str | None, wait: float) -> int:
+    """What can be called."""
+    try:
+        found = session.do(verbs.handlers(member, wait))
+    except CmbsError as error:
+        refused = member is not None and not isinstance(error, verbs.NotSettled | Unavailable)
+        return session.failed(error, FAILED if refused else None)
+    session.show(found, lambda: printing.handlers(found), lambda: "\n".join(found))
     return DONE

@@ -40,6 +40,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "members": ("pycmbs.cli.reading", "list the members of the federation, or show one"),
         "ping": ("pycmbs.cli.sending", "measure how long a message takes to a member"),
         "sub": ("pycmbs.cli.sending", "subscribe this broker's member to topics"),
+        "handlers": ("pycmbs.cli.reading", "list what a member lets this broker call there"),
         "invite": (CLASSIC, "let another broker's member in: print a line for pycmbs join there"),
         "join": (CLASSIC, "join the broker that printed this line; the two trust each other then"),
         "member": (CLASSIC, "list and remove the members that this broker trusts"),
@@ -180,7 +181,9 @@ def _misused(error: click.UsageError) -> int:
     if wrong and not possible and context is not None:
         known = context.command.list_commands(context) if isinstance(context.command, click.Group) else []
         possible = difflib.get_close_matches(wrong, known, 1, 0.6)
-    message = message.partition(" Did you mean")[0].partition(" (Possible")[0].rstrip(".")
+    message = (
+        message.partition(" Did you mean")[0].partition(" (Did you mean")[0].partition(" (Possible")[0].rstrip(".")
+    )
     if wrong and possible:
         message = f"{message} (did you mean {possible[0]}?)"
     where = context.command_path if context is not None else "pycmbs"

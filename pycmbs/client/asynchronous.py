@@ -159,6 +159,10 @@ class AsyncClient:
         """Have a member perform an operation. Raises NotSettled, Failed, or the error that the member answered."""
         return await self.run(verbs.request(member, operation, target, attributes, wait))
 
+    async def handlers(self, member: str | None = None, *, wait: float = 10) -> Mapping[str, Any]:
+        """What this broker may call at a member, or what the broker itself has: about each handler, by name."""
+        return await self.run(verbs.handlers(member, wait))
+
     async def resend(self, id: str, *, wait: float = 0) -> Sent:
         """Send a message again."""
         return await self.run(verbs.resend(id, wait=wait))

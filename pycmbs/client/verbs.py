@@ -20,6 +20,8 @@ _SCHEME = "http://houssem.org/cmbs#"
 _ALTOGETHER = ("action", "kind", "id", "mixins", "title", "summary", "links")
 """What of an operation is not an attribute (doc/execution.md)."""
 _TRIES = 5
+LISTING = "handlers"
+"""The operation that tells which handlers there are."""
 
 
 class NotSettled(CmbsError):
@@ -95,6 +97,22 @@ def dry_run(*, topics: Sequence[str] = (), to: Sequence[str] = ()) -> Verb[Plan]
     entity = _message(layer, new_id(), None, topics, to, None, {})
     (report,) = yield (_posting(entity, layer, {"dry_run": "true"}),)
     return views.plan(layer, _attributes(report))
+
+
+def handlers(member: str | None = None, wait: float = 10) -> Verb[Mapping[str, Any]]:
+    """What can be called at a member, by this one, or at the broker itself: about each handler, by name. Raises what
+    :func:`request` does."""
+    if member is not None:
+        done = yield from request(member, LISTING, wait=wait)
+        return dict(done.result)
+    id = new_id()
+    path, content = MESSAGES + id, {"operation": LISTING}
+    yield (Call("POST", MESSAGES, {"resources": [_message("l2", id, content, (), (), None, {})]}, repeatable=True),)
+    try:
+        (report,) = yield (Call("POST", f"{path}?action=execute", {}, wait),)
+    finally:
+        yield (Call("DELETE", path),)
+    return dict(_attributes(report).get("result") or {})
 
 
 def resend(id: str, *, wait: float = 0) -> Verb[Sent]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -15,6 +13,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import TYPE_CHECKING, Any
 
 from pycmbs import codec, handlers
+from pycmbs.engine.handler_output import HandlerOutput, printing_to
 from pycmbs.errors import HandlerFailed, Unavailable
 from pycmbs.handlers import Call, Handler
 from pycmbs.workers import KEEPER, new_thread
@@ -43,19 +42,26 @@ class HandlerPool:
         """The handler of this name, or None."""
         return self._known.get(name)
 
+    def known(self) -> Mapping[str, Handler]:
+        """All of them, by name."""
+        return self._known
+
     def call(self, handler: Handler, call: Call) -> Any:
         """What the handler returns, within its deadline. Raises HandlerFailed, and Unavailable once this is closed."""
         from pebble import ProcessExpired  # where nothing is executed it need not be loaded
 
-        future = self._started().schedule(_called, args=[handler, call], timeout=handler.deadline)
-        try:
-            return codec.loads(future.result())
-        except FutureTimeoutError:
-            raise _failed(handler, f"did not return within {handler.deadline:g} s, and was killed") from None
-        except ProcessExpired as exc:
-            raise _failed(handler, f"ended its process (exit code {exc.exitcode})") from None
-        except Exception as exc:  # noqa: BLE001 - whatever a handler raises
-            raise _failed(handler, f"raised {type(exc).__name__}: {str(exc)[:_LONGEST]}") from None
+        with HandlerOutput() as output:
+            future = self._started().schedule(_called, args=[handler, call, output.path], timeout=handler.deadline)
+            output.follow(future)
+            try:
+                return codec.loads(future.result())
+            except FutureTimeoutError:
+                how = f"did not return within {handler.deadline:g} s, and was killed"
+            except ProcessExpired as exc:
+                how = f"ended its process (exit code {exc.exitcode})"
+            except Exception as exc:  # noqa: BLE001 - whatever a handler raises
+                how = f"raised {type(exc).__name__}: {str(exc)[:_LONGEST]}"
+            raise _failed(handler, how, output.tail)
 
     def close(self) -> None:
         """Kill what runs."""
@@ -107,8 +113,9 @@ class _Context(SpawnContext):
     Process = _Process
 
 
-def _failed(handler: Handler, how: str) -> HandlerFailed:
-    return HandlerFailed(f"the handler {handler.name} {how}", handler=handler.name)
+def _failed(handler: Handler, how: str, printed: str) -> HandlerFailed:
+    told = {"stderr": printed} if printed else {}
+    return HandlerFailed(f"the handler {handler.name} {how}", handler=handler.name, **told)
 
 
 def _enter(parent: int) -> None:
@@ -126,7 +133,7 @@ def _enter(parent: int) -> None:
     new_thread("parent", watch, vital=True).start()
 
 
-def _called(handler: Handler, call: Call) -> bytes:
-    """In the new process: call it. What it prints goes to the log's stream, not to standard output."""
-    with contextlib.redirect_stdout(sys.stderr):
+def _called(handler: Handler, call: Call, output: str) -> bytes:
+    """In the new process: call it. ``output``: where what it prints is to go."""
+    with printing_to(output):
         return codec.dumps(handlers.find(handler)(call))

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from pycmbs.engine.handler_output import LONGEST_TAIL
 from pycmbs.engine.handler_pool import HandlerPool, _Context
-from pycmbs.errors import Unavailable
+from pycmbs.errors import HandlerFailed, Unavailable
 from pycmbs.handlers import Call, Handler
 
 
@@ -49,3 +50,25 @@ def test_processes_that_broke_are_replaced() -> None:
         pool.close()
     with pytest.raises(Unavailable):
         pool.call(echo, Call("echo", "/3"))
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [("shout", "raised"), ("shout-and-die", "ended"), ("shout-and-hang", "did not")]
+)
+def test_what_a_handler_printed_before_it_failed_is_told(
+    capfd: pytest.CaptureFixture[str], name: str, how: str
+) -> None:
+    """Of a program that it ran, too, and also when it crashed or was killed; in the log is all of it."""
+    handler = Handler(
+        name, "tests.example_handlers", name.replace("-", "_"), 5 if name == "shout-and-hang" else 60, False
+    )
+    pool = HandlerPool({name: handler})
+    try:
+        with pytest.raises(HandlerFailed) as raised:
+            pool.call(handler, Call(name))
+    finally:
+        pool.close()
+    assert how in raised.value.message
+    assert raised.value.data["stderr"].endswith("and a program that it ran")
+    assert len(raised.value.data["stderr"]) <= LONGEST_TAIL
+    assert "line 0 " in capfd.readouterr().err

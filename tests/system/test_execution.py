@@ -270,3 +270,55 @@ def test_a_wrong_rule_keeps_the_broker_from_starting(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "'* raed member'" in done.stderr
+
+
+def test_a_rule_may_name_a_target_and_a_sender_is_told_what_it_may_call(start_broker: Start, cli: Any) -> None:
+    """Of a handler it is allowed for one target, or for some that begin alike; the list has what a sender may call at all, the
+    broker's own client is told of all; a sender that may call none is refused."""
+    one, two = pair(start_broker, "* echo target=web; * sleep target=job-*", *HANDLERS)
+    assert ask(one, {"operation": "echo", "target": "web"})[0]["result"]["target"] == "web"
+    for operation in (
+        {"operation": "echo", "target": "db"},
+        {"operation": "echo"},
+        {"operation": "sleep", "target": "jobs"},
+    ):
+        assert ask(one, operation)[0]["error"]["code"] == "forbidden"
+    listed = ask(one, {"operation": "handlers"})[0]["result"]
+    assert {name: told["about"] for name, told in listed.items()} == {
+        "echo": "Answers what it was asked.",
+        "sleep": "Takes too long.",
+    }
+    assert listed["sleep"] == {"about": "Takes too long.", "deadline": 0.5, "idempotent": False}
+    assert "crash" in cli("handlers", "--home", str(two.home), "-o", "value")
+    assert set(cli("handlers", two.member, "--home", str(one.home), "-o", "value").split()) == {"echo", "sleep"}
+    assert ask(two, {"operation": "handlers"})[0]["error"]["code"] == "forbidden"
+
+
+@pytest.fixture
+def cli() -> Callable[..., str]:
+    """What a command prints."""
+
+    def run(*words: str) -> str:
+        command = [sys.executable, "-m", "pycmbs", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=True).stdout
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--allow", "a echo web", *HANDLERS), "have no kind"),
+        (("--allow", "* ecko", *HANDLERS), "neither an operation nor a handler"),
+        (("--allow", "* read member target=x"), "condition of a handler only"),
+        (("--handlers", "json"), "has none"),
+    ],
+)
+def test_what_cannot_be_called_or_allowed_keeps_a_broker_from_starting(
+    tmp_path: Path, flags: tuple[str, ...], said: str
+) -> None:
+    """With a sentence, and exit code 2."""
+    command = [sys.executable, "-m", "pycmbs", "serve", "--home", str(tmp_path / "home"), "--port", "0", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=False)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr

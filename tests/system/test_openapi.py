@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ SKIPPED = importlib.util.find_spec("schemathesis") is None
 
 @pytest.mark.skipif(SKIPPED, reason="schemathesis is not installed: pip install pycmbs[test]")
 @pytest.mark.timeout(240)
-def test_what_is_described_is_what_is_answered(start_shared: Callable[..., Broker]) -> None:
+def test_what_is_described_is_what_is_answered(start_shared: Callable[..., Broker], tmp_path: Path) -> None:
     """Some hundred requests that schemathesis makes up, good ones and bad ones, in either form of JSON."""
     broker = start_shared("--workers", "1")
     broker.ok("POST", "/-/", EXAMPLES / "infrastructure" / "post_category_compute.json")
@@ -34,6 +35,6 @@ def test_what_is_described_is_what_is_answered(start_shared: Callable[..., Broke
             "--header",
             f"Accept: {accept}",
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False, cwd=tmp_path)
         assert done.returncode == 0, done.stdout.partition("FAILURES")[2][:4000] + done.stderr[-2000:]
     assert "Traceback" not in broker.log()

@@ -154,10 +154,13 @@ class Access:
         """Whether a principal may do more than look."""
         return not _CHANGING_ROLES.isdisjoint(principal.roles) or self._changes(principal)
 
-    def may(self, operation: str, names: Collection[str]) -> bool:
-        """Whether it is allowed on some condition. ``names``: of the kind, or none for a handler."""
+    def may(self, operation: str, names: Collection[str], target: str | None = None) -> bool:
+        """Whether it is allowed on some condition. ``names``: of the kind, or none for a handler, whose ``target`` decides,
+        too; None: for some target."""
         self._now()
-        return all(self._deciding(one, operation, names) for one in who())
+        return all(
+            any(target is None or rule.aims(target) for rule in self._deciding(one, operation, names)) for one in who()
+        )
 
     def check(self, operation: str, entity: Entity) -> None:
         """Raises Forbidden unless it is allowed with this entity."""
@@ -177,9 +180,9 @@ class Access:
         if not self.conceivable(operation, kind):
             raise forbidden(operation)
 
-    def check_handler(self, name: str) -> None:
-        """Raises Forbidden unless who asks may have a handler called."""
-        if not self.may(name, ()):
+    def check_handler(self, name: str, target: str) -> None:
+        """Raises Forbidden unless who asks may have a handler called with a target."""
+        if not self.may(name, (), target):
             raise forbidden(name)
 
     def check_parts(self, message: Entity, layer: str, parts: Iterable[Part]) -> None:

@@ -3,13 +3,15 @@
 A rule allows, and what no rule allows is refused::
 
     SUBJECT OPERATION KIND [own|received] [layer=LAYER] [topic=PATTERN] [to=MEMBER]
+    SUBJECT HANDLER [target=TARGET]
 
 SUBJECT is a member's id, ``user:NAME``, ``role:NAME``, or ``*`` for everybody that is known. OPERATION is one of
 :data:`VERBS`, ``act:TERM``, ``act:*`` for every action that does not send, or ``*``; or a handler's name, and then there is no
 KIND. KIND is the identifier or the term of a kind or of one of its parents, or ``*`` for any; or one of the words of
 :data:`PLACES`, which only themselves and ``* *`` mean. ``own``: what the subject made himself. ``received``: messages from
 other members. The conditions of a ``send`` say on which layer, under which topics and to which members: what a message says of
-these, each part of it, must be allowed.
+these, each part of it, must be allowed. A handler may be allowed for one target, or for all that begin as one that ends in
+``*``.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ ANY = "*"
 OPERATIONS = ("create", "list", "read", "replace", "update", "delete", "act")
 """What content can ask for besides handlers."""
 SEND = "send"
+LISTING = "handlers"
+"""What tells of handlers: whoever may call one is told of those that he may call."""
 VERBS = (*OPERATIONS[:-1], SEND)
 """What rules can be about besides actions and handlers."""
 CATEGORIES, SHIPPED, ROOT, METRICS = "/-/", "/-/shipped", "/", "/metrics"
@@ -75,6 +79,13 @@ class Rule:
     layer: str = ""
     topic: str = ""
     to: str = ""
+    target: str = ""
+
+    def aims(self, target: str) -> bool:
+        """Whether it is about a handler that is called with this target."""
+        if self.target.endswith(ANY):
+            return target.startswith(self.target[:-1])
+        return self.target in ("", target)
 
     def speaks(self, operation: str, kinds: Collection[str]) -> bool:
         """Whether it is about this, on whatever condition. ``kinds``: all names of the target's kind; none for a handler."""
@@ -107,7 +118,7 @@ class Rule:
         )
 
     def __str__(self) -> str:
-        conditions = [f"{name}={text}" for name in ("layer", "topic", "to") if (text := getattr(self, name))]
+        conditions = [f"{name}={text}" for name in ("layer", "topic", "to", "target") if (text := getattr(self, name))]
         return " ".join(filter(None, [self.subject, self.operation, self.kind, self.whose, *conditions]))
 
 
@@ -135,7 +146,7 @@ def parse_rule(line: str, where: str = "the setting allow") -> Rule:
             "is not a rule",
             "A rule is SUBJECT OPERATION KIND, such as: * read member; 996ad860-2a9a-504f-8861-aeafd0b2ae29 reboot",
         )
-    subject, operation, kind = (*words, "")[:3]
+    subject, operation, kind, *conditions = _parts(words)
     operation = naming.canonical(operation) if operation.startswith(_ACTION) else operation
     if subject.startswith(("user:", "role:")):
         if not _PERSON.fullmatch(subject):
@@ -158,9 +169,16 @@ def parse_rule(line: str, where: str = "the setting allow") -> Rule:
             f"An action is act: and its term, such as: {subject} act:start_l1 {kind}",
         )
     try:
-        return Rule(subject, operation, kind, **_conditions(operation, words[3:]))
+        return Rule(subject, operation, kind, **_conditions(operation, conditions))
     except InvalidRequest as exc:
         raise wrong(f"is not a rule: {exc.message}", exc.hint) from exc
+
+
+def _parts(words: list[str]) -> list[str]:
+    """Subject, operation, kind and conditions. A handler has no kind, so what follows it is a condition."""
+    if len(words) == 2 or ("=" in words[2] and not is_operation(words[1])):
+        return [*words[:2], "", *words[2:]]
+    return words
 
 
 def _conditions(operation: str, words: Collection[str]) -> dict[str, str]:
@@ -172,12 +190,15 @@ def _conditions(operation: str, words: Collection[str]) -> dict[str, str]:
         if (
             name in found
             or (name == "whose" and word not in (OWN, RECEIVED))
-            or (equals and (name not in ("layer", "topic", "to") or not value))
+            or (equals and (name not in ("layer", "topic", "to", "target") or not value))
         ):
             raise InvalidRequest(
-                f"{word!r} is not a condition", hint="Known: own, received, layer=l2, topic=network.> and to=MEMBER."
+                f"{word!r} is not a condition",
+                hint="Known: own, received, layer=l2, topic=network.> and to=MEMBER; for a handler target=TARGET.",
             )
-        if equals and not (sends(operation) or operation == ANY):
+        if name == "target" and (is_operation(operation) or operation == ANY):
+            raise InvalidRequest(f"{word!r} is a condition of a handler only")
+        if equals and name != "target" and not (sends(operation) or operation == ANY):
             raise InvalidRequest(f"{word!r} is a condition of send only")
         found[name] = value if equals else word
     if (layer := found.get("layer")) is not None:

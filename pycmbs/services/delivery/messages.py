@@ -160,7 +160,8 @@ class MessageService:
     def _executed(self, message: Entity, content: Any) -> Any:
         if not is_operation(content) or self._operations.knows(content["operation"]):
             return self._operations.perform(content)
-        self._access.check_handler(content["operation"])
+        target = content.get("target")
+        self._access.check_handler(content["operation"], target if isinstance(target, str) else "")
         return self._engine.call("handle", {"message": message.path}, seconds=_HANDLE_SECONDS)["result"]
 
     def send(

@@ -34,6 +34,7 @@ from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
+from pycmbs.services.access.rules import LISTING
 from pycmbs.services.entities.service import EntityService
 from pycmbs.services.execution.once import AlreadyApplied, Intent, OnceStore
 from pycmbs.services.execution.operations import OperationService
@@ -56,6 +57,9 @@ class Handlers(Protocol):
 
     def get(self, name: str) -> Handler | None:
         """The handler of this name, or None."""
+
+    def known(self) -> Mapping[str, Handler]:
+        """All of them, by name."""
 
     def call(self, handler: Handler, call: Call) -> Any:
         """What the handler returns. Raises HandlerFailed."""
@@ -174,9 +178,12 @@ class ExecutionService:
 
     def _refusal(self, execution: Execution) -> dict[str, Any] | None:
         """The outcome of what no rule allows; None for what one does."""
+        if execution.operation["operation"] == LISTING and self._listed(execution.sender):
+            return None
         touched = self._touched(execution.operation)
+        target = execution.call().target if self._handlers.get(touched[0][0]) is not None else None
         with asking(_sender(execution.sender)):
-            if all(self._access.may(operation, kinds) for operation, kinds in touched):
+            if all(self._access.may(operation, kinds, target) for operation, kinds in touched):
                 return None
         operation = touched[0][0]
         refusal = Forbidden(
@@ -185,6 +192,11 @@ class ExecutionService:
             operation=operation[:100],
         )
         return {"error": refusal.to_dict()}
+
+    def _listed(self, sender: str) -> dict[str, Any]:
+        """The handlers that a member may call, with some target at least: what there is besides, it is not told."""
+        with asking(_sender(sender)):
+            return {name: one.shown() for name, one in self._handlers.known().items() if self._access.may(name, ())}
 
     def _touched(self, operation: dict[str, Any]) -> list[tuple[str, list[str]]]:
         """The operation as rules name it, and the names of its target's kind; and so for what else it touches, each of which
@@ -235,7 +247,10 @@ class ExecutionService:
         EXECUTION_SECONDS.observe(seconds, what)
 
     def _outcome(self, receipt: Document, execution: Execution) -> dict[str, Any]:
-        handler = self._handlers.get(str(execution.operation.get("operation")))
+        verb = str(execution.operation.get("operation"))
+        handler = self._handlers.get(verb)
+        if verb == LISTING and (found := self._listed(execution.sender)):
+            return {"result": found}
         if handler is None and self._has_effect(receipt, execution):
             return {"result": self._again(execution)}
         # Once more: what was there when it came, and what is allowed, may have changed while it waited.
@@ -296,13 +311,17 @@ class ExecutionService:
             message.attributes.get(cmbs.LAYER, ""),
             traceparent=message.private.get(TRACEPARENT, ""),
         )
+        origin = str(message.attributes.get(cmbs.ORIGIN, ""))
+        received = message.attributes.get(cmbs.STATE) == cmbs.RECEIVED
+        if execution.operation["operation"] == LISTING:
+            every = {name: one.shown() for name, one in self._handlers.known().items()}
+            return self._listed(origin) if received else every
         handler = self._handlers.get(execution.operation["operation"])
         if handler is None:
             return self._operations.perform(execution.operation)  # raises: it says what there is
-        origin = str(message.attributes.get(cmbs.ORIGIN, ""))
-        if message.attributes.get(cmbs.STATE) == cmbs.RECEIVED:
+        if received:
             with asking(_sender(origin)):
-                allowed = self._access.may(handler.name, ())
+                allowed = self._access.may(handler.name, (), execution.call().target)
             if not allowed:
                 raise Forbidden(
                     f"{origin} may not have {handler.name!r} executed here, and the message is from there",
