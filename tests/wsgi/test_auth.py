@@ -3,6 +3,7 @@
 import base64
 import json
 import stat
+import sys
 import time
 
 import pytest
@@ -210,3 +211,48 @@ def test_what_is_noted_of_many_requests_is_bounded(tmp_path):
     assert (lines[0]["operation"], lines[0]["status"], len(lines[0]["path"])) == ("act:stop", 201, 1000)
     auditor.flush()
     assert len((tmp_path / "audit.log").read_text().splitlines()) == len(lines)
+
+
+BCRYPT = "$2b$05$BppSgHf88PCIH9CFtBcvKewVLTPSBRK9azTIj.O5YkRAVxSElAxzW"
+"""The password ``pass``, as ``htpasswd -nbB -C 5`` keeps it."""
+
+
+@pytest.mark.parametrize("kept", [BCRYPT, "$2y$" + BCRYPT[4:], "$2a$" + BCRYPT[4:]])
+def test_passwords_of_an_htpasswd_are_checked_where_the_extra_is_installed(house, kept):
+    """Its lines are taken as they are, with the roles behind them."""
+    pytest.importorskip("bcrypt")
+    (house.home / USERS).write_text(f"alice:{kept}:operator\n")
+    assert house.request("GET", "/-/", Authorization=basic("alice", "pass")).status_code == 200
+    for wrong in ("Pass", "", "pass" * 100, "pa\0ss", "\N{SNOWMAN}"):
+        assert house.request("GET", "/-/", Authorization=basic("alice", wrong), address=wrong[:9]).status_code == 401
+
+
+def test_a_password_longer_than_bcrypt_reads_is_checked_as_htpasswd_made_it():
+    """Up to its 72nd byte, wherever in a character that is."""
+    bcrypt = pytest.importorskip("bcrypt")
+    long = "ü" * 50
+    kept = bcrypt.hashpw(long.encode()[:72], bcrypt.gensalt(4)).decode()
+    assert passwords.verified(kept, long)
+    assert not passwords.verified(kept, "u" + long)
+
+
+@pytest.mark.parametrize(
+    ("kept", "why"),
+    [
+        (f"{BCRYPT}:operator", "pip install 'pycmbs[bcrypt]'"),
+        (f"{BCRYPT}", "it has no roles"),
+        (f"{BCRYPT.replace('$05$', '$20$')}:operator", "more than 13"),
+        (f"{BCRYPT[:-1]}:operator", "not as bcrypt keeps one"),
+        ("$apr1$abc$def:operator", "MD5 or SHA-1"),
+        ("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=:operator", "MD5 or SHA-1"),
+        ("$6$salt$hash:operator", "in a way that this broker does not know"),
+    ],
+)
+def test_what_cannot_be_checked_lets_nobody_in_and_says_why(house, monkeypatch, caplog, kept, why):
+    """Without the extra, too; and it is no reason to let everybody in."""
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    passwords._bcrypt.cache_clear()
+    monkeypatch.setattr(passwords, "_bcrypt", passwords._bcrypt.__wrapped__)
+    (house.home / USERS).write_text(f"alice:{kept}\n")
+    assert house.request("GET", "/-/", Authorization=basic("alice", "pass")).status_code == 401
+    assert why in caplog.text

@@ -3,6 +3,7 @@
 One line for each credential, ``NAME:CREDENTIAL:ROLES``, where CREDENTIAL is one of ::
 
     $argon2id$…                     a password
+    $2y$… or $2b$…                  one of an htpasswd, where the extra bcrypt is installed
     token:ID:SHA256:UNTIL           a token; UNTIL in seconds since the epoch, or nothing
     cert:CN=…                       the subject of a client's certificate
 
@@ -22,7 +23,7 @@ from pathlib import Path
 
 from pycmbs.errors import ConfigurationError, InvalidRequest
 from pycmbs.services.access.files import Watched
-from pycmbs.services.access.passwords import digest
+from pycmbs.services.access.passwords import check_bcrypt, digest
 
 log = logging.getLogger(__name__)
 
@@ -122,9 +123,16 @@ def parse_line(line: str) -> User | Token:
     name, colon, rest = line.partition(":")
     credential, other, roles_text = rest.rpartition(":")
     if not colon or not other:
-        raise ConfigurationError("it is not NAME:CREDENTIAL:ROLES")
+        raise ConfigurationError(
+            "it has no roles: write them behind it, as in NAME:CREDENTIAL:operator"
+            if rest.startswith("$")
+            else "it is not NAME:CREDENTIAL:ROLES"
+        )
     name, roles = check_name(name), check_roles(roles_text)
     if credential.startswith("$argon2id$"):
+        return User(name, password=credential, roles=roles)
+    if credential.startswith(("$2a$", "$2b$", "$2y$")):
+        check_bcrypt(credential)
         return User(name, password=credential, roles=roles)
     if credential.startswith("cert:"):
         return User(name, certificate=credential.removeprefix("cert:"), roles=roles)
