@@ -87,15 +87,33 @@ def http(bench: Bench) -> None:
 
 
 def logins(bench: Bench) -> None:
-    """The durable POST by who is known, beside the same where no one is asked: in processor time, since it is about little."""
-    with access.logins(bench.home, bench.plan.seconds) as runs:
-        taken = in_turn(bench.plan.repeats, runs)
+    """The durable POST by who is known, beside the same where no one is asked: in processor time, since it is about little. And
+    what those who are not known yet cost others, in time."""
+    home = bench.home / "logins"
+    home.mkdir()
+    with access.logins(home, bench.plan.seconds) as (known, beside):
+        taken, felt = in_turn(bench.plan.repeats, known), in_turn(bench.plan.repeats, beside)
     rows = [row(name, taken[name], taken[""]) for name in taken if name]
+    feeling = [row(name, felt[name], felt[""]) for name in felt if name]
     bench.results.add("logins", rows)
+    bench.results.add("logins-beside", feeling)
+    memory_home = bench.home / "logins-memory"
+    memory_home.mkdir()
+    bench.results.values |= {
+        "cold_login_ms": access.cold(bench.plan.seconds) * 1e3,
+        "cold_jwt_us": access.cold_jwt(home) * 1e6,
+        **access.resident(memory_home),
+    }
     heads, cells = rows_table(rows, "messages", reference="nobody is asked")
     print(table("Users: answers in a second of a front's processor", heads, cells), flush=True)
+    heads, cells = rows_table(feeling, "messages", reference="alone")
+    print(table("Users: what others feel of logins that are not known", heads, cells), flush=True)
+    values = bench.results.values
     print(
-        f"a password that is not known yet: {access.cold(bench.plan.seconds) * 1000:.0f} ms of a processor", flush=True
+        f"of a processor, what is not known yet: a password {values['cold_login_ms']:.0f} ms, a JWT by RS256 "
+        f"{values['cold_jwt_us']:.0f} us\nresident memory more with users: a front {values['users_front_mb']:.1f} MB, "
+        f"an engine {values['users_engine_mb']:.1f} MB; with JWT a front {values['jwt_front_mb']:.1f} MB",
+        flush=True,
     )
 
 
@@ -289,6 +307,8 @@ def over_tls(bench: Bench) -> None:
             taken = in_turn(bench.plan.repeats, runs)
             rows += [row(name, taken[name], taken[""]) for name in runs if name]
     bench.results.add("tls", rows)
+    new = rows[-1]
+    bench.results.values["handshake_ms"] = (1 / new.ours.rate - 1 / new.reference.rate) * 1e3
     print(
         table(
             f"answers in a second of the front's processor, {tls.CONNECTIONS} connections that are kept, or one after the "
@@ -297,6 +317,7 @@ def over_tls(bench: Bench) -> None:
         ),
         flush=True,
     )
+    print(f"a handshake: {bench.results.values['handshake_ms']:.2f} ms of a front's processor", flush=True)
 
 
 def stores(bench: Bench) -> None:

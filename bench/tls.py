@@ -16,8 +16,9 @@ from bench.load import WARM_UP, Figures, Orders, context, figures, run
 from bench.scenarios import posted
 from tests.certificates import Authority
 
-CONNECTIONS = 8
-"""Few, as their handshakes are part of a run."""
+CONNECTIONS = 32
+"""As many as keep a front busy, over TLS too: one that waits commits less at a time, and each answer costs it more. Their
+handshakes are part of a run."""
 _GET = b"GET /-/?category=none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 Runs = dict[str, Callable[[], Figures]]

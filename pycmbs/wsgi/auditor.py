@@ -108,12 +108,15 @@ def _text(noted: list[_Noted]) -> str:
     """The lines. An id is a plain word: see :func:`~pycmbs.wsgi.middleware.request_id`."""
     found = []
     last: _About | None = None
-    begin = end = ""
+    begin = end = when = ""
+    since = until = 0.0
     for at, id, about in noted:
         if about != last:  # mostly the same client goes on with the same
             last = about
             begin, end = _around(*about)
-        found.append(f'{{"time":"{stamp(at)}",{begin},"request":"{id}",{end}\n')
+        if not since <= at < until:  # many are answered within a millisecond
+            since, until, when = at, (int(at * 1000) + 1) / 1000, stamp(at)
+        found.append(f'{{"time":"{when}",{begin},"request":"{id}",{end}\n')
     return "".join(found)
 
 

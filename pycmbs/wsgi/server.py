@@ -182,12 +182,15 @@ class _TlsChannel(_Channel):
 
     def _send_due(self) -> None:
         if data := self._session.outgoing():
-            super().send(data)
+            _Channel.send(self, data)
 
     def send(self, data: bytes) -> None:
         """See :class:`~pycmbs.wsgi.connection.Channel`. Piece by piece, so that what is large is not there twice."""
+        if len(data) <= _PIECE:
+            _Channel.send(self, self._session.wrapped(data))
+            return
         for start in range(0, len(data), _PIECE):
-            super().send(self._session.wrapped(data[start : start + _PIECE] if len(data) > _PIECE else data))
+            _Channel.send(self, self._session.wrapped(data[start : start + _PIECE]))
 
     def finish(self) -> None:
         """Nothing more is sent, and the client is told so: otherwise it cannot know that nothing was cut off."""

@@ -172,7 +172,7 @@ class Session:
         self._in.write(data)
         pieces: list[bytes] = []
         # What is in no whole record stays in there; so does nothing else: who waits for the socket misses nothing.
-        while (self._in.pending or self._tls.pending()) and not self.ended:
+        while not self.ended:
             try:
                 piece = self._tls.read(_RECORD)
             except ssl.SSLWantReadError:
@@ -181,6 +181,8 @@ class Session:
                 piece = b""
             self.ended = not piece
             pieces.append(piece)
+            if len(piece) < _RECORD and not self._in.pending:  # the whole of the last record
+                break
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def wrapped(self, data: bytes | memoryview) -> bytes:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,14 @@ LOOK_SECONDS = 0.01
 """Between looks whether a file changed. A command that changes one ends later than that after its change, so whoever asks
 next, any front, finds what it did: a new token that is refused for half a second looks like one that does not work."""
 
-_Stamp = tuple[int, int, int]
+MOST_BYTES = 8 * 1024 * 1024
+"""Of such a file: some 50,000 users."""
+
+_Stamp = tuple[int, int, int, int]
+
+
+_AGAIN: _Stamp = (-1, -1, -1, -1)
+"""The stamp of no file."""
 
 
 class Watched(Generic[T]):
@@ -60,13 +68,16 @@ class Watched(Generic[T]):
             stamp = _stamp(self.path)
             if stamp == self._stamp:
                 return
-            value = self._parse(self.path.read_text(encoding="utf-8")) if stamp is not None else self._empty
+            self._stamp = stamp
+            value = self._parse(_text(self.path)) if stamp is not None else self._empty
         except (OSError, UnicodeError) as exc:
+            if isinstance(exc, OSError):
+                self._stamp = _AGAIN  # its time may come without a change of it
             if not self.broken:
                 log.error("%s cannot be read; what was read before stays in force: %s", self.path, exc)  # noqa: TRY400 - once, and no fault here
             self.broken = True
             return
-        self._stamp, self.said, self.broken = stamp, value, False
+        self.said, self.broken = value, False
         self.said_version += 1
 
 
@@ -75,7 +86,7 @@ def _stamp(path: Path) -> _Stamp | None:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return status.st_mtime_ns, status.st_ino, status.st_size
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size  # who may read it, is of the second
 
 
 @contextlib.contextmanager
@@ -92,9 +103,21 @@ def changing(path: Path) -> Iterator[Callable[[str], None]]:
 def text_of(path: Path) -> str:
     """The file's text; empty when it is not there. Raises OSError, UnicodeError."""
     try:
-        return path.read_text(encoding="utf-8")
+        return _text(path)
     except FileNotFoundError:
         return ""
+
+
+def _text(path: Path) -> str:
+    """The same of what is there. A front has one thread: it must not wait for what is no file, nor read what has no end."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UnicodeError("it is no file of text")
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise UnicodeError(f"it is larger than {MOST_BYTES} bytes")
+    return data.decode()
 
 
 def _replace(path: Path, text: str, folder: int) -> None:
