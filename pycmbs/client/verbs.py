@@ -302,7 +302,7 @@ def join(
     attributes = {views.MEMBER + attribute: value for attribute, value in said.items()}
     entity = {"kind": _SCHEME + "member", "id": name, "attributes": attributes}
     path = path_of(MEMBERS, name)
-    acts = [*(f"start_{layer}" for layer in sockets), *(["check_neighbors"] if neighbors else [])]
+    acts = [*(["start"] if sockets else []), *(["check_neighbors"] if neighbors else [])]
     yield (
         Call("POST", MEMBERS, {"resources": [entity]}, repeatable=True),
         *(Call("POST", f"{path}?action={one}", {}, MOST_WAIT, repeatable=True) for one in acts),

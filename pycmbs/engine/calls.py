@@ -34,8 +34,8 @@ class Calls:
         # Walks take long: they must not keep the control socket's threads from starting and stopping layers.
         self._walks = Pool("walk", _WALKS)
         self.operations: dict[str, Callable[[Parameters], Any]] = {
-            "start": self._start_layer,
-            "stop": self._stop_layer,
+            "start": self._start,
+            "stop": self._stop,
             "apply_sockets": self._apply_sockets,
             "try": self._try,
             "leave": self._leave,
@@ -62,12 +62,12 @@ class Calls:
             raise EngineUnavailable(f"{operation} is not done within {seconds:g} s") from None
         return result
 
-    def _start_layer(self, parameters: Parameters) -> dict[str, Any]:
-        self._listening.start_layer(str(parameters.get("layer")))
+    def _start(self, parameters: Parameters) -> dict[str, Any]:
+        self._listening.start_layers(list(parameters["layers"]))
         return self._announced()
 
-    def _stop_layer(self, parameters: Parameters) -> dict[str, Any]:
-        self._listening.stop_layer(str(parameters.get("layer")))
+    def _stop(self, parameters: Parameters) -> dict[str, Any]:
+        self._listening.stop_layers(list(parameters["layers"]))
         return self._announced()
 
     def _apply_sockets(self, _parameters: Parameters) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, SocketUnavailable, Unavailable
 from pycmbs.occi import cmbs
@@ -55,31 +55,45 @@ class Listening:
         """What the fronts are told: which layers listen, and where."""
         return {"listening": {layer: self.bound[layer] for layer in LAYERS if layer in self.bound}}
 
-    def start_layer(self, layer: str) -> None:
-        """Listen on a layer from now on, also after a restart. Raises Conflict without a member, InvalidRequest without a
-        socket for it, SocketUnavailable."""
+    def start_layers(self, layers: Sequence[str]) -> None:
+        """Listen on layers from now on, all or none, also after a restart. Raises Conflict without a member, InvalidRequest
+        without a socket for one, SocketUnavailable."""
         own = self._members.local()
         if own is None:
             raise Conflict("this broker has no member of its own yet")
         self._own = own.id
-        url, name = socket_of(own, layer), cmbs.socket_attribute(layer)
-        if not url:
-            raise InvalidRequest(f"{own.path} has no socket for {layer}", attribute=name)
+        for layer in layers:
+            if not socket_of(own, layer):
+                raise InvalidRequest(f"{own.path} has no socket for {layer}", attribute=cmbs.socket_attribute(layer))
         with self._binding:
-            if self.bound.get(layer) != url:
-                try:
-                    self._bind(layer, url)
-                except SocketUnavailable as exc:
-                    exc.hint = exc.hint or f"Stop what listens there, or change {name} with a POST to {own.path}."
-                    raise
-            self._members.want(layer, listen=True)
+            before = set(self.bound)
+            try:
+                for layer in layers:
+                    self._bind_at(own.path, layer, socket_of(own, layer))
+            except BaseException:
+                for layer in self.bound.keys() - before:
+                    self._unbind(layer)
+                raise
+            self._members.want(layers, listen=True)
             self._record()
 
-    def stop_layer(self, layer: str) -> None:
-        """Listen on a layer no more."""
+    def _bind_at(self, path: str, layer: str, url: str) -> None:
+        """Have a layer of the member at a path listen at a URL. Raises SocketUnavailable."""
+        if self.bound.get(layer) == url:
+            return
+        try:
+            self._bind(layer, url)
+        except SocketUnavailable as exc:
+            name = cmbs.socket_attribute(layer)
+            exc.hint = exc.hint or f"Stop what listens there, or change {name} with a POST to {path}."
+            raise
+
+    def stop_layers(self, layers: Sequence[str]) -> None:
+        """Listen on layers no more."""
         with self._binding:
-            self._members.want(layer, listen=False)
-            self._unbind(layer)
+            self._members.want(layers, listen=False)
+            for layer in layers:
+                self._unbind(layer)
             self._record()
 
     def try_sockets(self, urls: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pycmbs.engine.asked import Asked
 from pycmbs.services.records.deliveries import SENT, Delivery
+from pycmbs.services.records.times import in_milliseconds
 
 _ANSWER_SECONDS = 2.0
 """Seconds to wait for an answer before a row counts as unanswered, at least; three times as long as answers take, if that is
@@ -47,7 +48,7 @@ class Flight:
     def tried(self) -> Delivery:
         """The row after this attempt."""
         row = self.row
-        history = row.history or (((round(self.sent, 3), SENT, ""),) if not row.attempts else ())
+        history = row.history or (((in_milliseconds(self.sent), SENT, ""),) if not row.attempts else ())
         return replace(row, attempts=self.attempts, via=self.via, history=history)
 
 

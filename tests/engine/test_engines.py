@@ -7,7 +7,7 @@ import pytest
 from pycmbs.broker import assemble_engine
 from pycmbs.config import Settings
 from pycmbs.engine import route as route_module
-from pycmbs.errors import EngineUnavailable, QueueFull, SocketUnavailable, StoreUnavailable
+from pycmbs.errors import EngineUnavailable, InvalidRequest, QueueFull, SocketUnavailable, StoreUnavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.preparation import shipped_definitions
@@ -348,6 +348,37 @@ def test_starting_and_stopping_are_idempotent(pair):
     path = cmbs.MEMBER_LOCATION + "a"
     assert a.act(path, "start_l1") == a.act(path, "start_l1")
     assert a.act(path, "stop_l1") == a.act(path, "stop_l1") == {"listening": {"l2": "memory:a-l2"}}
+
+
+def test_start_and_stop_are_for_all_layers(node):
+    """They may share one socket; what listens already goes on, and stopping is idempotent."""
+    a = node("a")
+    a.become("l2")
+    path = cmbs.MEMBER_LOCATION + "a"
+    a.broker.entities.update(path, Draft(attributes={f"cmbs.member.{layer}_socket": "memory:a" for layer in LAYERS}))
+    for _ in range(2):
+        assert a.act(path, "start")["listening"] == dict.fromkeys(LAYERS, "memory:a")
+    assert a.attribute(path, cmbs.LISTENING) == list(LAYERS)
+    assert a.attribute(path, cmbs.MEMBER_STATE) == "active"
+    for _ in range(2):
+        assert a.act(path, "stop") == {"listening": {}}
+    assert (a.attribute(path, cmbs.LISTENING), a.attribute(path, cmbs.MEMBER_STATE)) == ([], "inactive")
+
+
+def test_all_layers_are_started_or_none(node, pair):
+    """A socket that cannot be bound leaves the others as they were: those that listened, and those that did not."""
+    _, b = pair
+    path = cmbs.MEMBER_LOCATION + "b"
+    b.broker.entities.update(path, Draft(attributes={"cmbs.member.l4_socket": "memory:a-l1"}))
+    with pytest.raises(SocketUnavailable, match="memory:a-l1"):
+        b.act(path, "start")
+    assert b.attribute(path, cmbs.LISTENING) == ["l1", "l2"]
+    assert b.act(path, "start_l31")["listening"].keys() == {"l1", "l2", "l31"}
+    c = node("c")
+    none = {f"cmbs.member.{layer}_socket": "" for layer in LAYERS}
+    c.broker.entities.create(cmbs.MEMBER_LOCATION, [Draft(id="c", attributes=none)])
+    with pytest.raises(InvalidRequest, match="no socket for any layer"):
+        c.act(cmbs.MEMBER_LOCATION + "c", "start")
 
 
 def test_a_federation_is_found_from_one_neighbor(node):

@@ -50,7 +50,8 @@ class Addressing:
         """What the message is sent for, as it says: whether that can be done is seen later."""
         attributes, needs = message.attributes, layers.TABLE[layer].needs
         if layers.RECEIVER in needs:
-            behind = self._members.now().at(layer, str(attributes.get(cmbs.RECEIVER)))
+            said, roster = str(attributes.get(cmbs.RECEIVER)), self._members.now()
+            behind = _named(roster, said) or roster.at(layer, said)
             return [Part(layer, to=next((one.id for one in behind), ""))]
         members = [recipients.provider_id(name) for name in cmbs.items(attributes, cmbs.PROVIDERS)]
         topics = cmbs.items(attributes, cmbs.TOPICS)
@@ -64,11 +65,19 @@ class Addressing:
         """Who of these members gets the message on this layer. Raises InvalidRequest when it does not say whom it is for."""
         needs = layers.TABLE[layer].needs
         said = [_needed(message.attributes, f"cmbs.message.{name}", layer) for name in needs]
-        if layers.RECEIVER in needs:
-            peers = [_peer(member, layer) for member in roster.at(layer, said[0])]
-        else:
-            peers = self._peers.on(layer, roster)
+        if layers.RECEIVER not in needs:
+            return recipients.CHOICES[needs](*said, self._peers.on(layer, roster))
+        named = _named(roster, said[0])
+        if named or ":" not in said[0]:  # a socket has one
+            return recipients.multicast(said, [_peer(member, layer) for member in named])
+        peers = [_peer(member, layer) for member in roster.at(layer, said[0])]
         return recipients.CHOICES[needs](*said, peers)
+
+
+def _named(roster: Roster, name: str) -> list[Entity]:
+    """The member of this name, if it is known."""
+    found = roster.by_id.get(recipients.provider_id(name))
+    return [] if found is None else [found]
 
 
 def _peers(roster: Roster, layer: str) -> list[recipients.Peer]:

@@ -35,6 +35,7 @@ from pycmbs.services.records import numbers, receipts
 from pycmbs.services.records.deliveries import DELIVERED
 from pycmbs.services.records.entities import RECEIVED, document_id, entity_write, note_settled, take_place
 from pycmbs.services.records.receipts import RECEIPT, receipt_id
+from pycmbs.services.records.times import in_milliseconds
 from pycmbs.store.base import Document, Store, Write
 
 log = logging.getLogger(__name__)
@@ -287,7 +288,7 @@ class InboxService:
                 attribute=cmbs.CONTENT,
             )
         entity = Entity(taken.id, cmbs.MESSAGE, cmbs.MESSAGE_LOCATION + taken.id, mixins, attributes)
-        entity.private |= {TAKEN: taken.round, RECEIVED: round(clock.now(), 3), **taken.traced}
+        entity.private |= {TAKEN: taken.round, RECEIVED: in_milliseconds(clock.now()), **taken.traced}
         entity.title, entity.summary = described.title or "", described.summary or ""
         return entity
 

@@ -22,6 +22,7 @@ from pycmbs.occi.topics import check_topic
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
 from pycmbs.services.delivery.letter import differ
+from pycmbs.services.delivery.recipients import provider_id
 from pycmbs.services.delivery.sending import SendingService
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.service import EntityService
@@ -87,17 +88,23 @@ class MessageService:
         """Raises InvalidRequest, InvalidAddress."""
         if receiver := attributes.get(cmbs.RECEIVER):
             if not isinstance(receiver, str):
-                raise InvalidRequest(f"{cmbs.RECEIVER} must be a socket URL", attribute=cmbs.RECEIVER)
-            try:
-                self._check_address(receiver)
-            except CmbsError as exc:
-                exc.data["attribute"] = cmbs.RECEIVER
-                raise
+                raise InvalidRequest(f"{cmbs.RECEIVER} must be a socket URL, or a name", attribute=cmbs.RECEIVER)
+            if self._members.by_id(provider_id(receiver)) is None:
+                self._check_receiver(receiver)
         for item in cmbs.items(attributes, cmbs.PROVIDERS):
             if not isinstance(item, str) or not item:
                 raise InvalidRequest(f"{cmbs.PROVIDERS} must hold names, not {item!r:.80}", attribute=cmbs.PROVIDERS)
         for item in cmbs.items(attributes, cmbs.TOPICS):
             check_topic(item, cmbs.TOPICS)
+
+    def _check_receiver(self, url: str) -> None:
+        """Raises InvalidAddress for what is no member's name, and no socket."""
+        try:
+            self._check_address(url)
+        except CmbsError as exc:
+            exc.data["attribute"] = cmbs.RECEIVER
+            exc.hint = f"{exc.hint} The name of a member that is known here will do, too.".lstrip()
+            raise
 
     def note_change(self, old: Entity, new: Entity) -> None:
         """Note in the new one that it is not what is being executed. Raises BeingSent while it is still to be sent."""

@@ -167,15 +167,19 @@ class SendingService:
 
     def _plans(self, messages: Sequence[Entity], layer: str, roster: Roster) -> list[Report]:
         silent = self._addressing.silent(layer, roster)
-        return [plan(self._addressing.choose(message, layer, roster), layer, silent) for message in messages]
+        dead = self._members.dead()
+        return [plan(self._addressing.choose(message, layer, roster), layer, silent, dead) for message in messages]
 
     def _reports(self, accepted: Sequence[_Sending], end: float | None) -> list[Report]:
         """What there is to say of messages that are in the outbox; not before they are settled, or the ``end``, if there is
         one."""
         if end is None or not any(one.unsettled for one in accepted):
             self._engine.wake()
-            return [report(one.message, one.rows) for one in accepted]
-        return [report(one.message, self._settled(one, end) if one.unsettled else one.rows) for one in accepted]
+            rows = [one.rows for one in accepted]
+        else:
+            rows = [self._settled(one, end) if one.unsettled else one.rows for one in accepted]
+        dead = self._members.dead()
+        return [report(one.message, some, dead) for one, some in zip(accepted, rows, strict=True)]
 
     def _settled(self, sending: _Sending, end: float) -> list[Delivery]:
         """The rows of a message once all are settled, or as they are at the ``end``. Asking for that wakes the engine, too."""

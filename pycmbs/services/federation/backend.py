@@ -16,7 +16,11 @@ from pycmbs.store.base import Write
 
 
 def _actions() -> dict[str, Action]:
-    actions = {"check_neighbors": "discover the members behind the neighbours"}
+    actions = {
+        "check_neighbors": "discover the members behind the neighbours",
+        "start": "start listening on all layers",
+        "stop": "stop listening on all layers",
+    }
     for layer in LAYERS:
         actions[f"start_{layer}"] = f"start listening on {layer.upper()}"
         actions[f"stop_{layer}"] = f"stop listening on {layer.upper()}"
@@ -71,11 +75,13 @@ class MemberBackend(Backend):
         self.host.members.leave(entity)
 
     def act(self, entity: Entity, invocation: Invocation) -> Report:
-        """``start_*``, ``stop_*``, ``check_neighbors``."""
+        """``start``, ``start_*``, ``stop``, ``stop_*``, ``check_neighbors``."""
         if invocation.term == "check_neighbors":
             return self.host.members.check_neighbors(entity)
-        if layer := layer_of("start", invocation.term):
-            return self.host.members.start(entity, layer)
-        if layer := layer_of("stop", invocation.term):
-            return self.host.members.stop(entity, layer)
+        layer = layer_of("start", invocation.term) or layer_of("stop", invocation.term)
+        verb = invocation.term.removesuffix(f"_{layer}") if layer else invocation.term
+        if verb == "start":
+            return self.host.members.start(entity, [layer] if layer else ())
+        if verb == "stop":
+            return self.host.members.stop(entity, [layer] if layer else ())
         return super().act(entity, invocation)

@@ -41,7 +41,7 @@ def have_member(entities: EntityService, members: MemberService, name: str, said
         return
     entities.create(cmbs.MEMBER_LOCATION, [Draft(kind=cmbs.MEMBER, id=name, attributes=_attributes(said))])
     for layer in LAYERS:
-        members.want(layer, listen=True)
+        members.want([layer], listen=True)
 
 
 def have_described(entities: EntityService, members: MemberService, said: Described) -> None:

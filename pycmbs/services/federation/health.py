@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from pycmbs.services.records.times import timestamp
 from pycmbs.store.base import Query, Store, Write
 
 HEALTH = "health"
+_LOOK_SECONDS = 1.0
+"""Between looks whether others died: those who send ask each time."""
 ALIVE, SUSPECT, DEAD = "alive", "suspect", "dead"
 
 
@@ -49,6 +52,8 @@ class HealthService:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._looked, self._token = 0.0, ""
+        self._dead: Mapping[str, str] = {}
 
     def of(self, member: str) -> Health | None:
         """The health of a member; None before it was measured."""
@@ -68,6 +73,21 @@ class HealthService:
     def _oldest(self, member: str, layer: str) -> Any:
         found = self._store.find(Query(DELIVERY, {"route": route_name(member, layer)}, limit=1))
         return delivery_from(found[0]) if found else None
+
+    def dead(self) -> Mapping[str, str]:
+        """Since when those members have been dead that are, by id: as of a second ago at most, unless the store is away."""
+        if not self._looked or time.monotonic() >= self._looked + _LOOK_SECONDS:
+            with contextlib.suppress(Unavailable):
+                self._look()
+            self._looked = time.monotonic()
+        return self._dead
+
+    def _look(self) -> None:
+        token = self._store.change_token(HEALTH)
+        if token != self._token:
+            found = [one for one in self._store.find(Query(HEALTH)) if one.body["state"] == DEAD]
+            self._dead = {one.id.partition(":")[2]: timestamp(one.body["since"]) for one in found}
+            self._token = token
 
     def record(self, measured: Mapping[str, Health]) -> None:
         """Store what was measured, with one commit. Of a member that goes at the same time, the deletion wins."""

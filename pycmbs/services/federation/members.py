@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pycmbs.backends.base import Report
@@ -216,17 +216,28 @@ class MemberService:
         """How another broker's member is doing; empty while that is not known."""
         return {} if is_local(member) else self._health.described(member.id)
 
-    def start(self, member: Entity, layer: str) -> Report:
-        """Listen on a layer, now and after every restart. Idempotent.
+    def dead(self) -> Mapping[str, str]:
+        """Since when members have been dead, by id: those that are."""
+        return self._health.dead()
 
-        Raises InvalidRequest (not the own member), SocketUnavailable, EngineUnavailable."""
-        self._require_own(member)
-        return self._engine.call("start", {"layer": layer}, seconds=_BIND_SECONDS)
+    def start(self, member: Entity, layers: Sequence[str] = ()) -> Report:
+        """Listen on layers, or on all for which the member has a socket: all or none, now and after every restart. Idempotent.
 
-    def stop(self, member: Entity, layer: str) -> Report:
-        """Stop listening on a layer at once. Idempotent. Raises as :meth:`start`."""
+        Raises InvalidRequest (not the own member, or no socket), SocketUnavailable, EngineUnavailable."""
         self._require_own(member)
-        return self._engine.call("stop", {"layer": layer}, seconds=_BIND_SECONDS)
+        wanted = layers or [layer for layer in LAYERS if socket_of(member, layer)]
+        if not wanted:
+            raise InvalidRequest(
+                f"{member.path} has no socket for any layer",
+                hint=f"Give it some with a POST, such as {cmbs.socket_attribute('l1')}; all layers may share one.",
+                attribute=cmbs.socket_attribute("l1"),
+            )
+        return self._engine.call("start", {"layers": list(wanted)}, seconds=_BIND_SECONDS)
+
+    def stop(self, member: Entity, layers: Sequence[str] = ()) -> Report:
+        """Stop listening on layers, or on all, at once. Idempotent. Raises as :meth:`start`."""
+        self._require_own(member)
+        return self._engine.call("stop", {"layers": list(layers or LAYERS)}, seconds=_BIND_SECONDS)
 
     def check_neighbors(self, member: Entity) -> Report:
         """Walk from the neighbours' sockets through the whole federation; tells whom it found and whom not."""
@@ -251,15 +262,15 @@ class MemberService:
             return {}
         return {layer: socket_of(own, layer) for layer in own.private.get(_WANTED, []) if socket_of(own, layer)}
 
-    def want(self, layer: str, *, listen: bool) -> None:
-        """Record that the own member is to listen on a layer, or no more."""
+    def want(self, layers: Collection[str], *, listen: bool) -> None:
+        """Record that the own member is to listen on layers, or no more."""
         own = self.local()
         if own is None:
             raise Conflict("this broker has no member of its own yet")
 
         def change(member: Entity) -> bool:
             before = list(member.private.get(_WANTED, []))
-            member.private[_WANTED] = [one for one in LAYERS if (listen if one == layer else one in before)]
+            member.private[_WANTED] = [one for one in LAYERS if (listen if one in layers else one in before)]
             return self._says_state(member) or bool(member.private[_WANTED] != before)
 
         self._entities.modify(own.path, change)

@@ -20,7 +20,7 @@ from pycmbs.ids import canonical_id
 from pycmbs.metrics.table import DELIVERIES, DELIVERY_SECONDS
 from pycmbs.occi.entity import Entity
 from pycmbs.sentences import cut
-from pycmbs.services.records.times import rfc3339, sort_key_of_time
+from pycmbs.services.records.times import in_milliseconds, rfc3339, sort_key_of_time
 from pycmbs.store.base import Document, Query, Store, Write
 
 DELIVERY = "delivery"
@@ -143,7 +143,7 @@ class Delivery(Struct, frozen=True, rename=_STORED_AS, omit_defaults=True):
         past, reason = self.history, self.reason[:_STEP_REASON]
         if not self.updated or (past and past[-1][1:] == (self.state, reason)):
             return past
-        past = (*past, (round(self.updated, 3), self.state, reason))
+        past = (*past, (in_milliseconds(self.updated), self.state, reason))
         return past if len(past) <= _MOST_STEPS - 2 else (past[0], *past[3 - _MOST_STEPS :])
 
     def settled(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import math
 
 from pycmbs import clock
 
@@ -11,6 +12,11 @@ from pycmbs import clock
 def sort_key_of_time(seconds: float) -> str:
     """A time as a key of a document: as text it sorts as the times do."""
     return f"{max(seconds, 0):017.3f}"
+
+
+def in_milliseconds(seconds: float) -> float:
+    """A time as it is kept where it is only shown: down to its millisecond, as :func:`timestamp` has it."""
+    return math.floor(seconds * 1000) / 1000
 
 
 def timestamp(seconds: float) -> str:

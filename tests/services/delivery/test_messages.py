@@ -102,6 +102,9 @@ def test_the_report_tells_who_gets_it(broker, engine):
     [
         ("l1", {"l1_socket_receiver_member": "memory:l1-1"}, ["a"]),
         ("l1", {"l1_socket_receiver_member": "memory:stranger"}, [""]),
+        ("l1", {"l1_socket_receiver_member": "b"}, ["b"]),
+        ("l1", {"l1_socket_receiver_member": "/cmbs/member/b"}, ["b"]),
+        ("l1", {"l1_socket_receiver_member": "http://localhost:8090/cmbs/member/a"}, ["a"]),
         ("l2", {}, ["a", "b"]),
         ("l31", {"providers": ["b", "nobody"]}, ["b", "nobody"]),
         ("l32", {"topics": ["net.disk"]}, ["b"]),
@@ -113,6 +116,20 @@ def test_each_layer_has_its_recipients(broker, layer, given, members):
     """The table of layers."""
     add_message(broker, layer, **given)
     assert [entry["member"] for entry in send(broker, layer)["deliveries"]] == members
+
+
+def test_a_member_that_is_named_for_l1_is_the_one_that_is_sent_to(broker):
+    """By its present socket, whatever that was when the message was made; one that is gone by then is told of."""
+    add_message(broker, "l1", l1_socket_receiver_member="a")
+    other = Draft(attributes={"cmbs.member.l1_socket": "memory:elsewhere"})
+    broker.entities.update(cmbs.MEMBER_LOCATION + "a", other)
+    (row,) = send(broker, "l1")["deliveries"]
+    assert (row["member"], row["socket"], row["why"]) == ("a", "memory:elsewhere", "it is named as a")
+    broker.entities.delete(PATH)
+    add_message(broker, "l1", l1_socket_receiver_member="a")
+    broker.entities.delete(cmbs.MEMBER_LOCATION + "a")
+    (row,) = send(broker, "l1")["deliveries"]
+    assert (row["state"], row["reason"]) == (FAILED, "no member of that name is known")
 
 
 def test_an_unknown_provider_fails_at_once(broker):

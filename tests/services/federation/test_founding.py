@@ -29,7 +29,7 @@ def test_one_that_is_there_keeps_what_it_has(store):
     """Topics and neighbours are added, sockets moved, layers that were stopped stay so; the same again changes nothing."""
     broker = make_broker(store)
     have_member(broker.entities, broker.members, "rome", Described(PLACE, topics=("a",)))
-    broker.members.want("l2", listen=False)
+    broker.members.want(["l2"], listen=False)
     have_member(broker.entities, broker.members, "rome", Described("tcp://127.0.0.1:5111", topics=("b", "a")))
     assert attributes(broker)["topics"] == ["a", "b"]
     assert broker.members.wanted() == dict.fromkeys(("l1", "l31", "l32", "l4"), "tcp://127.0.0.1:5111")

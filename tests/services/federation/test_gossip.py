@@ -5,7 +5,9 @@ import pytest
 from pycmbs.errors import ClaimedId, Conflict, Departed, InvalidRequest, from_dict
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft, Invocation
-from pycmbs.services.federation import versions
+from pycmbs.services.delivery.recipients import Choice, Recipient
+from pycmbs.services.delivery.reports import plan
+from pycmbs.services.federation import health, versions
 from pycmbs.services.federation.health import ALIVE, DEAD, Health
 from pycmbs.services.federation.members import version_of
 from pycmbs.services.records.entities import document_id
@@ -387,12 +389,43 @@ def test_others_know_on_which_layers_a_member_listens(broker):
         ("a", "it does not listen on l2 now"), ("b", None),
     ]  # fmt: skip
     assert plan["not_listening"] == ["a"]
+    assert plan["warning"] == "a does not listen on l2 now: what is for them waits"
     report = broker.entities.act(message.path, Invocation("send_l2", "", {}))
-    assert report["not_listening"] == ["a"]
+    assert (report["not_listening"], report["warning"]) == (["a"], plan["warning"])
     assert [row.get("reason") for row in report["deliveries"]] == ["it does not listen on l2 now", None]
     there.members.record_listening(["l1", "l2"])
     broker.federation.learn(there.members.now().introduction)
     assert "not_listening" not in broker.entities.act(message.path, Invocation("send_l2", "", {"dry_run": True}))
+
+
+def test_a_send_warns_of_the_dead(broker, monkeypatch):
+    """Dry run and report say since when: the message waits, and the sender may want to know."""
+    monkeypatch.setattr(health, "_LOOK_SECONDS", 0)
+    for number, name in enumerate("abc", 1):
+        broker.federation.learn(told(described(name, number, l2_socket=f"memory:l2-{number}"), 5, "x"))
+    message = add_message(broker, "l2")
+
+    def planned():
+        return broker.entities.act(message.path, Invocation("send_l2", "", {"dry_run": True})).get("warning")
+
+    assert planned() is None
+    since = Health(DEAD, 100.0)
+    broker.health.record({"a": since, "b": Health(ALIVE, 100.0)})
+    warning = f"a is dead since {since.described()['since']}: what is for them waits"
+    assert planned() == warning
+    assert broker.entities.act(message.path, Invocation("send_l2", "", {}))["warning"] == warning
+    broker.health.record({"b": since})
+    assert planned() == "a, b are dead: what is for them waits"
+    broker.health.record({"a": Health(ALIVE, 200.0), "b": Health(ALIVE, 200.0)})
+    assert planned() is None
+
+
+def test_a_warning_names_some_and_counts_the_rest():
+    """Of a thousand members, ten."""
+    rows = [Recipient(f"m{number}", "", "") for number in range(12)]
+    names = ", ".join(f"m{number}" for number in range(10))
+    found = plan(Choice(tuple(rows)), "l2", frozenset(), {one.member: "then" for one in rows})
+    assert found["warning"] == f"{names} and 2 more are dead: what is for them waits"
 
 
 def test_health_is_shown_with_the_member(broker):

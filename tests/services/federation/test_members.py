@@ -131,7 +131,13 @@ def test_the_readmes_spelling_is_accepted(broker):
 
 
 @pytest.mark.parametrize(
-    ("term", "call"), [("start_l1", ("start", {"layer": "l1"})), ("stop_l32", ("stop", {"layer": "l32"}))]
+    ("term", "call"),
+    [
+        ("start_l1", ("start", {"layers": ["l1"]})),
+        ("stop_l32", ("stop", {"layers": ["l32"]})),
+        ("start", ("start", {"layers": ["l1", "l2", "l31", "l32", "l4"]})),
+        ("stop", ("stop", {"layers": ["l1", "l2", "l31", "l32", "l4"]})),
+    ],
 )
 def test_layers_are_started_by_the_engine(broker, engine, term, call):
     """The engine owns the sockets: starting and stopping is asked of it, and its answer is the report."""
@@ -164,9 +170,9 @@ def test_what_listens_is_kept(broker):
     """A layer that was started listens again after a restart: the member remembers it, in the layers' order."""
     add_own(broker)
     for layer in ("l2", "l1", "l2"):
-        broker.members.want(layer, listen=True)
+        broker.members.want([layer], listen=True)
     assert list(broker.members.wanted().items()) == [("l1", "memory:l1-0"), ("l2", "memory:l2-0")]
-    broker.members.want("l2", listen=False)
+    broker.members.want(["l2"], listen=False)
     assert list(broker.members.wanted()) == ["l1"]
 
 
@@ -176,7 +182,7 @@ def test_a_member_that_listens_is_active(broker):
     seen = []
     for layer, listen in (("l1", True), ("l2", True), ("l1", False), ("l2", False)):
         version = version_of(broker.members.local())
-        broker.members.want(layer, listen=listen)
+        broker.members.want([layer], listen=listen)
         own = broker.members.local()
         seen.append((own.attributes["cmbs.member.state"], version_of(own) > version))
     assert seen == [("active", True), ("active", False), ("active", False), ("inactive", True)]
@@ -187,7 +193,7 @@ def test_what_a_client_says_of_a_member_stays(broker, state):
     """A member that is suspended, or has failed, is that until the client says otherwise."""
     add_own(broker, state=state)
     for listen in (True, False):
-        broker.members.want("l1", listen=listen)
+        broker.members.want(["l1"], listen=listen)
         assert broker.members.local().attributes["cmbs.member.state"] == state
 
 
@@ -203,7 +209,7 @@ def test_what_listens_is_shown(broker):
 def test_moving_a_listening_socket_is_tried_first(broker, engine):
     """An update to a socket that cannot be bound is refused, and the old one stays."""
     add_own(broker)
-    broker.members.want("l1", listen=True)
+    broker.members.want(["l1"], listen=True)
     engine.error = SocketUnavailable("in use")
     with pytest.raises(SocketUnavailable):
         broker.entities.update(PATH, Draft(attributes={"cmbs.member.l1_socket": "memory:new"}))
@@ -213,7 +219,7 @@ def test_moving_a_listening_socket_is_tried_first(broker, engine):
 def test_moving_a_listening_socket_rebinds_it(broker, engine):
     """Once stored, the engine is told to listen where the member now says."""
     add_own(broker)
-    broker.members.want("l1", listen=True)
+    broker.members.want(["l1"], listen=True)
     broker.entities.update(PATH, Draft(attributes={"cmbs.member.l1_socket": "memory:new"}))
     assert engine.calls == [("try", {"sockets": ["memory:new"]}), ("apply_sockets", {})]
 
@@ -229,7 +235,7 @@ def test_moving_an_idle_socket_needs_no_engine(broker, engine):
 def test_deleting_the_own_member_stops_it(broker, engine):
     """Once it is gone, the engine ends what it listened on and tells the others; not before: the store could fail."""
     add_own(broker)
-    broker.members.want("l1", listen=True)
+    broker.members.want(["l1"], listen=True)
     broker.entities.delete(PATH)
     assert [call for call, _ in engine.calls] == ["leave"]
     assert engine.calls[0][1]["member"] == OWN
@@ -238,7 +244,7 @@ def test_deleting_the_own_member_stops_it(broker, engine):
 def test_the_description_is_for_others(broker):
     """What is told to others says local false, and nothing of what is private."""
     add_own(broker, topics=["a.b"])
-    broker.members.want("l1", listen=True)
+    broker.members.want(["l1"], listen=True)
     description = broker.members.now().introduction["description"]
     assert (description["id"], description["kind"]) == (OWN, cmbs.MEMBER)
     assert description["attributes"]["cmbs"]["member"]["local"] == "false"
