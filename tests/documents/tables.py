@@ -1,4 +1,5 @@
-"""The tables that follow from the code. ``python -m tests.documents.tables`` writes them into the documents."""
+"""What follows from the code: tables in the documents, the manual page, completions; ``python -m tests.documents.tables``
+writes them."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from pycmbs.errors import CmbsError
 from pycmbs.metrics.counting import PREFIX
 from pycmbs.metrics.table import METRICS
 from pycmbs.wsgi.errors import status_of
+from tests.documents import manual
 from tests.documents.markdown import DECISIONS, ROOT
 
 
@@ -89,3 +91,5 @@ def written(document: str) -> str:
 if __name__ == "__main__":
     for path in TABLES:
         (ROOT / path).write_text(written(path), encoding="utf-8")
+    for path, text in manual.files().items():
+        (ROOT / path).write_text(text, encoding="utf-8")

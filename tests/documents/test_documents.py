@@ -17,7 +17,7 @@ from pycmbs.wsgi.entities import Entities
 from pycmbs.wsgi.observation import Observation
 from pycmbs.wsgi.query_interface import QueryInterface
 from pycmbs.wsgi.routes import QUERY_PATHS, Routes
-from tests.documents import tables
+from tests.documents import manual, tables
 from tests.documents.markdown import DECISIONS, DOCUMENTS, ROOT, fences, links, prose, quoted, table
 
 PACKAGE = ROOT / "pycmbs"
@@ -32,6 +32,12 @@ with_names = pytest.mark.parametrize("document", [ARCHITECTURE, *DECISIONS], ids
 def test_a_table_that_follows_from_the_code_is_up_to_date(document: str) -> None:
     """Settings and errors are documented as the code has them; `python -m tests.documents.tables` makes it so."""
     assert (ROOT / document).read_text(encoding="utf-8") == tables.written(document)
+
+
+@pytest.mark.parametrize("path", manual.files())
+def test_what_is_made_of_the_command_line_is_up_to_date(path: str) -> None:
+    """The manual page has every command and flag, and shells complete them; `make tables` writes both."""
+    assert (ROOT / path).read_text(encoding="utf-8") == manual.files()[path]
 
 
 def test_the_settings_of_the_readme_are_settings() -> None:
