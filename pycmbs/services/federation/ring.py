@@ -43,7 +43,7 @@ CERTIFICATE_SECONDS = 10 * 365 * 86400
 """How long a certificate stands: longer than machines do. It is withdrawn sooner, and does not end unnoticed."""
 
 
-_PATIENCE = 10.0
+_SILENT_SECONDS = 10.0
 """Seconds without a word from a member that has two keys, after which it is met with the other one."""
 
 
@@ -175,9 +175,9 @@ class Trust:
             return curves[0]
         key, at = self._proven.setdefault(id, (curves[0], time.monotonic()))
         now = time.monotonic()
-        if now - at < _PATIENCE and key in curves:
+        if now - at < _SILENT_SECONDS and key in curves:
             return key
-        return curves[int(now / _PATIENCE) % len(curves)]
+        return curves[int(now / _SILENT_SECONDS) % len(curves)]
 
     def sockets(self) -> list[str]:
         """Where trusted members are met first."""

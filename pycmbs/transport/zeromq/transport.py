@@ -181,7 +181,7 @@ class ZeroMQTransport(Transport):
             return any(self._links[place].turned_away for place in self._places(url))
 
     def rekey(self) -> None:
-        """Bind every listener anew, and drop the links: the next :meth:`send` makes one."""
+        """Bind every listener again, and drop the links: the next :meth:`send` makes one."""
         with self._lock:
             for place in list(self._links):
                 self._drop(place)
