@@ -1,15 +1,16 @@
 """Streams: answers that go on until the client has enough, as server-sent events (WHATWG HTML 9.2).
 
 What they have in common, whatever they tell of: how an event is written, the heartbeat by which a client that went away is
-noticed, the bound of their number, who asks (asked again with every heartbeat, since what he may do can end before his stream),
-and their end when the process stops.
+noticed, the bound of their number, who asks (asked again before something is told, if that is a second ago, since what he may
+do can end before his stream), and their end when the process stops.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from webob import Response
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 EVENT_STREAM = "text/event-stream"
 HEARTBEAT_SECONDS = 15.0
 """Between signs of life of a stream on which nothing happens."""
+ASK_SECONDS = 1.0
+"""For which it is believed that who asks may ask."""
 MOST_STREAMS = 2000
 """Of a front, those that wait for a long poll included."""
 PIECE = 65_536
@@ -45,7 +48,8 @@ class Source(Protocol):
         """Events that come first, if any."""
 
     def more(self, seconds: float) -> list[bytes]:
-        """The next events, waited for so long at most: none after that, or when the process ends."""
+        """The next events, in pieces as :func:`pieces` makes them, waited for so long at most: none after that, or when the
+        process ends."""
 
     def close(self) -> None:
         """Nobody listens any more."""
@@ -55,6 +59,20 @@ def event(data: bytes, *, name: str = "", id: str = "") -> bytes:
     """One event. ``data`` has no line breaks."""
     lines = [f"event: {name}\n".encode() if name else b"", f"id: {id}\n".encode() if id else b"", b"data: ", data]
     return b"".join([*lines, b"\n\n"])
+
+
+def pieces(events: Sequence[bytes]) -> list[bytes]:
+    """The events together, in pieces of a size that is sent at once."""
+    found: list[bytes] = []
+    some: list[bytes] = []
+    size = 0
+    for one in events:
+        if some and size + len(one) > PIECE:
+            found.append(b"".join(some))
+            some, size = [], 0
+        some.append(one)
+        size += len(one)
+    return [*found, b"".join(some)] if some else found
 
 
 def without_events(accept: str) -> str:
@@ -135,9 +153,10 @@ class _Stream:
         source, said = self._source, self._source.position
         wait = _RETRY + secrets.randbelow(_RETRY)
         yield f"retry: {wait}\n".encode() + (f"id: {said}\n".encode() if said else b"") + b"\n" + source.begin()
+        principal, asked = None, float("-inf")
         while not self._streams.over:
-            # Who asks may be another by now, or nobody.
-            principal = self._streams.permitted(self._environ)
+            if time.monotonic() - asked > ASK_SECONDS:  # who asks may not be allowed to any more, or not be there
+                principal, asked = self._streams.permitted(self._environ), time.monotonic()
             if principal is None:
                 return
             try:
@@ -147,22 +166,9 @@ class _Stream:
                 log.info("a stream ends: %s", exc.message)
                 return
             if events:
-                yield from _pieces(events)
+                yield from events
                 said = source.position
             elif not self._streams.over:
                 moved, said = source.position != said, source.position
                 yield b": ping\n" + (f"id: {said}\n".encode() if moved else b"") + b"\n"
         yield f"retry: {_SOON}\n\n".encode()
-
-
-def _pieces(events: list[bytes]) -> Iterator[bytes]:
-    """The events in pieces of a size that a client takes."""
-    some: list[bytes] = []
-    size = 0
-    for one in events:
-        if some and size + len(one) > PIECE:
-            yield b"".join(some)
-            some, size = [], 0
-        some.append(one)
-        size += len(one)
-    yield b"".join(some)

@@ -20,7 +20,7 @@ from pycmbs.services.entities.service import EntityService
 from pycmbs.services.entities.watching import Watch, Watching
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.negotiation import JSON, without_parameters
-from pycmbs.wsgi.streams import EVENT_STREAM, Streams, event
+from pycmbs.wsgi.streams import EVENT_STREAM, Streams, event, pieces
 
 MOST_WAIT = 60
 """Seconds that a long poll waits."""
@@ -84,7 +84,11 @@ class _Events:
             seen = self._watch.seen(seconds)
         except StoreUnavailable:
             return []  # it will be back, and nothing is lost meanwhile
-        return [event(shown, name=told.event, id=told.cursor) for told, shown in seen.events]
+        found: list[bytes] | None = seen.kept.get(EVENT_STREAM)
+        if found is None:  # else it was made for another who is told the same
+            found = pieces([event(shown, name=told.event, id=told.cursor) for told, shown in seen.events])
+            seen.kept[EVENT_STREAM] = found
+        return found
 
     def close(self) -> None:
         """See :class:`~pycmbs.wsgi.streams.Source`."""

@@ -8,6 +8,7 @@ from pycmbs.occi import cmbs
 from pycmbs.services.access import files, passwords
 from pycmbs.services.access.rulebook import RULES
 from pycmbs.services.access.users import ROLES, USERS, User, line_of
+from pycmbs.wsgi import streams
 from tests.services.world import add_member, add_own
 from tests.wsgi.conftest import JSON, V12, Front
 from tests.wsgi.test_watching import stream_of
@@ -300,8 +301,9 @@ def test_who_watches_is_told_of_what_he_may_read_only(house):
     assert house.request("GET", "/?watch").status_code == 401
 
 
-def test_a_stream_ends_with_the_right_to_it(house):
+def test_a_stream_ends_with_the_right_to_it(house, monkeypatch):
     """Who asks is asked again: a user who is removed, or may not look any more, is told nothing more."""
+    monkeypatch.setattr(streams, "ASK_SECONDS", 0)
     stream = stream_of(house, MESSAGES + "?watch&since=0", HTTP_AUTHORIZATION=who("reader")["Authorization"])
     assert next(stream).startswith(b"retry")
     assert b"of-a" in next(stream)

@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from pycmbs.errors import InvalidRequest, Unavailable
 from pycmbs.metrics.table import STREAMS_BEHIND
-from pycmbs.runtime import Runtime
+from pycmbs.runtime import Runtime, Signal
 from pycmbs.services.records.entities import ENTITY, document_id, path_of
 from pycmbs.store.base import Change, Document, Keys, Store
 
@@ -29,13 +29,15 @@ PAGE = 100
 _LOOK_SECONDS = 0.05
 """Between looks whether something changed, while someone watches; or nine times what the last look, and showing it, took."""
 _LONGEST_PAUSE = 1.0
-_MOST = 1000
-"""Changes that are kept for those who are a little behind."""
-_MOST_BYTES = 4 * 1024 * 1024
+_MOST = 4000
+"""Changes that are kept for those who are a little behind, of all channels; the newest of each is kept in any case."""
+_MOST_BYTES = 16 * 1024 * 1024
 """The same, of what they were shown as."""
 
 Part = Callable[[str], str]
 """The path of the entity that is shown otherwise when the document of this id changes."""
+Choose = Callable[[Sequence["Told"]], "list[Told]"]
+"""Those changes of some that are told."""
 
 
 class Told(Struct):
@@ -57,14 +59,79 @@ class Told(Struct):
         return self.path, (self.document.revision if self.document is not None else DELETED)
 
 
-class Batch(Struct, frozen=True):
-    """Changes that were read together. ``cursor``: where the feed goes on; ``began``: when they were read, on the monotonic
-    clock; ``last``: there were no more then."""
+class Batch(Struct):
+    """Changes that were read together, or those of them that a channel is about. ``cursor``: where the feed goes on; ``began``:
+    when they were read, on the monotonic clock; ``last``: there were no more then. ``kept``: what all who take it have in
+    common, once one of them has made it."""
 
     told: Sequence[Told]
     cursor: str
     began: float
     last: bool
+    kept: dict[str, Any] = field(default_factory=dict)
+
+
+class Channel:
+    """What changes, for all that watch the same and may see the same."""
+
+    def __init__(self, choose: Choose, more: Signal, cursor: str) -> None:
+        """``choose`` says which changes they are told of."""
+        self._choose = choose
+        self.more = more
+        """Set when there is more; then there is another."""
+        self.cursor = cursor
+        """Where one goes on who has all that is kept."""
+        self.as_of = 0.0
+        """When that was read, on the monotonic clock."""
+        self._batches: deque[Batch] = deque()
+        self._first = 0
+        """The number of the first batch that is kept."""
+        self._channels = 1
+        self.positions: dict[object, int] = {}
+        """Who watches, and the next batch that he wants."""
+
+    def take(self, batch: Batch, channels: int) -> bool:
+        """Keep of what was read what is wanted here; whether that is anything. ``channels`` share what may be kept."""
+        self._channels = channels
+        self.cursor, self.as_of = batch.cursor, batch.began
+        chosen = self._choose(batch.told)
+        if chosen:
+            self._batches.append(Batch(chosen, batch.cursor, batch.began, batch.last))
+            self._forget()
+        return bool(chosen)
+
+    def join(self, watcher: object) -> None:
+        """From now on what changes is kept for it."""
+        self.positions[watcher] = self._first + len(self._batches)
+
+    def next(self, watcher: object) -> Batch | None:
+        """The next batch that it wants, None while there is none. Raises LookupError when it is too far behind: it has left."""
+        at = self.positions[watcher] - self._first
+        if at < 0:
+            del self.positions[watcher]
+            STREAMS_BEHIND.count()
+            raise LookupError("too far behind")
+        if at >= len(self._batches):
+            return None
+        self.positions[watcher] += 1
+        found = self._batches[at]
+        if at == 0:
+            self._forget()
+        return found
+
+    def _forget(self) -> None:
+        """Keep neither what all have, nor what is too much; the newest in any case, which nobody may have been shown yet."""
+        number = sum(len(one.told) for one in self._batches)
+        size = sum(told.size for one in self._batches for told in one.told)
+        slowest = min(self.positions.values(), default=self._first + len(self._batches))
+        most, most_bytes = _MOST // self._channels, _MOST_BYTES // self._channels
+        while self._batches and (
+            self._first < slowest or (len(self._batches) > 1 and (number > most or size > most_bytes))
+        ):
+            gone = self._batches.popleft()
+            self._first += 1
+            number -= len(gone.told)
+            size -= sum(told.size for told in gone.told)
 
 
 class Feed:
@@ -76,19 +143,14 @@ class Feed:
         self._runtime = runtime
         self._parts = parts
         self._types = (ENTITY, *parts)
-        self._batches: deque[Batch] = deque()
-        self._first = 0
-        """The number of the first batch that is kept."""
-        self._positions: dict[object, int] = {}
-        """Who watches, and the next batch that he wants."""
-        self._more = runtime.signal()
-        self._lock = threading.Lock()  # held for a few instructions, never across a wait
+        self._channels: dict[object, Channel] = {}
+        self._lock = threading.Lock()  # held for little, never across a wait
         self._cursor: str | None = None
         self._following = False
         self.over = False
         """Whether the process is to end, and every stream with it."""
         self.spent = 0.0
-        """Seconds that were spent since the last look on what is shown."""
+        """Seconds that those who watch spent since the last look."""
 
     def now(self) -> str:
         """The cursor of what will change from now on."""
@@ -130,12 +192,15 @@ class Feed:
 
     # Those who are not behind
 
-    def join(self, watcher: object) -> None:
-        """From now on what changes is kept for it: what it reads itself after this and what it gets overlap, and leave no gap
-        between them. Raises StoreUnavailable."""
+    def join(self, watcher: object, key: object, choose: Choose) -> Channel:
+        """The channel of this key, in which from now on what changes is kept for it: what it reads itself after this and what
+        it gets overlap, and leave no gap between them. Raises StoreUnavailable."""
         with self._lock:
-            self._positions[watcher] = self._first + len(self._batches)
             begins, self._following = not self._following, True
+            channel = self._channels.get(key)
+            if channel is None:
+                channel = self._channels[key] = Channel(choose, self._runtime.signal(), self._cursor or "")
+            channel.join(watcher)
         if begins:
             try:
                 self._cursor = self.now()
@@ -145,57 +210,39 @@ class Feed:
             self._runtime.spawn("feed", self._follow)
         while self._cursor is None and self._following:
             self._runtime.sleep(_LOOK_SECONDS)
+        channel.cursor = channel.cursor or self._cursor or ""
+        return channel
 
-    def leave(self, watcher: object) -> None:
+    def leave(self, watcher: object, channel: Channel) -> None:
         """It watches no more, or is behind."""
-        self._positions.pop(watcher, None)
+        channel.positions.pop(watcher, None)
 
-    def next(self, watcher: object) -> Batch | None:
-        """The next batch that it wants, None while there is none. Raises LookupError when it is too far behind: it has left."""
+    def next(self, watcher: object, channel: Channel) -> Batch | None:
+        """See :meth:`Channel.next`."""
         with self._lock:
-            at = self._positions[watcher] - self._first
-            if at < 0:
-                self.leave(watcher)
-                STREAMS_BEHIND.count()
-                raise LookupError("too far behind")
-            if at >= len(self._batches):
-                return None
-            self._positions[watcher] += 1
-            found = self._batches[at]
-            self._forget()
-        return found
+            return channel.next(watcher)
 
-    def _forget(self) -> None:
-        """Keep neither what all have, nor what is too much; the newest in any case, which nobody may have been shown yet."""
-        number = sum(len(one.told) for one in self._batches)
-        size = sum(told.size for one in self._batches for told in one.told)
-        slowest = min(self._positions.values(), default=self._first + len(self._batches))
-        while self._first < slowest or (len(self._batches) > 1 and (number > _MOST or size > _MOST_BYTES)):
-            gone = self._batches.popleft()
-            self._first += 1
-            number -= len(gone.told)
-            size -= sum(told.size for told in gone.told)
-
-    def wait(self, seconds: float) -> None:
+    def wait(self, channel: Channel, seconds: float) -> None:
         """Wait for the next batch, or for the end of the process."""
         if not self.over:
-            self._more.wait(seconds)
+            channel.more.wait(seconds)
 
     def end(self) -> None:
         """The process is to end: those who watch go on at once, and find that."""
         self.over = True
-        self._wake()
+        for channel in list(self._channels.values()):
+            self._wake(channel)
 
-    def _wake(self) -> None:
-        woken, self._more = self._more, self._runtime.signal()
+    def _wake(self, channel: Channel) -> None:
+        woken, channel.more = channel.more, self._runtime.signal()
         woken.set()
 
     def _follow(self) -> None:
-        heads: Sequence[str] = ()
+        tokens: Sequence[str] = ()
         while self._watched():
             self.spent, began, pause = 0.0, time.monotonic(), _LOOK_SECONDS
             try:
-                heads = self._look(heads)
+                tokens = self._look(tokens)
             except Unavailable:
                 pause = _LONGEST_PAUSE
             except Exception:
@@ -208,24 +255,22 @@ class Feed:
 
     def _watched(self) -> bool:
         with self._lock:
-            if self._positions and not self.over:
+            self._channels = {key: one for key, one in self._channels.items() if one.positions}
+            if self._channels and not self.over:
                 return True
-            self._first += len(self._batches) + 1  # whoever comes later begins again
-            self._batches.clear()
             self._following, self._cursor = False, None
             return False
 
-    def _look(self, heads: Sequence[str]) -> Sequence[str]:
+    def _look(self, tokens: Sequence[str]) -> Sequence[str]:
         """See what changed; the change tokens as of when nothing more was there."""
         found = [self._store.change_token(type) for type in self._types]
-        if found == heads:
-            return heads
+        if found == tokens:
+            return tokens
         assert self._cursor is not None
         batch = self.page(self._cursor)
         self._cursor = batch.cursor
-        if batch.told:
-            with self._lock:
-                self._batches.append(batch)
-                self._forget()
-            self._wake()
+        with self._lock:
+            woken = [one for one in self._channels.values() if one.take(batch, len(self._channels))]
+        for channel in woken:
+            self._wake(channel)
         return found if batch.last else ()

@@ -62,7 +62,8 @@ def test_who_is_too_far_behind_reads_the_store_and_misses_nothing(broker, monkey
     for number in range(12):
         made.append(add_member(broker, f"m{number}", number).path)
         assert paths(quick, 1) == made[-1:]
-    assert len(over.feed._batches) <= 4
+    (channel,) = over.feed._channels.values()
+    assert len(channel._batches) <= 4
     assert paths(slow, 12) == made
     quick.close(), slow.close()
 
@@ -89,3 +90,17 @@ def test_streams_are_bounded_in_number(monkeypatch):
         some.enter()
     some.leave()
     some.enter()
+
+
+def test_who_is_not_concerned_is_not_woken_and_goes_on_behind_what_he_was_not_told(broker):
+    """What changes elsewhere is not shown, and need not be read again by who comes back."""
+    over, noted = watching(broker)
+    messages, members = (over.watch(path, EVERYTHING, None) for path in ("/cmbs/message/", "/cmbs/member/"))
+    messages.seen(0), members.seen(0)
+    before = messages.cursor
+    made = [add_member(broker, f"m{number}", number).path for number in range(3)]
+    assert paths(members, 3) == made
+    assert sorted(noted) == sorted(made)
+    wait_until(lambda: not messages.seen(0.05).events and messages.cursor == members.cursor)
+    assert messages.cursor != before
+    messages.close(), members.close()
