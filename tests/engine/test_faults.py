@@ -13,6 +13,7 @@ from pycmbs.control.client import ControlClient
 from pycmbs.control.fronts import Front
 from pycmbs.engine import housekeeping as housekeeping_module
 from pycmbs.engine import route as route_module
+from pycmbs.engine.quotas import Verdict
 from pycmbs.errors import StoreUnavailable, Unavailable
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Draft
@@ -74,7 +75,7 @@ def test_a_bad_introduction_does_not_take_messages_with_it(pair):  # noqa: F811
     message = {"kind": cmbs.MESSAGE, "id": "zz", "attributes": {}}
     body = {"layer": "l2", "round": 1, "deadline": 5, "message": message}
     envelopes = [Envelope("hello", "h", "x", {}), Envelope(MESSAGE, "i", "a", body)]
-    b.engine._inbound._take([Arrival("memory:b-l2", encode(one), None) for one in envelopes])
+    b.engine._inbound._take([(Arrival("memory:b-l2", encode(one), None), Verdict.TAKEN) for one in envelopes])
     assert b.attribute(cmbs.MESSAGE_LOCATION + "zz", cmbs.STATE) == "received"
 
 

@@ -74,7 +74,7 @@ class Machine(RuleBasedStateMachine):
             round_trip=lambda _: 0.0,
         )
         bounds = {"window": 2, "retry_first": 1.0, "retry_most": 2.0, "poll": 1.0, "most": 1_000_000}
-        return Outbound(self.sender.outbox, transports, [], probes, **bounds)  # type: ignore[arg-type]
+        return Outbound(self.sender.outbox, transports, [], lambda *_: False, probes, **bounds)  # type: ignore[arg-type]
 
     def put_on_the_wire(self, _url: str, data: bytes, **_: str) -> None:
         """What this life of the engine sends."""
