@@ -165,8 +165,10 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     store = ChangeTokens(open_configured(settings, runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     largest = most_datagram(settings.max_content)
-    closed = settings.members == "closed"
-    trust = Trust(settings.home, own_keys(settings.home), lambda: broker.members) if closed else None
+    trust = None
+    if settings.members in ("closed", "mixed"):
+        mixed = settings.members == "mixed"
+        trust = Trust(settings.home, own_keys(settings.home), lambda: broker.members, mixed=mixed)
     make = functools.partial(ZeroMQTransport, largest, listen_at=places, keyring=trust)
     transports = Transports(TRANSPORTS, {"zeromq": make})
     handlers = load_handlers(settings.handlers.split(), reserved=(*allow.OPERATIONS, allow.SEND, allow.LISTING))
@@ -209,8 +211,10 @@ def assemble_engine(
 
     broker = Broker(settings, store, OwnEngine(lambda: calls), check_address, handlers, trust=trust)
     members, federation, lives = broker.members, broker.federation, broker.federation.lives
-    listening = Listening(members, transports)
-    seals = Seals(trust.keys, trust.identity, members.local_id) if trust is not None else None
+    listening = Listening(members, transports, keyed=trust is not None)
+    seals = None
+    if trust is not None:
+        seals = Seals(trust.keys, trust.identity, members.local_id, knows=trust.knows if trust.mixed else None)
     requests = Requests(transports, seals)
     probes = Probes(
         members,

@@ -178,9 +178,11 @@ class Settings:
         "Topics that the member subscribes to; they are added to those it has.",
     )  # fmt: skip
     members: str = _setting(
-        _MEMBER, "auto", one_of("auto", "open", "closed"),
+        _MEMBER, "auto", one_of("auto", "open", "mixed", "closed"),
         "Which members are accepted. open: any that reaches a socket, unauthenticated; so sockets are at loopback addresses "
         "and local paths only. closed: only those let in by pycmbs invite, known by their keys; sockets are at any address. "
+        "mixed: both, for the time of the change from one to the other: whoever has no keys yet is believed as with open, and "
+        "those with keys come to the member's curve_sockets. "
         "auto: open.",
     )  # fmt: skip
     listen_at: str = _setting(

@@ -7,12 +7,14 @@ import contextlib
 import json
 import queue
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pycmbs.cli.home import AddFlags, Commands, done, group, verb
 from pycmbs.cli.users import span_of
 from pycmbs.config import Settings
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, NotFound, RemoteError, Unavailable, from_dict
+from pycmbs.occi import cmbs
 from pycmbs.occi.naming import bare_id
 from pycmbs.processes.locks import make_private
 from pycmbs.runtime import ThreadRuntime
@@ -165,7 +167,9 @@ def _join(settings: Settings, options: argparse.Namespace) -> int:
         trust.with_issuers(settings.home, [one.issuer for one in deputing])
         trust.with_certificates(settings.home, [*mine, *deputing])
     hints = (
-        [] if settings.members == "closed" else ["this broker asks for keys when it is started with --members closed"]
+        []
+        if settings.members in ("closed", "mixed")
+        else ["this broker asks for keys when it is started with --members closed"]
     )
     return done(settings, "join", other.id, f"joined {other.id} at {other.url}, fingerprint {line.fingerprint}", *hints)
 
@@ -204,6 +208,8 @@ def _list(settings: Settings, options: argparse.Namespace) -> int:
     ring = Trust(settings.home, own_keys(settings.home), _NoMembers)
     ring.learned(roster)
     for member in roster.others:
+        if settings.members == "mixed" and not ring.knows(member.id):
+            print(member.id, "-", "plain", socket_of(member, "l1") or "-", sep="\t")
         if (certificate := ring.vouched(member.id)) is not None:
             by = f"vouched for by {fingerprint(certificate.issuer)}"
             print(member.id, fingerprint(certificate.identity), by, socket_of(member, "l1") or "-", sep="\t")
@@ -242,9 +248,11 @@ def _revoke(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _own(settings: Settings) -> tuple[str, str]:
-    """The id and the L1 socket of the own member; empty where there is none."""
+    """The id of the own member, and the socket where others meet it by its key; empty where there is none."""
     own = _roster(settings).own
-    return (own.id, socket_of(own, "l1")) if own is not None else ("", "")
+    if own is None:
+        return "", ""
+    return own.id, next(iter(cmbs.items(own.attributes, cmbs.CURVE_SOCKETS)), "") or socket_of(own, "l1")
 
 
 class _NoMembers:
@@ -257,6 +265,10 @@ class _NoMembers:
     def met_at(self, _url: str) -> str:
         """There is none."""
         return ""
+
+    def curve_sockets(self, _id: str) -> Sequence[str]:
+        """There is none."""
+        return ()
 
 
 def _known(settings: Settings) -> Roster:
@@ -306,6 +318,10 @@ class _Guest:
     def key_at(self, _url: str, _member: str) -> bytes:
         """See :class:`~pycmbs.transport.base.Keyring`."""
         return self._host
+
+    def socket_at(self, url: str, _key: bytes) -> str:
+        """See :class:`~pycmbs.transport.base.Keyring`."""
+        return url
 
 
 def _ask(line: _Line, pair: KeyPair, question: Envelope) -> Envelope:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pycmbs.engine.executor import Executor
 from pycmbs.engine.quotas import Quotas, Verdict, over_quota
 from pycmbs.engine.relay import Relay
-from pycmbs.engine.speaker import said
+from pycmbs.engine.speaker import check_plain, said
 from pycmbs.errors import (
     BadEnvelope,
     ClaimedId,
@@ -169,6 +169,7 @@ class Inbound:
             return None
         own = self._identity()
         if envelope.to and own and envelope.to != own:
+            check_plain(arrival.who, envelope, self._seals)
             self._pass_on(own, arrival, envelope)
             return None
         return said(arrival.who, envelope, self._seals)

@@ -23,7 +23,11 @@ _REBIND_SECONDS = 1.0
 class Listening:
     """The layers that are bound now. All but :meth:`start` may be called from any thread."""
 
-    def __init__(self, members: MemberService, transports: Transports) -> None:
+    def __init__(self, members: MemberService, transports: Transports, *, keyed: bool = False) -> None:
+        """``keyed``: whether it listens for members by their keys, where the own member says so."""
+        self._keyed = keyed
+        self._doors: set[str] = set()
+        """Where all layers listen, for members that have its key."""
         self._members = members
         self._transports = transports
         self.bound: dict[str, str] = {}
@@ -49,7 +53,7 @@ class Listening:
 
     def layers_at(self, url: str) -> tuple[str, ...]:
         """The layers that listen at a URL."""
-        return tuple(layer for layer, bound in self.bound.items() if bound == url)
+        return tuple(layer for layer, bound in self.bound.items() if url in self._doors or bound == url)
 
     def describe(self) -> dict[str, dict[str, str]]:
         """What the fronts are told: which layers listen, and where."""
@@ -75,6 +79,7 @@ class Listening:
                     self._unbind(layer)
                 raise
             self._members.want(layers, listen=True)
+            self._bind_doors()
             self._record()
 
     def _bind_at(self, path: str, layer: str, url: str) -> None:
@@ -94,6 +99,7 @@ class Listening:
             self._members.want(layers, listen=False)
             for layer in layers:
                 self._unbind(layer)
+            self._bind_doors()
             self._record()
 
     def try_sockets(self, urls: Iterable[str]) -> None:
@@ -117,13 +123,28 @@ class Listening:
                         self._bind(layer, url)
                     except CmbsError as exc:
                         self._say_once(layer, exc)
+            self._bind_doors()
             self._record()
+
+    def _bind_doors(self) -> None:
+        """Bind where members with keys are let in; what fails is logged and tried again."""
+        wanted = self._members.wanted_keyed() if self._keyed else set()
+        for url in self._doors - wanted:
+            self._doors.discard(url)
+            self._transports.unlisten(url)
+        for url in wanted - self._doors:
+            try:
+                self._transports.listen(url)
+                self._doors.add(url)
+            except CmbsError as exc:
+                self._say_once(url, exc)
 
     def _keep_bound(self) -> None:
         while not self._closing.wait(_REBIND_SECONDS):
             try:
                 self._members.renew(0)  # after the clock was ahead
-                if self._members.wanted() != self.bound:
+                doors = self._members.wanted_keyed() if self._keyed else set()
+                if self._members.wanted() != self.bound or doors != self._doors:
                     self.bind_wanted()
             except Unavailable as exc:
                 log.warning("binding is paused: %s", exc)

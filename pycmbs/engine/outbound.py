@@ -166,7 +166,7 @@ class Outbound:
             envelope = decode(arrival.data)
             if self._seals is not None and is_sealed(envelope):
                 return self._sealed_answer(arrival, envelope, self._seals)
-            envelope = said(arrival.who, envelope, None)
+            envelope = said(arrival.who, envelope, self._seals)
         except (BadEnvelope, ForgedSender) as exc:
             self._bad("an answer from %s is dropped: %s", arrival.address, exc)
             return None

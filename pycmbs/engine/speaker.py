@@ -17,8 +17,15 @@ def said(who: str | None, envelope: Envelope, seals: Seals | None) -> Envelope:
         envelope = seals.opened(envelope)
         check_speaker(plain_id(envelope.sender), envelope)
     else:
+        check_plain(who, envelope, seals)
         check_speaker(who, envelope)
     return envelope
+
+
+def check_plain(who: str | None, envelope: Envelope, seals: Seals | None) -> None:
+    """Where some members have keys and some have none: a member that has is believed by its key only. Raises ForgedSender."""
+    if who is None and seals is not None and not is_sealed(envelope) and seals.must_prove(envelope.sender):
+        raise ForgedSender(f"{envelope.sender} has keys, and is believed by those only", id=envelope.sender)
 
 
 def check_passing(who: str | None, envelope: Envelope) -> None:

@@ -21,6 +21,7 @@ LISTENING = "cmbs.member.listening"
 MEMBER_STATE = "cmbs.member.state"
 HEALTH = "cmbs.member.health"
 FINGERPRINT = "cmbs.member.fingerprint"
+CURVE_SOCKETS = "cmbs.member.curve_sockets"
 NEIGHBORS = "cmbs.member.neighbors_socket"
 MEMBER_TOPICS = "cmbs.member.topics"
 

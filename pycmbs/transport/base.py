@@ -59,8 +59,18 @@ class Keyring(Protocol):
         """The member with this public key, or None for a stranger's."""
 
     def key_at(self, url: str, member: str) -> bytes:
-        """The public key of a member, or of whoever is known to be at an address if ``member`` is empty. Raises
-        :class:`~pycmbs.errors.UnknownKey`."""
+        """The public key of a member, or of whoever is known to be at an address if ``member`` is empty; no bytes for one that
+        is reached without. Raises :class:`~pycmbs.errors.UnknownKey`."""
+
+    def plain_at(self, url: str) -> bool:
+        """Whether who comes to this own address is not asked for a key, as long as some members have none."""
+        del url
+        return False
+
+    def socket_at(self, url: str, key: bytes) -> str:
+        """Where the member with this key, which others reach at ``url``, is reached by it."""
+        del key
+        return url
 
 
 class Transport(ABC):

@@ -18,6 +18,12 @@ class Ring:
         self.known = {other.public: other.name for other in others}
         return self
 
+    def plain_at(self, url):
+        return False
+
+    def socket_at(self, url, key):
+        return url
+
     def who(self, key):
         return self.name if key == self.public else self.known.get(key)
 

@@ -110,7 +110,8 @@ class FederationService:
     def with_message(self, roster: Roster) -> Mapping[str, Any]:
         """What a message says of its sender: the introduction, or, where that is signed and known, which one."""
         introduction = roster.introduction
-        return {name: introduction[name] for name in (VERSION, INSTANCE)} if self._signed else introduction
+        strict = self._signed and not self._mixed
+        return {name: introduction[name] for name in (VERSION, INSTANCE)} if strict else introduction
 
     def farewell(self, id: str, version: int, instance: str) -> dict[str, Any]:
         """What the own member, which was deleted, says of that."""
@@ -119,7 +120,7 @@ class FederationService:
             return {"version": version, "instance": instance}
         told = trust.farewell(id, version, instance)
         self.departures.keep(id, told)
-        return dict(told)
+        return {"version": version, "instance": instance, **told} if self._mixed else dict(told)
 
     # What is heard
 
@@ -130,8 +131,8 @@ class FederationService:
         """
         if self._signed:
             self._hear_farewells(greeting.get("farewells"))
-        else:
-            self.departures.hear(self._versions(greeting.get("left")), greeting.get("left_instances"))
+        left = {id: one for id, one in self._versions(greeting.get("left")).items() if self.proofs.is_plain(id)}
+        self.departures.hear(left, greeting.get("left_instances"))
         self.proofs.hear_revoked(greeting)
         told = greeting.get("members")
         roster = self._now()
@@ -253,12 +254,13 @@ class FederationService:
 
     def introduces(self, greeting: Mapping[str, Any]) -> bool:
         """Whether a greeting says whose it is: a broker without a member greets, too."""
-        return SIGNED in greeting if self._signed else isinstance(greeting.get("description"), dict)
+        plain = isinstance(greeting.get("description"), dict)
+        return (SIGNED in greeting or (self._mixed and plain)) if self._signed else plain
 
     def leave(self, sender: str, body: Mapping[str, Any]) -> None:
         """Another member says that it is no more. Raises InvalidRequest, ClaimedId when another one is known, Conflict; where
         members sign, ForgedSender, UnknownKey."""
-        trust, told = self.proofs.trust, body
+        trust, told = None if self.proofs.is_told_plain(body, sender) else self.proofs.trust, body
         if trust is not None:
             statement = trust.departed(body)
             if statement.id != sender:
@@ -270,7 +272,7 @@ class FederationService:
     def meet(self, sender: str, introduction: Mapping[str, Any]) -> None:
         """Take in the description that comes with a message. Raises ClaimedId, Departed. What else is wrong with it is no
         reason to refuse the message. Where members sign there is only its version: the description is asked for."""
-        if self._signed:
+        if not self.proofs.is_told_plain({}, plain_id(sender)):
             told = introduction.get("version")
             version = told if isinstance(told, int) and versions.credible(told) else 0
             self.departures.undone(plain_id(sender), version, direct=True)
@@ -312,7 +314,7 @@ class FederationService:
                 entity_write(member, revision=None),
             ]
         take_place(member, known.private)
-        if (self._signed and signed_news) or (not self._signed and self._replaces(known, member, direct=direct)):
+        if signed_news or (signed_news is None and self._replaces(known, member, direct=direct)):
             return member, [entity_write(member, revision=known.revision)]
         self._heard[told.id] = (told, direct, known.revision)
         return known, []
@@ -337,6 +339,11 @@ class FederationService:
     def _signed(self) -> bool:
         """Whether members sign what they say here."""
         return self.proofs.trust is not None
+
+    @property
+    def _mixed(self) -> bool:
+        """Whether some members sign, and some have no keys."""
+        return self.proofs.trust is not None and self.proofs.trust.mixed
 
     def _now(self) -> Roster:
         """Who there is now, which whoever asks for keys knows, too."""

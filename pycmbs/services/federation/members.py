@@ -149,6 +149,10 @@ class MemberService:
                 self._check(url, name)
                 if told:
                     check_networked(url)
+        for url in cmbs.items(member.attributes, cmbs.CURVE_SOCKETS):
+            self._check(url, cmbs.CURVE_SOCKETS)
+            if told:
+                check_networked(url)
         for url in cmbs.items(member.attributes, cmbs.NEIGHBORS):
             self._check(url, cmbs.NEIGHBORS)
         for topic in cmbs.items(member.attributes, cmbs.MEMBER_TOPICS):
@@ -202,8 +206,15 @@ class MemberService:
                 log.warning("the other members could not be told that %s left: %s", member.path, exc)
 
     def met_at(self, url: str) -> str:
-        """The id of the member with this L1 socket, empty when there is none."""
-        return next((one.id for one in self.now().at("l1", url)), "")
+        """The id of the member with this L1 socket, or where it is met by its key; empty when there is none."""
+        roster = self.now()
+        keyed = (one.id for one in roster.members if url in (one.attributes.get(cmbs.CURVE_SOCKETS) or ()))
+        return next((one.id for one in roster.at("l1", url)), "") or next(keyed, "")
+
+    def curve_sockets(self, id: str) -> Sequence[str]:
+        """Where a member is reached by those that know its key, if that is not where others reach it."""
+        member = self.now().by_id.get(id)
+        return member.attributes.get(cmbs.CURVE_SOCKETS) or () if member is not None else ()
 
     def fingerprint(self, member: Entity) -> str:
         """By which identity others know this broker, for its own member; empty for another's, or while it has none."""
@@ -261,6 +272,11 @@ class MemberService:
         if own is None:
             return {}
         return {layer: socket_of(own, layer) for layer in own.private.get(_WANTED, []) if socket_of(own, layer)}
+
+    def wanted_keyed(self) -> set[str]:
+        """Where it is to listen for members that have its key, while it listens at all."""
+        own = self.local()
+        return set(own.attributes.get(cmbs.CURVE_SOCKETS) or ()) if own is not None and self.wanted() else set()
 
     def want(self, layers: Collection[str], *, listen: bool) -> None:
         """Record that the own member is to listen on layers, or no more."""

@@ -72,19 +72,33 @@ class Proofs:
         """The own member as it introduces itself; nothing is said of one that is not there."""
         if self.trust is None or roster.own is None:
             return roster.introduction
-        return self.trust.introduction(roster.own)
+        signed = self.trust.introduction(roster.own)
+        return {**roster.introduction, **signed} if self.trust.mixed else signed
 
     def introduce(self, member: Entity) -> dict[str, Any]:
         """One of :meth:`tellable`, as it is told to others."""
         if self.trust is None:
             return introduce(member)
-        return {**member.private[SIGNED], CERTIFICATES: member.private.get(CERTIFICATES, [])}
+        signed = {**member.private.get(SIGNED, {}), CERTIFICATES: member.private.get(CERTIFICATES, [])}
+        return {**introduce(member), **signed} if self.trust.mixed else signed
 
     def tellable(self, roster: Roster) -> list[Entity]:
         """Of the other members those that others can be told of, in order of creation."""
         if self.trust is None:
             return list(roster.others)
-        return [one for one in roster.others if SIGNED in one.private and self.trust.is_current(one)]
+        return [
+            one
+            for one in roster.others
+            if (SIGNED in one.private and self.trust.is_current(one)) or self.is_plain(one.id)
+        ]
+
+    def is_plain(self, id: str) -> bool:
+        """Whether a member is believed without keys, since it has none."""
+        return self.trust is None or (self.trust.mixed and not self.trust.knows(id))
+
+    def is_told_plain(self, said: Mapping[str, Any], sender: str) -> bool:
+        """Whether what a member says of itself is not signed, and need not be."""
+        return self.trust is None or (SIGNED not in said and self.is_plain(sender))
 
     # What is heard
 
@@ -92,7 +106,7 @@ class Proofs:
         """What another member tells. ``by``: who says so of itself, where that is known. Raises InvalidRequest,
         ForgedSender."""
         said = introduction if isinstance(introduction, dict) else {}
-        if self.trust is None:
+        if self.trust is None or (self.trust.mixed and SIGNED not in said):
             return _plain(said)
         statement = read(said, DESCRIPTION)
         if by is not None and statement.id != naming.plain_id(by):
@@ -104,6 +118,8 @@ class Proofs:
     def check(self, told: Told) -> dict[str, Any]:
         """What is to be kept of a description of another member that is believed. Raises UnknownKey, ForgedSender,
         ClaimedId."""
+        if told.statement is None and not self.is_plain(told.id):
+            raise ForgedSender(f"{told.id} has keys, and this is not signed", id=told.id)
         if self.trust is None or told.statement is None:
             return {}
         shown = self.trust.check(told.statement, told.shown)
@@ -118,6 +134,8 @@ class Proofs:
         """Whether signed news replaces what is known of a member; None where nothing is signed."""
         if self.trust is None:
             return None
+        if told.statement is None:
+            return None if self.is_plain(told.id) else False
         if is_local(known) or SIGNED not in known.private or not self.trust.is_current(known):
             return True
         version = int(known.private["version"])

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from pycmbs.occi.entity import Entity
 from pycmbs.services.access.files import Watched, changing
 from pycmbs.services.access.files import text_of as file_text
 from pycmbs.services.federation import trust
+from pycmbs.services.federation.described import Described, described_by, texts_of, vouching
 from pycmbs.services.federation.keys import CURVE, KEYS, OwnKeys, fingerprint, own_keys, text_of
 from pycmbs.services.federation.revocations import Revocations
 from pycmbs.services.federation.roster import INSTANCE, Roster, describe, version_of
@@ -28,14 +28,13 @@ from pycmbs.services.federation.statements import (
     SIGNED,
     Certificate,
     Statement,
-    certificates,
     certify,
     curves_of,
     read,
-    retired_of,
     state,
 )
 from pycmbs.services.federation.trust import INVITED, Invitation, Pinned
+from pycmbs.transport.base import Keyring
 
 log = logging.getLogger(__name__)
 
@@ -54,25 +53,18 @@ class MemberIds(Protocol):
         """The id of the own member, empty while there is none."""
 
     def met_at(self, url: str) -> str:
-        """The id of the member with this L1 socket, empty when there is none."""
+        """The id of the member with this L1 socket, or where it is met by its key; empty when there is none."""
+
+    def curve_sockets(self, id: str) -> Sequence[str]:
+        """Where a member is reached by those that know its key, if that is not where others reach it."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Described:
-    """What is known of a member by what it signed, and ``texts``, by which that is known again."""
-
-    texts: tuple[str, ...]
-    identity: bytes
-    curves: tuple[bytes, ...]
-    retired: frozenset[bytes]
-    certificates: tuple[Certificate, ...]
-
-
-class Trust:
+class Trust(Keyring):
     """The :class:`~pycmbs.transport.base.Keyring` of this broker. May be asked by any thread."""
 
-    def __init__(self, home: Path, keys: OwnKeys, members: Callable[[], MemberIds]) -> None:
-        """``members``: who knows which ids there are."""
+    def __init__(self, home: Path, keys: OwnKeys, members: Callable[[], MemberIds], *, mixed: bool = False) -> None:
+        """``members``: who knows which ids there are. ``mixed``: whether members without keys are believed, too."""
+        self.mixed = mixed
         self._home = home
         self._keys = keys
         self._curve_file = Watched(home / KEYS / CURVE, self._reread, keys)
@@ -84,7 +76,7 @@ class Trust:
         self.revocations = Revocations(home, self.inviters, lambda: self._pinned.value.issuers - {keys.identity.public})
         """Whose identities are trusted no more."""
         self._certificates = Watched(home / trust.OWN_CERTIFICATES, trust.read_certificates, nothing)
-        self._described: Mapping[str, _Described] = {}
+        self._described: Mapping[str, Described] = {}
         self._by_curve: Mapping[bytes, str] = {}
         self._changing: Mapping[bytes, str] = {}
         """The keys of members that have two."""
@@ -162,6 +154,8 @@ class Trust:
             return pinned.by_id[id].curve
         if id and id == self._ids().local_id():
             return self.public
+        if self.mixed and not self.knows(id):
+            return b""
         raise UnknownKey(
             f"the key of {f'{id} at' if id else 'whoever is at'} {url} is not known here",
             hint="Get a line from pycmbs invite there, then run pycmbs join LINE here.",
@@ -183,7 +177,21 @@ class Trust:
         """Where trusted members are met first."""
         return list(self._pinned.value.by_url)
 
+    def plain_at(self, url: str) -> bool:
+        """See :class:`~pycmbs.transport.base.Keyring`."""
+        return self.mixed and url not in self._ids().curve_sockets(self._ids().local_id())
+
+    def socket_at(self, url: str, key: bytes) -> str:
+        """See :class:`~pycmbs.transport.base.Keyring`."""
+        sockets = self._ids().curve_sockets(self.who(key) or "")
+        return sockets[0] if sockets and url not in sockets else url
+
     # Who is trusted
+
+    def knows(self, id: str) -> bool:
+        """Whether a member has keys here, or had some: then nothing is believed of it without them."""
+        pinned = self._pinned.value
+        return id in pinned.refused or id in self.revocations.ids or self.identity(id) is not None
 
     def identity(self, id: str) -> bytes | None:
         """The identity for which a member's id stands, the own one's too; None for one that is not trusted."""
@@ -212,10 +220,10 @@ class Trust:
         for one in roster.others:
             if SIGNED not in one.private:
                 continue
-            texts = _texts(one)
+            texts = texts_of(one)
             known = before.get(one.id)
             try:
-                found[one.id] = known if known is not None and known.texts == texts else _described(one, texts)
+                found[one.id] = known if known is not None and known.texts == texts else described_by(one, texts)
             except CmbsError as exc:
                 log.warning("the stored description of %s is not what it signed: %s", one.id, exc)
         by_curve: dict[bytes, str] = {}
@@ -362,32 +370,6 @@ class Trust:
             raise Conflict("this key is another member's")
 
 
-def vouching(
-    shown: Iterable[Certificate], id: str, identity: bytes, issuers: Collection[bytes], refused: Collection[str] = ()
-) -> Certificate | None:
-    """The certificate by which a member is trusted: by one of the issuers, or by a member that one of them lets invite.
-
-    That these are signed by whom they say is not looked at."""
-    shown = [one for one in shown if one.stands()]
-    deputies = {one.identity for one in shown if one.may_invite and one.issuer in issuers and one.id not in refused}
-    for one in shown:
-        if (one.id, one.identity) == (id, identity) and (one.issuer in issuers or one.issuer in deputies - {identity}):
-            return one
-    return None
-
-
 def nobody(guest: str, _says: object) -> dict[str, Any]:
     """The other :meth:`Trust.admit`, of a broker that does not ask members for keys. Raises Conflict."""
     raise Conflict(f"nobody is invited here, and {guest} is not either")
-
-
-def _texts(member: Entity) -> tuple[str, ...]:
-    told = (member.private[SIGNED], *member.private.get(CERTIFICATES, ()))
-    return tuple(str(one.get(SIGNED)) for one in told)
-
-
-def _described(member: Entity, texts: tuple[str, ...]) -> _Described:
-    """Raises InvalidRequest."""
-    statement = read(member.private[SIGNED], DESCRIPTION, stored=True)
-    shown = certificates(member.private.get(CERTIFICATES))
-    return _Described(texts, statement.identity, curves_of(statement), retired_of(statement), tuple(shown))

@@ -25,7 +25,14 @@ OWN_MEMBER_ID = f"{OWN_MEMBER}:local-member"
 """The document that says which member is the own one: two requests that both see none both write it, and one loses."""
 VERSION, INSTANCE = "version", "instance"
 """The member's private record of what tells its descriptions apart: see :mod:`pycmbs.services.federation.gossip`."""
-_SHARED = ("state", *(f"{layer}_socket" for layer in LAYERS), "neighbors_socket", "topics", "listening")
+_SHARED = (
+    "state",
+    *(f"{layer}_socket" for layer in LAYERS),
+    "curve_sockets",
+    "neighbors_socket",
+    "topics",
+    "listening",
+)
 _MEMBERS = Query(ENTITY, {"kind": cmbs.MEMBER})
 
 

@@ -51,21 +51,31 @@ class Seals:
         identity_of: Callable[[str], bytes | None],
         own: Callable[[], str],
         wall_clock: Callable[[], float] = time.time,
+        *,
+        knows: Callable[[str], bool] | None = None,
     ) -> None:
-        """``identity_of``: the identity of a member that is trusted now. ``own``: the id of the own member."""
+        """``knows``: whether a member has keys, where some have none; None where all must.
+        ``identity_of``: the identity of a member that is trusted now. ``own``: the id of the own member."""
         self._keys = keys
         self._identity_of = identity_of
         self._own = own
         self._wall_clock = wall_clock
+        self._knows = knows
         self._boxes: dict[bytes, Box] = {}
 
     def is_for_me(self, envelope: Envelope) -> bool:
         """Whether the own member is who may open it."""
         return bool(envelope.to) and plain_id(envelope.to) == self._own()
 
+    def must_prove(self, member: str) -> bool:
+        """Whether nothing is believed of a member that it does not say by its key."""
+        return self._knows is None or self._knows(plain_id(member))
+
     def closed(self, envelope: Envelope) -> Envelope:
         """The envelope with its body sealed for its recipient. An answer (``sealed_as``) says inside what it answers. Raises
-        ForgedSender for a recipient whose identity is not known."""
+        ForgedSender for a recipient whose identity is not known. What is for a member without keys stays as it is."""
+        if not self.must_prove(envelope.to):
+            return envelope
         said = {**_outside(envelope), "id": envelope.sealed_as or envelope.id, "at": self._wall_clock()}
         box = self._box(envelope.to)
         text = base64.b64encode(box.encrypt(codec.dumps({**said, "body": envelope.body}))).decode()

@@ -207,8 +207,11 @@ class Link(_SharedPort):
     ``offer`` is for any thread, under one lock of the caller's; the rest is the loop's thread's.
     """
 
-    def __init__(self, address: Address, limits: Limits, loop: Loop, waiting: Budget, lock: Lock | None = None) -> None:
-        """``waiting``: the bytes that may wait in all links."""
+    def __init__(
+        self, address: Address, limits: Limits, loop: Loop, waiting: Budget, lock: Lock | None = None, *, url: str = ""
+    ) -> None:
+        """``waiting``: the bytes that may wait in all links. ``url``: what the address is called by who sends there."""
+        self.url = url or address.url
         super().__init__(loop)
         self._lock = lock
         self._waiting = waiting
@@ -233,7 +236,7 @@ class Link(_SharedPort):
 
     @property
     def _peer(self) -> tuple[str, str, bytes]:
-        return "dealer", self.address.url, self._lock.key if self._lock is not None else b""
+        return "dealer", self.url, self._lock.key if self._lock is not None else b""
 
     @property
     def idle(self) -> float:
@@ -254,11 +257,9 @@ class Link(_SharedPort):
         waiting = len(self._queue)
         size = self._bytes_in - self._bytes_out
         if waiting >= self._limits.queue_messages or (waiting and size + len(data) > self._limits.queue_bytes):
-            raise QueueFull(
-                f"{waiting} datagrams of {size} bytes wait for {self.address.url} already", url=self.address.url
-            )
+            raise QueueFull(f"{waiting} datagrams of {size} bytes wait for {self.url} already", url=self.url)
         if not self._waiting.take(len(data)):
-            raise QueueFull(f"too much waits for other addresses than {self.address.url}", url=self.address.url)
+            raise QueueFull(f"too much waits for other addresses than {self.url}", url=self.url)
         self._bytes_in += len(data)
         self._queue.append(data)
         self.used = time.monotonic()
@@ -383,7 +384,7 @@ class Link(_SharedPort):
                 size += len(frames[-1])
                 who = self._lock.ring.who(self._lock.key) if self._lock is not None else None
                 if len(frames) == 1 and not self._dropped and (self._lock is None or who is not None):
-                    arrivals.append(Arrival(self.address.url, frames[0], self._peer, answer=True, who=who))
+                    arrivals.append(Arrival(self.url, frames[0], self._peer, answer=True, who=who))
                     self.used = self._heard = time.monotonic()
                     self._turned_away = False
                     self._look_no_more()

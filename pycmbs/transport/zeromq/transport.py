@@ -140,8 +140,10 @@ class ZeroMQTransport(Transport):
             link = self._links.get(place)
             if link is None:
                 url, _, key = place
-                lock = Lock(self._keyring, self._domain, key) if self._keyring is not None else None
-                link = self._links[place] = Link(self._address(url), self._limits, loop, self._waiting, lock)
+                lock, where = None, url
+                if self._keyring is not None and key:
+                    lock, where = Lock(self._keyring, self._domain, key), self._keyring.socket_at(url, key)
+                link = self._links[place] = Link(self._address(where), self._limits, loop, self._waiting, lock, url=url)
                 loop.post(lambda new=link: self._open(new))  # type: ignore[misc]
                 if len(self._links) > self._most_links:
                     log.warning("over %d connections: closing the one unused for longest", self._most_links)
@@ -249,7 +251,8 @@ class ZeroMQTransport(Transport):
         assert self._context is not None
         if endpoint.startswith("ipc://"):
             _check_path(url, endpoint.removeprefix("ipc://"))
-        lock = Lock(self._keyring, self._domain) if self._keyring is not None else None
+        keyed = self._keyring is not None and not self._keyring.plain_at(url)
+        lock = Lock(self._keyring, self._domain) if self._keyring is not None and keyed else None
         listener = Listener(url, endpoint, self._running(), self._guests, lock)
         try:
             listener.open(self._context, self._limits)
