@@ -31,11 +31,11 @@ from pycmbs.services.access.principal import OPEN
 from pycmbs.tracing import said, tracing
 from pycmbs.wsgi.auditor import CHANGING, Auditor
 from pycmbs.wsgi.auth import PRINCIPAL, Gate
-from pycmbs.wsgi.errors import FAILED, SERVER, status_of
+from pycmbs.wsgi.errors import FAILED, SERVER, problem, status_of
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.guard import Guard
 from pycmbs.wsgi.middleware import compressed, log_request, request_id
-from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition
+from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition, wants_problem
 from pycmbs.wsgi.observation import Observation
 from pycmbs.wsgi.routes import OPEN_PATHS, Routes, route_name
 from pycmbs.wsgi.streams import EVENT_STREAM, without_events
@@ -163,7 +163,10 @@ class Application:
         status = status_of(error)
         writer, pretty = exchange.rendition.writer, exchange.rendition.pretty
         document = {"status": status, **error.to_dict()}
-        response = exchange.answer(writer.error(document, pretty=pretty), status)
+        if wants_problem(exchange.environ.get("HTTP_ACCEPT")):
+            response = exchange.problem(problem(error), status)
+        else:
+            response = exchange.answer(writer.error(document, pretty=pretty), status)
         response.headers["X-OCCI-Error"] = error_header(document)
         if isinstance(error, NotAcceptable | UnsupportedMediaType):
             response.headers["Accept"] = ", ".join(WRITERS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from pycmbs import __version__, errors
+from pycmbs import __version__, codec, errors
 from pycmbs.errors import CmbsError
 from pycmbs.occi.rendering.text import error_header
 from pycmbs.wsgi.negotiation import JSON, WRITERS
@@ -39,6 +39,8 @@ STATUS: dict[type[CmbsError], int] = {
 }
 """A class that is not here has the status of the nearest one above it."""
 
+_TYPES = "tag:houssem.org,2012:cmbs:/errors/"
+"""What the types of problem details begin with; the code follows. Nothing is there to be read."""
 FAILED = CmbsError("the broker failed to do this", hint="Its log says more.")
 """The answer to an unexpected exception."""
 
@@ -46,6 +48,15 @@ FAILED = CmbsError("the broker failed to do this", hint="Its log says more.")
 def status_of(error: CmbsError) -> int:
     """The HTTP status that an error is answered with."""
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def problem(error: CmbsError) -> bytes:
+    """The error as problem details (RFC 9457): a client that accepts them finds them the same everywhere."""
+    summary = (type(error).__doc__ or "").split("\n", maxsplit=1)[0].rstrip(".")
+    said = error.to_dict()
+    detail = said.pop("message")
+    standard = {"type": f"{_TYPES}{error.code}", "title": summary, "status": status_of(error), "detail": detail}
+    return codec.dumps({**said, **standard})
 
 
 def protocol_refusal(error: CmbsError) -> bytes:

@@ -11,11 +11,13 @@ from urllib.parse import quote
 from webob import Response
 
 from pycmbs.errors import PreconditionFailed, TooLarge
+from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.rendering import EntityView
 from pycmbs.occi.rendering import fields as f
+from pycmbs.occi.rendering.cloud_events import event_of
 from pycmbs.queues import Budget
-from pycmbs.wsgi.negotiation import DEFAULT, JSON_TYPES, TEXT, URI_LIST, Rendition
+from pycmbs.wsgi.negotiation import CLOUD_EVENT, DEFAULT, JSON, JSON_TYPES, PROBLEM, TEXT, URI_LIST, Rendition
 from pycmbs.wsgi.preconditions import entity_tag, tags
 from pycmbs.wsgi.question import Question
 
@@ -67,9 +69,16 @@ class Exchange(Question):
         fields = [("Content-Type", self._type_of(body, status)), ("Content-Length", str(len(body))), *headers]
         return Response(app_iter=[body], status=_LINES.get(status, status), headerlist=fields)
 
+    def problem(self, body: bytes, status: int) -> Response:
+        """An error as problem details."""
+        fields = [("Content-Type", PROBLEM), ("Content-Length", str(len(body)))]
+        return Response(app_iter=[body], status=_LINES.get(status, status), headerlist=fields)
+
     def _type_of(self, body: bytes, status: int) -> str:
         """The Content-Type. The charset is named where it matters: suites of 2011 compare the whole header."""
         type = self.rendition.content_type
+        if type == CLOUD_EVENT:
+            type = JSON  # only a message is read as an event
         if type == URI_LIST and status >= 400:
             type = TEXT  # an error is no list of URLs
         return type if type in JSON_TYPES or body.isascii() else f"{type}; charset=utf-8"
@@ -92,6 +101,10 @@ class Exchange(Question):
         """One entity; in text/uri-list, which cannot read one, where it is that was changed."""
         if self.rendition.content_type == URI_LIST and self.method not in _READING:
             return self.listing([view.entity.path])
+        if self.rendition.content_type == CLOUD_EVENT and self.method in _READING and view.entity.kind == cmbs.MESSAGE:
+            response = self.fresh(event_of(view.entity, view.url), view.entity.revision)
+            response.headers["Content-Type"] = CLOUD_EVENT
+            return response
         body = self.rendition.writer.entity(view, pretty=self.rendition.pretty)
         return self.fresh(body, view.entity.revision)
 

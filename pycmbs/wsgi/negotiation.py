@@ -10,6 +10,7 @@ from webob.acceptparse import create_accept_header
 
 from pycmbs.errors import NotAcceptable, UnsupportedMediaType, UnsupportedVersion
 from pycmbs.occi.rendering import Reader, Writer
+from pycmbs.occi.rendering.cloud_events import CloudEventsReader
 from pycmbs.occi.rendering.json_12 import Json12Writer
 from pycmbs.occi.rendering.json_2012 import JsonWriter
 from pycmbs.occi.rendering.json_reader import JsonReader
@@ -17,6 +18,7 @@ from pycmbs.occi.rendering.text import TextReader, TextWriter
 from pycmbs.occi.rendering.uri_list import UriListReader, UriListWriter
 
 JSON, TEXT, HEADERS, URI_LIST = "application/occi+json", "text/plain", "text/occi", "text/uri-list"
+CLOUD_EVENT, CLOUD_EVENTS = "application/cloudevents+json", "application/cloudevents-batch+json"
 JSON_TYPES = frozenset({JSON, "application/json"})
 READERS: dict[str, Reader] = {
     JSON: JsonReader(),
@@ -25,6 +27,8 @@ READERS: dict[str, Reader] = {
     "text/occi+plain": TextReader(),
     HEADERS: TextReader(),
     URI_LIST: UriListReader(),
+    CLOUD_EVENT: CloudEventsReader(),
+    CLOUD_EVENTS: CloudEventsReader(),
 }
 WRITERS: dict[str, Writer] = {
     TEXT: TextWriter(),
@@ -33,10 +37,14 @@ WRITERS: dict[str, Writer] = {
     "application/json": JsonWriter(),
     HEADERS: TextWriter(),
     URI_LIST: UriListWriter(),
+    CLOUD_EVENT: JsonWriter(),
 }
 """By media type; of those that a client likes equally, the first is taken."""
 OCCI_12: Writer = Json12Writer()
 
+PROBLEM = "application/problem+json"
+"""How errors may be written, and nothing else."""
+_PROBLEM = re.compile(r"application/problem\+json[^,]*,?", re.IGNORECASE)
 _NEWEST = (1, 2)
 _VERSION = re.compile(r"\bOCCI/([0-9]{1,3})\.([0-9]{1,3})", re.IGNORECASE)
 _PARAMETER = re.compile(r";\s*(?!q\s*=)([A-Za-z0-9_-]+)\s*=\s*(\"[^\"]*\"|[^;,\s]*)", re.IGNORECASE)
@@ -57,7 +65,17 @@ class Rendition:
 
 
 DEFAULT = Rendition(WRITERS[TEXT], TEXT, pretty=True)
+_JSON_SENT = JSON_TYPES | {CLOUD_EVENT, CLOUD_EVENTS}
 _JSON_DEFAULT = Rendition(WRITERS[JSON], JSON, pretty=True)
+
+
+@functools.lru_cache(maxsize=1024)
+def wants_problem(accept: str | None) -> bool:
+    """Whether a client says by name that it takes errors as problem details (RFC 9457)."""
+    if accept is None or PROBLEM not in accept.lower():
+        return False
+    header = create_accept_header(accept)
+    return bool(hasattr(header, "acceptable_offers") and header.acceptable_offers([PROBLEM]))
 
 
 @functools.lru_cache(maxsize=256)
@@ -71,7 +89,7 @@ def media_type(content_type: str) -> str:
 def default(sent: str) -> Rendition:
     """The rendition for a client that does not care, by the type of what it sent: JSON for JSON, else what GFD.185 3.6.6
     asks for."""
-    return _JSON_DEFAULT if sent in JSON_TYPES else DEFAULT
+    return _JSON_DEFAULT if sent in _JSON_SENT else DEFAULT
 
 
 @functools.lru_cache(maxsize=1024)
@@ -81,10 +99,12 @@ def rendition(accept: str | None, agent: str, sent: str) -> Rendition:
     Raises NotAcceptable naming the types there are.
     """
     version = _asked_version(agent)
+    if accept is not None and PROBLEM in accept.lower():
+        accept = _PROBLEM.sub("", accept).strip(" ,") or JSON
     if accept is None or not accept.strip() or accept.strip() == "*/*":
         return _in_version(default(sent), version)
     said = [text.strip('"') for name, text in _PARAMETER.findall(accept) if name.lower() == "version"]
-    offers = [one for one in WRITERS if one in JSON_TYPES] if sent in JSON_TYPES else []
+    offers = [one for one in WRITERS if one in JSON_TYPES] if sent in _JSON_SENT else []
     offers += [one for one in WRITERS if one not in offers]
     header = create_accept_header(without_parameters(accept))
     found = header.acceptable_offers(offers) if hasattr(header, "acceptable_offers") else []

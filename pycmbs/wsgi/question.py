@@ -12,12 +12,13 @@ from pycmbs.occi import naming
 from pycmbs.occi.entity import Draft, Invocation
 from pycmbs.occi.rendering import Reader
 from pycmbs.occi.rendering import fields as f
+from pycmbs.occi.rendering.cloud_events import from_headers
 from pycmbs.queues import Budget
 from pycmbs.services.entities.idempotency import RequestKey
 from pycmbs.services.entities.preconditions import ALWAYS, Precondition
 from pycmbs.wsgi.guard import Place
 from pycmbs.wsgi.head import RAW_PATH
-from pycmbs.wsgi.negotiation import HEADERS, media_type, reader
+from pycmbs.wsgi.negotiation import CLOUD_EVENT, HEADERS, media_type, reader
 from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, tags
 from pycmbs.wsgi.query import NO_QUERY, Query, parse
 
@@ -198,10 +199,16 @@ class Question:
         """The media type of :attr:`body`, and that. A request without a body may have its fields in headers, whatever it says
         its type is: GFD.223 5.3.2 filters so."""
         body = self._raw_body()
+        if "HTTP_CE_SPECVERSION" in self.environ and self.method == "POST":
+            return CLOUD_EVENT, from_headers(self._of_event(), self.environ.get("CONTENT_TYPE") or "", body)
         if self.sent != HEADERS and body.strip():
             return self.sent, body
         fields = self._fields()
         return (HEADERS, fields) if fields or self.sent == HEADERS else ("application/json", body)
+
+    def _of_event(self) -> dict[str, str]:
+        """The attributes of a CloudEvent that are headers."""
+        return {name[8:].lower(): text for name, text in self.environ.items() if name.startswith("HTTP_CE_")}
 
     def _fields(self) -> bytes:
         environ = self.environ
