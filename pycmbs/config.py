@@ -313,7 +313,7 @@ class Settings:
         return self.run_dir / "broker.json"
 
     def store_url(self) -> str:
-        """The store's URL with its password. Raises ConfigurationError when that is to be had from a file, and cannot be."""
+        """The store's URL with its password. Raises ConfigurationError if the file with the password cannot be read."""
         return with_password(self.store, self.store_password_file)
 
     @property

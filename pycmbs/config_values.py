@@ -170,7 +170,7 @@ def _parse_line(text: str) -> str:
 
 
 def _parse_keys(text: str) -> str:
-    """Who is between could put in keys of his own where there is no TLS."""
+    """Without TLS, an attacker on the way could insert other keys."""
     if "://" not in text:
         return _parse_log_file(text)
     url = urlsplit(text)

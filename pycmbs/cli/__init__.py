@@ -12,7 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     recipients failed or expired. 4: no one is a recipient. 5: accepted, and not settled in time. 6: the broker refused.
     7: no broker answers, or it cannot now. 130: interrupted.
     """
-    from pycmbs.cli.tree import run  # nothing is needed by who only imports the package
+    from pycmbs.cli.tree import run  # importing the package needs nothing of it
 
     if arguments is None:  # this process is ours
         from pycmbs import surroundings

@@ -1,4 +1,4 @@
-"""``context``: names for brokers, and for whoever asks them."""
+"""``context``: names for brokers, with their URLs and credentials."""
 
 from __future__ import annotations
 
@@ -142,13 +142,13 @@ def _unknown(name: str) -> ConfigurationError:
 
 def _document() -> Any:
     """The file, with what a person wrote beside."""
-    contexts()  # raises when it is none
+    contexts()  # raises when it is not a broker's URL
     path = contexts_file()
     return tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
 
 
 def _write(document: Any) -> None:
-    """Replace the file; only its owner can read it, at no time anybody else."""
+    """Replace the file; it is readable by its owner only, at all times."""
     path = contexts_file()
     new = path.with_suffix(".new")
     try:

@@ -37,7 +37,7 @@ class Session:
 
     @property
     def watched(self) -> bool:
-        """Whether a person looks on, who is told how far it is."""
+        """Whether a person looks on, and sees the progress."""
         return sys.stderr.isatty() and self.output == "table" and not (self.quiet or self._curl)
 
     def client(self) -> Client:
@@ -97,7 +97,7 @@ def _printed(place: Place, verb: Verb[T]) -> Verb[T]:
 
 
 def settled_code(sent: Sent, wait: float) -> int:
-    """What became of a message, to a script. Who did not ask to wait is only told whether it is for anybody."""
+    """What became of a message, to a script. Without waiting, only whether there are recipients is reported."""
     if not sent.recipients:
         return NOBODY
     if any(one.settled and one.state not in ("delivered", "executed") for one in sent.ledger):

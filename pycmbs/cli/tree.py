@@ -149,7 +149,7 @@ def run(arguments: Sequence[str] | None) -> int:
         return 2
     except click.Abort:
         return 130
-    except BrokenPipeError:  # who read it has seen enough
+    except BrokenPipeError:  # the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     if code == 0 and _asked_help(arguments):

@@ -53,7 +53,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """What is asked for is imported then: who needs no connection waits for no HTTP library."""
+    """Imported on demand, so that commands without a connection need not load the HTTP library."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_MODULES.get(name, 'views')}"), name)

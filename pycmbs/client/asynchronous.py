@@ -35,7 +35,7 @@ class AsyncClient:
     ) -> None:
         """Which broker: see :func:`~pycmbs.client.places.find`; or exactly this ``place``. ``timeout``: seconds that an answer
         may take, besides those one waits for deliveries. Connects when there is something to ask."""
-        import httpx2  # who only prints or completes waits for no HTTP library
+        import httpx2  # commands that only print or complete need not load the HTTP library
 
         self.place = place or find(url, context=context, home=home)
         self._timeout = timeout

@@ -45,7 +45,7 @@ class Call:
 
     @property
     def headers(self) -> dict[str, str]:
-        """Those of the request, without who asks."""
+        """Those of the request, without credentials."""
         return {"Accept": JSON} if self.body is None else {"Accept": JSON, "Content-Type": JSON}
 
 

@@ -1,4 +1,5 @@
-"""Where a broker is, and who asks it: from arguments, the environment, a home, or the contexts that a person keeps."""
+"""Where a broker is, and which credentials to use: from arguments, the environment, a home, or the contexts that a person
+keeps."""
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ def find(
     """The broker that is meant: by the first of ``url``, ``context``, ``home``, ``PYCMBS_URL``, ``PYCMBS_CONTEXT``, the
     context in use, ``PYCMBS_HOME`` or ``~/.pycmbs`` if a broker runs there; else the one on port 8090 of this machine.
 
-    Who asks: ``PYCMBS_TOKEN``, or ``PYCMBS_USER`` (``name:password``), else what the context says, if it is one.
+    Credentials: ``PYCMBS_TOKEN``, or ``PYCMBS_USER`` (``name:password``), else what the context says, if it is one.
     Raises ConfigurationError for a context that is not there, and Unavailable if no broker runs in ``home``.
     """
     environ = os.environ if environ is None else environ
@@ -76,7 +77,7 @@ def _said(
 
 
 def checked(url: str) -> str:
-    """The URL of a broker, without the slash at its end. Raises ConfigurationError for what is none."""
+    """The URL of a broker, without the slash at its end. Raises ConfigurationError for an invalid URL."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment or parts.username:
         raise ConfigurationError(

@@ -135,7 +135,7 @@ def request(
     """Have a member perform an operation, and wait for the outcome. Of ``attributes``, ``action``, ``kind``, ``id``, ``title``
     and the like belong to the operation itself. Raises NotSettled, Failed, or the error that the member answered."""
     content = operation_content(operation, target, attributes)
-    # What is not answered in time would be done all the same, maybe when no one wants it any more.
+    # Without a deadline it could still be done later, when no one wants it any more.
     sent = yield from send(content, to=[member], wait=wait, deadline=wait + 1)
     return outcome(member, sent)
 

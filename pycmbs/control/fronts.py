@@ -50,7 +50,7 @@ class Front:
             start_thread("control-answers", self._write)
 
     def close(self) -> None:
-        """End the connection, and whoever waits for it to take something."""
+        """End the connection, and the waiting of threads that send on it."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 

@@ -49,7 +49,7 @@ def refused(row: Delivery, body: dict[str, Any], now: float) -> Delivery:
 
 
 def gone(row: Delivery, error: Departed, now: float) -> Delivery:
-    """The row of a recipient that has left, or is trusted no more: that one is not to have it, whatever it has."""
+    """The row of a recipient that has left, or is no longer trusted: that one is not to have it, whatever it has."""
     reason = error.line
     if isinstance(error, Revoked):
         return row.settled(FAILED, now, reason)

@@ -95,7 +95,7 @@ class Awaiting:
             self._rows[row.id].row = row
 
     def drop(self, row: str) -> dict[str, Asked]:
-        """Await a row's outcome no more; returns what was asked for it, by envelope."""
+        """Stop awaiting a row's outcome; returns what was asked for it, by envelope."""
         awaited = self._rows.pop(row, None)
         ids = awaited.ids if awaited is not None else ()
         return {id: self._by_envelope.pop(id)[1] for id in ids if id in self._by_envelope}
@@ -121,7 +121,7 @@ class Awaiting:
 
 
 class Outcomes:
-    """Sends inquiries; the answers come to whoever keeps what is awaited."""
+    """Sends inquiries; the answers go to whatever keeps what is awaited."""
 
     def __init__(
         self,

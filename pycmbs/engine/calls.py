@@ -46,7 +46,7 @@ class Calls:
         """Each returns its answer, or a future of it."""
 
     def close(self) -> None:
-        """Begin no more walks."""
+        """Begin no further walks."""
         self._walks.close()
 
     def wake(self) -> None:

@@ -218,7 +218,7 @@ class Discovery:
             raise
 
     def leave(self, member: str, version: int, instance: str) -> dict[str, Any]:
-        """Tell all known members that the own one, which was deleted, is no more. Returns how many took note."""
+        """Tell all known members that the own one was deleted. Returns how many took note."""
         farewell = Envelope(LEAVE, "", member, self._federation.farewell(member, version, instance))
 
         def tell(other: str) -> bool:

@@ -20,7 +20,7 @@ _WAKE: Final = None
 
 
 class Revoked(NamedTuple):
-    """A member that is trusted no more."""
+    """A member that is no longer trusted."""
 
     member: str
 
@@ -50,7 +50,7 @@ class Events:
         self._queue.put(member)
 
     def revoked(self, member: str) -> None:
-        """A member is trusted no more."""
+        """A member is no longer trusted."""
         self._queue.put(Revoked(member))
 
     def take(self, seconds: float, resumed: Callable[[str], None], given_up: Callable[[str], None]) -> list[Arrival]:

@@ -60,7 +60,7 @@ class Executor:
         self._execution.close()
 
     def submit(self, receipt: str, execution: Execution, listener: Listener | None = None) -> None:
-        """Have an execution done, unless it is at that already; ``listener`` is told its outcome. Blocks for nothing."""
+        """Have an execution done, unless it is at that already; ``listener`` gets its outcome. Blocks for nothing."""
         with self._lock:
             known = self._known.get(receipt)
             if known is not None:

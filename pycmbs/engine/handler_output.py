@@ -59,7 +59,7 @@ class HandlerOutput:
         while self._woken in watched:
             ready, _, _ = select.select(watched, (), ())
             if self._reader in ready and not self._take():
-                watched.discard(self._reader)  # nobody has it open any more
+                watched.discard(self._reader)  # no process has it open any more
             if self._woken in ready:
                 watched.discard(self._woken)
         while self._take():

@@ -143,7 +143,7 @@ class Inbound:
             except BadEnvelope as exc:
                 self._bad("what arrived at %s is dropped: %s", arrival.address, exc)
                 continue
-            if verdict is Verdict.REFUSED and envelope.type != PROBE:  # it is no less there for what it sends
+            if verdict is Verdict.REFUSED and envelope.type != PROBE:  # it is alive, whatever it sends
                 self._refuse(arrival, envelope, over_quota(arrival.who or ""), final=False)
                 continue
             try:
@@ -186,7 +186,7 @@ class Inbound:
             log.exception("a guest with an invitation at %s cannot be let in", arrival.address)
 
     def _twice(self, arrival: Arrival, envelope: Envelope) -> bool:
-        """Whether it is of a member of which there are two, which is told so."""
+        """Whether its sender exists twice; if so, it is told that."""
         if LIFE in envelope.body:
             self._lives.heard(envelope.sender, envelope.body[LIFE])
         if not self._lives.contested(envelope.sender):
@@ -289,7 +289,7 @@ class Inbound:
         if self._seals is not None and envelope.sealed_as:
             try:
                 answer = self._seals.closed(replace(answer, to=envelope.sender, sealed_as=envelope.sealed_as))
-            except ForgedSender as exc:  # it is trusted no more
+            except ForgedSender as exc:  # it is no longer trusted
                 log.info("%s is not answered: %s", envelope.sender, exc)
                 return
         self._reply(arrival.peer, encode(answer))

@@ -113,7 +113,7 @@ class Listening:
     def bind_wanted(self) -> None:
         """Bind what the own member was told to listen on; what fails is logged and tried again. Raises Unavailable."""
         with self._binding:
-            self._own = self._members.local_id()  # first: whoever is answered must be told by whom
+            self._own = self._members.local_id()  # first: an answer must name its sender
             wanted = self._members.wanted()
             for layer in self.bound.keys() - wanted.keys():
                 self._unbind(layer)

@@ -12,7 +12,7 @@ _YOUNG = 1.0
 """Seconds in which the message of a row is looked for at every occasion; later, once in as many."""
 _KEEP_SECONDS = 10.0
 """Seconds after which a row whose message is not there is removed: longer than a write takes that may still succeed. By the
-clock of whoever looks at it: the writer's may be wrong."""
+clock of the process that looks at it: the writer's may be wrong."""
 
 
 @dataclass(slots=True)
@@ -44,7 +44,8 @@ class Orphans:
                 self.note(row, now)
 
     def look(self, now: float) -> list[Delivery]:
-        """The rows whose message is there by now; they are set aside no more. Those that waited for long enough are removed."""
+        """The rows whose message is there by now; they are no longer set aside. Those that waited for long enough are
+        removed."""
         due = [one for one in self._orphans.values() if now - one.since < _YOUNG or now - one.looked >= _YOUNG]
         if not due:
             return []

@@ -106,7 +106,7 @@ class Outbound:
         self._events.resume(member)
 
     def give_up(self, member: str) -> None:
-        """A member is trusted no more: what waits for it has failed."""
+        """A member is no longer trusted: what waits for it has failed."""
         self._events.revoked(member)
 
     def wait(self, path: str, seconds: float) -> Waiter:

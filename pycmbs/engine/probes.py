@@ -1,7 +1,7 @@
 """Probes: every known member is asked, over the path that messages take, whether it is there.
 
 Health is measured, never inferred from a connection. One thread owns the state; it is woken by answers and by the clock. A
-member that does not answer by itself is probed through others, and whoever passes that on passes messages on, too.
+member that does not answer by itself is probed through others, and a member that relays probes relays messages, too.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Probes:
         self._thread.join(2)
 
     def answer(self, asking: str) -> dict[str, Any]:
-        """What a probe of the member ``asking`` is answered with. Reads no store: whoever answers must not wait."""
+        """What a probe of the member ``asking`` is answered with. Reads no store: the answering thread must not wait."""
         vitals = self._vitals.get(asking)
         knows = vitals.version if vitals else 0
         return {"version": self._own[1], "knows": knows, "digest": self._own[2], LIFE: self._lives.own}
@@ -259,7 +259,7 @@ class Probes:
 
     @property
     def _hurry_pace(self) -> float:
-        """Seconds until a suspect is probed again. Where everybody is one, it is this machine that has no time, or no network:
+        """Seconds until a suspect is probed again. Where all are suspects, this machine has no time, or no network:
         more probes would not help it."""
         return max(SUSPECT_RETRY_SECONDS, sum(one.failures > 0 for one in self._vitals.values()) / _MOST_A_SECOND)
 
@@ -364,7 +364,7 @@ class Probes:
         if older or (other and now >= self._gossip):
             vitals.digest = str(digest)
             if vitals.reachable_directly:
-                # What others know of others goes round: were everybody asked at once, a hundred members would ask each other
+                # What others know of others goes round: if all were asked at once, a hundred members would ask each other
                 # ten thousand times. In turn, they all know it after a few rounds.
                 self._gossip = now + len(self._vitals) / _NEWS_A_SECOND
                 self._on_news(vitals.socket)

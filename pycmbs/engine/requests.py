@@ -134,7 +134,7 @@ class Requests:
             question = replace(question, id=id)
             if self._seals is not None and via:
                 question = self._seals.closed(question)
-            # Apart from messages: health is no matter of how much waits.
+            # Apart from messages: health must not depend on how much waits.
             opened.waited = not self._transports.send(url, encode(question), apart=True, peer=via or question.to)
         except CmbsError as exc:
             self._finish(id, exc)
@@ -142,7 +142,7 @@ class Requests:
     def answered(self, link: str, envelope: Envelope) -> bool:
         """Take an answer that came over the link to a URL; False when it was not asked there.
 
-        An answer by another member than the one that was asked is none: the question has failed, and the link leads astray.
+        An answer by another member than the one asked does not count: the question has failed, and the link leads astray.
         """
         with self._lock:
             found = self._open.get(envelope.id) or self._late.get(envelope.id)

@@ -97,7 +97,7 @@ class Traffic:
         return self._rows.expired(row, now)
 
     def drop(self, row: Delivery) -> Flight | None:
-        """Send a row no more; returns its flight if it was under way, whose answer will be a late one."""
+        """Stop sending a row; returns its flight if it was under way, whose answer will be a late one."""
         route = self._routes.get(row.route)
         flight = route.drop(row.id) if route is not None else None
         if flight is not None:
@@ -124,7 +124,7 @@ class Traffic:
                 route.resume, route.url = 0.0, ""
 
     def give_up(self, member: str) -> None:
-        """A member is trusted no more: what is under way to it goes back, and all that waits for it is looked at now."""
+        """A member is no longer trusted: what is under way to it goes back, and all that waits for it is looked at now."""
         for route in self._routes.values():
             if route.member == member:
                 if route.flights:
@@ -273,7 +273,7 @@ class Traffic:
         return True
 
     def _datagram(self, route: Route, row: Delivery, body: dict[str, Any], id: str) -> bytes:
-        """What goes out, sealed where others pass it on. Raises ForgedSender for a recipient that is trusted no more."""
+        """What goes out, sealed where others pass it on. Raises ForgedSender for a recipient that is no longer trusted."""
         # The member that the body speaks for: who it is now may not have reached the engine yet.
         sender = body["message"]["attributes"]["cmbs"]["message"]["origin"]
         body = {**body, "deadline": round(row.deadline - clock.now(), 3)}

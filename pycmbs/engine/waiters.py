@@ -14,7 +14,7 @@ Waiter = Future[dict[str, Any]]
 """``{"rows": […]}``, the rows as they were settled, if it is known; an empty object otherwise."""
 
 _MOST = 10_000
-"""Waiters; one more is told at once that nothing is known."""
+"""Waiters; one more is answered at once, with nothing."""
 
 
 class Waiters:
@@ -39,8 +39,8 @@ class Waiters:
         return future
 
     def begin(self, under_way: Container[str], unsettled: Callable[[str], bool]) -> None:
-        """See to those that are new: who began to wait when all was settled is told by nothing else. ``under_way``: messages of
-        which it is known that they are not; ``unsettled``: whether another one is not."""
+        """See to those that are new: nothing else answers a request that began to wait when all was settled. ``under_way``:
+        messages of which it is known that they are not; ``unsettled``: whether another one is not."""
         with self._lock:
             new = list(self._new)
         for path in new:

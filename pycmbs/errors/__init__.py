@@ -24,7 +24,7 @@
     │   ├── SecondLocalMember     a broker is one member
     │   ├── ClaimedId             two members claim one id
     │   ├── Departed              the member left, and what is said of it is older than that
-    │   │   └── Revoked           the member's identity is trusted no more
+    │   │   └── Revoked           the member's identity is no longer trusted
     │   ├── NoLocalMember         sending needs a local member, and there is none
     │   ├── NotSendable           the message may not be sent as it is
     │   ├── BeingSent             the message is on its way: it cannot be changed until it is settled
@@ -206,7 +206,7 @@ def from_dict(document: Any) -> CmbsError:
     """The error that :meth:`CmbsError.to_dict` described; an unknown code comes back as :class:`RemoteError`.
 
     Takes anything: what describes an error comes from others. Texts are cut, and what is not text, number, or short list of
-    them is left out, so that an error can be stored and shown whoever made it.
+    them is left out, so that an error of any origin can be stored and shown.
     """
     data = dict(document) if isinstance(document, dict) else {}
     code = str(data.pop("code", RemoteError.code))

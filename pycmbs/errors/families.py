@@ -1,4 +1,4 @@
-"""The families of errors: what whoever catches one may want to know of it. The whole tree is drawn in :mod:`pycmbs.errors`."""
+"""The families of errors: what a caller that catches one may want to know. The whole tree is drawn in :mod:`pycmbs.errors`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class CmbsError(Exception):
         return document
 
     def told(self) -> dict[str, Any]:
-        """The error as another member is told: without the hint, which may name what there is, to clients that may read it."""
+        """The error as it is sent to another member: without the hint, which may name what there is, to clients that may
+        read it."""
         return {name: value for name, value in self.to_dict().items() if name != "hint"}
 
 

@@ -30,7 +30,7 @@ class Departed(Conflict):
 
 
 class Revoked(Departed):
-    """The member's identity is trusted no more."""
+    """The member's identity is no longer trusted."""
 
     code = "revoked"
 

@@ -20,7 +20,7 @@ class CrossOrigin(Forbidden):
 
 
 class Unauthenticated(CmbsError):
-    """The broker wants to know who asks, and was not told, or not rightly."""
+    """The request lacks valid credentials."""
 
     code = "unauthenticated"
 

@@ -43,7 +43,7 @@ class Quoted(str):
     __slots__ = ()
 
     def meant(self, type: str) -> Any:
-        """The value it stands for in an attribute of this type. What is no such JSON is the string itself."""
+        """The value it stands for in an attribute of this type. Any other text is the string itself."""
         if type not in ("array", "object", "any"):
             return str(self)
         try:

@@ -110,7 +110,8 @@ def new_id() -> str:
 
 
 def plain_id(text: str) -> str:
-    """An id as it is kept, whether it comes so, as a URN, or as :func:`uri` writes it. What is no id comes back as it is."""
+    """An id as it is kept, whether it comes so, as a URN, or as :func:`uri` writes it. What is not an id is returned as it
+    is."""
     if text.startswith(_TAG):
         text = unquote(text).rpartition("/")[2]
     elif text[: len(_URN)].lower() == _URN:

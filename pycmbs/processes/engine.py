@@ -26,7 +26,7 @@ def main(me: child.Child) -> None:
     new_thread("heartbeat", me.beat_for_ever, vital=True).start()
     waits = not _taken(engine, node)
     if waits:
-        me.announce_ready()  # the fronts answer 503 meanwhile, and that is better than nothing
+        me.announce_ready()  # until then the fronts answer 503, which is better than nothing
     while waits and not _taken(engine, node):
         if signal.sigtimedwait({signal.SIGTERM}, _PAUSE):
             return

@@ -39,7 +39,7 @@ class _Hub(eventlet.hubs.epolls.Hub):  # type: ignore[misc] # eventlet is untype
     """The loop, which counts its turns. One begins where it looks who is ready; they all run before it looks again.
 
     A descriptor that was ready is not waited for any more, until the next wait; it stays known to epoll. So a wait costs
-    one system call, and not two. One that was closed meanwhile is forgotten by itself.
+    one system call, and not two. A closed one is forgotten automatically.
     """
 
     turns = 0

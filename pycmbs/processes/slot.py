@@ -92,7 +92,7 @@ class Slot:
         return self.ready
 
     def look(self) -> bool:
-        """Whether the child serves no more, though its process is there. To be asked at :attr:`look_at`.
+        """Whether the child no longer serves, though its process exists. To be asked at :attr:`look_at`.
 
         What counts is how often the supervisor looked, and not what its clock says: when all of the broker was stopped for a
         while, or had no time, no child counts as silent."""

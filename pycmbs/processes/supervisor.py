@@ -259,7 +259,7 @@ class Supervisor:
         self._record()
 
     def _stop_step(self, since: float) -> None:
-        """Bring the stop on: fronts first, then the engine; whoever is too slow is killed."""
+        """Bring the stop on: fronts first, then the engine; those too slow are killed."""
         fronts = [slot for slot in self._fronts if slot.process]
         late = since >= (FRONT_GRACE if fronts else STOP_GRACE)
         for slot in fronts or [self._engine]:
@@ -274,7 +274,7 @@ class Supervisor:
         self._record()
         tell("READY=1", f"STATUS=listening on {self._settings.url}, {self._description}")
         line = f"pyCMBS {pycmbs.__version__} listening on {self._settings.url}, {self._description}\n"
-        with contextlib.suppress(OSError):  # that the line is not read is no reason not to serve
+        with contextlib.suppress(OSError):  # a broken pipe is no reason not to serve
             os.write(1, line.encode())  # at once, and nothing stays in a buffer to fail at exit
 
     def _record(self) -> None:

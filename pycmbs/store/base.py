@@ -1,7 +1,7 @@
 """The store seam: documents with revisions, index keys and a change feed with cursors.
 
 What a store keeps is a :class:`Document`: a JSON object with an id, a type, a revision and *keys*. Keys are what a
-:class:`Query` can ask for; whoever writes a document names its keys, so that a store needs to know nothing of OCCI and
+:class:`Query` can ask for; the writer of a document names its keys, so that a store needs to know nothing of OCCI and
 answers every query from an index (SQLite: a key table; CouchDB: a view).
 
 What goes through the seam are Structs: as immutable as frozen dataclasses, and made in a quarter of the time.
@@ -237,7 +237,7 @@ class Store(ABC):
     @abstractmethod
     def reaches(self, cursor: str) -> bool:
         """Whether the feed has come as far as this cursor: to one that it gave before the store was put back to an older state,
-        it has not, as far as a store can tell. Raises ValueError for what is no cursor."""
+        it has not, as far as a store can tell. Raises ValueError for an invalid cursor."""
 
     @abstractmethod
     def latest(self) -> str:
@@ -248,8 +248,8 @@ class Store(ABC):
         """A token that changes whenever a document of this type is written or deleted. Cheap enough for every request."""
 
     def version(self, query: Query) -> str:
-        """A token that differs whenever :meth:`find` would find other documents, or the same ones changed: whoever keeps what
-        it found asks whether that is still true. A store that can tell without reading the documents does."""
+        """A token that differs whenever :meth:`find` would find other documents, or the same ones changed: callers that
+        cache results ask whether they are still valid. A store that can tell without reading the documents does."""
         return " ".join(f"{one.number} {one.revision}" for one in self.find(query))
 
     @abstractmethod

@@ -94,7 +94,7 @@ class GroupCommit(Wrapper):
 
     def _flush_first(self) -> None:
         """Commit what is there in the caller's thread, since waking another one and being woken by it costs half as much as a
-        commit does. What came meanwhile is not the caller's affair."""
+        commit does. What arrived since then is left to others."""
         with self._nobody_left_waiting():
             group = self._take(self._most)
             if not group:  # another commit took them, and this flush is over
@@ -180,7 +180,7 @@ class GroupCommit(Wrapper):
 
 
 def _tell(group: list[_Pending], outcomes: Sequence[list[Document] | RevisionConflict | CmbsError]) -> None:
-    """Tell each caller what became of his batches."""
+    """Tell each caller what became of its batches."""
     results = iter(outcomes)
     for one in group:
         try:

@@ -180,7 +180,7 @@ def _follow(source: Store, path: Path, advance: Progress) -> int:
                 copy(source, target, found, count)
                 finish_copy(target)
                 more = True
-                while more:  # whoever has read less than a page has caught up
+                while more:  # less than a page was read: it has caught up
                     changes, cursor = source.changes(cursor, limit=_PAGE)
                     _apply(changes, target)
                     more = len(changes) == _PAGE

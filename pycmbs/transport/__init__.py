@@ -4,7 +4,7 @@
 module             what it holds
 =================  ============================================================================================
 ``base``           the contract: :class:`~pycmbs.transport.base.Transport`, ``Arrival``, ``Receiver``
-``address``        which socket URLs are addresses; pure, for whoever only validates
+``address``        which socket URLs are addresses; pure, for validation only
 ``envelope``       the versioned bytes that a datagram carries; pure
 ``transports``     :class:`~pycmbs.transport.transports.Transports`: picks the transport by the URL's scheme
 ``zeromq``         ``tcp:``, ``ipc:``, ``inproc:``; beneath it ``zeromq_loop`` (the thread), ``zeromq_ports`` (what

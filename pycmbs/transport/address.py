@@ -12,7 +12,7 @@ scheme        form                        rule
 ============  ==========================  ===========================================================================
 
 A socket URL stands in a member's description and is used by *others* to reach it. So a wildcard (``*``, ``0.0.0.0``,
-``[::]``) is none, and neither is a relative path: each means something else wherever it is read.
+``[::]``) is invalid, and so is a relative path: each means something else wherever it is read.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def check_address(url: str) -> None:
 
 def check_networked(url: str) -> None:
     """Raises :class:`~pycmbs.errors.InvalidAddress` for an address that leads nowhere but within this machine: another one's
-    member cannot be there, and whoever says so would have this one talk to sockets of its own."""
+    member cannot be there, and would make this one connect to sockets of its own machine."""
     if parse_address(url).scheme not in NETWORKED:
         raise _invalid(url, "an address of another broker's member must lead to another machine")
 

@@ -59,7 +59,7 @@ class Keyring(Protocol):
         """The member with this public key, or None for a stranger's."""
 
     def key_at(self, url: str, member: str) -> bytes:
-        """The public key of a member, or of whoever is known to be at an address if ``member`` is empty; no bytes for one that
+        """The public key of a member, or of the member known at an address if ``member`` is empty; no bytes for one that
         is reached without. Raises :class:`~pycmbs.errors.UnknownKey`."""
 
     def plain_at(self, url: str) -> bool:
@@ -118,7 +118,7 @@ class Transport(ABC):
         which nothing came for so many seconds: one that is merely slow, or is just being made, is left in peace."""
 
     def refuses(self, url: str) -> bool:  # noqa: ARG002 - where members are not asked for keys nobody is refused
-        """Whether whoever is at ``url`` does not let this broker in, as far as is known: it does not know its key."""
+        """Whether the member at ``url`` refuses this broker, as far as is known: it does not know its key."""
         return False
 
     @abstractmethod

@@ -119,7 +119,7 @@ class Gate:
 
     @property
     def required(self) -> bool:
-        """Whether who asks must say who he is."""
+        """Whether requests need credentials."""
         return self._users.look(time.monotonic())
 
     def admit(self, environ: Environ) -> Principal:

@@ -25,8 +25,8 @@ _BOUNDS = {
 
 
 def definition_document(definition: AttributeDefinition) -> dict[str, Any]:
-    """An attribute definition (GFD.226 4.3). ``any`` is no type of the standard: it is shown as ``object``, without a default,
-    whose type would contradict it."""
+    """An attribute definition (GFD.226 4.3). ``any`` is not a type of the standard: it is shown as ``object``, without a
+    default, whose type would contradict it."""
     type = "object" if definition.type == "any" else definition.type
     document: dict[str, Any] = {
         "type": type,

@@ -117,7 +117,7 @@ class Access:
 
     @property
     def subject(self) -> str:
-        """Who asks, as rules name him; empty where everything is allowed."""
+        """The principal, as rules name it; empty where everything is allowed."""
         asking = who()
         return asking[0].subject if asking else ""
 
@@ -139,7 +139,7 @@ class Access:
         return True
 
     def knows(self, entity: Entity) -> bool:
-        """Whether who asks may know what an entity is: who may change it is told what it is then."""
+        """Whether the principal may know what an entity is: who may change it is told what it is then."""
         return self.permits("read", entity) or self.permits("update", entity)
 
     def conceivable(self, operation: str, kind: str) -> bool:
@@ -168,7 +168,7 @@ class Access:
             raise forbidden(operation)
 
     def made(self, entity: Entity) -> None:
-        """Note on a new entity who makes it. Raises Forbidden unless he may."""
+        """Note on a new entity who makes it. Raises Forbidden unless the principal may."""
         scope = current.get()
         if scope is not None and scope.principals:
             entity.private["by"] = scope.principals[0].subject
@@ -181,12 +181,12 @@ class Access:
             raise forbidden(operation)
 
     def check_handler(self, name: str, target: str) -> None:
-        """Raises Forbidden unless who asks may have a handler called with a target."""
+        """Raises Forbidden unless the principal may have a handler called with a target."""
         if not self.may(name, (), target):
             raise forbidden(name)
 
     def check_parts(self, message: Entity, layer: str, parts: Iterable[Part]) -> None:
-        """Raises Forbidden unless who asks may send a message for every one of these."""
+        """Raises Forbidden unless the principal may send a message for every one of these."""
         for one in who():
             grants = [
                 grant for grant in self._grants(one, f"act:send_{layer}", message.kind) if _has(message, grant.keys)
@@ -250,8 +250,8 @@ class Access:
 def deciding(principal: Principal, shipped: Sequence[Rule], own: Sequence[Rule]) -> list[Rule]:
     """Of the rules that speak of an operation and a kind, those that decide about a principal.
 
-    What this broker's rules say of him by name takes the place of what his roles may; what they say of a role, the place of
-    what comes with that. What they say of everybody comes on top.
+    This broker's rules for a user by name replace what the user's roles may; what they say of a role, the place of
+    what comes with that. Rules for ``*`` are added to these.
     """
     found = [rule for rule in own if rule.subject == grammar.ANY]
     named = [rule for rule in own if rule.subject == principal.subject]

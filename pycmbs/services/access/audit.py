@@ -1,6 +1,6 @@
 """The audit log: who asked for what, and what was answered. One JSON object a line, in ``audit.log`` of the home.
 
-It has no password, no token and no content. Whoever keeps logs may move the file away; the next line begins a new one.
+It has no password, no token and no content. Log rotation may move the file away; the next line begins a new one.
 """
 
 from __future__ import annotations

@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LOOK_SECONDS = 0.01
-"""Between looks whether a file changed. A command that changes one ends later than that after its change, so whoever asks
-next, any front, finds what it did: a new token that is refused for half a second looks like one that does not work."""
+"""Between looks whether a file changed. A command that changes one ends later than that after its change, so the next
+request, at any front, sees its effect: a new token that is refused for half a second looks like one that does not work."""
 
 MOST_BYTES = 8 * 1024 * 1024
 """Of such a file: some 50,000 users."""

@@ -5,7 +5,7 @@ A rule allows, and what no rule allows is refused::
     SUBJECT OPERATION KIND [own|received] [layer=LAYER] [topic=PATTERN] [to=MEMBER]
     SUBJECT HANDLER [target=TARGET]
 
-SUBJECT is a member's id, ``user:NAME``, ``role:NAME``, or ``*`` for everybody that is known. OPERATION is one of
+SUBJECT is a member's id, ``user:NAME``, ``role:NAME``, or ``*`` for everyone authenticated. OPERATION is one of
 :data:`VERBS`, ``act:TERM``, ``act:*`` for every action that does not send, or ``*``; or a handler's name, and then there is no
 KIND. KIND is the identifier or the term of a kind or of one of its parents, or ``*`` for any; or one of the words of
 :data:`PLACES`, which only themselves and ``* *`` mean. ``own``: what the subject made himself. ``received``: messages from
@@ -32,7 +32,7 @@ OPERATIONS = ("create", "list", "read", "replace", "update", "delete", "act")
 """What content can ask for besides handlers."""
 SEND = "send"
 LISTING = "handlers"
-"""What tells of handlers: whoever may call one is told of those that he may call."""
+"""What tells of handlers: callers see those that they may call."""
 VERBS = (*OPERATIONS[:-1], SEND)
 """What rules can be about besides actions and handlers."""
 CATEGORIES, SHIPPED, ROOT, METRICS = "/-/", "/-/shipped", "/", "/metrics"

@@ -183,7 +183,7 @@ class Users:
         return self._file.due
 
     def look(self, now: float) -> bool:
-        """Whether who asks must say who he is. ``now``: of the monotonic clock."""
+        """Whether requests need credentials. ``now``: of the monotonic clock."""
         self._file.look(now)
         if self._authentication == "auto":
             return bool(self._file.said.lines) or self._file.broken or not self._loopback

@@ -146,7 +146,7 @@ class InboxService:
         return self._federation.welcome(body)
 
     def leave(self, sender: str, body: dict[str, Any]) -> None:
-        """Another member is no more. Raises InvalidRequest for what names no member, ClaimedId when another one is
+        """Another member was deleted. Raises InvalidRequest for what names no member, ClaimedId when another one is
         known, Conflict."""
         self._federation.leave(naming.bare_id(sender), body)
 
@@ -331,7 +331,7 @@ class InboxService:
 
 
 def _log_taken(taken: _Taken, status: str) -> None:
-    """A line for whoever looks for what a client called its request; others have none, since each costs as much as a commit."""
+    """A log line for finding the client's request id; others have none, since each costs as much as a commit."""
     fields = tracing.log_fields(taken.traced)
     named = {"message_id": taken.id, "member": taken.origin, "layer": taken.layer, **fields}
     asked = fields.get("request_id", "-")

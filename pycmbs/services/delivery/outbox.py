@@ -241,7 +241,7 @@ class OutboxService:
 
     def address(self, row: Delivery) -> str:
         """Where the recipient listens now: it may have moved since the message was accepted. Raises Departed when it left
-        the federation, Revoked when it is trusted no more, ClaimedId when it is there twice."""
+        the federation, Revoked when it is no longer trusted, ClaimedId when it is there twice."""
         self._federation.proofs.check_standing(row.member)
         self._federation.lives.check(row.member)
         member = self._members.by_id(row.member) if row.member else None
@@ -289,7 +289,7 @@ def _conclude(message: Entity, rows: Sequence[Delivery]) -> bool:
 
 def _unsent(message: Entity) -> bool:
     """A message that says it is sent, and has no rows, was written by a call that was not answered in time, after its rows were
-    removed: whoever wanted to send it was told that it failed."""
+    removed: its client was told that it failed."""
     if message.attributes.get(cmbs.STATE) != SENDING:
         return False
     del message.attributes[cmbs.STATE]

@@ -1,4 +1,4 @@
-"""Whether this broker can take in what clients send: the answer to a load balancer, or to whoever restarts it."""
+"""Whether this broker can take in what clients send: the answer to a load balancer, or to a service manager."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What whoever sends a message is told: how far it is, or who would get it."""
+"""What the sender of a message is told: how far it is, or who would get it."""
 
 from __future__ import annotations
 

@@ -326,7 +326,7 @@ def _end(attributes: Mapping[str, Any]) -> float:
 
 
 def _count(sending: _Sending) -> None:
-    """A message was accepted; what can be delivered to nobody is settled with that."""
+    """A message was accepted; what has no recipient is settled with that."""
     message, layer = sending.message, str(sending.message.attributes[cmbs.LAYER])
     ACCEPTED.count(layer)
     if fields := tracing.log_fields(message.private):

@@ -36,7 +36,7 @@ _CORE = frozenset(kind.identifier for kind in CORE_KINDS)
 
 
 class CategoryService:
-    """Categories in the store, and a snapshot of them in memory that follows every change, whoever made it."""
+    """Categories in the store, and a snapshot of them in memory that follows every change, of any process."""
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ class CategoryService:
         self._change(plan)
 
     def _check_may(self, operation: str, identifier: str) -> None:
-        """Raises Forbidden unless who asks may do this to a category, or to one of the broker's own."""
+        """Raises Forbidden unless the principal may do this to a category, or to one of the broker's own."""
         stored = self._stored.get(identifier)
         self.access.check_kind(operation, SHIPPED if stored is not None and stored.body["shipped"] else CATEGORIES)
 

@@ -1,7 +1,7 @@
 """The feed of a front: what changes in the store, read once for all who watch, and kept until the slowest of them has it or
 there is too much of it.
 
-Who is behind reads the store itself (:meth:`Feed.page`), at its own pace, and so loses nothing and holds nothing up.
+A watcher that is behind reads the store itself (:meth:`Feed.page`), at its own pace, and so loses nothing and holds nothing up.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Choose = Callable[[Sequence["Told"]], "list[Told]"]
 
 
 class Told(Struct):
-    """One change of an entity: what there is to tell of it, whoever is told. ``document``: as it is stored, None of one that is
+    """One change of an entity: what there is to tell of it, to any watcher. ``document``: as it is stored, None of one that is
     gone; ``keys``: what it can, or could, be found by."""
 
     event: str
@@ -88,7 +88,7 @@ class Channel:
         """The number of the first batch that is kept."""
         self._channels = 1
         self.positions: dict[object, int] = {}
-        """Who watches, and the next batch that he wants."""
+        """One watcher, and the next batch that it wants."""
 
     def take(self, batch: Batch, channels: int) -> bool:
         """Keep of what was read what is wanted here; whether that is anything. ``channels`` share what may be kept."""
@@ -120,7 +120,7 @@ class Channel:
         return found
 
     def _forget(self) -> None:
-        """Keep neither what all have, nor what is too much; the newest in any case, which nobody may have been shown yet."""
+        """Keep neither what all have, nor what is too much; the newest in any case, which no watcher may have seen yet."""
         number = sum(len(one.told) for one in self._batches)
         size = sum(told.size for one in self._batches for told in one.told)
         slowest = min(self.positions.values(), default=self._first + len(self._batches))
@@ -157,8 +157,8 @@ class Feed:
         return self._store.latest()
 
     def check(self, cursor: str) -> bool:
-        """Whether one can go on from there; not from a cursor of before the store was put back. Raises InvalidRequest for what
-        is no cursor."""
+        """Whether one can go on from there; not from a cursor of before the store was put back. Raises InvalidRequest for
+        an invalid cursor."""
         try:
             return self._store.reaches(cursor)
         except ValueError as exc:
@@ -214,7 +214,7 @@ class Feed:
         return channel
 
     def leave(self, watcher: object, channel: Channel) -> None:
-        """It watches no more, or is behind."""
+        """It no longer watches, or is behind."""
         channel.positions.pop(watcher, None)
 
     def next(self, watcher: object, channel: Channel) -> Batch | None:

@@ -69,7 +69,7 @@ class Finder:
         return self._listed(location, self._listable(location, selection), selection, window, self._places)
 
     def whole(self, location: str, selection: Selection, window: Window | None) -> Iterator[Entity]:
-        """The same, of those that who asks may read; the entities as stored."""
+        """The same, of those that the principal may read; the entities as stored."""
         alternatives = self._plans(location, selection, ("list", "read"))
         return self._listed(location, alternatives, selection, window, self._pages)
 
@@ -136,8 +136,8 @@ class Finder:
         yield from reversed(page)
 
     def total(self, location: str, selection: Selection, *, whole: bool) -> int | None:
-        """How many entities a collection has; None if the store cannot tell without reading them. ``whole``: of those that who
-        asks may read. Raises what :meth:`places` does."""
+        """How many entities a collection has; None if the store cannot tell without reading them. ``whole``: of those that
+        the principal may read. Raises what :meth:`places` does."""
         alternatives = (
             self._plans(location, selection, ("list", "read")) if whole else self._listable(location, selection)
         )
@@ -152,8 +152,8 @@ class Finder:
         return query if self._store.counts_by_index(query) else None
 
     def check_all(self, operation: str, location: str, selection: Selection) -> None:
-        """Raises Forbidden unless an operation is allowed with each entity of a collection that who asks may see, and with some
-        that could be there; a deletion of all there are needs a rule of its own."""
+        """Raises Forbidden unless an operation is allowed with each entity of a collection that the principal may see, and
+        with some that could be there; a deletion of all there are needs a rule of its own."""
         access = self._access
         if not access.asked:
             return
@@ -174,18 +174,18 @@ class Finder:
             next(self._merged(location, alternatives, 0, self._places), None)
 
     def watched(self, location: str, selection: Selection) -> list[Plan]:
-        """What an entity of a collection is like of which who asks may be told when it changes. Raises as :meth:`whole`."""
+        """What an entity of a collection is like that the principal may be told of when it changes. Raises as :meth:`whole`."""
         found = self._plans(location, selection, ("list", "read"))
         return [*found, *(plan.beyond(key) for plan in found for key in plan.query.equals.keys() - _OF_NO_ARRAY)]
 
     def readable(self, kind: str) -> list[Plan]:
-        """What an entity of a kind is like that who asks may read."""
+        """What an entity of a kind is like that the principal may read."""
         return self._allowed([Plan(Query(ENTITY, {"kind": kind}))], "", ("read",))
 
     def _plans(self, location: str, selection: Selection, operations: Sequence[str]) -> list[Plan]:
-        """The alternatives that who asks may see, those included in which a UUID is in upper case, as versions up to 0.3 may
-        have kept it, and those of arrays that are too long for all of their items to be keys. Raises Forbidden where he may
-        see nothing."""
+        """The alternatives that the principal may see, those included in which a UUID is in upper case, as versions up to
+        0.3 may have kept it, and those of arrays that are too long for all of their items to be keys. Raises Forbidden
+        where nothing may be seen."""
         found: list[Plan] = []
         for plan in self._allowed(plans(self._categories.registry(), location, selection), location, operations):
             some = [plan, *filter(None, (self._older(plan, name) for name in ("id", *ENDS)))]
@@ -258,8 +258,8 @@ class Finder:
 
 
 def unknown_entity(store: Store, registry: Registry, path: str, access: Access) -> UnknownEntity:
-    """What to say of a path at which no entity is: what is beside it, as far as who asks may see all of that, or what may be
-    meant."""
+    """What to say of a path at which no entity is: what is beside it, as far as the principal may see all of that, or what
+    may be meant."""
     folder = folder_of(path)
     category = registry.at(folder)
     if category is not None:

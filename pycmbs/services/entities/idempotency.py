@@ -24,7 +24,7 @@ class RequestKey:
 
     def named(self, location: str, subject: str, drafts: Sequence[Draft]) -> list[Draft]:
         """The drafts with ids that follow from the key, where they have none of their own: the key itself if it is a UUID and
-        there is one draft; else one made of the key, the location and who asks."""
+        there is one draft; else one made of the key, the location and the principal."""
         found = list(drafts)
         if len(found) == 1 and is_uuid(canonical_id(self.text)):
             ids = [canonical_id(self.text)]

@@ -27,7 +27,7 @@ def occupants(store: Store, registry: Registry) -> list[str]:
 
 
 def displaced(store: Store, registry: Registry) -> list[str]:
-    """A sentence on each of them, for whoever starts the broker."""
+    """A sentence on each of them, for the log at the start."""
     return [
         f"{path} was made by an earlier version at a path that is the broker's own now: it is still there; move it"
         for path in occupants(store, registry)

@@ -32,19 +32,19 @@ class Reach:
         return entity_from(document) if document is not None else None
 
     def seen(self, path: str) -> Entity | None:
-        """The same; None when who asks may not read it, too."""
+        """The same; None when the principal may not read it, too."""
         entity = self.at(path)
         return entity if entity is not None and self._access.permits("read", entity) else None
 
     def stored(self, path: str) -> Entity:
-        """The entity at a path, whoever asks. Raises UnknownEntity."""
+        """The entity at a path, whatever the principal may read. Raises UnknownEntity."""
         entity = self.at(path)
         if entity is None:
             raise self.unknown(path)
         return entity
 
     def many(self, paths: Iterable[str]) -> dict[str, Entity]:
-        """Those of the entities at these paths that exist, by path, whoever asks."""
+        """Those of the entities at these paths that exist, by path, whatever the principal may read."""
         found = self._store.get_many([document_id(path) for path in paths])
         return {document.body["path"]: entity_from(document) for document in found.values()}
 

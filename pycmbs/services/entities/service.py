@@ -82,7 +82,7 @@ class EntityService:
         return self._categories.snapshot.described(entity.kind, entity.mixins)
 
     def knows(self, entity: Entity) -> bool:
-        """Whether who asks may know what an entity is."""
+        """Whether the principal may know what an entity is."""
         return self._access.knows(entity)
 
     def is_resource(self, path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Watching: what changes in a collection, or of an entity, as far as who asks may read it."""
+"""Watching: what changes in a collection, or of an entity, as far as the principal may read it."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Seen(Struct, frozen=True):
 
 
 class Watch:
-    """One who watches a collection, or an entity. Everything is done as who asks then."""
+    """One who watches a collection, or an entity. Everything is done for the principal that asked."""
 
     def __init__(self, watching: Watching, location: str, selection: Selection, since: str | None) -> None:
         """``since``: the cursor to go on from; None: from now on. Raises what listing the collection, or reading the entity,
-        does, and InvalidRequest for what is no cursor."""
+        does, and InvalidRequest for an invalid cursor."""
         self._of = watching
         self._location = location
         self._selection = selection
@@ -69,7 +69,7 @@ class Watch:
         self.cursor = watching.feed.now() if since is None else "" if self.gap else since
 
     def close(self) -> None:
-        """It watches no more."""
+        """It no longer watches."""
         if self._channel is not None:
             self._of.feed.leave(self, self._channel)
             self._channel = None

@@ -22,7 +22,7 @@ from pycmbs.store.base import Document, Query, Store, Write
 LEFT = "left"
 """The type of the documents that remember who left."""
 _KEEP_LEFT = 7 * 86400.0
-"""Seconds that it is remembered who left: longer than anybody is away who might still know the member."""
+"""Seconds that it is remembered who left: longer than a member may be away that still knows the departed one."""
 _LOCAL, _FAREWELL = "local", "farewell"
 
 
@@ -147,7 +147,7 @@ class Departures:
         return [left_write(id, version, known, left, local=False, farewell=farewell), entity_delete(member)]
 
     def drop(self, member: Entity) -> None:
-        """Another broker's member is known here no more; it comes back if it is believed again."""
+        """Another broker's member is no longer known here; it comes back if it is believed again."""
 
         def attempt() -> None:
             known = self._roster().by_id.get(member.id)

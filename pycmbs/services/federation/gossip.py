@@ -258,7 +258,7 @@ class FederationService:
         return (SIGNED in greeting or (self._mixed and plain)) if self._signed else plain
 
     def leave(self, sender: str, body: Mapping[str, Any]) -> None:
-        """Another member says that it is no more. Raises InvalidRequest, ClaimedId when another one is known, Conflict; where
+        """Another member says that it was deleted. Raises InvalidRequest, ClaimedId when another one is known, Conflict; where
         members sign, ForgedSender, UnknownKey."""
         trust, told = None if self.proofs.is_told_plain(body, sender) else self.proofs.trust, body
         if trust is not None:
@@ -346,7 +346,7 @@ class FederationService:
         return self.proofs.trust is not None and self.proofs.trust.mixed
 
     def _now(self) -> Roster:
-        """Who there is now, which whoever asks for keys knows, too."""
+        """The members as they are now; the keyring is told, too."""
         roster = self._members.now()
         self.proofs.learned(roster)
         return roster

@@ -100,7 +100,7 @@ class HealthService:
             self._store.write_batches(batches)
 
     def forget(self, member: str) -> None:
-        """Delete what was measured of a member that is known no more."""
+        """Delete what was measured of a member that is no longer known."""
         before = self.of(member)
         if before is not None:
             try:

@@ -25,7 +25,7 @@ KEYS = "keys"
 IDENTITY, CURVE = "identity", "curve"
 NEXT, OLD, RETIRED = "next", "old", "retired"
 MOST_RETIRED = 8
-"""Keys for connections that count no more of which that is remembered, and told."""
+"""Keys for connections that no longer count of which that is remembered, and told."""
 KEY_BYTES = 32
 _FINGERPRINT = 20
 
@@ -57,7 +57,7 @@ class OwnKeys:
     second: Second | None = None
     """The other key for connections, while that changes."""
     retired: tuple[bytes, ...] = ()
-    """Public keys for connections that count no more, the last ones."""
+    """Public keys for connections that no longer count, the last ones."""
 
     @property
     def curves(self) -> tuple[bytes, ...]:
@@ -121,7 +121,7 @@ def take_next(home: Path, until: float) -> None:
 
 
 def retire_old(home: Path) -> None:
-    """The key before the one in use counts no more."""
+    """The key before the one in use no longer counts."""
     with changing(home / KEYS / CURVE) as replace:
         keys = _read(home / KEYS)
         if keys.second is not None and keys.second.phase == OLD:
@@ -184,7 +184,7 @@ def text_of(key: bytes) -> str:
 
 
 def bytes_of(text: object) -> bytes:
-    """The same the other way. Raises InvalidRequest for what is no such text."""
+    """The same the other way. Raises InvalidRequest for any other text."""
     try:
         if isinstance(text, str):
             return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -49,7 +49,7 @@ class Lives:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.own = secrets.token_hex(8)
         self.patience = 60.0
-        """Seconds without a word of one of two, after which it is gone: longer than anybody who is there keeps silent."""
+        """Seconds without a word of one of two, after which it is gone: longer than a running member is ever silent."""
         self._clock = clock
         self._heard: dict[str, _Heard] = {}
         self._contested: set[str] = set()

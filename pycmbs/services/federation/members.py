@@ -67,7 +67,7 @@ class MemberService:
         self._engine = engine
         self._check_address = check_address
 
-    # Who there is
+    # The known members
 
     def now(self) -> Roster:
         """The known members as they are now, to be asked more than one thing."""
@@ -196,7 +196,7 @@ class MemberService:
 
     def leave(self, member: Entity) -> None:
         """Tell the others that the member was deleted. Its layers end now that it is deleted, and not before: the store
-        could still have failed. Who cannot be told learns it from the others, or by probes."""
+        could still have failed. Those that cannot be told learn it from the others, or by probes."""
         self._health.forget(member.id)
         if is_local(member):
             parameters = {"member": member.id} | {name: member.private.get(name) for name in (VERSION, INSTANCE)}

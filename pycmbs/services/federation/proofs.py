@@ -2,7 +2,7 @@
 
 Without keys an introduction is ``description``, ``version`` and ``instance``, and what others say of a member counts if it is
 newer. With keys it is what the member signed, with the certificates by which it is trusted; it is kept and passed on as it
-came, and it counts whoever brings it.
+came, and it counts no matter which member passed it on.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Proofs:
         version = int(known.private["version"])
         return versions.newer(told.version, version) or (direct and told.version == version)
 
-    # Who is trusted no more
+    # Which members are no longer trusted
 
     def revoked(self) -> dict[str, Any]:
         """What a greeting says of those that are revoked."""
@@ -161,7 +161,7 @@ class Proofs:
             self.trust.revocations.hear(greeting.get(STATEMENTS))
 
     def check_standing(self, id: str) -> None:
-        """Raises Revoked for a member that is trusted no more."""
+        """Raises Revoked for a member that is no longer trusted."""
         if self.trust is not None and self.trust.is_revoked(id):
             raise Revoked(f"the member {id} is revoked", id=id)
 

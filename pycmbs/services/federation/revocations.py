@@ -1,9 +1,8 @@
-"""Revocations: identities that are trusted no more, in the file ``revoked`` of the home, for ever.
+"""Revocations: identities that are no longer trusted, in the file ``revoked`` of the home, for ever.
 
-A line of it is ``FINGERPRINT ID SIGNED SIG``: whose identity it is, for people, and what an issuer signed, which is passed on
-as it came to all that trust that issuer. What is revoked is an identity, not an id: the machine that is lost stays out, whoever
-vouches for it, and its id may be given to another one with a new invitation.
-"""
+A line of it is ``FINGERPRINT ID SIGNED SIG``: whose identity it is, for people, and what an issuer signed, which is passed
+on as it came to all that trust that issuer. What is revoked is an identity, not an id: the machine that is lost stays out,
+no matter who vouches for it, and its id may be given to another one with a new invitation."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ _TOLD = 4
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """``issuer`` says that ``identity``, which was that of the member ``id``, is trusted no more."""
+    """``issuer`` says that ``identity``, which was that of the member ``id``, is no longer trusted."""
 
     id: str
     identity: bytes
@@ -122,7 +121,7 @@ class Revocations:
             with_revocations(self._home, found)
             for revocation in found:
                 log.warning(
-                    "%s is revoked: the fingerprint %s is trusted no more, says %s",
+                    "%s is revoked: the fingerprint %s is no longer trusted, says %s",
                     revocation.id,
                     fingerprint(revocation.identity),
                     fingerprint(revocation.issuer),
@@ -130,7 +129,7 @@ class Revocations:
 
 
 def revoke(home: Path, keys: OwnKeys, id: str, identity: bytes) -> None:
-    """Trust an identity no more, which is that of the member ``id``, and sign that for others."""
+    """Stop trusting an identity, which is that of the member ``id``, and sign that for others."""
     said = {"identity": text_of(identity), "issuer": text_of(keys.identity.public)}
     with_revocations(home, [_revocation(read(state(keys, REVOCATION, id, said), REVOCATION))])
 

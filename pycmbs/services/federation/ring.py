@@ -74,7 +74,7 @@ class Trust(Keyring):
         self._invitations = Watched(home / trust.INVITATIONS, trust.read_invitations, none)
         nothing: list[Certificate] = []
         self.revocations = Revocations(home, self.inviters, lambda: self._pinned.value.issuers - {keys.identity.public})
-        """Whose identities are trusted no more."""
+        """The members whose identities are no longer trusted."""
         self._certificates = Watched(home / trust.OWN_CERTIFICATES, trust.read_certificates, nothing)
         self._described: Mapping[str, Described] = {}
         self._by_curve: Mapping[bytes, str] = {}
@@ -116,7 +116,7 @@ class Trust(Keyring):
         return self.keys.curve.secret
 
     def who(self, key: bytes) -> str | None:
-        """See :class:`~pycmbs.transport.base.Keyring`. Who comes by an invitation is called by its number."""
+        """See :class:`~pycmbs.transport.base.Keyring`. A guest is named by the number of its invitation."""
         if key in self._changing:
             self._proven[self._changing[key]] = key, time.monotonic()
         if (found := self._holder(key)) is not None:
@@ -186,7 +186,7 @@ class Trust(Keyring):
         sockets = self._ids().curve_sockets(self.who(key) or "")
         return sockets[0] if sockets and url not in sockets else url
 
-    # Who is trusted
+    # Which members are trusted
 
     def knows(self, id: str) -> bool:
         """Whether a member has keys here, or had some: then nothing is believed of it without them."""
@@ -303,7 +303,7 @@ class Trust(Keyring):
         return self._introduced[2]
 
     def farewell(self, id: str, version: int, instance: str) -> dict[str, str]:
-        """That the own member is no more, signed."""
+        """That the own member was deleted, signed."""
         return state(self.keys, DEPARTURE, id, {"version": version, "instance": instance})
 
     def departed(self, told: Any) -> Statement:
@@ -325,7 +325,7 @@ class Trust(Keyring):
     def _certificate(self, id: str, identity: bytes, *, may_invite: bool) -> dict[str, str]:
         return certify(self.keys, id, identity, time.time() + CERTIFICATE_SECONDS, may_invite=may_invite)
 
-    # Who joins
+    # Joining
 
     def admit(self, guest: str, says: object) -> dict[str, Any]:
         """Let in a guest that comes by an invitation and says who it is; what that is answered, with certificates. ``guest``:

@@ -38,7 +38,7 @@ _MEMBERS = Query(ENTITY, {"kind": cmbs.MEMBER})
 
 @dataclass(frozen=True)
 class Roster:
-    """Who there is. Its entities are everybody's: whoever changes one takes a copy."""
+    """The known members. Its entities are shared: change a copy only."""
 
     members: Sequence[Entity] = ()
     """Every known member, the own one included, in order of creation."""

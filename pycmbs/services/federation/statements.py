@@ -125,7 +125,7 @@ def read_certificate(told: Any) -> Certificate:
 
 
 def certificates(told: Any) -> list[Certificate]:
-    """Those that a member shows; what is no certificate is left out, and what is too many."""
+    """Those that a member shows; what is not a certificate is ignored, and so is what exceeds the limit."""
     found = []
     for one in told[:MOST_CERTIFICATES] if isinstance(told, list) else ():
         try:

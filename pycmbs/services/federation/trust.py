@@ -6,11 +6,11 @@ A line of ``members`` is one of these:
 - ``ID IDENTITY CURVE [URL] [issuer]``: the member's id, its two public keys in base64url, where it is met first, and whether
   it vouches for others;
 - ``issuer IDENTITY``: one that vouches for others, and is not met by itself;
-- ``not ID``: a member that is not trusted, whoever vouches for it.
+- ``not ID``: a member that is not trusted, no matter who vouches for it.
 
 A line of ``invitations`` is ``NUMBER KEY UNTIL USES [IDENTITY …]``: the public half of the one-time key, when it ends
 (seconds since the epoch), how many may use it (with ``+`` behind it, they may invite others), and who did. A line of
-``certificates`` is what an issuer signed, and the signature. ``#`` begins a comment, and what is no such line trusts nobody.
+``certificates`` is what an issuer signed, and the signature. ``#`` begins a comment, and any other line is ignored.
 They are files, so that they can be changed before the first start, while the broker runs, and while the store is away; a broker
 follows within a second.
 """
@@ -88,7 +88,7 @@ class Pinned:
     issuers: frozenset[bytes] = frozenset()
     """Identities that vouch for others."""
     refused: frozenset[str] = frozenset()
-    """Members that are not trusted, whoever vouches for them."""
+    """Members that are not trusted, no matter who vouches for them."""
 
 
 def with_member(home: Path, newcomer: Trusted) -> None:
@@ -121,7 +121,7 @@ def with_issuers(home: Path, identities: Iterable[bytes]) -> None:
 
 
 def without_member(home: Path, id: str) -> bool:
-    """Trust a member no more, whoever vouches for it; tells whether it was pinned."""
+    """Stop trusting a member, no matter who vouches for it; tells whether it was pinned."""
     path = home / MEMBERS
     with changing(path) as put:
         text = file_text(path)
@@ -153,7 +153,7 @@ def with_certificates(home: Path, given: Iterable[Certificate]) -> None:
 
 
 def with_invitation(home: Path, key: bytes, until: float, uses: int, *, may_invite: bool = False) -> Invitation:
-    """A new invitation for whoever shows this key. Those that have ended are forgotten a day later."""
+    """A new invitation; the key in it lets its bearer in. Those that have ended are forgotten a day later."""
     path = home / INVITATIONS
     with changing(path) as put:
         kept = list(read_invitations(file_text(path)).values())
@@ -183,7 +183,7 @@ def _said(words: str) -> bytes:
 
 
 def introduced(says: object, invitation: bytes) -> Trusted:
-    """Who joins by the invitation with this key. Raises InvalidRequest."""
+    """The member that joins by the invitation with this key. Raises InvalidRequest."""
     told = says if isinstance(says, dict) else {}
     words = str(told.get("signed", ""))[:1000]
     parts = words.split(" ")

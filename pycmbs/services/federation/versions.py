@@ -28,7 +28,7 @@ def newer(told: int, known: int) -> bool:
 
 
 def following(*known: int) -> int:
-    """The next version of a member of which these are known: newer than each of them, for everybody."""
+    """The next version of a member of which these are known: newer than each of them, for all members."""
     return max(_clock(), *(version + 1 for version in known if credible(version)), 0)
 
 

@@ -65,8 +65,8 @@ class NodeService:
                 return
 
     def look(self, sleep: Callable[[float], object] = time.sleep) -> Document | None:
-        """The document of whoever has, or had, the store. Raises ConfigurationError if that is another home's broker, and runs;
-        StoreUnavailable."""
+        """The document of the broker that has, or had, the store. Raises ConfigurationError if that is another home's
+        broker, and runs; StoreUnavailable."""
         found = self._store.get(_ID)
         if found is not None and found.body.get("identity") != self._node.identity:
             if self._lives(found, sleep):
@@ -118,7 +118,7 @@ class NodeService:
                 return
 
     def stop(self) -> None:
-        """Renew no more."""
+        """Stop renewing."""
         self._closing.set()
 
     def release(self) -> None:

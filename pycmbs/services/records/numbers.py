@@ -20,6 +20,6 @@ def whole(value: Any, name: str, least: int = 0) -> int:
 
 
 def seconds(value: Any) -> float | None:
-    """A time in seconds, which may be over already, as one that can be reckoned with: at most :data:`MOST_SECONDS`, and None
-    for what is none."""
+    """A time in seconds, which may be over already, as one that can be reckoned with: at most :data:`MOST_SECONDS`, and
+    None for any other value."""
     return float(min(max(value, -MOST_SECONDS), MOST_SECONDS)) if type(value) in {int, float} else None

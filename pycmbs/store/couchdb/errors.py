@@ -19,8 +19,8 @@ class NotThere(Exception):
 
 
 class Refused(StoreUnavailable):
-    """The server understands and does not do it: a conflict, or something it does not have. For everybody who does not expect
-    that, it is a store that cannot be used now."""
+    """The server understands and does not do it: a conflict, or something it does not have. To callers that do not expect
+    that, the store is unavailable."""
 
     def __init__(self, message: str, status: int = 0, **options: Any) -> None:
         super().__init__(message, **options)
@@ -40,7 +40,7 @@ class NoDatabase(StoreUnavailable):
 
 
 class BadCredentials(StoreUnavailable):
-    """The server refuses who asks."""
+    """The server refuses the user."""
 
 
 class Locked(StoreUnavailable):

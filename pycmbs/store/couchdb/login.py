@@ -53,7 +53,7 @@ class Login:
                 self._cookie = found[1]
 
     def expire(self) -> bool:
-        """The server does not know who asks; tells whether beginning another session may help."""
+        """The server does not know the user; tells whether beginning another session may help."""
         had, self._cookie = self._cookie, ""
         return bool(had)
 

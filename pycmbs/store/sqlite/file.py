@@ -257,7 +257,7 @@ class SqliteFile:
         """Close every connection; those in use, when their users are done. What is in the log goes into the file, unless others
         still use it."""
         self._closed = True
-        while not self._writing.acquire(blocking=False):  # whoever has it gives up within a second
+        while not self._writing.acquire(blocking=False):  # its holder gives up within a second
             self._runtime.sleep(_LONGEST_PAUSE)
         try:
             self._close_idle()

@@ -29,8 +29,8 @@ _TRIES, _PAUSE = 50, 0.02
 
 _ids_lock = threading.Lock()
 _in_use: Counter[tuple[int, int]] = Counter()
-"""How often this process has which file open. What SQLite locks is free again as soon as anybody of the process closes the
-file: such a one must not be read past SQLite."""
+"""How often this process has which file open. What SQLite locks is free again as soon as any thread of the process closes
+the file: such a one must not be read past SQLite."""
 
 
 def new_id() -> int:

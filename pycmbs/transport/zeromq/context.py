@@ -85,7 +85,7 @@ class SharedContext:
             return self._context
 
     def door(self) -> Door:
-        """What lets members in by their keys, begun when this is the first who asks. After ``acquire``, before any socket
+        """What lets members in by their keys, created by the first caller. After ``acquire``, before any socket
         of the caller is made."""
         with self._lock:
             assert self._context is not None
@@ -129,7 +129,7 @@ class Lock(NamedTuple):
 
 
 def new_socket(context: Context, kind: int, endpoint: str, limits: Limits, lock: Lock | None = None) -> Socket:
-    """A socket with the options that both kinds share. ``lock``: none for one that anybody may speak to; within the process it
+    """A socket with the options that both kinds share. ``lock``: none for one without authentication; within the process it
     is left open, since libzmq knows no CURVE there."""
     socket = context.socket(kind)
     try:

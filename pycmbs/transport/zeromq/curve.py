@@ -1,9 +1,8 @@
 """Who may connect: CURVE for the sockets, and the thread that libzmq asks about every connection (ZAP, RFC 27).
 
-A transport that was given a :class:`~pycmbs.transport.base.Keyring` opens none but CURVE sockets, each of its listeners under
-the *domain* of that transport. Whoever connects there proves its key, and comes in if the ring knows it. What has come in stays
-in, for libzmq: so the listener asks the ring again for every datagram.
-"""
+A transport that was given a :class:`~pycmbs.transport.base.Keyring` opens none but CURVE sockets, each of its listeners
+under the *domain* of that transport. A peer that connects proves its key, and is let in if the ring knows that. What has
+come in stays in, for libzmq: so the listener asks the ring again for every datagram."""
 
 from __future__ import annotations
 
@@ -94,7 +93,7 @@ class Door:
 
 
 class Handshakes:
-    """What libzmq reports of the handshakes of a socket that connects: it tries no more where it was turned away."""
+    """What libzmq reports of the handshakes of a socket that connects: it stops trying where it was refused."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
@@ -120,7 +119,7 @@ def text_of(key: bytes) -> str:
 
 
 def key_of(frame: zmq.Frame) -> bytes:
-    """The key that whoever sent this frame has proven; empty for none, as within a process."""
+    """The key that the sender of this frame has proven; empty for none, as within a process."""
     try:
         text = str(frame.get("User-Id"))
     except zmq.ZMQError:

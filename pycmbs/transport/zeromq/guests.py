@@ -1,6 +1,6 @@
 """Incoming connections: a limit on all of them, and on those from one address.
 
-libzmq accepts whoever comes, for as long as there are descriptors, and then neither the transport nor the store gets any. So
+libzmq accepts every connection, as long as there are descriptors, and then neither the transport nor the store gets any. So
 its own reports of connections are followed, and where there are too many some are ended: first those that said nothing yet,
 which a member does at once.
 """
@@ -120,7 +120,7 @@ class Reception(Port):
         listener.monitor(place, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         reports = context.socket(zmq.PAIR)
         reports.set(zmq.LINGER, 0)
-        reports.set(zmq.RCVHWM, 0)  # libzmq would wait for whoever reads them
+        reports.set(zmq.RCVHWM, 0)  # libzmq would wait until they are read
         reports.connect(place)
         self._socket, self._fd = reports, int(reports.get(zmq.FD))
         self._loop.watch(self, self._fd)

@@ -5,11 +5,10 @@ It opens and closes them, receives, and sends what could not go out at once. Oth
 before it looks.
 
 The loop waits with the system's selector on each socket's ``ZMQ_FD`` rather than with ``zmq.Poller``, which asks every
-socket at every turn: a turn of the poller takes 0.44 ms with 1000 idle sockets, a turn here what the busy ones take.
-The price is a rule. That descriptor signals edges, and any operation on the socket may swallow one; so whoever serves a
-port ends by reading ``ZMQ_EVENTS``, and says whether there is more to do. :class:`Port` spells it out. The same goes for a
-thread that sends by itself.
-"""
+socket at every turn: a turn of the poller takes 0.44 ms with 1000 idle sockets, a turn here what the busy ones take. The
+price is a rule. That descriptor signals edges, and any operation on the socket may swallow one; so serving a port ends with
+reading ``ZMQ_EVENTS``, and says whether there is more to do. :class:`Port` spells it out. The same goes for a thread that
+sends by itself."""
 
 from __future__ import annotations
 

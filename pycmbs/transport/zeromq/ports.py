@@ -228,7 +228,7 @@ class Link(_SharedPort):
         self.opening = False
         """Whether it is being opened. The loop's thread only."""
         self._handshakes: Handshakes | None = None  # until the first answer
-        self._turned_away = self._ended = False  # libzmq tries no more where it was turned away
+        self._turned_away = self._ended = False  # libzmq stops trying where it was refused
         self._queue: deque[bytes] = deque()
         # Each counter has one writer, so that the bytes that wait are known without a lock between the threads.
         self._bytes_in = 0
