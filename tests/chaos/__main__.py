@@ -17,7 +17,7 @@ def main() -> int:
     options = _options()
     only = tuple(filter(None, options.only.split(",")))
     seeds = range(options.seed, options.seed + options.rounds)
-    plans = [Plan(seed, options.store, options.seconds, options.troubles, only) for seed in seeds]
+    plans = [Plan(seed, options.store, options.seconds, options.troubles, only, options.keys) for seed in seeds]
     for one in left_out(options.store):
         print(f"left out: {one}", flush=True)
     failed = []
@@ -47,12 +47,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--only", default="", metavar="KINDS", help=f"beginnings of kinds, with commas: {', '.join(KINDS)}"
     )
+    parser.add_argument("--keys", action="store_true", help="members have keys: they are closed, and the first invites")
     return parser.parse_args()
 
 
 def _again(options: argparse.Namespace, failed: list[int]) -> str:
     given = f"--store {options.store} --seconds {options.seconds} --troubles {options.troubles}"
-    only = f" --only {options.only}" if options.only else ""
+    only = (f" --only {options.only}" if options.only else "") + (" --keys" if options.keys else "")
     return f'make chaos ARGS="--rounds 1 --seed {failed[0]} {given}{only}"'
 
 

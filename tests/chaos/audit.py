@@ -292,7 +292,7 @@ class Audit:
                 last: dict[str, tuple[tuple[int, ...], str]] = {}
                 for one in messages:
                     row = next((row for row in rows.get(one.path, ()) if row["member"] == broker.member), None)
-                    if row is None or row["attempts"] > 1 or not one.sendings[-1].certain:
+                    if row is None or row.get("attempts", 0) > 1 or not one.sendings[-1].certain:
                         continue
                     number = broker.receipts.get((self._brokers[sender].member, one.id, row["round"]))
                     if number is None:

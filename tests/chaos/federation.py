@@ -18,6 +18,7 @@ from tests.chaos.disk import Disk, mounted
 from tests.chaos.proxy import Faults, Proxy
 from tests.couchdb_server import CouchServer
 from tests.harness import LAYERS, Broker, free_port, free_socket, wait_until
+from tests.keyed import command
 
 FLAGS = ("--workers", "1", "--retry-first", "0.05", "--retry-most", "0.3", "--poll", "0.2", "--probe-interval", "0.5",
          "--neighbor-timeout", "0.5", "--handlers", "chaos_effects",
@@ -46,7 +47,9 @@ def effect(call):
 class Site:
     """One broker, and what its machine is."""
 
-    def __init__(self, index: int, folder: Path, store: str, disk: Disk | None, *, clock: bool) -> None:
+    def __init__(
+        self, index: int, folder: Path, store: str, disk: Disk | None, *, clock: bool, keys: bool = False
+    ) -> None:
         self.index = index
         self.disk = disk
         self.lock = threading.RLock()
@@ -59,7 +62,8 @@ class Site:
         self._bound = {layer: free_socket() for layer in LAYERS}
         self.proxies = {layer: Proxy(url) for layer, url in self._bound.items()}
         listen_at = ";".join(f"{self.proxies[layer].url}={url}" for layer, url in self._bound.items())
-        flags = [*FLAGS, "--listen-at", listen_at, *(("--store", store) if store else ())]
+        closed = ("--members", "closed") if keys else ()
+        flags = [*FLAGS, *closed, "--listen-at", listen_at, *(("--store", store) if store else ())]
         inherited = os.environ.get("PYTHONPATH")
         environ = {"PYTHONPATH": os.pathsep.join([str(modules), *([inherited] if inherited else [])])}
         self.broker = Broker(folder / f"site-{index}", *flags, port=free_port(), environ=environ)
@@ -159,8 +163,9 @@ class Site:
 class Federation:
     """Brokers that know each other."""
 
-    def __init__(self, sites: list[Site], server: CouchServer | None) -> None:
-        """``server``: the one of their stores, if it may be hurt."""
+    def __init__(self, sites: list[Site], server: CouchServer | None, *, keys: bool = False) -> None:
+        """``server``: the one of their stores, if it may be hurt. ``keys``: the first invites the others."""
+        self._keys = keys
         self.sites = sites
         self.server = server
         self.store_lock = threading.Lock()
@@ -196,6 +201,11 @@ class Federation:
             neighbors = [self.sites[0].proxies["l1"].url] if site.index else []
             sockets = {layer: proxy.url for layer, proxy in site.proxies.items()}
             site.broker.become(*LAYERS, neighbors=neighbors, topics=TOPICS[site.index], sockets=sockets)
+        if self._keys:
+            host, *guests = self.sites
+            line = command(host.broker.home, "invite", "--uses", str(len(guests)), "--store", host.store).strip()
+            for one in guests:
+                command(one.broker.home, "join", line, "--members", "closed", "--store", one.store)
         wait_until(self.acquainted, 30, "all know all")
 
     def acquainted(self) -> bool:
@@ -225,16 +235,19 @@ class Federation:
 
 
 @contextlib.contextmanager
-def federation(folder: Path, count: int, server: CouchServer | None, needs: Collection[str]) -> Iterator[Federation]:
-    """Brokers in ``folder``. ``server``: where their stores are, embedded ones without. ``needs``: ``clock``, ``disk``."""
+def federation(
+    folder: Path, count: int, server: CouchServer | None, needs: Collection[str], *, keys: bool = False
+) -> Iterator[Federation]:
+    """Brokers in ``folder``. ``server``: where their stores are, embedded ones without. ``needs``: ``clock``, ``disk``.
+    ``keys``: they ask each other for them."""
     with contextlib.ExitStack() as stack:
         sites = []
         for index in range(count):
             store = stack.enter_context(server.database()) if server is not None else ""
             disk = stack.enter_context(mounted(folder / f"site-{index}")) if "disk" in needs else None
-            site = Site(index, folder, store, disk, clock="clock" in needs)
+            site = Site(index, folder, store, disk, clock="clock" in needs, keys=keys)
             stack.callback(site.close)
             sites.append(site)
-        made = Federation(sites, server if server is not None and server.is_stand_in else None)
+        made = Federation(sites, server if server is not None and server.is_stand_in else None, keys=keys)
         made.found()
         yield made

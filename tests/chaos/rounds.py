@@ -40,13 +40,14 @@ _SHOWN = 25
 
 @dataclass(frozen=True)
 class Plan:
-    """What a round is to be. ``only``: beginnings of the kinds of troubles; all without."""
+    """What a round is to be. ``only``: beginnings of the kinds of troubles; all without. ``keys``: members have keys."""
 
     seed: int
     store: str = "sqlite"
     seconds: float = SECONDS
     troubles: int = NUMBER
     only: tuple[str, ...] = ()
+    keys: bool = False
 
     def script(self) -> list[Trouble]:
         """Its troubles; those that cannot be had here are left out."""
@@ -101,7 +102,10 @@ def run(plan: Plan, folder: Path) -> Report:
     begun = time.monotonic()
     report = Report(plan)
     troubles = plan.script()
-    with _server(plan, folder) as server, federation(folder, BROKERS, server, {one.kind for one in troubles}) as made:
+    with (
+        _server(plan, folder) as server,
+        federation(folder, BROKERS, server, {one.kind for one in troubles}, keys=plan.keys) as made,
+    ):
         clients = [Client(site, made.sites, plan.seed) for site in made.sites]
         try:
             _flow(plan, made, clients, troubles, report)

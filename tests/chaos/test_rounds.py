@@ -1,4 +1,4 @@
-"""Ten rounds of chaos; ``make chaos`` runs as many as one likes."""
+"""Twelve rounds of chaos; ``make chaos`` runs as many as one likes."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ _SEEDS = {"sqlite": range(1, 9), "couchdb": range(1, 3)}
 def test_a_round(short: Path, store: str, seed: int) -> None:
     """Whatever fails meanwhile, nothing is lost, doubled, misdirected or stuck, and every ledger is true."""
     report = run(Plan(seed, store), short)
+    assert not report.disagreements, str(report)
+    assert report.accepted, "clients got nothing done"
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seed", [21, 22])
+def test_a_round_with_keys(short: Path, seed: int) -> None:
+    """The same where members ask each other for their keys."""
+    report = run(Plan(seed, keys=True), short)
     assert not report.disagreements, str(report)
     assert report.accepted, "clients got nothing done"
 
