@@ -24,6 +24,9 @@ request, at any front, sees its effect: a new token that is refused for half a s
 MOST_BYTES = 8 * 1024 * 1024
 """Of such a file: some 50,000 users."""
 
+RARELY = 20
+"""How many times longer that is for files of keys: each datagram asks what they say, and they seldom change."""
+
 _Stamp = tuple[int, int, int, int]
 
 
@@ -34,8 +37,10 @@ _AGAIN: _Stamp = (-1, -1, -1, -1)
 class Watched(Generic[T]):
     """What a file says, which may not be there."""
 
-    def __init__(self, path: Path, parse: Callable[[str], T], empty: T) -> None:
-        """``parse`` makes of its text what it says; ``empty`` is what it says when it is not there."""
+    def __init__(self, path: Path, parse: Callable[[str], T], empty: T, *, rarely: int = 1) -> None:
+        """``parse`` makes of its text what it says; ``empty`` is what it says when it is not there. ``rarely``: how many times
+        longer than :data:`LOOK_SECONDS` is between two looks."""
+        self._rarely = rarely
         self.path = path
         self._parse = parse
         self._empty = self.said = empty
@@ -63,7 +68,7 @@ class Watched(Generic[T]):
         """Read it again if it changed, unless it was looked at just now. ``now``: of the monotonic clock."""
         if now < self.due:
             return
-        self.due = now + LOOK_SECONDS
+        self.due = now + LOOK_SECONDS * self._rarely
         try:
             stamp = _stamp(self.path)
             if stamp == self._stamp:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pycmbs.errors import CmbsError
-from pycmbs.services.access.files import Watched, changing
+from pycmbs.services.access.files import RARELY, Watched, changing
 from pycmbs.services.access.files import text_of as file_text
 from pycmbs.services.federation.keys import OwnKeys, fingerprint, key_of, text_of
 from pycmbs.services.federation.statements import SIGNATURE, SIGNED, Statement, read, state
@@ -64,7 +64,7 @@ class Revocations:
         self._home = home
         self._issuers = issuers
         self._kept = kept
-        self._file = Watched(home / REVOKED, _read, _Revoked())
+        self._file = Watched(home / REVOKED, _read, _Revoked(), rarely=RARELY)
         self._declined: set[str] = set()
 
     @property

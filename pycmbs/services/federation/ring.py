@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pycmbs.errors import ClaimedId, CmbsError, ConfigurationError, Conflict, ForgedSender, UnknownKey
 from pycmbs.occi.entity import Entity
-from pycmbs.services.access.files import Watched, changing
+from pycmbs.services.access.files import RARELY, Watched, changing
 from pycmbs.services.access.files import text_of as file_text
 from pycmbs.services.federation import trust
 from pycmbs.services.federation.described import Described, described_by, texts_of, vouching
@@ -67,15 +67,15 @@ class Trust(Keyring):
         self.mixed = mixed
         self._home = home
         self._keys = keys
-        self._curve_file = Watched(home / KEYS / CURVE, self._reread, keys)
+        self._curve_file = Watched(home / KEYS / CURVE, self._reread, keys, rarely=RARELY)
         self._ids = members
-        self._pinned = Watched(home / trust.MEMBERS, trust.read_members, Pinned())
+        self._pinned = Watched(home / trust.MEMBERS, trust.read_members, Pinned(), rarely=RARELY)
         none: Mapping[bytes, Invitation] = {}
-        self._invitations = Watched(home / trust.INVITATIONS, trust.read_invitations, none)
+        self._invitations = Watched(home / trust.INVITATIONS, trust.read_invitations, none, rarely=RARELY)
         nothing: list[Certificate] = []
         self.revocations = Revocations(home, self.inviters, lambda: self._pinned.value.issuers - {keys.identity.public})
         """The members whose identities are no longer trusted."""
-        self._certificates = Watched(home / trust.OWN_CERTIFICATES, trust.read_certificates, nothing)
+        self._certificates = Watched(home / trust.OWN_CERTIFICATES, trust.read_certificates, nothing, rarely=RARELY)
         self._described: Mapping[str, Described] = {}
         self._by_curve: Mapping[bytes, str] = {}
         self._changing: Mapping[bytes, str] = {}
@@ -289,7 +289,8 @@ class Trust(Keyring):
     def introduction(self, own: Entity) -> dict[str, Any]:
         """The own member as it introduces itself, signed, with who vouches for it. Signed once for each change."""
         as_of = self._certificates.version + self.keys_version
-        if self._introduced[0] is not own or self._introduced[1] != as_of:
+        before = self._introduced[0]
+        if before is None or (before.id, before.revision) != (own.id, own.revision) or self._introduced[1] != as_of:
             said = {
                 "version": version_of(own),
                 "instance": str(own.private.get(INSTANCE, "")),
