@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from pycmbs.config import Settings
 from pycmbs.config_values import is_loopback
+from pycmbs.errors import Unavailable
 from pycmbs.metrics.table import STREAMS
 from pycmbs.runtime import Runtime, ThreadRuntime
 from pycmbs.services.access.users import Users
 from pycmbs.services.delivery.parts import PARTS
 from pycmbs.services.delivery.readiness import ReadinessService
 from pycmbs.services.entities.feed import Feed
+from pycmbs.services.entities.occupants import entities_at
 from pycmbs.services.entities.watching import Watching
 from pycmbs.wsgi import auth
 from pycmbs.wsgi.app import Application
@@ -48,12 +51,16 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
     streams = Streams(gate.admit, lambda: feed.over)
     STREAMS.look = lambda: streams.open
     watchers = Watchers(watching, streams)
+    taken: list[str] = []
+    with contextlib.suppress(Unavailable):  # while the store is away, who asks for health gets that
+        taken = entities_at(broker.store)
     routes = Routes(
         QueryInterface(broker.categories),
         Collections(broker.entities, broker.categories, watchers),
         Entities(broker.entities, watchers),
         observation,
         Descriptions(broker.categories, lambda: gate.required),
+        taken,
     )
     guard = Guard(
         settings.url.rstrip("/"),

@@ -37,7 +37,7 @@ from pycmbs.wsgi.guard import Guard
 from pycmbs.wsgi.middleware import compressed, log_request, request_id
 from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition, wants_problem
 from pycmbs.wsgi.observation import Observation
-from pycmbs.wsgi.routes import OPEN_PATHS, Routes, route_name
+from pycmbs.wsgi.routes import Routes, route_name
 from pycmbs.wsgi.streams import EVENT_STREAM, without_events
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ class Application:
         exchange.place = self._guard.admit(environ)
         if exchange.method == "OPTIONS" and self._guard.is_preflight(environ):
             return exchange.answer(b"")
-        if environ.get("PATH_INFO") in OPEN_PATHS:
+        if environ.get("PATH_INFO") in self._routes.open_paths:
             environ[PRINCIPAL] = OPEN
             return self._routes.find(exchange.method, exchange.path)(exchange)
         principal = environ[PRINCIPAL] = self._gate.admit(environ)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from webob import Response
 
@@ -19,7 +19,7 @@ Handler = Callable[[Exchange], Response]
 
 QUERY_PATHS = ("/-/", "/.well-known/org/ogf/occi/-/")
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
-"""What is answered without asking who asks."""
+"""What is answered without asking who asks, where no entity of an earlier version is."""
 _NAMES = dict.fromkeys(QUERY_PATHS, "query") | dict.fromkeys(OPEN_PATHS, "health") | {"/metrics": "metrics"}
 
 _STREAMED = re.compile(r"(?:^|&)(?:watch|tail)(?:[=&]|$)")
@@ -45,7 +45,9 @@ class Routes:
         entities: Entities,
         observation: Observation,
         descriptions: Descriptions,
+        taken: Collection[str] = (),
     ) -> None:
+        """``taken``: of the broker's own paths, those at which an earlier version let entities be made: these stay there."""
         self._methods = collections.methods
         self._check_collection, self._check_entity = collections.check_there, entities.check_there
         self.query: dict[str, Handler] = {
@@ -72,6 +74,10 @@ class Routes:
             **{path: {"GET": handler} for path, handler in {**self.observation, **self.descriptions}.items()},
         }
         """Of the paths at which no entities are."""
+        for path in taken:
+            self.own.pop(path, None)
+        self.open_paths = OPEN_PATHS - set(taken)
+        """What is answered without asking who asks."""
 
     def find(self, method: str, path: str) -> Handler:
         """The handler of a request. Raises MethodNotAllowed."""
