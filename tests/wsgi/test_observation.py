@@ -105,11 +105,13 @@ def test_ready_without_a_member_is_said(front):
 
 def test_not_ready_without_the_store(front):
     """A load balancer sends nothing here then, and a person reads why."""
-    front.store.ready = raising(StoreUnavailable("the store is away"))
+    front.store.ready = raising(StoreUnavailable("CouchDB at http://10.0.0.7:5984/secret is away"))
     answer = front.request("GET", "/readyz")
     assert answer.status_code == 503
     assert answer.headers["Retry-After"] == "1"
-    assert [one["code"] for one in answer.json["reasons"]] == ["store"]
+    assert answer.json["reasons"] == [{"code": "store", "message": "the store does not answer"}], (
+        "nor is told where it is"
+    )
 
 
 def test_not_ready_without_the_engine(front):

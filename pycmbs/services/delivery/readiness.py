@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from pycmbs.services.delivery.limit import OutboxBound
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.federation.members import MemberService
 from pycmbs.store.base import Store
+
+log = logging.getLogger(__name__)
 
 SECONDS = 0.5
 """For store and engine to answer."""
@@ -55,7 +58,9 @@ class _Question:
             self._ask()
             error = ""
         except CmbsError as exc:
-            error = exc.message
+            log.info(
+                "not ready: %s", exc.message
+            )  # whoever asks need not say who he is, and is not told where the store is
         finally:
             self._error = error
             asked, self._asked = self._asked, None
@@ -96,4 +101,5 @@ class ReadinessService:
             if self._members.local() is None:
                 found.notes.append(f"there is no member yet: POST one to {cmbs.MEMBER_LOCATION}")
         except Unavailable as exc:
-            found.reasons["store"] = exc.message
+            log.info("not ready: %s", exc.message)
+            found.reasons["store"] = "the store does not answer"
