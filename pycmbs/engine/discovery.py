@@ -88,7 +88,7 @@ class Discovery:
         if self._federation.is_newcomer(hello.sender):
             self.announce()  # the others let it in only once they know it
         self.hint(self._federation.sockets(hello.body))
-        self._probes.told(self._federation.hear(hello.body), hello.sender)
+        self._probes.told(self._federation.hear(hello.body, hello.sender), hello.sender)
         self._probes.look(hello.sender)
         if self._federation.lacks(hello.body):
             member = self._members.by_id(hello.sender)
@@ -202,7 +202,7 @@ class Discovery:
                 raise
             answer = self._greet(url)  # it remembers a later life of the own member: the one of now is newer than that
         member, new = self._federation.learn(answer.body, by=answer.sender)
-        told = self._federation.hear(answer.body)
+        told = self._federation.hear(answer.body, answer.sender)
         self._probes.told_of_own(member.id, answer.body)
         if new or told:
             self._probes.told(told, member.id)

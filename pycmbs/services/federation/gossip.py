@@ -37,6 +37,7 @@ from pycmbs.services.federation.proofs import Proofs, Told, attributes
 from pycmbs.services.federation.revocations import STATEMENTS as REVOCATIONS
 from pycmbs.services.federation.roster import INSTANCE, VERSION, Roster, is_local, socket_of, version_of
 from pycmbs.services.federation.statements import SIGNED
+from pycmbs.services.federation.telling import Telling
 from pycmbs.services.records.entities import entity_write, take_place
 from pycmbs.services.records.retrying import retried
 from pycmbs.store.base import Store, Write
@@ -75,6 +76,7 @@ class FederationService:
         self._heard: dict[str, tuple[Told, bool, str]] = {}
         self._declined: dict[str, int] = {}
         self._newcomers: set[str] = set()
+        self._telling = Telling(most)
 
     # What is told
 
@@ -124,8 +126,9 @@ class FederationService:
 
     # What is heard
 
-    def hear(self, greeting: Mapping[str, Any]) -> list[str]:
-        """Take in what another member knows of others, with one commit; returns the ids of those that it told of.
+    def hear(self, greeting: Mapping[str, Any], by: str = "") -> list[str]:
+        """Take in what another member knows of others, with one commit; returns the ids of those that it told of. ``by``: who
+        it is, where its key says so.
 
         What is wrong, contradicts or is old news is left out: it is hearsay.
         """
@@ -158,7 +161,7 @@ class FederationService:
             heard.append(one.id)
             if one.id in news:
                 singly.append(introduction)
-            elif writes:
+            elif writes and self._telling.may(by if self._signed else ""):
                 news[one.id] = introduction, writes
         results = self._store.write_batches([writes for _, writes in news.values()]) if news else []
         refused = [isinstance(one, RevisionConflict) for one in results]

@@ -1,0 +1,31 @@
+"""How much news of others one member may bring: whoever describes others anew without end has each description written here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+NEWS_A_SECOND = 10.0
+"""Descriptions of others that one member may bring a second, when it has brought as many at once as there may be members."""
+
+
+class Telling:
+    """What each member may still bring. What is over is left out, and is told again as long as it is lacking here."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """``most``: members that may be known, which is what one may bring at once, and of how many this is kept."""
+        self._most = most
+        self._clock = clock
+        self._left: dict[str, tuple[float, float]] = {}
+
+    def may(self, by: str) -> bool:
+        """Whether the member ``by`` may bring one more, which then counts; empty: it is not known who brings it."""
+        if not by:
+            return True
+        now = self._clock()
+        left, at = self._left.get(by, (float(self._most), now))
+        left = min(self._most, left + (now - at) * NEWS_A_SECOND)
+        if by not in self._left and len(self._left) >= self._most:
+            del self._left[next(iter(self._left))]
+        self._left[by] = (left - 1 if left >= 1 else left), now
+        return left >= 1
