@@ -88,6 +88,22 @@ def _words(parser: argparse.ArgumentParser) -> set[str]:
     return found
 
 
+def possible(words: Sequence[str]) -> set[str]:
+    """The commands and long flags that may follow these words."""
+    parser: argparse.ArgumentParser = _parser()
+    for word in words:
+        for action in parser._actions:  # noqa: SLF001 - argparse has no other way to ask it
+            if isinstance(action, argparse._SubParsersAction) and word in action.choices:  # noqa: SLF001
+                parser = action.choices[word]
+                break
+    found: set[str] = set()
+    for action in parser._actions:  # noqa: SLF001
+        found |= {one for one in action.option_strings if one.startswith("--")}
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            found |= set(action.choices)
+    return found
+
+
 def _serve(settings: Settings, options: argparse.Namespace) -> int:
     from pycmbs.processes.supervisor import serve  # not needed to print help
 

@@ -71,6 +71,8 @@ def _broker(session: Session, home: tuple[Path, dict[str, Any]] | None) -> Itera
     began = time.monotonic()
     session.do(verbs.messages(number=1))
     taken = (time.monotonic() - began) * 1000
+    for reason in session.do(verbs.readiness()):
+        yield Finding(FAIL, "broker", f"takes no messages in: {reason}")
     if home is None:
         yield Finding(OK, "broker", f"{session.place.url}/ answers in {taken:.0f} ms, its store with it")
         return

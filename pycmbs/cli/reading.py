@@ -24,14 +24,15 @@ def members(session: Session, name: str | None) -> None:
     )
 
 
-@asking("ls", "list messages, in order of creation", "pycmbs ls --state sending\npycmbs ls --from rome -o jsonl")
+@asking("ls", "list messages, the newest first", "pycmbs ls --state sending\npycmbs ls --from rome --oldest -o jsonl")
 @click.option("--state", metavar="STATE", help="Only those in this state, such as sending or received.")
 @click.option("--from", "origin", metavar="MEMBER", shell_complete=complete_members, help="Only those of this member.")
 @click.option("--number", type=click.IntRange(1, 1000), default=20, metavar="N", help="How many at most (20).")
 @click.option("--page", type=click.IntRange(1), default=1, metavar="N", help="Which page of so many (1).")
-def ls(session: Session, state: str | None, origin: str | None, number: int, page: int) -> None:
+@click.option("--oldest", is_flag=True, help="The oldest first, in order of creation.")
+def ls(session: Session, state: str | None, origin: str | None, number: int, page: int, oldest: bool) -> None:
     """What is there."""
-    found = session.do(verbs.messages(state=state, origin=origin, number=number, page=page))
+    found = session.do(verbs.messages(state=state, origin=origin, number=number, page=page, newest=not oldest))
     session.show(
         [one.document for one in found],
         lambda: printing.messages(found),

@@ -1,4 +1,4 @@
-"""``top``: the federation, and the messages that are under way, as they change."""
+"""``top``: the federation, and the newest messages, as they change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST = 5.0
 
 @asking(
     "top",
-    "show the members, and the messages that are under way, as they change, until Ctrl-C",
+    "show the members and the newest messages, as they change, until Ctrl-C",
     "pycmbs top\npycmbs top --once",
     formats=("table", "json"),
 )
@@ -55,7 +55,7 @@ def _look_on(session: Session) -> None:
 
 def _picture() -> Verb[tuple[list[Member], list[Message]]]:
     members = yield from verbs.members()
-    messages = yield from verbs.messages(state="sending", number=_MOST)
+    messages = yield from verbs.messages(number=_MOST, newest=True)
     return members, messages
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
-from click.shell_completion import get_completion_class
+from click.shell_completion import CompletionItem, get_completion_class
 
 from pycmbs import __version__
 from pycmbs.trust import masked
@@ -36,7 +36,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Members": {
         "doctor": ("pycmbs.cli.doctor", "say what is well, what is not, and which port is blocked"),
-        "top": ("pycmbs.cli.top", "show the members, and what is under way, as it changes"),
+        "top": ("pycmbs.cli.top", "show the members and the newest messages, as they change"),
         "members": ("pycmbs.cli.reading", "list the members of the federation, or show one"),
         "ping": ("pycmbs.cli.sending", "measure how long a message takes to a member"),
         "sub": ("pycmbs.cli.sending", "subscribe this broker's member to topics"),
@@ -103,16 +103,35 @@ def _imported(module: str, name: str) -> click.Command:
     return found
 
 
+class _Classic(click.Command):
+    """A command that argparse parses; a shell completes its commands and flags all the same."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """See :meth:`click.Command.shell_complete`."""
+        from pycmbs.cli import classic
+
+        possible = classic.possible([str(self.name), *ctx.params.get("arguments", ())])
+        wanted = [
+            one for one in possible if one.startswith(incomplete) and one.startswith("-") == incomplete.startswith("-")
+        ]
+        return [CompletionItem(one) for one in sorted(wanted)]
+
+
+def _complete_word(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    del param
+    return ctx.command.shell_complete(ctx, incomplete)
+
+
 def _classic(name: str, help: str) -> click.Command:
     def call(arguments: tuple[str, ...]) -> int:
         from pycmbs.cli import classic
 
         return classic.main([name, *arguments])
 
-    return click.Command(
+    return _Classic(
         name,
         callback=call,
-        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED)],
+        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED, shell_complete=_complete_word)],
         help=help,
         add_help_option=False,
         context_settings={"ignore_unknown_options": True},

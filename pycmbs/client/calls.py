@@ -19,6 +19,7 @@ MOST_WAIT = 60.0
 _TRIES = 3
 _LONGEST_PAUSE = 5.0
 """Seconds that the client pauses at most because the broker says so."""
+_NOT_READY = {"code": Unavailable.code, "message": "the broker takes no messages in just now", "status": 503}
 T = TypeVar("T")
 
 
@@ -82,7 +83,9 @@ def read(status: int, content: bytes) -> Any:
         except ValueError as exc:
             raise RemoteError(f"this is not a broker: its answer ({status}) is not JSON") from exc
     try:
-        document = json.loads(content)["error"]
+        document = json.loads(content)
+        # /readyz answers without an error: it says why it is not ready.
+        document = document["error"] if "error" in document else {"reasons": document["reasons"], **_NOT_READY}
     except (ValueError, TypeError, KeyError):
         document = {"message": f"the answer is {status}, without a reason", "status": status}
         if status in (502, 503, 504):

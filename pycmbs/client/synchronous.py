@@ -184,10 +184,16 @@ class Client:
         return self.run(verbs.message(id))
 
     def messages(
-        self, *, state: str | None = None, origin: str | None = None, number: int = 20, page: int = 1
+        self,
+        *,
+        state: str | None = None,
+        origin: str | None = None,
+        number: int = 20,
+        page: int = 1,
+        newest: bool = False,
     ) -> list[Message]:
-        """One page of the messages."""
-        return self.run(verbs.messages(state=state, origin=origin, number=number, page=page))
+        """One page of the messages, in order of creation or the ``newest`` first."""
+        return self.run(verbs.messages(state=state, origin=origin, number=number, page=page, newest=newest))
 
     def join(
         self, name: str, sockets: Mapping[str, str], *, topics: Sequence[str] = (), neighbors: Sequence[str] = ()

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from pycmbs.client import views
 from pycmbs.client.calls import MOST_WAIT, Call, Verb, path_of
 from pycmbs.client.views import Member, Message, Outcome, Plan, Sent
-from pycmbs.errors import CmbsError, InvalidRequest, NoLocalMember, NotFound, RevisionConflict, from_dict
+from pycmbs.errors import CmbsError, InvalidRequest, NoLocalMember, NotFound, RevisionConflict, Unavailable, from_dict
 
 LAYERS = ("l1", "l2", "l31", "l32", "l4")
 MEMBERS = "/cmbs/member/"
@@ -269,9 +269,11 @@ def messages(
     origin: str | None = None,
     number: int = 20,
     page: int = 1,
+    newest: bool = False,
     **attributes: str,
 ) -> Verb[list[Message]]:
-    """One page of the messages, in order of creation, of those with this state, origin and other attributes."""
+    """One page of the messages, in order of creation or the ``newest`` first, of those with this state, origin and other
+    attributes."""
     said = {"state": state, "origin": origin, **attributes}
     filters = [
         pair
@@ -279,9 +281,21 @@ def messages(
         if value
         for pair in (("attribute", views.MESSAGE + name), ("value", value))
     ]
-    query = urlencode([*filters, ("page", str(page)), ("number", str(number))])
+    order = [("order", "desc")] if newest else []
+    query = urlencode([*filters, *order, ("page", str(page)), ("number", str(number))])
     (answer,) = yield (Call("GET", f"{MESSAGES}?{query}", repeatable=True),)
     return [views.message(one) for one in (answer or {}).get("resources", ())]
+
+
+def readiness() -> Verb[list[str]]:
+    """Why the broker does not take messages in just now; nothing if it does."""
+    try:
+        yield (Call("GET", "/readyz"),)
+    except Unavailable as error:
+        if "reasons" not in error.data:
+            raise
+        return [str(one.get("message", one)) for one in error.data["reasons"]]
+    return []
 
 
 # Changing

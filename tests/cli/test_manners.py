@@ -74,6 +74,24 @@ def test_without_a_broker_every_command_says_so_in_one_object(run: Run, words: t
     assert json.loads(done.stderr)["code"] == "unavailable"
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("pycmbs serve --work", "--workers"),
+        ("pycmbs store ch", "check"),
+        ("pycmbs store copy --ho", "--home"),
+        ("pycmbs pub x --dead", "--deadline"),
+        ("pycmbs led", "ledger"),
+        ("pycmbs context a", "add"),
+    ],
+)
+def test_a_shell_completes_commands_and_flags(run: Run, words: str, found: str) -> None:
+    """Of every command, whoever parses it."""
+    count = str(len(words.split()) - 1)
+    done = run(_PYCMBS_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=count)
+    assert [line.partition(",")[2] for line in done.stdout.splitlines()] == [found]
+
+
 def test_a_shell_that_completes_without_a_broker_gets_nothing(sites: dict[str, Broker], run: Run) -> None:
     """And no error; with one, the names of members."""
     asked = {"_PYCMBS_COMPLETE": "bash_complete", "COMP_WORDS": "pycmbs ping r", "COMP_CWORD": "2"}

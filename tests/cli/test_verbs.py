@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from pycmbs.cli import main
 from pycmbs.cli.tree import COMMANDS
 from pycmbs.client import Client
 from tests.cli.conftest import Run, join
-from tests.harness import Broker, free_port, wait_until
+from tests.harness import ROOT, Broker, free_port, wait_until
 
 NAMES = [name for group in COMMANDS.values() for name in group]
 
@@ -166,7 +171,8 @@ def test_members_ls_show_and_ledger(sites: dict[str, Broker], paris: Path, run: 
     assert members[0]["listening"] == ["l1", "l2", "l31", "l32", "l4"]
     assert run("members", *home, "-o", "value").stdout.split() == ["paris", "oslo", "rome"]
     listed = [json.loads(line) for line in run("ls", *home, "-o", "jsonl", "--number", "1000").stdout.splitlines()]
-    assert id in [one["id"] for one in listed]
+    assert id == listed[0]["id"]
+    assert id == run("ls", *home, "-o", "value", "--oldest", "--number", "1000").stdout.split()[-1]
     assert json.loads(run("show", id, *home, "-o", "json").stdout)["message_content"] == "\x1b[31mred"
     assert json.loads(run("ledger", id, *home, "-o", "json").stdout)["deliveries"][0]["member"] == "rome"
     assert "\x1b" not in run("ls", *home, "--number", "1000", NO_COLOR="1").stdout
@@ -247,13 +253,17 @@ def test_a_recipient_that_is_away(start_broker: Callable[..., Broker], run: Run)
     assert run("pub", "t", "1", "--wait", "1", "--url", url).returncode == 7
 
 
-def test_help_has_an_example_for_every_command(run: Run) -> None:
+def test_help_has_an_example_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """And the list of all names each."""
     for name in NAMES:
-        done = run(name, "--help")
-        assert done.returncode == 0, done
-        assert "example" in done.stdout, name
-    assert all(f"  {name} " in run("--help").stdout for name in NAMES)
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code in (0, None)
+        assert "example" in capsys.readouterr().out, name
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = capsys.readouterr().out
+    assert all(f"  {name} " in listed for name in NAMES)
 
 
 def test_a_ledger_is_followed_until_nothing_more_comes(sites: dict[str, Broker], paris: Path, run: Run) -> None:
@@ -267,3 +277,26 @@ def test_a_ledger_is_followed_until_nothing_more_comes(sites: dict[str, Broker],
     assert said["state"] == "delivered"
     late = json.loads(run("send", "nobody-there", "1", "--home", str(paris), "-o", "json").stdout)
     assert run("ledger", late["id"], "--follow", "--home", str(paris)).returncode in (3, 4)
+
+
+def test_on_a_terminal_one_is_told_how_far_it_is(start_broker: Callable[..., Broker]) -> None:
+    """On standard error, in one line that is gone in the end; the report, and the exit code, are as without."""
+    broker = start_broker("--workers", "1", "--retry-first", "0.2")
+    broker.become("l2")
+    other = {"local": "false", "l2_socket": f"tcp://127.0.0.1:{free_port()}"}
+    broker.ok("POST", "/cmbs/member/", {"id": "away", "attributes": {"cmbs": {"member": other}}})
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "pycmbs", "send", "--all", "x", "--wait", "2", "--url", broker.url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=end, text=True, cwd=ROOT) as process:
+        os.close(end)
+        said = b""
+        with contextlib.suppress(OSError):  # its other end is closed
+            while piece := os.read(terminal, 4096):
+                said += piece
+        assert process.stdout is not None
+        report = process.stdout.read()
+    os.close(terminal)
+    assert process.returncode == 5
+    assert b"0/1 delivered" in said
+    assert said.endswith(b"\r\x1b[K")
+    assert "0 of 1 delivered" in report

@@ -310,7 +310,7 @@ def cli() -> Callable[..., str]:
     [
         (("--allow", "a echo web", *HANDLERS), "have no kind"),
         (("--allow", "* ecko", *HANDLERS), "neither an operation nor a handler"),
-        (("--allow", "* read member target=x"), "condition of a handler only"),
+        (("--allow", "* read member target=x"), "must be rules"),
         (("--handlers", "json"), "has none"),
     ],
 )
