@@ -134,7 +134,7 @@ def test_handlers(start_broker: Start) -> None:
         ("sleep", "handler-failed", "did not return within 0.5 s, and was killed"),
         ("deaf", "handler-failed", "did not return within 0.5 s, and was killed"),
         ("odd", "handler-failed", "raised"),
-        ("huge", "too-large", "its result is not told"),
+        ("huge", "too-large", "its result cannot be returned"),
     ):
         entry, message = ask(one, {"operation": name}, wait=20)
         assert (entry["state"], entry["error"]["code"]) == ("failed", code)
