@@ -13,8 +13,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pycmbs import clock
+from pycmbs.engine.detours import Detours
+from pycmbs.engine.pacing import Pace
 from pycmbs.engine.requests import Requests
-from pycmbs.engine.vitals import SUSPECT_RETRY_SECONDS, Result, Vitals
+from pycmbs.engine.vitals import Result, Vitals
 from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.layers import LAYERS
@@ -33,12 +35,6 @@ _RELOAD_SECONDS = 1.0
 _AGAIN_SECONDS = 0.2
 _STORE_SECONDS = 5.0
 """How often what changes all the time, such as when a member was last seen, is stored."""
-_OTHERS = 3
-"""How many members are asked at a time to pass a probe on."""
-_MOST_A_SECOND = 10.0
-"""Probes a second, over all members: with many, each is probed less often."""
-_BURST = 20.0
-"""How many members may be probed at once, when that many are new or looked after; more follow twice as fast as usually."""
 _NEWS_A_SECOND = 50.0
 """Of so many members, one is asked each second for what it knows of others."""
 _LIFE_INTERVALS = 12
@@ -80,17 +76,15 @@ class Probes:
         self._requests = requests
         self._lives = lives
         self._seconds = seconds
-        self._interval = interval
         self._events: BoundedQueue[Callable[[], None] | None] = BoundedQueue(_BOUND, _BOUND)
         self._thread = new_thread("probes", self._run, vital=True)
         self._closing = False
         self._vitals: dict[str, Vitals] = {}
-        self._tellers: dict[str, dict[str, None]] = {}
+        self._pace = Pace(interval)
+        self._detours = Detours()
         self._changed: dict[str, Health] = {}
         self._loaded = self._stored = 0.0
         self._roster: Roster | None = None
-        self._allowed, self._counted = _BURST, 0.0
-        """How many rounds of probes may begin, as of when."""
         self._own = ("", 0, "")
         self._gossip = 0.0
         """When to ask the next one who knows, or does not know, of others."""
@@ -198,8 +192,7 @@ class Probes:
         if self._changed and now - self._stored >= _STORE_SECONDS:
             self._store()
         next_due = min((one.due for one in self._vitals.values() if not one.open), default=now + _RELOAD_SECONDS)
-        least = 0.0 if self._allowed >= 1 else 1 / _MOST_A_SECOND
-        seconds = min(max(least, next_due - now), _RELOAD_SECONDS)
+        seconds = min(max(self._pace.pause, next_due - now), _RELOAD_SECONDS)
         for event in self._events.turn(_EVENTS, _BOUND, seconds):
             if event is not None:
                 self._take_up(event)
@@ -215,12 +208,10 @@ class Probes:
 
     def _begin_due(self, now: float) -> None:
         """Probe who is due, those that wait for longest first, as many as are allowed."""
-        self._allowed = min(_BURST, self._allowed + (now - self._counted) * 2 * _MOST_A_SECOND)
-        self._counted = now
         due = [one for one in self._vitals.values() if one.due <= now and not one.open]
         due.sort(key=lambda one: one.due)
-        for vitals in due[: int(self._allowed)]:
-            self._allowed -= 1
+        for vitals in due[: self._pace.allowed(now)]:
+            self._pace.began(1)
             self._begin(vitals)
 
     def _load(self) -> None:
@@ -233,12 +224,12 @@ class Probes:
         for id in self._vitals.keys() - others.keys():
             del self._vitals[id]
             self._changed.pop(id, None)
-            self._tellers.pop(id, None)
+            self._detours.forget(id)
             self._health.forget(id)
         for id, member in others.items():
             self._update(id, member)
         self._lives.keep(set(others))
-        self._lives.patience = max(_LEAST_LIFE_SECONDS, _LIFE_INTERVALS * self._pace)
+        self._lives.patience = max(_LEAST_LIFE_SECONDS, _LIFE_INTERVALS * self._interval)
         own = roster.own
         self._own = (own.id, version_of(own), roster.digest) if own is not None else ("", 0, "")
         self._roster = roster
@@ -254,21 +245,15 @@ class Probes:
             vitals.version = version_of(member)
 
     @property
-    def _pace(self) -> float:
-        return max(self._interval, len(self._vitals) / _MOST_A_SECOND)
-
-    @property
-    def _hurry_pace(self) -> float:
-        """Seconds until a suspect is probed again. Where all are suspects, this machine has no time, or no network:
-        more probes would not help it."""
-        return max(SUSPECT_RETRY_SECONDS, sum(one.failures > 0 for one in self._vitals.values()) / _MOST_A_SECOND)
+    def _interval(self) -> float:
+        return self._pace.between(len(self._vitals))
 
     def _begin(self, vitals: Vitals) -> None:
         if not self._own[0]:
             vitals.due = time.monotonic() + _RELOAD_SECONDS
             return
-        if vitals.reachable_directly and not vitals.blind and time.monotonic() - vitals.heard < self._pace:
-            vitals.due = vitals.heard + self._pace  # what it acknowledged says as much
+        if vitals.reachable_directly and not vitals.blind and time.monotonic() - vitals.heard < self._interval:
+            vitals.due = vitals.heard + self._interval  # what it acknowledged says as much
             if vitals.health is not None:
                 self._note_change(vitals, replace(vitals.health, last_seen=clock.now()))
             return
@@ -318,7 +303,7 @@ class Probes:
             return
         blind = vitals.blind
         taken = None if result.waited else result.at - result.sent
-        changed = vitals.answered(time.monotonic(), clock.now(), self._pace, taken, result.via)
+        changed = vitals.answered(time.monotonic(), clock.now(), self._interval, taken, result.via)
         if changed:
             log.info("%s is alive%s", vitals.id, f", through {result.via}" if result.via else "")
             self._on_alive(vitals.id)
@@ -334,25 +319,16 @@ class Probes:
         """Nothing was answered: ask others to pass a probe on, and if they were asked, believe it."""
         if not vitals.asked_others:
             vitals.asked_others = True
-            for relay in self._relays(vitals):
+            for relay in self._detours.relays(vitals, self._vitals.values()):
                 self._probe(vitals, relay.socket, relay.id)
             if vitals.open:
                 return
-        if vitals.missed(time.monotonic(), clock.now(), self._pace, reason, self._hurry_pace):
+        retry = self._pace.until_retry(sum(one.failures > 0 for one in self._vitals.values()))
+        if vitals.missed(time.monotonic(), clock.now(), self._interval, reason, retry):
             log.info("%s is %s: %s", vitals.id, vitals.state, reason)
             self._note_change(vitals, vitals.health)
             self._store()
         self._note_change(vitals, vitals.health)
-
-    def _relays(self, vitals: Vitals) -> list[Vitals]:
-        """Who may reach a member: those near that told of it, and others; not the same few after every miss."""
-        near = [
-            one for one in self._vitals.values() if one.reachable_directly and one.id not in (vitals.id, vitals.via)
-        ]
-        told = self._tellers.get(vitals.id, {})
-        near.sort(key=lambda one: one.id not in told)
-        first = vitals.failures * _OTHERS % len(near) if near else 0
-        return [*near[first:], *near[:first]][:_OTHERS]
 
     def _compare(self, vitals: Vitals, body: dict[str, Any]) -> None:
         """Whether one of the two has news for the other."""
@@ -381,7 +357,7 @@ class Probes:
             self._load()
         for member in members:
             if member in self._vitals and by in self._vitals:  # who is not known is kept nowhere
-                self._tellers.setdefault(member, {})[by] = None
+                self._detours.note(member, by)
 
     def _note_change(self, vitals: Vitals, health: Health | None) -> None:
         if health is not None:
