@@ -29,6 +29,7 @@ from pycmbs.services.delivery.sending import SendingService
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.categories import CategoryService
 from pycmbs.services.entities.service import EntityService
+from pycmbs.services.execution.noted import Noted
 from pycmbs.services.execution.once import OnceStore
 from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.execution.service import ExecutionService, Handlers
@@ -106,8 +107,9 @@ class Broker:
             max_content=settings.max_content,
         )
         self.outbox = OutboxService(store, self.entities, self._members, self.federation)
+        noted = Noted(settings.home, settings.audit)
         self.execution = ExecutionService(
-            store, self.entities, self.operations, handlers or HandlerPool({}), access, most=settings.max_content
+            store, self.entities, self.operations, handlers or HandlerPool({}), access, noted, most=settings.max_content
         )
         self.inbox = InboxService(
             store, self.categories, self._members, self.federation, self.execution, most=settings.max_content

@@ -233,7 +233,7 @@ class Settings:
     audit: str = _setting(
         _ACCESS, "changes", one_of("changes", "all", "off"),
         "Which requests audit.log in the home records. changes: those of known users that change something, and all that are "
-        "refused. all: all. off: none.",
+        "refused; and what members have executed here that is more than reading. all: all. off: none.",
     )  # fmt: skip
     keystone_uri: str = _setting(
         _ACCESS, "", KEYSTONE,

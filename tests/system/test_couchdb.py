@@ -32,6 +32,11 @@ from tests.system.test_durability import (  # noqa: F401 - they run here, too
 )
 from tests.system.test_federation import *  # noqa: F403
 from tests.system.test_readme_2012 import *  # noqa: F403
+from tests.system.test_users import (  # noqa: F401
+    test_everything_at_once_is_for_an_admin_to_delete,
+    test_what_was_revoked_is_not_let_in_for_a_second,
+    test_who_sees_his_own_sees_it_page_by_page,
+)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -143,6 +144,37 @@ def test_handlers(start_broker: Start) -> None:
     entry, _ = ask(one, {"operation": "echo"})
     assert entry["state"] == "executed"
     assert two.pid("engine") == engine
+
+
+def test_what_members_have_executed_is_in_the_audit_log(start_broker: Start) -> None:
+    """Changes, handlers and refusals, with who, what and on what, users or not; neither readings nor what was sent."""
+    one, two = pair(start_broker, "* create compute; * read compute; * echo; * raise", *HANDLERS)
+    for operation in (
+        create("host-1"),
+        {"operation": "read", "target": "/compute/host-1"},
+        create("host-1"),
+        {"operation": "echo", "target": "/rack/7", "attributes": {"word": "sesame"}},
+        {"operation": "raise"},
+        {"operation": "delete", "target": "/compute/host-1"},
+        {"operation": "act", "action": "http://example.org/infra/compute/action#stop", "target": "/compute/host-1"},
+        {"operation": "shout", "target": "x" * 5000},
+    ):
+        ask(one, operation)
+    text = (two.home / "audit.log").read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert {(line["subject"], line["via"]) for line in lines} == {(one.member, "message")}
+    assert all(line["request"] and line["time"] for line in lines)
+    assert [(line["operation"], line.get("path", "")[:1000], line.get("code", "")) for line in lines] == [
+        ("create", "/compute/", ""),
+        ("create", "/compute/", "duplicate-id"),
+        ("echo", "/rack/7", ""),
+        ("raise", "", "handler-failed"),
+        ("delete", "/compute/host-1", "forbidden"),
+        ("act:http://example.org/infra/compute/action#stop", "/compute/host-1", "forbidden"),
+        ("shout", "x" * 1000, "forbidden"),
+    ]
+    assert "sesame" not in text
+    assert not (one.home / "audit.log").exists()
 
 
 def test_a_slow_handler_holds_up_nobody(start_broker: Start, tmp_path: Path) -> None:

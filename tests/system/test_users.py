@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import socket
 import stat
@@ -265,6 +266,82 @@ def test_each_refusal_and_change_is_in_the_audit_log(shared: Broker) -> None:
     text = (shared.home / "audit.log").read_text()
     assert "sesame" not in text
     assert base64.b64encode(b"reader:pass").decode() not in text
+
+
+def followed(broker: Broker, user: str, path: str, **headers: str) -> tuple[list[list[str]], set[str | None]]:
+    """What is on the pages of a listing, from the first to the last, by the headers that say where the next is; and what they
+    say of how many there are in all."""
+    pages, totals = [], set()
+    while path:
+        answer = ask(broker, "GET", path, user=user, Accept="application/occi+json", **headers)
+        assert answer.status_code == 200, answer.text
+        pages.append([url.rpartition("/")[2] for url in answer.json()["X-OCCI-Location"]])
+        totals.add(answer.headers.get("X-Total-Count"))
+        following = re.search(r'<([^>]*)>; rel="?next', answer.headers.get("Link", ""))
+        path = following[1].partition(str(broker.port))[2] if following else ""
+    return pages, totals
+
+
+def test_who_sees_his_own_sees_it_page_by_page(start_broker: Start) -> None:
+    """Lists, pages, counts and links have what one may see, and tell of nothing else; also where pages are asked for in any
+    order, and after others' have been."""
+    broker = start_broker()
+    broker.become("l1")
+    for name, role in (("boss", "admin"), ("ada", "publisher"), ("bob", "publisher")):
+        add(broker.home, name, role)
+    on_every_front(lambda: ask(broker, "GET", "/").status_code == 401)
+    own: dict[str, list[str]] = {"ada": [], "bob": [], "boss": []}
+    for number in range(36):
+        name = ("ada", "bob", "boss")[number % 3]
+        entity = {"kind": "http://houssem.org/cmbs#message", "id": f"{name}-{number}"}
+        made = ask(broker, "POST", "/cmbs/message/", {"resources": [entity]}, user=name)
+        assert made.status_code == 201, made.text
+        own[name].append(f"{name}-{number}")
+    link = {"kind": "http://schemas.ogf.org/occi/core#link", "source": {"location": "/cmbs/message/ada-0"},
+            "target": {"location": "/cmbs/message/bob-1"}}  # fmt: skip
+    assert ask(broker, "POST", "/link/", {"links": [link]}, user="boss").status_code == 201
+    every = sorted(own["ada"] + own["bob"] + own["boss"], key=lambda one: int(one.partition("-")[2]))
+    for user, there in (("ada", own["ada"]), ("bob", own["bob"]), ("boss", every)):
+        pages, totals = followed(broker, user, "/cmbs/message/?page=1&number=5")
+        assert [id for page in pages for id in page] == there
+        assert [len(page) for page in pages][:-1] == [5] * (len(pages) - 1)
+        assert totals <= {None, str(len(there))}
+        filtered, totals = followed(
+            broker, user, "/cmbs/message/?attribute=cmbs.message.state&value=created&page=1&number=5"
+        )
+        assert sum(map(len, filtered)) in (0, len(there))
+        assert totals <= {None, "0", str(len(there))}
+        assert ask(broker, "GET", "/cmbs/message/?page=9&number=5", user=user).status_code == 200
+        pages, _ = followed(broker, user, "/cmbs/message/?page=3&number=5")
+        assert pages[0] == there[10:15]
+    shown = {user: ask(broker, "GET", "/cmbs/message/ada-0", user=user).text for user in ("ada", "boss")}
+    assert "bob-1" in shown["boss"]
+    assert "bob-1" not in shown["ada"]
+    assert ask(broker, "GET", "/cmbs/message/ada-0", user="bob").status_code == 404
+    assert ask(broker, "DELETE", "/cmbs/message/", user="ada").status_code == 403
+    assert followed(broker, "boss", "/cmbs/message/?page=1&number=50")[0][0] == every
+
+
+def test_a_handler_is_not_called_for_who_has_no_rule_for_it(start_broker: Start, tmp_path: Path) -> None:
+    """Who may have messages executed may not therefore run code: a 403, and nothing was called, until a rule says so."""
+    broker = start_broker("--handlers", "tests.example_handlers")
+    broker.become("l1")
+    add(broker.home, "user_1", "operator")
+    on_every_front(lambda: ask(broker, "GET", "/").status_code == 401)
+    trace = tmp_path / "called"
+    trace.with_suffix(".go").touch()
+    content = {"operation": "linger", "target": str(trace), "attributes": {"seconds": 0}}
+    attributes = {"cmbs.message.message_content": content, "cmbs.message.executable": "true"}
+    entity = {"kind": "http://houssem.org/cmbs#message", "attributes": attributes}
+    made = ask(broker, "POST", "/cmbs/message/", {"resources": [entity]}, user="user_1")
+    assert made.status_code == 201
+    path = "/" + made.headers["Location"].split("/", 3)[3] + "?action=execute"
+    for _ in range(4):  # whichever front it comes to
+        assert code(ask(broker, "POST", path, {}, user="user_1")) == (403, "forbidden")
+    assert not trace.exists()
+    (broker.home / "rules").write_text("user:user_1 linger\n")
+    wait_until(lambda: ask(broker, "POST", path, {}, user="user_1").status_code == 200, 10)
+    assert trace.exists()
 
 
 def test_a_stop_leaves_nothing_out_of_the_audit_log(start_broker: Start) -> None:

@@ -18,7 +18,8 @@ AUDIT = "audit.log"
 
 
 class Line(Struct, omit_defaults=True):
-    """A line of the log. ``time``: as :func:`stamp` has it; ``name``: whom or what a command was about."""
+    """A line of the log. ``time``: as :func:`stamp` has it; ``name``: whom or what a command was about; ``code``: of the error
+    of what a member had executed, where ``request`` is the message."""
 
     time: str
     subject: str
@@ -29,6 +30,7 @@ class Line(Struct, omit_defaults=True):
     path: str = ""
     name: str = ""
     status: int = 0
+    code: str = ""
     dropped: int = 0
 
 

@@ -29,13 +29,13 @@ from pycmbs.errors import (
     UnknownEntity,
 )
 from pycmbs.handlers import Call, Handler
-from pycmbs.metrics.table import EXECUTION_SECONDS, EXECUTIONS
 from pycmbs.occi import cmbs
 from pycmbs.occi.entity import Entity
 from pycmbs.services.access.access import Access, asking
 from pycmbs.services.access.principal import MESSAGE, Principal
 from pycmbs.services.access.rules import LISTING
 from pycmbs.services.entities.service import EntityService
+from pycmbs.services.execution.noted import Noted
 from pycmbs.services.execution.once import AlreadyApplied, Intent, OnceStore
 from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.records.entities import ENTITY, entity_write, note_settled, path_of
@@ -143,6 +143,7 @@ class ExecutionService:
         operations: OperationService,
         handlers: Handlers,
         access: Access,
+        noted: Noted,
         *,
         most: int,
     ) -> None:
@@ -152,6 +153,7 @@ class ExecutionService:
         self._operations = operations
         self._handlers = handlers
         self._access = access
+        self._noted = noted
         self._most = most
         self._unstored: dict[str, dict[str, Any]] = {}
         self._closing = False
@@ -173,7 +175,7 @@ class ExecutionService:
         refusal = self._refusal(execution)
         if refusal is None:
             return execution
-        EXECUTIONS.count("handler" if self.lane(execution).handler else "operation", "refused")
+        self._noted.refused(execution, self._what(execution), refusal)
         return replace(execution, state=DONE, outcome=refusal)
 
     def _refusal(self, execution: Execution) -> dict[str, Any] | None:
@@ -235,16 +237,14 @@ class ExecutionService:
         if id not in self._unstored:  # else it was run, and the store was away when that was to be noted
             begun = time.monotonic()
             outcome = self._outcome(receipt, execution)
-            self._count(execution, outcome, time.monotonic() - begun)
+            self._noted.done(execution, self._what(execution), outcome, time.monotonic() - begun)
             self._unstored[id] = fitting_outcome(outcome, self._most, where="receiver")
         done = self._finish(id, replace(execution, state=DONE, outcome=self._unstored[id]))
         del self._unstored[id]
         return done
 
-    def _count(self, execution: Execution, outcome: Mapping[str, Any], seconds: float) -> None:
-        what = "handler" if self.lane(execution).handler else "operation"
-        EXECUTIONS.count(what, "failed" if "error" in outcome else "executed")
-        EXECUTION_SECONDS.observe(seconds, what)
+    def _what(self, execution: Execution) -> str:
+        return "handler" if self.lane(execution).handler else "operation"
 
     def _outcome(self, receipt: Document, execution: Execution) -> dict[str, Any]:
         verb = str(execution.operation.get("operation"))
