@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from pycmbs.occi.layers import LAYERS
 from pycmbs.services.federation.health import ALIVE, DEAD, SUSPECT
 from pycmbs.services.records.deliveries import DELIVERY, delivery_from, route_name
 from pycmbs.store.base import Query, Store
+from pycmbs.workers import start_thread
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,10 @@ _UNKNOWN = "unknown"
 _SHARE = 100
 """What was counted in the store is good for so many times as long as that took, so that it takes one hundredth at most."""
 _LEAST_SECONDS = 0.5
+_WAIT_SECONDS = 0.5
+"""For the store to be counted; after that, what was counted before is told."""
+_SILENT_SECONDS = 5.0
+"""After which a store that is being counted is taken not to answer."""
 
 Parameters = dict[str, Any]
 
@@ -43,6 +49,9 @@ class Numbers:
         self._tally = Tally()
         self._stored: Counts = {}
         self._stale = 0.0
+        self._begun = 0.0
+        self._lock = threading.Lock()  # never held across a wait
+        self._counting: threading.Event | None = None
         self.operations: dict[str, Callable[[Parameters], Parameters]] = {
             "ready": lambda _parameters: {},
             "report": self._report,
@@ -71,17 +80,30 @@ class Numbers:
         return found | {(table.LISTENING.name, (layer,)): [float(layer in bound)] for layer in LAYERS}
 
     def _of_store(self) -> Counts:
-        """What is in the store, as of a moment ago."""
-        begun = time.monotonic()
-        if begun >= self._stale:
-            try:
-                self._stored = self._counted_in_store()
-            except Unavailable as exc:
-                log.info("the store is not counted: %s", exc)
-                self._stored = {(table.STORE_UP.name, ()): [0.0]}
-            now = time.monotonic()
-            self._stale = now + max(_LEAST_SECONDS, _SHARE * (now - begun))
+        """What is in the store, as of a moment ago: counting a large one, or one that does not answer, is not waited for."""
+        with self._lock:
+            over = self._counting
+            if over is None and time.monotonic() >= self._stale:
+                over = self._counting = threading.Event()
+                self._begun = time.monotonic()
+                start_thread("numbers", self._count)
+        if over is not None and not over.wait(_WAIT_SECONDS) and time.monotonic() - self._begun > _SILENT_SECONDS:
+            return self._stored | {(table.STORE_UP.name, ()): [0.0]}
         return self._stored
+
+    def _count(self) -> None:
+        try:
+            self._stored = self._counted_in_store()
+        except Unavailable as exc:
+            log.info("the store is not counted: %s", exc)
+            self._stored = {(table.STORE_UP.name, ()): [0.0]}
+        finally:
+            now = time.monotonic()
+            with self._lock:
+                self._stale = now + max(_LEAST_SECONDS, _SHARE * (now - self._begun))
+                over, self._counting = self._counting, None
+            if over is not None:
+                over.set()
 
     def _counted_in_store(self) -> Counts:
         waiting = Query(DELIVERY, {"unsettled": "1"}, limit=1)

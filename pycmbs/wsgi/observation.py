@@ -29,6 +29,8 @@ REPORT_SECONDS = 1.0
 """Between two reports of what a front has counted."""
 _SECONDS = 2.0
 """For the engine to tell all numbers."""
+_MEMBERS_SECONDS = 10.0
+"""The same with those of each member."""
 _JSON = "application/json"
 _NO_STORE = ("Cache-Control", "no-store")
 
@@ -90,7 +92,7 @@ class Observation:
         found = processes(self._record)
         try:
             parameters = {"report": self._reporter.report(), "members": members}
-            answer = self._engine.call("metrics", parameters, seconds=_SECONDS)
+            answer = self._engine.call("metrics", parameters, seconds=_MEMBERS_SECONDS if members else _SECONDS)
             self._reporter.taken(answer["number"])
             found |= from_json(answer["counts"])
         except EngineUnavailable as exc:
