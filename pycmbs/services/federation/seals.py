@@ -11,11 +11,11 @@ second time.
 
 from __future__ import annotations
 
-import base64
 import binascii
+import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -29,11 +29,9 @@ from pycmbs.services.records.numbers import MOST_SECONDS
 from pycmbs.services.records.receipts import KEEP_SECONDS
 from pycmbs.transport.envelope import MAX_DEPTH, MESSAGE, Envelope
 
-if TYPE_CHECKING:
-    from nacl.public import Box
-
 SEALED: Final = "sealed"
-_MOST_BOXES = 4096
+_NONCE = 24
+_MOST_SECRETS = 4096
 """Members whose shared secrets are kept; beyond, all are reckoned again when they are needed."""
 
 
@@ -56,12 +54,16 @@ class Seals:
     ) -> None:
         """``knows``: whether a member has keys, where some have none; None where all must.
         ``identity_of``: the identity of a member that is trusted now. ``own``: the id of the own member."""
+        from nacl.bindings import crypto_box_easy_afternm, crypto_box_open_easy_afternm
+        from nacl.exceptions import CryptoError
+
+        self._seal, self._open, self._bad_seal = crypto_box_easy_afternm, crypto_box_open_easy_afternm, CryptoError
         self._keys = keys
         self._identity_of = identity_of
         self._own = own
         self._wall_clock = wall_clock
         self._knows = knows
-        self._boxes: dict[bytes, Box] = {}
+        self._secrets: dict[bytes, bytes] = {}
 
     def is_for_me(self, envelope: Envelope) -> bool:
         """Whether the own member is who may open it."""
@@ -76,9 +78,18 @@ class Seals:
         ForgedSender for a recipient whose identity is not known. What is for a member without keys stays as it is."""
         if not self.must_prove(envelope.to):
             return envelope
-        said = {**_outside(envelope), "id": envelope.sealed_as or envelope.id, "at": self._wall_clock()}
-        box = self._box(envelope.to)
-        text = base64.b64encode(box.encrypt(codec.dumps({**said, "body": envelope.body}))).decode()
+        said = {
+            "type": envelope.type,
+            "from": envelope.sender,
+            "to": envelope.to,
+            "id": envelope.sealed_as or envelope.id,
+            "at": self._wall_clock(),
+        }
+        shared = self._shared(envelope.to)
+        # By NaCl's functions, not its classes: it is done for each message.
+        nonce = os.urandom(_NONCE)
+        sealed = self._seal(codec.dumps({**said, "body": envelope.body}), nonce, shared)
+        text = binascii.b2a_base64(nonce + sealed, newline=False).decode()
         shown = {"layer": envelope.body.get("layer")} if envelope.type == MESSAGE else {}
         return replace(envelope, body={**shown, SEALED: text})
 
@@ -90,19 +101,18 @@ class Seals:
         if not isinstance(body, dict) or at is None or not isinstance(id, str) or not id:
             raise ForgedSender(f"what {envelope.sender} sealed is not an envelope", id=envelope.sender)
         same = envelope.type != MESSAGE or envelope.body.get("layer") == body.get("layer")
-        outside = _outside(envelope).items()
-        if not same or any(inside.get(name) != value for name, value in outside) or not self.is_for_me(envelope):
+        same = same and inside.get("type") == envelope.type and inside.get("from") == envelope.sender
+        if not same or inside.get("to") != envelope.to or not self.is_for_me(envelope):
             raise ForgedSender(f"what {envelope.sender} sealed does not match its envelope", id=envelope.sender)
         self._check_time(envelope.sender, at, body)
         return replace(envelope, body=body, sealed_as=id)
 
     def _inside(self, envelope: Envelope) -> dict[str, Any]:
-        from nacl.exceptions import CryptoError
-
         try:
-            data = self._box(envelope.sender).decrypt(base64.b64decode(envelope.body[SEALED], validate=True))
+            sealed = binascii.a2b_base64(envelope.body[SEALED])
+            data = self._open(sealed[_NONCE:], sealed[:_NONCE], self._shared(envelope.sender))
             inside = codec.received(data)
-        except (CryptoError, ValueError, TypeError, binascii.Error, codec.DecodeError):
+        except (self._bad_seal, ValueError, TypeError, binascii.Error, codec.DecodeError):
             raise ForgedSender(f"this was not sealed by {envelope.sender}", id=envelope.sender) from None
         if not isinstance(inside, dict) or deeper(inside, MAX_DEPTH, data):
             raise ForgedSender(f"what {envelope.sender} sealed is not an envelope", id=envelope.sender)
@@ -117,28 +127,23 @@ class Seals:
                 f"{sender} sealed this {now - at:.0f} s ago: the clocks differ, or it is a replay", id=sender
             )
 
-    def _box(self, member: str) -> Box:
-        """What is between the own identity and a member's. Raises ForgedSender."""
+    def _shared(self, member: str) -> bytes:
+        """The secret between the own identity and a member's. Raises ForgedSender."""
         identity = self._identity_of(plain_id(member) or member)
         if identity is None:
             raise ForgedSender(f"the identity of {member} is not known here", id=member)
-        box = self._boxes.get(identity)
-        if box is None:
+        shared = self._secrets.get(identity)
+        if shared is None:
             from nacl.public import Box
             from nacl.signing import SigningKey, VerifyKey
 
             secret = SigningKey(self._keys.identity.secret).to_curve25519_private_key()
-            box = Box(secret, VerifyKey(identity).to_curve25519_public_key())
-            if len(self._boxes) >= _MOST_BOXES:
-                self._boxes.clear()
-            self._boxes[identity] = box
-        return box
+            shared = Box(secret, VerifyKey(identity).to_curve25519_public_key()).shared_key()
+            if len(self._secrets) >= _MOST_SECRETS:
+                self._secrets.clear()
+            self._secrets[identity] = shared
+        return shared
 
 
 def _number(value: Any) -> float | None:
     return float(value) if type(value) is int or type(value) is float else None
-
-
-def _outside(envelope: Envelope) -> dict[str, Any]:
-    """What an envelope says outside that must be the same inside."""
-    return {"type": envelope.type, "from": envelope.sender, "to": envelope.to}

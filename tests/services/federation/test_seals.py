@@ -5,6 +5,8 @@ import json
 
 import pytest
 from msgspec.structs import replace
+from nacl.public import Box
+from nacl.signing import SigningKey, VerifyKey
 
 from pycmbs.errors import ForgedSender
 from pycmbs.services.federation import seals as module
@@ -122,7 +124,8 @@ def test_no_byte_of_it_can_be_changed(world):
 )
 def test_what_a_member_seals_may_be_anything(world, inside):
     """It is refused, and breaks nothing."""
-    box = world.seals["a"]._box("b")
+    secret = SigningKey(world.keys["a"].identity.secret).to_curve25519_private_key()
+    box = Box(secret, VerifyKey(world.keys["b"].identity.public).to_curve25519_public_key())
     sealed = Envelope("probe", "1", "a", {"sealed": base64.b64encode(box.encrypt(inside)).decode()}, to="b")
     with pytest.raises(ForgedSender):
         world.seals["b"].opened(sealed)
@@ -154,7 +157,7 @@ def test_who_is_trusted_no_more_gets_nothing(world):
 
 def test_so_many_secrets_are_kept(world, monkeypatch):
     """What is kept is bounded."""
-    monkeypatch.setattr(module, "_MOST_BOXES", 1)
+    monkeypatch.setattr(module, "_MOST_SECRETS", 1)
     for to in "bcb":
         world.sealed(to=to)
-    assert len(world.seals["a"]._boxes) == 1
+    assert len(world.seals["a"]._secrets) == 1
