@@ -14,6 +14,7 @@ NOT_RUN = {
     "README.md": {
         "make run    # a broker on http://127.0.0.1:8090/, with its home in .run/home; Ctrl-C stops it\n"
         "make demo   # three brokers at work, for a few seconds: discovery, every layer, a kill\n"
+        "make demo ARGS=--secure   # four with keys: an invitation, a stranger, a revocation\n"
         "make test   # the tests\n": "the tour runs make run, tests/system/test_demo.py the demo, and make test runs this"
     },
 }
