@@ -140,16 +140,13 @@ def resident(home: Path) -> dict[str, float]:
     """How many MB more a front and an engine have with users, and a front with an issuer besides, each after some requests."""
     house = House(home)
     found: dict[str, list[float]] = {}
-    for name, flags, users in (("nobody", [], False), ("somebody", [], True), ("issuer", house.jwt_flags, True)):
+    for name, flags, users in (("nobody", [], False), ("user", [], True), ("issuer", house.jwt_flags, True)):
         with house.open(name, *flags, users=users) as broker:
-            credentials = {"nobody": "", "somebody": _basic("user", "pass"), "issuer": f"Bearer {house.web_token()}"}[
-                name
-            ]
+            credentials = {"nobody": "", "user": _basic("user", "pass"), "issuer": f"Bearer {house.web_token()}"}[name]
             run(Orders(broker.port, _BESIDE, 0.5, [_by(credentials) if credentials else posted()]))
             found[name] = [_memory(_pid(home / name, role)) for role in ("front", "engine")]
     more = [
-        [now - before for now, before in zip(found[name], found["nobody"], strict=True)]
-        for name in ("somebody", "issuer")
+        [now - before for now, before in zip(found[name], found["nobody"], strict=True)] for name in ("user", "issuer")
     ]
     return {"users_front_mb": more[0][0], "users_engine_mb": more[0][1], "jwt_front_mb": more[1][0]}
 

@@ -1,4 +1,4 @@
-"""The command ``pycmbs``: its flags and subcommands; an error is one sentence."""
+"""The commands that run a broker or work on its home (``serve``, ``user``, ``store`` …): their flags, parsed by argparse."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Descriptions:
     def open_api(self, exchange: Exchange) -> Response:
         """The interface as OpenAPI. Its tag changes with the categories."""
         exchange.refuse_parameters()
-        self._categories.listed()  # raises for who may not read them
+        self._categories.listed()  # raises for a principal that may not read them
         base, secured = exchange.place.base, self._secured()
         of, kept = self._kept
         registry = self._categories.snapshot

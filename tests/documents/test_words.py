@@ -28,6 +28,8 @@ RETIRED = {
     "Inquiries": r"\bInquiries\b(?! )",
     "moment()": r"\bmoment\(",
     "run_apart": r"\brun_apart\b",
+    "the outbox rests": r"\boutbox rests\b",
+    "trusted no more": r"\btrusted no more\b",
 }
 """What stands in the glossary's table of retired words, and how each is found."""
 

@@ -1,4 +1,4 @@
-"""How much news of others one member may bring: whoever describes others anew without end has each description written here."""
+"""How much news of others one member may bring: describing others again and again must not fill this store."""
 
 from __future__ import annotations
 
