@@ -10,6 +10,7 @@ from pycmbs import __version__, errors
 from pycmbs.errors import CmbsError
 from pycmbs.occi.attribute import AttributeDefinition
 from pycmbs.occi.category import ENTITY, Kind, Mixin
+from pycmbs.occi.layers import layer_of
 from pycmbs.occi.pattern import enumeration
 from pycmbs.occi.registry import Registry
 
@@ -40,6 +41,15 @@ _PAGING: list[Document] = [
         ("number", 1000, "how many entities a page has, with page"),
     )
 ]
+_PAGING.append(
+    {"name": "order", "in": "query", "schema": {"enum": ["asc", "desc"]}, "description": "desc: the newest first"}
+)
+_KEY: Document = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
+    "description": "what the client calls this creation: the same again makes nothing more",
+}
 _FILTERS: list[Document] = [
     {
         "name": "category",
@@ -225,6 +235,18 @@ def _acting(terms: list[str]) -> list[Document]:
     ]
 
 
+def _creating(terms: list[str]) -> list[Document]:
+    """What a creation may have besides what it makes."""
+    sends = [term for term in terms if layer_of("send", term)]
+    then = {
+        "name": "then",
+        "in": "query",
+        "schema": {"enum": sends},
+        "description": "what is to be done with what is made, with the same commit",
+    }
+    return [*([then] if sends else []), _KEY]
+
+
 def _collection(kind: Kind, name: str, terms: list[str]) -> Document:
     location, title = kind.location, kind.title or kind.term
     made = {"200": ("what came of the action", "Report"), "201": ("where they are, or what", f"{name}.list")}
@@ -234,7 +256,7 @@ def _collection(kind: Kind, name: str, terms: list[str]) -> Document:
             f"create {location}",
             f"make entities of {title}, all or none, or act on all",
             made,
-            parameters=_acting(terms),
+            parameters=[*_acting(terms), *_creating(terms)],
             requestBody=_body(_many(name), _ref(name)),
         ),
         "delete": _operation(

@@ -30,6 +30,10 @@ def test_every_kind_is_described_as_soon_as_it_is_registered(front):
     assert {"/compute/", "/compute/{id}"} <= set(after["paths"])
     (action,) = after["paths"]["/compute/{id}"]["post"]["parameters"]
     assert "start" in action["schema"]["enum"]
+    creation = {one["name"]: one for one in after["paths"]["/cmbs/message/"]["post"]["parameters"]}
+    assert creation.keys() == {"action", "then", "Idempotency-Key"}
+    assert creation["then"]["schema"]["enum"] == ["send_l1", "send_l2", "send_l31", "send_l32", "send_l4"]
+    assert "order" in {one["name"] for one in after["paths"]["/compute/"]["get"]["parameters"]}
     schema = after["components"]["schemas"]["compute"]["properties"]["attributes"]["properties"]
     assert "type" in schema["occi.compute.cores"]
 
