@@ -227,9 +227,11 @@ def assemble_engine(
         on_news=lambda url: discovery.greet(url),  # noqa: PLW0108 - so is this
         seconds=settings.neighbor_timeout,
         interval=settings.probe_interval,
+        keyed=trust is not None and not trust.mixed,
     )
     hosts, admit = (trust.sockets, trust.admit) if trust is not None else (tuple, nobody)
-    discovery = Discovery(members, federation, probes, requests, invited_by=hosts, seconds=settings.neighbor_timeout)
+    follow, seconds = trust is None or trust.mixed, settings.neighbor_timeout
+    discovery = Discovery(members, federation, probes, requests, invited_by=hosts, seconds=seconds, follow=follow)
     relay = Relay(transports, transports.reply, probes.way, hops=settings.hops)
     outbound = Outbound(
         broker.outbox,

@@ -58,9 +58,12 @@ class Discovery:
         *,
         invited_by: Callable[[], Iterable[str]],
         seconds: float,
+        follow: bool = True,
     ) -> None:
-        """``invited_by``: the sockets of members that the own one was invited by, which are neighbours too. ``seconds``: how
+        """``follow``: whether who joins visits those whom others know; where members have keys these hear of it first.
+        ``invited_by``: the sockets of members that the own one was invited by, which are neighbours too. ``seconds``: how
         long one neighbour has to answer."""
+        self._follow = follow
         self._invited_by = invited_by
         self._members = members
         self._federation = federation
@@ -270,7 +273,7 @@ class Discovery:
             again = again | known
         wanted = ((pending | neighbors) - known) | again - {_EVERYBODY, socket_of(own, INTRODUCTORY)}
         if wanted:
-            found, unreachable = self._visit(wanted, known - wanted)
+            found, unreachable = self._visit(wanted, known - wanted, follow=self._follow)
             for url, met in found.items():
                 if url not in known:
                     log.info("joined: %s is the member %s", url, met.member)

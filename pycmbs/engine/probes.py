@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 from pycmbs import clock
 from pycmbs.engine.detours import Detours
 from pycmbs.engine.pacing import Pace
-from pycmbs.engine.requests import Requests
-from pycmbs.engine.vitals import Result, Vitals
+from pycmbs.engine.requests import NOT_KNOWN, Requests
+from pycmbs.engine.vitals import KEYED_PAUSE_SECONDS, Result, Vitals
 from pycmbs.errors import ClaimedId, CmbsError, Unavailable
 from pycmbs.occi.entity import Entity
 from pycmbs.occi.layers import LAYERS
@@ -67,10 +67,12 @@ class Probes:
         on_news: Callable[[str], None],
         seconds: float,
         interval: float,
+        keyed: bool = False,
     ) -> None:
         """``on_alive`` is called, on the thread of the probes, when a member is alive again, or is reached in another way;
         ``on_news`` with the URL of a member that knows, or should know, something else. ``seconds``: how long an answer may
-        take. ``interval``: seconds between two probes of a member that is alive."""
+        take. ``interval``: seconds between two probes of a member that is alive. ``keyed``: only who is known gets in."""
+        self._pause = KEYED_PAUSE_SECONDS if keyed else 0.0
         self._members = members
         self._health = health
         self._requests = requests
@@ -88,8 +90,7 @@ class Probes:
         self._own = ("", 0, "")
         self._gossip = 0.0
         """When to ask the next one who knows, or does not know, of others."""
-        self._on_alive = on_alive
-        self._on_news = on_news
+        self._on_alive, self._on_news = on_alive, on_news
 
     # From other threads
 
@@ -238,7 +239,7 @@ class Probes:
         sockets = {layer: url for layer in LAYERS if (url := socket_of(member, layer))}
         vitals = self._vitals.get(id)
         if vitals is None:
-            self._vitals[id] = Vitals(id, sockets, version_of(member), self._health.of(id))
+            self._vitals[id] = Vitals(id, sockets, version_of(member), self._health.of(id), self._loaded + self._pause)
         else:
             if sockets != vitals.sockets:
                 vitals.sockets, vitals.failures, vitals.due = sockets, 0, 0.0
@@ -317,7 +318,7 @@ class Probes:
 
     def _ended(self, vitals: Vitals, reason: str) -> None:
         """Nothing was answered: ask others to pass a probe on, and if they were asked, believe it."""
-        if not vitals.asked_others:
+        if not vitals.asked_others and reason != NOT_KNOWN:  # then it knows no key to open what others pass on
             vitals.asked_others = True
             for relay in self._detours.relays(vitals, self._vitals.values()):
                 self._probe(vitals, relay.socket, relay.id)

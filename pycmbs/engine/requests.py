@@ -48,7 +48,7 @@ SILENT_SECONDS = 10.0
 takes to make one over a slow way."""
 _LONGEST = 30.0
 """Seconds that a question may take, however slow the way is."""
-_NOT_KNOWN = "it does not know this member: get a line from pycmbs invite there, then run pycmbs join LINE here"
+NOT_KNOWN = "it does not know this member: get a line from pycmbs invite there, then run pycmbs join LINE here"
 _MOST_LATE = 1000
 """Questions that were not answered in time, and whose answers still tell how long the way takes."""
 
@@ -209,5 +209,5 @@ class Requests:
     def _silence(self, url: str, seconds: float) -> RemoteError:
         """What it means that nothing was answered."""
         if self._transports.refuses(url):
-            return RemoteError(_NOT_KNOWN, socket=url)
+            return RemoteError(NOT_KNOWN, socket=url)
         return RemoteError(f"no answer from {url} within {seconds:g} s", socket=url)

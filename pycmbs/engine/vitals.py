@@ -17,6 +17,8 @@ SUSPECT_RETRY_SECONDS = 1.0
 """Seconds until a suspect is probed again, while there are few."""
 _WAITED = 5
 """Probes that had to wait for a connection, after which a member is taken for alive without a measured way."""
+KEYED_PAUSE_SECONDS = 1.0
+"""Until a member that others told of is probed first, where it must hear of this one before it lets it in."""
 _MEASURED = 9
 """Answers of which the usual time is told."""
 _SLOWEST = 6
@@ -51,8 +53,10 @@ class Vitals:
     ``health`` since the epoch.
     """
 
-    def __init__(self, id: str, sockets: dict[str, str], version: int, health: Health | None = None) -> None:
-        """``sockets``: URLs by layer. ``health``: as an earlier engine left it."""
+    def __init__(
+        self, id: str, sockets: dict[str, str], version: int, health: Health | None = None, due: float = 0.0
+    ) -> None:
+        """``sockets``: URLs by layer. ``health``: as an earlier engine left it. ``due``: when it is probed first."""
         self.id = id
         self.sockets = sockets
         self.version = version
@@ -60,7 +64,7 @@ class Vitals:
         self.knows = 0
         """In which version it knows the own member, as it said last."""
         self.failures = 0
-        self.due = 0.0
+        self.due = due
         self.open = 0
         """Probes of this round that may still be answered."""
         self.direct = False
