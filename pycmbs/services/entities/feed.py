@@ -15,6 +15,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from pycmbs import codec
 from pycmbs.errors import InvalidRequest, Unavailable
 from pycmbs.metrics.table import STREAMS_BEHIND
 from pycmbs.runtime import Runtime, Signal
@@ -29,10 +30,10 @@ PAGE = 100
 _LOOK_SECONDS = 0.05
 """Between looks whether something changed, while someone watches; or nine times what the last look, and showing it, took."""
 _LONGEST_PAUSE = 1.0
-_MOST = 4000
+_MOST = 1000
 """Changes that are kept for those who are a little behind, of all channels; the newest of each is kept in any case."""
-_MOST_BYTES = 16 * 1024 * 1024
-"""The same, of what they were shown as."""
+_MOST_BYTES = 4 * 1024 * 1024
+"""The same, of the documents and of what they were shown as."""
 
 Part = Callable[[str], str]
 """The path of the entity that is shown otherwise when the document of this id changes."""
@@ -183,11 +184,12 @@ class Feed:
             if one.type == ENTITY:
                 event = DELETED if one.document is None else CREATED if one.new else CHANGED
                 keys = one.document.keys if one.document is not None else one.keys
-                found.append(Told(event, path_of(one.id), one.cursor, one.document, keys))
+                found.append(Told(event, path_of(one.id), one.cursor, one.document, keys, size=_size(one.document)))
             elif document := there.pop(
                 document_id(self._parts[one.type](one.id)), None
             ):  # once, whatever parts changed
-                found.append(Told(CHANGED, path_of(document.id), one.cursor, document, document.keys))
+                size = _size(document)
+                found.append(Told(CHANGED, path_of(document.id), one.cursor, document, document.keys, size=size))
         return found
 
     # Those who are not behind
@@ -274,3 +276,8 @@ class Feed:
         for channel in woken:
             self._wake(channel)
         return found if batch.last else ()
+
+
+def _size(document: Document | None) -> int:
+    """About how many bytes are kept for a document."""
+    return len(codec.dumps(document.body)) if document is not None else 0
