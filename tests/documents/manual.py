@@ -42,7 +42,7 @@ a flag, a setting or the surroundings must change first
 some or all recipients failed, or expired
 .TP
 .B 4
-nobody is a recipient
+there is no recipient
 .TP
 .B 5
 accepted, and not settled in time
