@@ -245,7 +245,7 @@ def test_a_password_longer_than_bcrypt_reads_is_checked_as_htpasswd_made_it():
         (f"{BCRYPT[:-1]}:operator", "not as bcrypt keeps one"),
         ("$apr1$abc$def:operator", "MD5 or SHA-1"),
         ("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=:operator", "MD5 or SHA-1"),
-        ("$6$salt$hash:operator", "in a way that this broker does not know"),
+        ("$6$salt$hash:operator", "has a hash that this broker does not know"),
     ],
 )
 def test_what_cannot_be_checked_lets_nobody_in_and_says_why(house, monkeypatch, caplog, kept, why):
