@@ -31,11 +31,11 @@ class HandlerOutput:
         self._folder = tempfile.TemporaryDirectory(prefix="pycmbs-handler-")
         self.path = str(Path(self._folder.name) / _PIPE)
         self._tail = b""
-
-    def __enter__(self) -> Self:
         os.mkfifo(self.path, 0o600)
         self._reader = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
         self._woken, self._waker = os.pipe()
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
