@@ -201,7 +201,7 @@ def test_one_line_says_that_it_serves_and_where(start):
     """Standard output carries one line, after every child is ready; what children print goes to standard error."""
     broker = start().ready()
     record = broker.record()
-    assert broker.line == f"pyCMBS 0.3.0 listening on {record['url']}, store nowhere, member none"
+    assert broker.line == f"pyCMBS 0.4.0 listening on {record['url']}, store nowhere, member none"
     assert record["url"] == f"http://127.0.0.1:{record['port']}/"
     assert record["port"] > 0
     assert record["pid"] == broker.process.pid
