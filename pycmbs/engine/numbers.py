@@ -49,7 +49,7 @@ class Numbers:
         self._tally = Tally()
         self._stored: Counts = {}
         self._stale = 0.0
-        self._begun = 0.0
+        self._counting_since = 0.0
         self._lock = threading.Lock()  # never held across a wait
         self._counting: threading.Event | None = None
         self.operations: dict[str, Callable[[Parameters], Parameters]] = {
@@ -85,9 +85,13 @@ class Numbers:
             over = self._counting
             if over is None and time.monotonic() >= self._stale:
                 over = self._counting = threading.Event()
-                self._begun = time.monotonic()
+                self._counting_since = time.monotonic()
                 start_thread("numbers", self._count)
-        if over is not None and not over.wait(_WAIT_SECONDS) and time.monotonic() - self._begun > _SILENT_SECONDS:
+        if (
+            over is not None
+            and not over.wait(_WAIT_SECONDS)
+            and time.monotonic() - self._counting_since > _SILENT_SECONDS
+        ):
             return self._stored | {(table.STORE_UP.name, ()): [0.0]}
         return self._stored
 
@@ -100,7 +104,7 @@ class Numbers:
         finally:
             now = time.monotonic()
             with self._lock:
-                self._stale = now + max(_LEAST_SECONDS, _SHARE * (now - self._begun))
+                self._stale = now + max(_LEAST_SECONDS, _SHARE * (now - self._counting_since))
                 over, self._counting = self._counting, None
             if over is not None:
                 over.set()
