@@ -1,4 +1,4 @@
-"""The WSGI application of a broker, put together: a part of the composition root, for processes that speak HTTP."""
+"""Assembles the WSGI application: the HTTP half of the composition root."""
 
 from __future__ import annotations
 

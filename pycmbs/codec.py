@@ -1,4 +1,4 @@
-"""JSON as bytes and back, exact: whatever JSON value goes in comes out the same.
+"""Lossless JSON encoding and decoding.
 
 orjson does it, but for integers beyond 64 bits: reading, it makes them floats, and it does not write them. Documents with
 such a number, and only those, are done by the standard library.

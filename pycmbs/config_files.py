@@ -1,4 +1,4 @@
-"""Reads the files of settings: sections, names and texts."""
+"""Reads settings files: sections, names and raw values."""
 
 from __future__ import annotations
 

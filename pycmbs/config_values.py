@@ -1,4 +1,4 @@
-"""Types of settings' values: each parses text, or raises ValueError. Some are in a grammar that is not known here."""
+"""Types of settings and their parsers; parsers of other modules are handed in."""
 
 from __future__ import annotations
 

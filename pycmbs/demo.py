@@ -1,5 +1,6 @@
-"""``pycmbs demo``: three brokers on loopback find each other, message on every layer, and outlive a kill. With
-``--secure`` they have keys; who is invited joins, a stranger does not, and one is revoked.
+"""``pycmbs demo``: three loopback brokers find each other, message on every layer, and survive a kill.
+
+With ``--secure`` they have keys; who is invited joins, a stranger does not, and one is revoked.
 
 A client like any other: it starts brokers as ``pycmbs serve`` does, in a temporary home and on free ports, and uses the client
 library. It imports nothing of the broker.

@@ -1,4 +1,7 @@
-"""Nesting depth of JSON values. The decoder reads 1024 levels and the encoder writes 254: what is taken in must be storable."""
+"""Limits the nesting of JSON, so that whatever is decoded can be encoded again.
+
+The decoder reads 1024 levels and the encoder writes 254.
+"""
 
 from __future__ import annotations
 

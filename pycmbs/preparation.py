@@ -1,4 +1,4 @@
-"""Preparation: what is done to a home and its store before a broker serves from it."""
+"""Prepares the home and the store before a broker serves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queues between threads that are bounded in number and in bytes: what others send must not become memory without end."""
+"""Thread-safe queues, bounded by number and bytes."""
 
 from __future__ import annotations
 

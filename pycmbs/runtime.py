@@ -1,4 +1,4 @@
-"""How code that waits gets to wait: the few verbs that differ between green threads and real ones.
+"""Waiting and offloading, the same for green and real threads.
 
 Services, stores and clients wait, spawn and offload only through a :class:`Runtime`, so they run unchanged in a front
 process (green threads, :class:`pycmbs.processes.front.GreenRuntime`) and in the engine, the command line and the tests

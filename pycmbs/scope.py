@@ -1,4 +1,4 @@
-"""What a thread, green or real, knows of the request or operation that it works for: one object, entered once a request."""
+"""Per-request context of a thread or green thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the four seams of the broker have in common: implementations by name, each imported when it is wanted.
+"""Registry behind the four plug-in interfaces; imports implementations when they are used.
 
 A seam is a package with a module ``base`` (the interface, whose docstrings are the contract), a table of the broker's own
 implementations, and perhaps a group of entry points, by which third parties add theirs. May import :mod:`pycmbs.errors` only.

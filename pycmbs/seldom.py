@@ -1,4 +1,4 @@
-"""Log lines for what may happen very often: one now and then, which says how many there would have been."""
+"""Rate-limited logging that counts suppressed lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other members say in words, cut to what can be kept and shown."""
+"""Sanitizes and shortens text that comes from other members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a process inherits from its parent (umask, descriptors, environment), corrected before anything else happens."""
+"""Corrects the environment that a process inherits: umask, descriptors, signals, variables."""
 
 from __future__ import annotations
 

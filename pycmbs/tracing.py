@@ -1,4 +1,4 @@
-"""What a client calls its request, kept with what comes of it: ``X-Request-Id`` and trace context (W3C Trace Context).
+"""Carries ``X-Request-Id`` and W3C Trace Context along with a message.
 
 Both are carried and never made up here: a request without them leaves none in its message. They travel with a message, so that
 the log of its receiver can be searched for them, and handlers are told.

@@ -1,5 +1,6 @@
-"""The keeper of a process's threads and pools: each has a name, what goes wrong in it is logged by that, and what the process
-cannot do without ends it. What was started is stopped in the opposite order.
+"""Keeps a process's threads and thread pools: names, logging of crashes, ordered shutdown.
+
+What was started is stopped in the opposite order.
 
 Only here are threads and pools of threads made; green ones are spawned under the same guard (:mod:`pycmbs.processes.front`).
 """

@@ -285,3 +285,10 @@ def test_a_test_says_what_it_promises():
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
     ]
     assert silent == []
+
+
+@pytest.mark.parametrize("path", MODULES.values(), ids=MODULES)
+def test_the_first_line_of_a_module_is_a_sentence(path: Path) -> None:
+    """An index, an editor's hover and ``head`` show no more: by tree and first lines one finds the place of a rule."""
+    first = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n")[0]
+    assert first.endswith(".")

@@ -1,5 +1,4 @@
-"""``dummy``: keeps entities and answers every action that applies with success, as pyOCNI's backend of that name; the kinds of
-OCCI's infrastructure go through their states."""
+"""The dummy backend: stores entities and lets every applicable action succeed, as pyOCNI's backend of that name."""
 
 from __future__ import annotations
 

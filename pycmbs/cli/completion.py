@@ -1,4 +1,4 @@
-"""``completion``: what a shell needs, and the names that it completes, as the broker has them now."""
+"""``completion``: shell completion, with names asked of the running broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``demo``: three brokers at work, for some seconds or for as long as one likes."""
+"""``demo``: runs three brokers for a few seconds, or until interrupted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``doctor``: what is well with a broker and its federation, what is not, and which port it may be."""
+"""``doctor``: diagnoses a broker and its federation, ports that do not answer included."""
 
 from __future__ import annotations
 

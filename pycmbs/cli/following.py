@@ -1,4 +1,4 @@
-"""What goes on by itself: a ledger until it is settled, how far a message is while one waits for it."""
+"""Live progress: follows a message's ledger until all its deliveries are settled."""
 
 from __future__ import annotations
 

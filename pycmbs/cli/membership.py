@@ -1,4 +1,4 @@
-"""The commands ``pycmbs invite``, ``join``, ``key`` and ``member``: whom a broker trusts, and by which keys."""
+"""``invite``, ``join``, ``key``, ``member``: manage trusted members and keys."""
 
 from __future__ import annotations
 

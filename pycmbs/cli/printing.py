@@ -1,4 +1,4 @@
-"""Tables and texts for people. Colours only where a terminal is, and never alone."""
+"""Tables and text output; colour only on a terminal, and never alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands that ask a running broker have in common: where it is, how answers are printed, what exit codes say."""
+"""Shared by the commands that talk to a broker: connection, output format, exit codes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands there are, each imported when it is used: help and completion are quick then."""
+"""The command tree, imported lazily so that help and completion are fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands ``pycmbs user`` and ``pycmbs token``: who may use a broker."""
+"""``user`` and ``token``: manage users and their tokens."""
 
 from __future__ import annotations
 

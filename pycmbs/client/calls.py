@@ -1,4 +1,4 @@
-"""Calls of HTTP as data: what is asked, how an answer is read, and when the same may be asked again. No I/O."""
+"""HTTP calls without I/O: builds requests, reads responses, decides what may be retried."""
 
 from __future__ import annotations
 

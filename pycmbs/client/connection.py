@@ -1,4 +1,4 @@
-"""What both clients tell httpx2, and what its errors mean."""
+"""httpx2 settings and error mapping, shared by both clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream of changes as data: what is asked, how its lines are read, and when it is asked for again. No I/O."""
+"""Event streams without I/O: parsing, and resuming after a broken connection."""
 
 from __future__ import annotations
 

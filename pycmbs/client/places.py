@@ -1,5 +1,4 @@
-"""Where a broker is, and which credentials to use: from arguments, the environment, a home, or the contexts that a person
-keeps."""
+"""Finds the broker's URL and credentials: in arguments, the environment, a home, or saved contexts."""
 
 from __future__ import annotations
 

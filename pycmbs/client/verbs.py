@@ -1,4 +1,4 @@
-"""What a client can do, each as a :data:`~pycmbs.client.calls.Verb`: the calls it takes, and what their answers mean."""
+"""The client's operations, defined once for the sync and async clients."""
 
 from __future__ import annotations
 

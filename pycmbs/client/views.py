@@ -1,4 +1,4 @@
-"""What a client is told, as objects: each has the broker's own words in ``document``, as ``-o json`` prints them."""
+"""Response objects; each one's ``document`` is the JSON it was made of."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine as the other processes of its broker call it: over its local socket (see :mod:`pycmbs.control.frames`)."""
+"""Client of the engine's control socket, for the other processes of its broker."""
 
 from __future__ import annotations
 

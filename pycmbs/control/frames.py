@@ -1,4 +1,4 @@
-"""What goes over the local socket between the fronts and the engine.
+"""Wire format of the control socket.
 
 A frame is its length (four bytes, big-endian) and a JSON object. A call is ``{"id", "operation", "parameters"}`` and is
 answered by ``{"id", "answer"}`` or ``{"id", "error"}``, in any order. A call of an operation in :data:`ONCE` has a ``key``, and

@@ -1,4 +1,4 @@
-"""Calls that must not be done twice. One that is repeated, as its connection broke, gets the answer of the first."""
+"""Answers a call that is repeated after a broken connection with its first answer, rather than doing it twice."""
 
 from __future__ import annotations
 

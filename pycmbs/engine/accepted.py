@@ -1,4 +1,4 @@
-"""Finds rows in the order of their acceptance, once each is written, whatever number it has."""
+"""Reads newly accepted rows in order, and misses none that was committed late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an answer to a message changes its delivery row. Pure: no I/O."""
+"""Applies an acknowledgement, refusal or outcome to a delivery row. Pure functions."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Which answers count. Everything that is asked of other members goes out under an id that cannot be guessed, and is answered
-only over the link it was asked on and by the member that was asked."""
+"""Matches answers to requests: ids that cannot be guessed, answered only over the link and by the member asked."""
 
 from __future__ import annotations
 

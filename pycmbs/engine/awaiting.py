@@ -1,4 +1,4 @@
-"""Recipients that have their message and execute it: whose outcome is awaited, and when it is asked for.
+"""Tracks delivered messages that are still being executed, and asks for their outcome.
 
 An outcome comes by itself, unless a restart or a broken connection cost it.
 """

@@ -1,4 +1,4 @@
-"""The bodies of envelopes with messages, made once for all recipients of a message."""
+"""Caches a message's envelope body, so that it is built once for all recipients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the engine does when it is asked: by a front over the control socket, and by the services of its own process."""
+"""Serves calls to the engine, from the control socket or in the same process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Detours: which members may pass a probe on to one that does not answer directly."""
+"""Picks members that pass probes on to those that do not answer directly."""
 
 from __future__ import annotations
 

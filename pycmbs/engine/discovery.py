@@ -1,4 +1,4 @@
-"""Discovery: from the neighbours' sockets through the whole federation, joining it without being asked to, and leaving it."""
+"""Discovery: joins the federation through neighbours, and leaves it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine's life: its parts, which :mod:`pycmbs.broker` made and joined, are started and stopped in order."""
+"""Starts and stops the parts of the engine in order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Executes operations in received messages, beside the engine's loops: a slow one holds up only its own lane."""
+"""Runs received operations on worker threads, so that a slow one holds up only its own queue."""
 
 from __future__ import annotations
 

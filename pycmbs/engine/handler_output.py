@@ -1,5 +1,4 @@
-"""What a handler prints, and the programs that it runs: it goes to the log's stream, and its end into the outcome of one that
-failed.
+"""Captures what handlers and the programs they run print, for the log and for reports of failures.
 
 A named pipe that the process of the handler opens in the place of its standard output and error: what was written is there
 also when that process was killed or crashed.

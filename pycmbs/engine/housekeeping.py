@@ -1,4 +1,4 @@
-"""Housekeeping: removes what is expired, on a thread of its own, as it may take its time."""
+"""Background thread that deletes expired records. Deliveries expire in outbound.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What other members send: taken from the transport, stored with one commit a turn, and only then acknowledged."""
+"""Receives datagrams, stores each batch in one commit, then acknowledges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Late answers: to attempts that were given up, or are being made again. They correct the ledger."""
+"""Late answers to attempts that were given up or repeated: they correct the ledger."""
 
 from __future__ import annotations
 

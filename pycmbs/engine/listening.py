@@ -1,4 +1,4 @@
-"""Where the own member listens: what it was told to is bound, and bound again when that was not possible."""
+"""Binds the own member's sockets, and retries where that fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of the whole broker: what its processes counted, and what there is now, for a front that is asked for them."""
+"""Collects the metrics of all processes for ``/metrics``."""
 
 from __future__ import annotations
 

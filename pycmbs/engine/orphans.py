@@ -1,4 +1,4 @@
-"""Rows without their message: seen before it, in a store that is not atomic, or left by a send that failed half-way."""
+"""Delivery rows without a message, left by a send that was interrupted on a store without atomic batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outbox at work: one thread that sends rows, retries and settles them, and lets them expire at their deadline.
+"""The outbox thread: sends rows, retries them, applies answers, and sweeps for rows past their deadline.
 
 It is woken by answers, by wake-ups of the fronts, and by the clock; a turn reads what is new, stores what was settled with one
 commit, and sends what may be sent. It owns all the state: what is owed is in :mod:`pycmbs.engine.rows`, what is on its way in

@@ -1,4 +1,4 @@
-"""How often members are probed: every ``probe_interval``, more seldom when there are many, and only so many at once."""
+"""Schedules probes: interval, slower with more members, limit of probes at once."""
 
 from __future__ import annotations
 

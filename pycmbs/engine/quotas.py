@@ -1,4 +1,4 @@
-"""How much each member may send: so many datagrams and bytes a second, and so many at once.
+"""Limits what each member may send: datagrams and bytes a second.
 
 It is counted by the key that a member proved, so no one uses up another's; where members are not asked for keys nothing is.
 What is over is refused with a sentence that the sender's ledger shows, and sent again later. Of those refusals each member

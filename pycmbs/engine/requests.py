@@ -1,4 +1,4 @@
-"""Requests to other members that are answered at once or not at all: introductions, probes, farewells."""
+"""Requests to members that are answered at once and not retried: introductions, probes, farewells."""
 
 from __future__ import annotations
 

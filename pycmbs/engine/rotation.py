@@ -1,4 +1,4 @@
-"""A new key for connections: told to the others, taken into use when all know it, and the old one retired a day later.
+"""CURVE key rotation: announces the next key, switches to it, retires the old one after a day.
 
 What is to be done stands in the file of the key (:mod:`pycmbs.services.federation.keys`), so it goes on after a restart.
 """

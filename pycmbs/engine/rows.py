@@ -1,4 +1,4 @@
-"""Delivery rows as the store has them: read, settled by answers, expired at their deadline, corrected by late answers.
+"""The outbox thread's view of unsettled delivery rows: loads them, stores their results, finds overdue ones.
 
 No row is sent here: that is :mod:`pycmbs.engine.traffic`. Its state belongs to the thread of the outbox.
 """

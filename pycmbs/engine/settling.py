@@ -1,4 +1,4 @@
-"""Rows that were settled, until that is stored."""
+"""Collects settled rows until they are committed."""
 
 from __future__ import annotations
 

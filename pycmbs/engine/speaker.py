@@ -1,4 +1,4 @@
-"""Who may say what, where members are known by their keys: each speaks for itself and describes itself, and no one else.
+"""Checks that an envelope comes from the member that it names as its sender, by connection key or seal.
 
 What comes through others is said by the member that sealed it.
 """

@@ -1,4 +1,4 @@
-"""What follows when members are revoked: they are told nothing more, and what waits for them has failed.
+"""Applies a revocation: ends contact, and fails what waits for the member.
 
 The file that says so may be changed by a command, or by what other members pass on. One thread looks at it, and at that of the
 own keys, several times a second. That what a revoked member sends is not heard, connections that are open or not, is the affair

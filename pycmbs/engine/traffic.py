@@ -1,4 +1,4 @@
-"""What goes out to other members: routes, flights and retries.
+"""Sends delivery rows: routes, what is in flight, retries.
 
 What is owed comes from :class:`~pycmbs.engine.rows.Rows`, and what became of it goes back there. Its state belongs to the
 thread of the outbox.

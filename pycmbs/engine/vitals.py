@@ -1,4 +1,7 @@
-"""One member's health as probes and acknowledgements tell it. Pure: no I/O, no clock."""
+"""Health of one member as a pure state machine, from probes and acknowledgements.
+
+It knows no I/O and no clock.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The families of errors: what a caller that catches one may want to know. The whole tree is drawn in :mod:`pycmbs.errors`."""
+"""Base classes of errors, by how callers handle them.
+
+The whole tree is drawn in :mod:`pycmbs.errors`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Errors about a request as HTTP carries it. The whole tree is drawn in :mod:`pycmbs.errors`."""
+"""Errors of HTTP requests.
+
+The whole tree is drawn in :mod:`pycmbs.errors`.
+"""
 
 from __future__ import annotations
 

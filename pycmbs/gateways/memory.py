@@ -1,4 +1,4 @@
-"""A gateway without a protocol: a program that embeds the broker hands it operations. The shortest correct one."""
+"""In-process gateway for embedding, and the reference for other gateways."""
 
 from __future__ import annotations
 

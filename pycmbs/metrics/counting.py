@@ -1,4 +1,4 @@
-"""Counters and histograms of one process: plain numbers, since counting stands on paths that run for every message.
+"""Counters and histograms of one process, cheap enough for every path.
 
 No lock is taken. The interpreter changes threads at calls and jumps, and there is neither between reading a number here and
 writing it.

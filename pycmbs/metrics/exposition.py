@@ -1,4 +1,7 @@
-"""Metrics as they are shown: in the formats of Prometheus, or as JSON. prometheus-client is imported when that is asked for."""
+"""Renders metrics as Prometheus text or JSON.
+
+prometheus-client is imported when that is asked for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes of a broker, as the supervisor and the operating system know them."""
+"""Metrics of the processes: processor time, memory, restarts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the counts of several processes become one: fronts report theirs to the engine.
+"""Merges the metrics of several processes: fronts report to the engine.
 
 A report is numbered, and is made again with the same number until the engine has taken it: so it counts once, however often it
 arrives. When the engine ends, the sum begins again, as a counter may.

@@ -1,5 +1,7 @@
-"""All metrics there are. No label has a member, a topic or an id as its value: however large the federation, there are at most
-some 900 series; those of each member are told on request (``?members=1``)."""
+"""Declares every metric with its labels: at most some 900 series, however large the federation.
+
+No label has a member, a topic or an id as its value; the series of each member are told on request (``?members=1``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds the work that definitions of clients can cause: counted in steps, so that it is the same on every machine.
+"""Limits the steps that patterns and schemas of clients may take, alike on every machine.
 
 A step takes a few microseconds at most. What one request, or one operation in a message, has checked shares a budget; a check
 outside of one has a budget of its own. Beyond it the request is refused: a front has one thread, and all others wait for it

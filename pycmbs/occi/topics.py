@@ -1,4 +1,4 @@
-"""What a topic is and which subscriptions match it: dotted words; in a subscription ``*`` is any word and ``>`` the rest."""
+"""Topic syntax and matching of subscriptions: ``*`` is one word, ``>`` all the remaining words."""
 
 from __future__ import annotations
 

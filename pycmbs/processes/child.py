@@ -1,4 +1,4 @@
-"""What every child of the supervisor does the same way: read its orders, log, announce itself, die with the parent.
+"""Start-up and life of a child process: reads its orders, and ends with its parent.
 
 A child is started by exec with its orders as JSON in a file without a name (settings hold secrets, and ``ps`` shows
 environments), whose descriptor is in the environment variable ``PYCMBS_CHILD``::

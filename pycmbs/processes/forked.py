@@ -1,4 +1,4 @@
-"""Runs work in a forked process: what it imports and allocates ends with that."""
+"""Runs a function in a forked process, so that its imports and memory are freed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which broker this is, to others who want its store: a home has an identity, which a copy of that has not."""
+"""The home's identity, by which a store belongs to it; a copied home does not share it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a broker locks for itself before anything runs: its home and its port."""
+"""Locks the home and reserves the port before the start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a service manager is told (sd_notify): that the broker serves, that it reads its files again, that it stops."""
+"""Tells a service manager (sd_notify) when the broker is ready, reloads or stops."""
 
 from __future__ import annotations
 

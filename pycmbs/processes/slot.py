@@ -1,4 +1,4 @@
-"""One child of the supervisor: its process, whether it is ready, and when to start it again once it died."""
+"""One child process of the supervisor: starts it, watches its readiness and heartbeats, restarts it with pauses."""
 
 from __future__ import annotations
 

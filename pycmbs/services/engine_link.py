@@ -1,4 +1,4 @@
-"""How services reach the engine, which owns every socket towards other members."""
+"""Interface by which services call the engine."""
 
 from __future__ import annotations
 

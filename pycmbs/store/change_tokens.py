@@ -1,4 +1,4 @@
-"""A store that is asked for a change token or a version once in a turn of the loop, for all requests of that turn."""
+"""Store wrapper that asks for a change token once in a turn of the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, even through a kill."""
+"""Replaces files atomically, safe against crashes."""
 
 from __future__ import annotations
 

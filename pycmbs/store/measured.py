@@ -1,4 +1,4 @@
-"""A store whose commits are counted."""
+"""Store wrapper that counts and times commits."""
 
 from __future__ import annotations
 

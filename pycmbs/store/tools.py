@@ -1,4 +1,4 @@
-"""What can be done with any store as a whole: check, count, copy."""
+"""Tools for whole stores: check, count, copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The envelope: what the bytes of one datagram say, in version 1. Pure: bytes in, values out.
+"""Format of a datagram (version 1): pure encoding and decoding.
 
 One UTF-8 JSON object with its keys in this order::
 

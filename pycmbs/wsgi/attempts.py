@@ -1,4 +1,4 @@
-"""Rate limits against guessing passwords.
+"""Limits failed logins.
 
 After :data:`FREE` wrong passwords for a user from an address the next one is looked at after a second, then two, four, to
 :data:`MOST_PAUSE`. The count is of the broker, not of a process: it is in a file that the fronts have mapped. No user is locked

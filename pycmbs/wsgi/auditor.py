@@ -1,4 +1,4 @@
-"""What the audit log says of requests.
+"""Writes the audit lines of HTTP requests.
 
 A line is written within :data:`DELAY_SECONDS` of its answer, many at once: so a request does not wait for it, and a kill may
 lose the last.

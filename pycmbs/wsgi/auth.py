@@ -1,4 +1,4 @@
-"""Authentication: each request is given a principal before anything else of it is looked at.
+"""HTTP authentication: passwords (Basic) and the broker's own tokens (Bearer, X-Auth-Token); JWTs are in jwt.py.
 
 The seam: an *authenticator* knows one way in which clients say who they are. It is asked with the WSGI environment of a
 request, and

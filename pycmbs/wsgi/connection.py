@@ -1,4 +1,4 @@
-"""One client's connection: requests in, answers out, in order (RFC 9112), between any socket and any WSGI application."""
+"""HTTP/1.1 connections (RFC 9112), independent of server and socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the broker says of its own interface: OpenAPI, and where that is (RFC 8631, RFC 9727)."""
+"""Serves the OpenAPI document, and the links to it."""
 
 from __future__ import annotations
 

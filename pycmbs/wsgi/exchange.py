@@ -1,4 +1,4 @@
-"""One request and its answer, for handlers: the parts they need, checked, and ways to answer."""
+"""A request with what handlers need to answer it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Checks hosts and origins, before credentials are looked at: what a foreign web page has a browser send is
-refused.
+"""Host and Origin checks before authentication, against cross-site requests and DNS rebinding.
 
 A browser sends a POST of ``text/plain`` for any page without asking (it needs no preflight), and OCCI reads that; and a name
 that an attacker owns may be made to mean 127.0.0.1 (DNS rebinding). So a request must be for a host that this broker is, and

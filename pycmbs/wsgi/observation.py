@@ -1,4 +1,4 @@
-"""What those who run a broker look at: ``/metrics``, and ``/livez`` and ``/readyz``, which ask nobody who he is."""
+"""``/metrics``, and ``/livez`` and ``/readyz``, which need no authentication."""
 
 from __future__ import annotations
 

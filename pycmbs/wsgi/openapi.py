@@ -1,4 +1,4 @@
-"""OpenAPI 3.1: what can be asked of this broker, as its categories are now (https://spec.openapis.org/oas/v3.1.1)."""
+"""Generates OpenAPI 3.1 from the categories there are now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said beside a page of a collection: how many entities there are in all, and where other pages are (RFC 8288)."""
+"""Headers of a page: total count and ``Link`` (RFC 8288)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The presenter: turns entities into answers, with what depends on the moment and on the principal."""
+"""Turns entities into responses: full entities, or only their URLs where a rendering (2012 JSON, text) has no more."""
 
 from __future__ import annotations
 

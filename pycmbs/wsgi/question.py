@@ -1,4 +1,4 @@
-"""What a request asks for: its parts, each checked when it is first looked at."""
+"""Request data, validated when it is read."""
 
 from __future__ import annotations
 

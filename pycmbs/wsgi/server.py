@@ -1,5 +1,7 @@
-"""The HTTP server: eventlet's WSGI server with the settings its defaults get wrong, and TLS. One of two modules that know
-eventlet."""
+"""The HTTP server: eventlet's WSGI server, with safer settings and TLS.
+
+One of two modules that know eventlet.
+"""
 
 from __future__ import annotations
 

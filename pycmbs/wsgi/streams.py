@@ -1,4 +1,4 @@
-"""Streams: answers that go on until the client has enough, as server-sent events (WHATWG HTML 9.2).
+"""Server-sent event streams: format, heartbeats, limit on open streams, renewed authorization, shutdown.
 
 What they have in common, whatever they tell of: how an event is written, the heartbeat by which a client that went away is
 noticed, the bound of their number, who asks (asked again before something is told, if that is a second ago, since what he may

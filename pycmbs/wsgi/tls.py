@@ -1,4 +1,4 @@
-"""TLS, between bytes and bytes: no sockets and nothing to wait for, so that it is the same in any loop (ADR 43).
+"""TLS without I/O, for any event loop (ADR 43).
 
 :class:`Certificates` is what the broker shows of itself, as new as its files; :class:`Session` is one connection.
 """

@@ -1,4 +1,4 @@
-"""``?watch``: what changes in a collection, or of an entity, as events or, with JSON accepted, by long polls."""
+"""``?watch``: server-sent events, or long polls for clients that accept JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``text/uri-list`` (RFC 2483 5; GFD.229 5): where entities are, and nothing else."""
+"""``text/uri-list``: the URLs of entities and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Authorization: what the principal of a request may do. It is known to the thread, green or real, that works for it.
+"""Authorization: decides by the rules whether a principal (a user, or the sender of a message) may do something.
+
+The principal is known to the thread, green or real, that works for it.
 
 A service that a principal's request reaches asks :class:`Access` before it tells or changes anything. Where there is none (the
 broker does something by itself; there are no users) everything is allowed, and that costs one look. Where several ask at once

@@ -1,4 +1,4 @@
-"""The audit log: who asked for what, and what was answered. One JSON object a line, in ``audit.log`` of the home.
+"""Audit log: one JSON line per event, in ``audit.log`` of the home.
 
 It has no password, no token and no content. Log rotation may move the file away; the next line begins a new one.
 """

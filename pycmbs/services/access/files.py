@@ -1,4 +1,4 @@
-"""Files of users and rules: read again when they change, and replaced as a whole."""
+"""Watches the files of users and rules, and replaces them atomically."""
 
 from __future__ import annotations
 

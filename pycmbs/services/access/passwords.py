@@ -1,4 +1,4 @@
-"""Passwords and tokens, stored so that reading the file is not enough to use them."""
+"""Hashes and verifies passwords; makes tokens and their digests. Tokens are looked up in users.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Principals: for whom the broker acts."""
+"""Principals: the identity that a request or message acts as."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of a broker: those that come with its roles, those of the setting ``allow``, and those of ``HOME/rules``."""
+"""Combines the rules of the shipped roles, of the setting ``allow``, and of ``HOME/rules``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Rules: which user may do what over HTTP, and which member may have what executed. One grammar; pure, no I/O.
+"""Rule grammar: parses and matches rules for HTTP users and for senders of messages. The decisions are access.py's.
+
+Pure, no I/O.
 
 A rule allows, and what no rule allows is refused::
 

@@ -1,4 +1,4 @@
-"""The users of a broker, in the file ``users`` of its home: their credentials and roles.
+"""The users file of a home: users, tokens and client certificates with their roles; looks tokens up, checks expiry.
 
 One line for each credential, ``NAME:CREDENTIAL:ROLES``, where CREDENTIAL is one of ::
 

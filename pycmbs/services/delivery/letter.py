@@ -1,4 +1,4 @@
-"""What of a message is sent: the same to every recipient, and fixed until the last one has it."""
+"""The immutable wire form of a message, the same for every recipient."""
 
 from __future__ import annotations
 

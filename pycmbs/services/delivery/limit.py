@@ -1,4 +1,4 @@
-"""Admission control of the outbox: its bound, kept without counting for every message."""
+"""Admission control of the outbox, by a count that is kept rather than taken."""
 
 from __future__ import annotations
 

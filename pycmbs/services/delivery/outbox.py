@@ -1,4 +1,4 @@
-"""The outbox, as the engine works on it: what is pending, what goes out, what was settled."""
+"""Store operations behind the outbox: pending rows, bodies of messages, settling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is kept in documents of its own and shown as a part of an entity: a change of it is one of the entity."""
+"""Maps changes of delivery documents to changes of their message."""
 
 from __future__ import annotations
 

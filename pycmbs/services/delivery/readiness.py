@@ -1,4 +1,4 @@
-"""Whether this broker can take in what clients send: the answer to a load balancer, or to a service manager."""
+"""Readiness check: whether messages are taken in, and why not."""
 
 from __future__ import annotations
 

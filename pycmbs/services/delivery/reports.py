@@ -1,4 +1,4 @@
-"""What the sender of a message is told: how far it is, or who would get it."""
+"""Reports of sends and plans of dry runs, for the sender of a message."""
 
 from __future__ import annotations
 

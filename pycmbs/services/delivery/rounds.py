@@ -1,4 +1,4 @@
-"""The newest round of each message that arrived here, as older ones may still arrive."""
+"""The latest round of each message that arrived, so that older ones are discarded."""
 
 from __future__ import annotations
 

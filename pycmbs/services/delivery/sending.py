@@ -1,4 +1,7 @@
-"""Sending: messages are accepted for delivery. Those that one request sends share their commits."""
+"""Sending: accepts messages into the outbox, a delivery row for each recipient, and sets each row's deadline.
+
+Those that one request sends share their commits.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What backends do with entities: which actions apply now, whether an invocation is what its definition says, what it changes,
-and what goes with entities that are deleted."""
+"""Runs backend actions on entities: which apply, argument checks, their effects, what a deletion takes with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Makes entities of what clients send (drafts), by the definitions of their kinds and mixins. No store."""
+"""Builds entities from drafts of clients, by the definitions of kinds and mixins.
+
+No store.
+"""
 
 from __future__ import annotations
 

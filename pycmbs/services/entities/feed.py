@@ -1,5 +1,4 @@
-"""The feed of a front: what changes in the store, read once for all who watch, and kept until the slowest of them has it or
-there is too much of it.
+"""A front's shared change feed: one reader of the store for all watchers, with a bounded buffer.
 
 A watcher that is behind reads the store itself (:meth:`Feed.page`), at its own pace, and so loses nothing and holds nothing up.
 """

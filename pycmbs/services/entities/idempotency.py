@@ -1,4 +1,4 @@
-"""Creations that a client may ask for again: by its Idempotency-Key the second request is known, and does nothing more."""
+"""Idempotency-Key: derives entity ids from the key, and recognizes a repeated creation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How entities come to be: described by clients, with their links, and perhaps with an action on them, in one commit."""
+"""Creates entities, with links and a first action, in one commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What earlier versions let be made at paths that are the broker's own by now: it can be read there, changed and deleted."""
+"""Entities that earlier versions let be made at paths that are reserved now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages of a collection: remembers where each begins, so that the next one costs what the first did."""
+"""Pagination, which remembers where pages begin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entities by path, as far as the principal may read them: what may not be read is a 404."""
+"""Finds entities by their path, as far as the principal may read them; what it may not read is a 404."""
 
 from __future__ import annotations
 

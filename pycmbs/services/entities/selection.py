@@ -1,4 +1,4 @@
-"""Filters of a collection: as queries of the store, and a check of the rest."""
+"""Filters of collections: a query of the store, and a check of the rest."""
 
 from __future__ import annotations
 

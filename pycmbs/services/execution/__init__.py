@@ -1,1 +1,1 @@
-"""Operations in messages of other members: which are allowed, and that each is done once in effect."""
+"""Executes operations and handlers that other members' messages ask for: who may, and once in effect."""

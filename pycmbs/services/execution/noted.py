@@ -1,4 +1,4 @@
-"""What becomes of executions, for those who look after a broker: it is counted, and the audit log has a line of it.
+"""Metrics and audit lines of executions.
 
 A line is written before the sender is told, so that a kill loses none whose outcome is known elsewhere.
 """

@@ -1,4 +1,4 @@
-"""Execution: performs the operations in received messages, once in effect, for senders that the rules allow.
+"""Execution: decides which senders may have an operation or handler run here, and runs it once in effect.
 
 What is to be executed stands in the receipt of its message from the commit on that took it in, as an *execution*::
 

@@ -1,4 +1,4 @@
-"""Departures: members that left or were deleted here, remembered for a week, so that old news does not bring them back."""
+"""Remembers departed members for a week, so that old news does not bring them back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The own member, as the settings describe it: made where there is none, and brought in line where there is."""
+"""Creates or updates the own member from the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gossip: what members tell of themselves and of others, who left, and what is passed on.
+"""Gossip: the exchange of members' descriptions and departures.
 
 A member's description has a *version*, which grows with every change its own broker makes, and an *instance*, drawn when it
 was created: so older news never replaces newer, and two members with one id are told apart.

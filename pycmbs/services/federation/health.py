@@ -1,4 +1,4 @@
-"""Health of other members: what the engine measured, as it is stored and shown."""
+"""The stored health of other members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keys of a broker, in the folder ``keys`` of its home: who it is, and how it speaks to other members.
+"""The broker's identity and its keys for connections, in ``HOME/keys``.
 
 ``identity`` is an Ed25519 key: it signs, and is who this broker is, for good. ``curve`` is an X25519 key: connections are made
 with it. Each is a file for its owner only, with a line for a key: the secret half and the public one, in base64url without

@@ -1,4 +1,4 @@
-"""Lives: a random number of each start, by which two processes that claim to be one member are told apart.
+"""Random ids of starts, by which two processes that take the same member notice each other.
 
 A home that was copied, with its machine or without, makes two processes with one id and one instance: nothing in the store
 tells them apart. The number does. A restart brings a new one and ends the old one; of two copies the one is heard, then the

@@ -1,4 +1,4 @@
-"""How members describe themselves and others, and which descriptions are believed.
+"""Builds and reads member descriptions, signed or plain; the signed ones are verified by ring.py.
 
 Without keys an introduction is ``description``, ``version`` and ``instance``, and what others say of a member counts if it is
 newer. With keys it is what the member signed, with the certificates by which it is trusted; it is kept and passed on as it

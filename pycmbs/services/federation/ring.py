@@ -1,4 +1,4 @@
-"""The ring of keys of a broker that asks members for theirs: whom it knows by which key, who vouches for whom, what it signs.
+"""Trust decisions and the keyring: verifies members' signed descriptions and certificates, signs the broker's own.
 
 A member is trusted if the file ``members`` says its identity, or if an issuer that is trusted signed a certificate for it, or
 gave one that lets invite to whoever signed it. Its keys for connections are those that it signed itself.

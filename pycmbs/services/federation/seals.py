@@ -1,4 +1,4 @@
-"""Sealed bodies: what is passed on by others can be read, and was written, by no one but the two whom it is between.
+"""End-to-end encryption of message bodies that go through relays: only sender and recipient can read or forge them.
 
 The body of an envelope that goes through a relay is ``{"sealed": "…"}``, of a message with its ``layer`` beside it, by which a
 relay finds the way. In the seal, a box of NaCl between the identities of sender and recipient, in base64, are ``body`` (with

@@ -1,4 +1,4 @@
-"""Statements: what a member signs, and others keep and pass on as it is.
+"""Format of signed statements (descriptions, departures, certificates): encoding, parsing, signature check.
 
 A statement is ``{"signed": …, "sig": …}``: the bytes of a JSON object in base64url without padding, and the signature of an
 identity over them. The bytes are never made again from what was read of them, so a signature holds over brokers that do not

@@ -1,4 +1,4 @@
-"""How much news of others one member may bring: describing others again and again must not fill this store."""
+"""Limits how much a member may have stored of what it tells about others."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Whom this broker trusts, in the file ``members`` of its home; whom it has invited, in ``invitations``; who vouches for it, in
-``certificates``.
+"""The trust files of a home: members, invitations and certificates.
 
 A line of ``members`` is one of these:
 

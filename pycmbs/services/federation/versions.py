@@ -1,4 +1,4 @@
-"""Versions of members' descriptions: which one counts, wherever two are compared.
+"""Order of the versions of a member's description.
 
 A version is a whole number that grows with every change its own broker makes: microseconds since the epoch as that broker's
 clock has them, and at least one more than any version before. So it orders what is said of a member over all its lives. Clocks

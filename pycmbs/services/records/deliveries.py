@@ -1,4 +1,6 @@
-"""Deliveries: one row per message and recipient, with its deadline. The rows are the outbox and the ledger at once.
+"""Delivery rows, one per message and recipient: states, transitions, and whether an overdue one is expired or unknown.
+
+The rows are the outbox and the ledger at once.
 
 A row is *unsettled* while it is ``pending`` or ``sent``, and *settled* once it is ``delivered``, ``executed``, ``failed``,
 ``expired`` or ``unknown``. One that is ``delivered`` and *awaits* the outcome of its execution is not settled yet, but keeps

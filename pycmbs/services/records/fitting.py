@@ -1,4 +1,4 @@
-"""Whether what other members send fits into a document of the store."""
+"""Checks that what members send fits into the store."""
 
 from __future__ import annotations
 

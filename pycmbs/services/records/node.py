@@ -1,4 +1,4 @@
-"""Which broker a store belongs to: one broker works with it at a time (ADR 26).
+"""Keeps a store to one broker at a time (ADR 26).
 
 A document says which, and is renewed for as long as that broker runs. Whether it still is, no wall clock decides: who
 wants the store watches the document's revision, by its own clock.

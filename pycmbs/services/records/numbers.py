@@ -1,4 +1,4 @@
-"""Checks numbers that other members send, where they come in."""
+"""Validates numbers that come from other members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rewrites the index keys of entities that an earlier version stored, where this one looks for others."""
+"""Migrates index keys that earlier versions wrote."""
 
 from __future__ import annotations
 

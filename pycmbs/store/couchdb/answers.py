@@ -1,5 +1,8 @@
-"""What is read from a CouchDB server's successful answers. Their shape is the server's, and not always the documented one:
-what a broker needs is checked, and what is only told is taken where it is there."""
+"""Validates and reads successful CouchDB responses.
+
+Their shape is the server's, and not always the documented one: what a broker needs is checked, and what is only told
+is taken where it is there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How documents stand in a CouchDB database, and the view that finds them. Pure data, no connection.
+"""Layout of documents in CouchDB, and its view.
+
+Pure data, no connection.
 
 A document is ``{"_id", "_rev", "type", "number", "keys", "body"}``, readable as it is; ``index`` has the keys with long
 values as they are indexed, ``numbers`` says where in the body a number stands as text (see couchdb_numbers). A deleted one

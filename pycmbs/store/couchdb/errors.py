@@ -1,4 +1,4 @@
-"""What an error answer of a CouchDB server means.
+"""Maps CouchDB's error responses to exceptions.
 
 An error is ``{"error": …, "reason": …}`` by the documents; servers also answer with lists, text and nothing at all.
 """

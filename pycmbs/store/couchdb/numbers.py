@@ -1,4 +1,4 @@
-"""Numbers that a CouchDB server does not keep exactly: they are stored as text, and the document says where.
+"""Keeps numbers that CouchDB would round as text.
 
 JSON has numbers of any size. Apache CouchDB keeps integers of up to some 300 digits, and fails at longer ones; it makes nothing
 of the smallest floats and of the sign of zero. Servers in JavaScript round integers beyond 2^53.

@@ -1,5 +1,7 @@
-"""Where a far page begins. A server skips by reading all that it skips, but counts a range from a few nodes of its index:
-so the place is narrowed down by counts first."""
+"""Finds where a far page begins by counting ranges, since CouchDB skips by reading all that it skips.
+
+A range is counted from a few nodes of its index.
+"""
 
 from __future__ import annotations
 

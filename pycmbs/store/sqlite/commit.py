@@ -1,4 +1,4 @@
-"""The writes of one transaction of the SQLite store."""
+"""One SQLite write transaction: applies writes, and assigns each the number that is its revision and feed cursor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a far page of a list begins, without counting all that is before it each time.
+"""Finds where a far page begins by remembered ranks.
 
 For each recent query it keeps how many of its documents have a number in each *stretch* of numbers. A
 number belongs to one document for ever, so only what was written can change a count: the documents that changed since the last

@@ -1,4 +1,4 @@
-"""A file that reserves space beside the store, so that a full disk has a way out (ADR 27).
+"""A reserve of disk space that is released when the disk is full (ADR 27).
 
 It is deleted when the disk is full and something is to be deleted or settled: there is room for that then. As long as it is
 not whole nothing new is taken in. What makes the disk full need not be the store.

@@ -1,8 +1,9 @@
-"""Who may connect: CURVE for the sockets, and the thread that libzmq asks about every connection (ZAP, RFC 27).
+"""CURVE authentication of connections, and the ZAP thread (ZeroMQ RFC 27).
 
 A transport that was given a :class:`~pycmbs.transport.base.Keyring` opens none but CURVE sockets, each of its listeners
 under the *domain* of that transport. A peer that connects proves its key, and is let in if the ring knows that. What has
-come in stays in, for libzmq: so the listener asks the ring again for every datagram."""
+come in stays in, for libzmq: so the listener asks the ring again for every datagram.
+"""
 
 from __future__ import annotations
 

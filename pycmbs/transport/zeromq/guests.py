@@ -1,4 +1,4 @@
-"""Incoming connections: a limit on all of them, and on those from one address.
+"""Limits connections, in all and per address.
 
 libzmq accepts every connection, as long as there are descriptors, and then neither the transport nor the store gets any. So
 its own reports of connections are followed, and where there are too many some are ended: first those that said nothing yet,

@@ -1,4 +1,4 @@
-"""Resolves host names where the answer may take its time.
+"""Resolves host names without holding up the caller.
 
 libzmq asks on its own I/O thread, where one dead name server holds up the traffic with *everybody*. So nothing but IP
 addresses is given to libzmq: :func:`resolve` for callers that can wait, :class:`Resolver` for those that cannot.
