@@ -33,6 +33,7 @@ from pycmbs.services.execution.noted import Noted
 from pycmbs.services.execution.once import OnceStore
 from pycmbs.services.execution.operations import OperationService
 from pycmbs.services.execution.service import ExecutionService, Handlers
+from pycmbs.services.federation.credentials import credentials
 from pycmbs.services.federation.gossip import FederationService
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.keys import own_fingerprint, own_keys
@@ -76,7 +77,7 @@ class Broker:
     ) -> None:
         """``check_address`` raises for a socket URL that no transport here can reach. ``give_way`` lets others run, in a
         process that has one thread for all. ``handlers`` calls handlers; a process that executes nothing needs none. ``trust``:
-        who is known by which key; a process that speaks to no member needs none.
+        who is known by which key, where members are asked for theirs.
         Raises ConfigurationError for an invalid rule."""
         self.engine = engine
         store = self.store = OnceStore(store)
@@ -87,8 +88,16 @@ class Broker:
         self.health = HealthService(store)
         most = settings.most_members
         mark = functools.partial(own_fingerprint, settings.home)
-        members = MemberService(store, self.entities, self.health, engine, check_address, most=most, fingerprint=mark)
-        self._members = members
+        members = self._members = MemberService(
+            store,
+            self.entities,
+            self.health,
+            engine,
+            check_address,
+            most=most,
+            fingerprint=mark,
+            credentials=functools.partial(credentials, trust),
+        )
         proofs = Proofs(trust)
         self.federation = FederationService(store, self.categories, members, self.health, most=most, proofs=proofs)
         self.operations = OperationService(self.entities, self.categories)
@@ -151,7 +160,8 @@ def build_application(settings: Settings, runtime: Runtime) -> Application:
     store = ChangeTokens(GroupCommit(open_configured(settings, runtime), runtime), runtime)
     engine = ControlClient(control_path(settings), runtime)
     check = Transports(TRANSPORTS).check
-    broker = Broker(settings, store, engine, check, give_way=functools.partial(runtime.sleep, 0))
+    trust = _ring(settings, lambda: broker.members)
+    broker = Broker(settings, store, engine, check, give_way=functools.partial(runtime.sleep, 0), trust=trust)
     front = application(broker, settings, runtime)
     runtime.spawn("metrics", lambda: front.observation.report_for_ever(runtime.sleep))
     return front
@@ -167,10 +177,7 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
     store = ChangeTokens(open_configured(settings, runtime), runtime)
     places = parse_listen_at(settings.listen_at)
     largest = most_datagram(settings.max_content)
-    trust = None
-    if settings.members in ("closed", "mixed"):
-        mixed = settings.members == "mixed"
-        trust = Trust(settings.home, own_keys(settings.home), lambda: broker.members, mixed=mixed)
+    trust = _ring(settings, lambda: broker.members)
     make = functools.partial(ZeroMQTransport, largest, listen_at=places, keyring=trust)
     transports = Transports(TRANSPORTS, {"zeromq": make})
     handlers = load_handlers(settings.handlers.split(), reserved=(*allow.OPERATIONS, allow.SEND, allow.LISTING))
@@ -179,6 +186,13 @@ def build_engine(settings: Settings) -> tuple[Engine, Store, NodeService]:
         settings, store, transports, control_path(settings), transports.check, HandlerPool(handlers), trust
     )
     return engine, store, NodeService(store, this_node(settings))
+
+
+def _ring(settings: Settings, members: Callable[[], MemberService]) -> Trust | None:
+    """Who is known by which key; None where members are not asked for theirs. Raises ConfigurationError."""
+    if settings.members not in ("closed", "mixed"):
+        return None
+    return Trust(settings.home, own_keys(settings.home), members, mixed=settings.members == "mixed")
 
 
 def assemble_engine(

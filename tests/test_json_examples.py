@@ -28,7 +28,7 @@ NAMED_IN_README = (
     "action_send_l1_message",
 )
 INTERNAL = {
-    "member": {"listening", "health", "fingerprint"},
+    "member": {"listening", "health", "fingerprint", "trust"},
     "message": {"state", "origin", "deliveries", "accepted", "received"},
 }
 

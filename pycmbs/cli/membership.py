@@ -19,6 +19,7 @@ from pycmbs.occi.naming import bare_id
 from pycmbs.processes.locks import make_private
 from pycmbs.runtime import ThreadRuntime
 from pycmbs.services.federation import revocations, trust
+from pycmbs.services.federation.credentials import PLAIN, VOUCHED, credentials
 from pycmbs.services.federation.keys import (
     NEXT,
     KeyPair,
@@ -201,18 +202,16 @@ def _rotate(settings: Settings, options: argparse.Namespace) -> int:
 def _list(settings: Settings, options: argparse.Namespace) -> int:
     del options
     make_private(settings.home)
-    pinned = trust.pinned(settings.home)
+    roster = _known(settings)
+    ring = Trust(settings.home, own_keys(settings.home), _NoMembers, mixed=settings.members == "mixed")
+    pinned = ring.pinned
     for one in pinned.by_id.values():
         print(one.id, fingerprint(one.identity), "issuer" if one.issuer else "pinned", one.url or "-", sep="\t")
-    roster = _known(settings)
-    ring = Trust(settings.home, own_keys(settings.home), _NoMembers)
-    ring.learned(roster)
     for member in roster.others:
-        if settings.members == "mixed" and not ring.knows(member.id):
-            print(member.id, "-", "plain", socket_of(member, "l1") or "-", sep="\t")
-        if (certificate := ring.vouched(member.id)) is not None:
-            by = f"vouched for by {fingerprint(certificate.issuer)}"
-            print(member.id, fingerprint(certificate.identity), by, socket_of(member, "l1") or "-", sep="\t")
+        found = credentials(ring, roster, member.id)
+        if found is not None and found.state in (PLAIN, VOUCHED):
+            words = f"vouched for by {found.by}" if found.by else found.state
+            print(member.id, found.fingerprint or "-", words, socket_of(member, "l1") or "-", sep="\t")
     for gone in revocations.revoked(settings.home):
         print(gone.id, fingerprint(gone.identity), f"revoked by {fingerprint(gone.issuer)}", "-", sep="\t")
     for id in sorted(pinned.refused):

@@ -93,14 +93,20 @@ def plan(found: Plan) -> str:
 
 
 def members(found: Sequence[Member]) -> str:
-    """The federation; the own member has a star."""
-    rows = []
+    """The federation; the own member has a star. By what the others are trusted is shown where they are asked for keys."""
+    rows, trusts = [], any(one.trust for one in found)
     for one in found:
         listening = list(one.listening)
         listens = "all" if len(listening) == 5 else listening
         name = f"{one.id}*" if one.own else one.id
-        rows.append([name, one.health, one.round_trip_ms, one.via, listens, one.topics, one.reason])
-    return table(["MEMBER", "HEALTH", "RTT ms", "VIA", "LISTENS", "TOPICS", "REASON"], rows)
+        trust = [_trusted(one)] if trusts else []
+        rows.append([name, one.health, one.round_trip_ms, one.via, listens, one.topics, *trust, one.reason])
+    titles = ["MEMBER", "HEALTH", "RTT ms", "VIA", "LISTENS", "TOPICS", *(["TRUST"] if trusts else []), "REASON"]
+    return table(titles, rows)
+
+
+def _trusted(member: Member) -> str:
+    return f"{member.trust} by {member.vouched_by}" if member.vouched_by else member.trust
 
 
 def handlers(found: Mapping[str, Any]) -> str:

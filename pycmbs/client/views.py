@@ -140,7 +140,8 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Member:
     """A member of the federation. ``own``: the broker's own, of which no health is measured. ``listening``: the URLs bound now,
-    by layer, of the own one. Times are text, round trips milliseconds."""
+    by layer, of the own one. Times are text, round trips milliseconds. ``trust``: by what it is trusted (``pinned``,
+    ``vouched`` …), and ``vouched_by`` the fingerprint of who says so; empty where members are not asked for keys."""
 
     id: str
     own: bool
@@ -150,13 +151,16 @@ class Member:
     round_trip_ms: float | None = None
     via: str = ""
     reason: str = ""
+    trust: str = ""
+    vouched_by: str = ""
+    fingerprint: str = ""
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 def member(entity: Mapping[str, Any]) -> Member:
     """From the entity."""
     said = {name.removeprefix(MEMBER): value for name, value in entity.get("attributes", {}).items()}
-    health = said.get("health") or {}
+    health, trust = said.get("health") or {}, said.get("trust") or {}
     id = plain_id(str(entity.get("id", "")))
     return Member(
         id,
@@ -167,6 +171,9 @@ def member(entity: Mapping[str, Any]) -> Member:
         health.get("round_trip_ms"),
         str(health.get("via", "")),
         str(health.get("reason", "")),
+        str(trust.get("state", "")),
+        str(trust.get("by", "")),
+        str(said.get("fingerprint", "")),
         {"id": id, **said},
     )
 

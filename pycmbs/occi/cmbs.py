@@ -21,6 +21,7 @@ LISTENING = "cmbs.member.listening"
 MEMBER_STATE = "cmbs.member.state"
 HEALTH = "cmbs.member.health"
 FINGERPRINT = "cmbs.member.fingerprint"
+TRUST = "cmbs.member.trust"
 CURVE_SOCKETS = "cmbs.member.curve_sockets"
 NEIGHBORS = "cmbs.member.neighbors_socket"
 MEMBER_TOPICS = "cmbs.member.topics"
@@ -92,7 +93,8 @@ MEMBER_ATTRIBUTES = table(
     ),
     internal(LISTENING, "array", "The layers whose sockets are bound now."),
     internal(HEALTH, "object", "How another broker's member is doing, as measured by probes."),
-    internal(FINGERPRINT, "string", "By what people know the identity of this broker, for its own member."),
+    internal(FINGERPRINT, "string", "By what people know the identity of the member's broker, where it has one that is known."),
+    internal(TRUST, "object", "By what another broker's member is trusted, where members are asked for their keys."),
 )  # fmt: skip
 """What the member backend knows of, whether the kind declares it or not."""
 

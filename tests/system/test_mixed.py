@@ -63,6 +63,7 @@ def test_an_old_broker_and_one_with_keys_exchange_messages(start_broker: Start, 
             delivered(here, there, layer)
             delivered(there, here, layer)
     assert f"{before.member}\t-\tplain\t" in command(new.home, "member", "list", "--members", "mixed")
+    assert new.attributes(f"/cmbs/member/{before.member}", "member")["trust"] == {"state": "plain"}
 
 
 def test_who_has_keys_is_believed_by_those_only(start_broker: Start) -> None:

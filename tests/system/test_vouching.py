@@ -73,6 +73,14 @@ def test_one_invitation_each_suffices(three: tuple[Broker, Broker, Broker]) -> N
             f"vouched for by {own_keys(one.home).fingerprint}",
         ]
         assert marks[one.member] == [own_keys(one.home).fingerprint, "issuer"]
+        shown = here.attributes(f"/cmbs/member/{there.member}", "member")
+        assert shown["trust"] == {"state": "vouched", "by": own_keys(one.home).fingerprint}
+        assert shown["fingerprint"] == own_keys(there.home).fingerprint
+        lines = command(here.home, "members").splitlines()
+        trusts = {line.split()[0]: line for line in lines[1:]}
+        assert "TRUST" in lines[0]
+        assert f"vouched by {own_keys(one.home).fingerprint}" in trusts[there.member]
+        assert " issuer " in trusts[one.member]
         # The file has whom people put there, and the one that invited.
         assert there.member not in (here.home / "members").read_text()
 

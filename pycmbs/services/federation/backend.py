@@ -47,10 +47,11 @@ class MemberBackend(Backend):
         return self.host.members.check_new(entity)
 
     def retrieve(self, entity: Entity) -> Entity:
-        """Adds the health of another broker's member, and the fingerprint of the own one's broker."""
+        """Adds by which identity the member is known, and of another broker's its health and by what it is trusted."""
         members = self.host.members
-        measured = {cmbs.HEALTH: members.health(entity), cmbs.FINGERPRINT: members.fingerprint(entity)}
-        added = {name: value for name, value in measured.items() if value}
+        added = members.identified(entity)
+        if health := members.health(entity):
+            added[cmbs.HEALTH] = health
         if not added:
             return entity
         shown = entity.copy()

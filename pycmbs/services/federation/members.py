@@ -15,6 +15,7 @@ from pycmbs.occi.layers import LAYERS
 from pycmbs.occi.topics import check_subscription
 from pycmbs.services.engine_link import EngineLink
 from pycmbs.services.entities.service import EntityService
+from pycmbs.services.federation.credentials import Credentials
 from pycmbs.services.federation.departures import LEFT, left_document, left_write
 from pycmbs.services.federation.health import HealthService
 from pycmbs.services.federation.roster import (
@@ -55,9 +56,12 @@ class MemberService:
         *,
         most: int,
         fingerprint: Callable[[], str] = str,
+        credentials: Callable[[Roster, str], Credentials | None] = lambda _roster, _id: None,
     ) -> None:
         """``check_address`` raises for a socket URL that is invalid here. ``most``: other members that may be known.
-        ``fingerprint``: of this broker's identity; empty while it has none."""
+        ``fingerprint``: of this broker's identity; empty while it has none. ``credentials``: by what another member is trusted,
+        as of a roster; None where members are not asked for keys."""
+        self._credentials = credentials
         self._fingerprint, self._mark = fingerprint, ""
         self._most = most
         self._store = store
@@ -216,12 +220,17 @@ class MemberService:
         member = self.now().by_id.get(id)
         return member.attributes.get(cmbs.CURVE_SOCKETS) or () if member is not None else ()
 
-    def fingerprint(self, member: Entity) -> str:
-        """By which identity others know this broker, for its own member; empty for another's, or while it has none."""
-        if not is_local(member):
-            return ""
-        self._mark = self._mark or self._fingerprint()  # it stays what it is
-        return self._mark
+    def identified(self, member: Entity) -> dict[str, Any]:
+        """By which identity a member is known, and, for another broker's, by what it is trusted. What is not known is left
+        out."""
+        if is_local(member):
+            self._mark = self._mark or self._fingerprint()  # it stays what it is
+            return {cmbs.FINGERPRINT: self._mark} if self._mark else {}
+        found = self._credentials(self.now(), member.id)
+        if found is None:
+            return {}
+        trust = {"state": found.state, **({"by": found.by} if found.by else {})}
+        return {cmbs.TRUST: trust, **({cmbs.FINGERPRINT: found.fingerprint} if found.fingerprint else {})}
 
     def health(self, member: Entity) -> dict[str, Any]:
         """How another broker's member is doing; empty while that is not known."""

@@ -7,7 +7,7 @@ no matter who vouches for it, and its id may be given to another one with a new 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,10 @@ class Revocations:
     def __contains__(self, identity: bytes) -> bool:
         """Whether an identity is revoked."""
         return identity in self._file.value.by_identity
+
+    def __iter__(self) -> Iterator[Revocation]:
+        """In the order in which they became known."""
+        return iter(self._file.value.by_identity.values())
 
     def told(self) -> dict[str, Any]:
         """What a greeting says of them."""

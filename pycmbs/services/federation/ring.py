@@ -103,6 +103,11 @@ class Trust(Keyring):
         """Changes with them, and rises."""
         return self._curve_file.version
 
+    @property
+    def pinned(self) -> Pinned:
+        """Whom the file ``members`` names."""
+        return self._pinned.value
+
     # The keyring
 
     @property
