@@ -9,15 +9,13 @@ from typing import Any
 class Scope:
     """Each part belongs to the module that knows what it means; here they are only together."""
 
-    __slots__ = ("asked_at", "principals", "steps")
-
-    def __init__(self) -> None:
-        self.asked_at: float | None = None
-        """Of :mod:`pycmbs.runtime`: when it was asked for."""
-        self.principals: tuple[Any, ...] = ()
-        """Of :mod:`pycmbs.services.access.access`: for whom it is done."""
-        self.steps: int | None = None
-        """Of :mod:`pycmbs.occi.steps`: how much may still be checked; None: no one counts."""
+    # As it is to begin with; nothing is called to make one.
+    asked_at: float | None = None
+    """Of :mod:`pycmbs.runtime`: when it was asked for."""
+    principals: tuple[Any, ...] = ()
+    """Of :mod:`pycmbs.services.access.access`: for whom it is done."""
+    steps: int | None = None
+    """Of :mod:`pycmbs.occi.steps`: how much may still be checked; None: no one counts."""
 
 
 current: ContextVar[Scope | None] = ContextVar("scope", default=None)

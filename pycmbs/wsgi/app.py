@@ -118,11 +118,11 @@ class Application:
             compressed(response, accepted)
         name = route_name(environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", ""))
         method = exchange.method
-        HTTP_REQUESTS.count(name, method if method in _METHODS else "other", response.status[:3])
+        HTTP_REQUESTS.count(name, method if method in _METHODS else "other", status[:3])
         seconds = time.monotonic() - begun
         HTTP_SECONDS.observe(seconds, name)
-        if response.status >= self._logged:
-            log_request(environ, id, response.status, seconds, traced)
+        if status >= self._logged:
+            log_request(environ, id, status, seconds, traced)
         # What webob would do besides is to make URLs absolute: they are.
         start_response(status, response.headerlist)
         answer: Iterable[bytes] = response.app_iter

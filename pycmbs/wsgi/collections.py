@@ -14,6 +14,7 @@ from pycmbs.wsgi.descriptions import LINK
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.pages import page_headers
 from pycmbs.wsgi.presenter import Presenter
+from pycmbs.wsgi.query import NO_QUERY
 from pycmbs.wsgi.watching import Watchers
 
 
@@ -52,19 +53,21 @@ class Collections:
         """Create entities, with ``?then=`` acting on them; with ``?action=`` act on all; at a mixin's location give the mixin
         to entities."""
         exchange.check_whole()
-        exchange.refuse_pages()
-        if exchange.query.action is not None:
+        query = exchange.query
+        if query is not NO_QUERY:
+            exchange.refuse_pages()
+        if query.action is not None:
             exchange.refuse_key()
-            invocation = exchange.invocation(exchange.query.action)
+            invocation = exchange.invocation(query.action)
             selection = self._selection(exchange, body=False)
             return exchange.reports(*self._entities.act_all(exchange.path, invocation, selection))
         mixin = self._categories.registry().at(exchange.path)
         if isinstance(mixin, Mixin):
             exchange.refuse_then()
             return self._associated(exchange, mixin)
-        if exchange.query.then is None and exchange.key is None:
+        if query.then is None and exchange.key is None:
             return self._presenter.created(exchange, self._entities.create(exchange.path, exchange.drafts()))
-        return self._made(exchange, exchange.query.then)
+        return self._made(exchange, query.then)
 
     def _made(self, exchange: Exchange, term: str | None) -> Response:
         """Create entities, as a request that may be repeated; and act on them, with one commit, which is answered with what

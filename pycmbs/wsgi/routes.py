@@ -27,12 +27,14 @@ _STREAMED = re.compile(r"(?:^|&)(?:watch|tail)(?:[=&]|$)")
 
 def route_name(path: str, query: str) -> str:
     """What a request is for, as metrics call it: one of a few words, whatever clients ask."""
-    name = _NAMES.get(path)
-    if name is None and _STREAMED.search(query):
-        return "stream"
-    if name is None:
-        name = "action" if "action=" in query else "collection" if path.endswith("/") else "entity"
-    return name
+    if name := _NAMES.get(path):
+        return name
+    if query:  # few requests have one
+        if _STREAMED.search(query):
+            return "stream"
+        if "action=" in query:
+            return "action"
+    return "collection" if path.endswith("/") else "entity"
 
 
 class Routes:

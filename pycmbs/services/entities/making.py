@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, TypeVar
 
 from pycmbs.backends.base import Report
 from pycmbs.errors import Conflict, DuplicateId, Forbidden, InvalidRequest, KeyReused, RevisionConflict, TooLarge
@@ -31,14 +31,13 @@ MOST_MADE = 5000
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(NamedTuple):
     """What was made: the entities, none if it was only tried; of the action on them, its identifier and the reports by path.
     ``repeated``: an earlier request made it."""
 
     entities: list[Entity]
     action: str = ""
-    reports: Mapping[str, Report] = field(default_factory=dict)
+    reports: Mapping[str, Report] = MappingProxyType({})
     repeated: bool = False
 
 
@@ -69,10 +68,6 @@ class Maker:
         self._links = links
         self._acting = acting
         self._giving_way = giving_way
-
-    def create(self, location: str, drafts: Sequence[Draft]) -> list[Entity]:
-        """See :meth:`pycmbs.services.entities.service.EntityService.create`."""
-        return self.make(location, drafts).entities
 
     def make(
         self,
@@ -161,7 +156,11 @@ class Maker:
             raise InvalidRequest(
                 f"{location} is not a kind's location", hint="POST entities to the location of their kind."
             )
-        _check_number(len(drafts) + sum(len(draft.links or ()) for draft in drafts))
+        number = len(drafts)
+        for draft in drafts:
+            if draft.links:
+                number += len(draft.links)
+        _check_number(number)
         return registry, kind if isinstance(kind, Kind) else None
 
     def write(self, registry: Registry, entities: Sequence[Entity], drafts: Sequence[Draft]) -> None:
@@ -190,11 +189,11 @@ class Maker:
         return beginning
 
     def _inline(self, registry: Registry, entities: Sequence[Entity], drafts: Sequence[Draft]) -> list[Entity]:
-        return [
-            inline_link(registry, link, entity)
-            for entity, draft in zip(entities, drafts, strict=True)
-            for link in draft.links or ()
-        ]
+        found: list[Entity] = []
+        for entity, draft in zip(entities, drafts, strict=True):
+            if draft.links:  # few have
+                found += [inline_link(registry, link, entity) for link in draft.links]
+        return found
 
     def writes(self, registry: Registry, new: Sequence[Entity], along: Sequence[Write] = ()) -> list[Write]:
         """The writes that store new entities, and those that go along."""
@@ -222,7 +221,7 @@ class Maker:
 
     def store(self, new: Sequence[Entity], writes: Sequence[Write]) -> None:
         """Write new entities, and what goes along; they have their revisions then. Raises DuplicateId, Conflict."""
-        if len({write.id for write in writes}) < len(writes):
+        if len(writes) > 1 and len({write.id for write in writes}) < len(writes):
             twice = path_of(Counter(write.id for write in writes).most_common(1)[0][0])
             if all(entity.path != twice for entity in new):
                 raise Conflict("the request makes two entities of which there can be one", hint="Make one of them.")

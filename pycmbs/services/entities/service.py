@@ -149,7 +149,7 @@ class EntityService:
 
         Raises DuplicateId, UnknownLocation, InvalidRequest.
         """
-        return self._maker.create(location, drafts)
+        return self._maker.make(location, drafts).entities
 
     def make(
         self,
