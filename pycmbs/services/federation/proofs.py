@@ -7,7 +7,8 @@ came, and it counts no matter which member passed it on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,8 @@ class Proofs:
     def __init__(self, trust: Trust | None = None) -> None:
         """``trust``: who is known by which key, where members sign; None where they are believed."""
         self.trust = trust
+        self._tellable: tuple[Roster, Hashable, list[Entity]] = Roster(), None, []
+        """Who could be told of, as of which roster, files and second: each greeting asks several times."""
 
     # What is told
 
@@ -84,13 +87,19 @@ class Proofs:
 
     def tellable(self, roster: Roster) -> list[Entity]:
         """Of the other members those that others can be told of, in order of creation."""
-        if self.trust is None:
+        trust = self.trust
+        if trust is None:
             return list(roster.others)
-        return [
-            one
-            for one in roster.others
-            if (SIGNED in one.private and self.trust.is_current(one)) or self.is_plain(one.id)
-        ]
+        now = trust.version, int(time.monotonic())  # certificates end
+        of, as_of, found = self._tellable
+        if of is not roster or as_of != now:
+            found = [
+                one
+                for one in roster.others
+                if (SIGNED in one.private and trust.is_current(one)) or self.is_plain(one.id)
+            ]
+            self._tellable = roster, now, found
+        return found
 
     def is_plain(self, id: str) -> bool:
         """Whether a member is believed without keys, since it has none."""

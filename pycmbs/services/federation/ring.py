@@ -108,6 +108,11 @@ class Trust(Keyring):
         """Whom the file ``members`` names."""
         return self._pinned.value
 
+    @property
+    def version(self) -> tuple[int, int]:
+        """Changes when files say something else of whom to trust."""
+        return self._pinned.version, self.revocations.version
+
     # The keyring
 
     @property
