@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import queue
@@ -10,7 +9,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from pycmbs.cli.home import AddFlags, Commands, done, group, verb
+import click
+
+from pycmbs.cli.home import command, done, group, reported
 from pycmbs.cli.users import span_of
 from pycmbs.config import Settings
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, NotFound, RemoteError, Unavailable, from_dict
@@ -43,11 +44,9 @@ from pycmbs.transport.base import Arrival
 from pycmbs.transport.envelope import HELLO, REFUSAL, Envelope, decode, encode
 
 _EXAMPLE = """\
-example: two brokers, started with --members closed, come together
-  pycmbs invite               at one: prints a line
-  pycmbs join cmbs1.eyJ1…     at the other
-  pycmbs member list          at both, and pycmbs key show to compare fingerprints
-"""
+pycmbs invite               at one broker, started with --members closed: prints a line
+pycmbs join cmbs1.eyJ1…     at the other
+pycmbs member list          at both, and pycmbs key show to compare fingerprints"""
 _FLAGS = ("home", "store", "store_password_file", "members")
 _MARK = "cmbs1."
 _ANSWER_SECONDS = 10.0
@@ -69,65 +68,37 @@ class _Line(NamedTuple):
         return _MARK + text_of(document.encode())
 
 
-def add_parsers(commands: Commands, add_settings: AddFlags) -> None:
-    """Add the commands. ``add_settings(parser, names)`` adds the flags of settings."""
-
-    def add_flags(parser: argparse.ArgumentParser, _names: object) -> None:
-        add_settings(parser, _FLAGS)
-
-    invite = verb(
-        commands, "invite", "let another broker's member in: prints a line for pycmbs join there", _invite, add_flags
-    )
-    invite.add_argument(
-        "--valid", metavar="SPAN", default="1d", help="how long it can be used, such as 2h (default: 1d)"
-    )
-    invite.add_argument("--uses", metavar="N", type=int, default=1, help="how many brokers may use it (default: 1)")
-    invite.add_argument(
-        "--url", metavar="URL", default="", help="where others reach this broker (default: its member's L1 socket)"
-    )
-    invite.add_argument("--may-invite", action="store_true", help="the newcomer may invite others in turn")
-    join = verb(
-        commands, "join", "join the broker that printed this line; the two trust each other then", _join, add_flags
-    )
-    for parser in (invite, join):
-        parser.epilog, parser.formatter_class = _EXAMPLE, argparse.RawDescriptionHelpFormatter
-    join.add_argument("line", metavar="LINE", help="what pycmbs invite printed there")
-    join.add_argument(
-        "--id", metavar="ID", default="", help="the id that the own member will have (default: the one it has)"
-    )
-    key = group(commands, "key", "show this broker's keys and their fingerprint", _EXAMPLE)
-    verb(key, "show", "show the fingerprint of this broker, and its public keys", _show, add_flags)
-    verb(
-        key,
-        "rotate",
-        "change the key for connections for a new one, which the others are told of first",
-        _rotate,
-        add_flags,
-    )
-    member = group(commands, "member", "list and remove the members that this broker trusts", _EXAMPLE)
-    verb(member, "list", "list the members that are trusted, with their fingerprints", _list, add_flags)
-    remove = verb(member, "remove", "stop trusting a member, effective at once", _remove, add_flags)
-    remove.add_argument("id", metavar="ID")
-    revoke = verb(
-        member,
-        "revoke",
-        "have no member trust this one any more, for ever, and fail what waits for it",
-        _revoke,
-        add_flags,
-    )
-    revoke.add_argument("id", metavar="ID")
+key = group(
+    "key",
+    "show this broker's keys and their fingerprint, or change them; a broker that runs follows at once",
+    "pycmbs key show\npycmbs key rotate",
+)
+member = group(
+    "member",
+    "list and remove the members that this broker trusts; a broker that runs follows at once",
+    "pycmbs member list\npycmbs member remove rome",
+)
 
 
-def _invite(settings: Settings, options: argparse.Namespace) -> int:
+@command("invite", "let another broker's member in: prints a line for pycmbs join there", _EXAMPLE, _FLAGS)
+@click.option("--valid", metavar="SPAN", default="1d", help="how long it can be used, such as 2h (default: 1d)")
+@click.option("--uses", metavar="N", type=int, default=1, help="how many brokers may use it (default: 1)")
+@click.option(
+    "--url", metavar="URL", default="", help="where others reach this broker (default: its member's L1 socket)"
+)
+@click.option("--may-invite", is_flag=True, help="the newcomer may invite others in turn")
+@reported
+def invite(settings: Settings, valid: str, uses: int, url: str, *, may_invite: bool) -> int:
+    """See its help."""
     make_private(settings.home)
     keys = own_keys(settings.home)
-    url = options.url or _own(settings)[1]
+    url = url or _own(settings)[1]
     if not url:
         raise Conflict(
             "this broker's member has no L1 socket where others could reach it", hint="Give it one, or --url URL."
         )
     check_networked(url)
-    if not 0 < options.uses <= trust.MOST_USES:
+    if not 0 < uses <= trust.MOST_USES:
         raise InvalidRequest(f"an invitation is for 1 to {trust.MOST_USES} brokers")
     held = trust.own_certificates(settings.home)
     if held and not any(one.may_invite for one in held):
@@ -135,20 +106,25 @@ def _invite(settings: Settings, options: argparse.Namespace) -> int:
             f"this broker was let in by {fingerprint(held[0].issuer)} and may not invite: no member would trust the newcomer",
             hint="Run pycmbs invite there, or there once pycmbs invite --may-invite, and join with that line here.",
         )
-    until = time.time() + span_of(options.valid)
+    until = time.time() + span_of(valid)
     guest = new_curve()
-    made = trust.with_invitation(settings.home, guest.public, until, options.uses, may_invite=options.may_invite)
+    made = trust.with_invitation(settings.home, guest.public, until, uses, may_invite=may_invite)
     line = _Line(url, keys.curve.public, keys.fingerprint, guest.secret, until)
     return done(settings, "invite", str(made.number), line.text())
 
 
-def _join(settings: Settings, options: argparse.Namespace) -> int:
-    line = _parse(options.line)
+@command("join", "join the broker that printed this line; the two trust each other then", _EXAMPLE, _FLAGS)
+@click.argument("printed", metavar="LINE", help="what pycmbs invite printed there")
+@click.option("--id", metavar="ID", default="", help="the id that the own member will have (default: the one it has)")
+@reported
+def join(settings: Settings, printed: str, id: str) -> int:
+    """See its help."""
+    line = _parse(printed)
     if line.until <= time.time():
         raise Conflict("this invitation has expired", hint="Ask for another one.")
     make_private(settings.home)
     keys = own_keys(settings.home)
-    id = bare_id(options.id) if options.id else _own(settings)[0]
+    id = bare_id(id) if id else _own(settings)[0]
     if not id:
         raise Conflict("this home has no member yet", hint="Give the id it will have with --id, or make it first.")
     guest = curve_of(line.secret)
@@ -175,8 +151,9 @@ def _join(settings: Settings, options: argparse.Namespace) -> int:
     return done(settings, "join", other.id, f"joined {other.id} at {other.url}, fingerprint {line.fingerprint}", *hints)
 
 
-def _show(settings: Settings, options: argparse.Namespace) -> int:
-    del options
+@command("show", "show the fingerprint of this broker, and its public keys", "pycmbs key show", _FLAGS, key)
+@reported
+def _show(settings: Settings) -> int:
     make_private(settings.home)
     keys = own_keys(settings.home)
     print(f"fingerprint {keys.fingerprint}")
@@ -189,8 +166,15 @@ def _show(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _rotate(settings: Settings, options: argparse.Namespace) -> int:
-    del options
+@command(
+    "rotate",
+    "change the key for connections for a new one, which the others are told of first",
+    "pycmbs key rotate",
+    _FLAGS,
+    key,
+)
+@reported
+def _rotate(settings: Settings) -> int:
     make_private(settings.home)
     pair = rotate(settings.home, time.time())
     words = (
@@ -199,19 +183,20 @@ def _rotate(settings: Settings, options: argparse.Namespace) -> int:
     return done(settings, "key rotate", text_of(pair.public), f"the next key is {text_of(pair.public)}: {words}")
 
 
-def _list(settings: Settings, options: argparse.Namespace) -> int:
-    del options
+@command("list", "list the members that are trusted, with their fingerprints", "pycmbs member list", _FLAGS, member)
+@reported
+def _list(settings: Settings) -> int:
     make_private(settings.home)
     roster = _known(settings)
     ring = Trust(settings.home, own_keys(settings.home), _NoMembers, mixed=settings.members == "mixed")
     pinned = ring.pinned
     for one in pinned.by_id.values():
         print(one.id, fingerprint(one.identity), "issuer" if one.issuer else "pinned", one.url or "-", sep="\t")
-    for member in roster.others:
-        found = credentials(ring, roster, member.id)
+    for other in roster.others:
+        found = credentials(ring, roster, other.id)
         if found is not None and found.state in (PLAIN, VOUCHED):
             words = f"vouched for by {found.by}" if found.by else found.state
-            print(member.id, found.fingerprint or "-", words, socket_of(member, "l1") or "-", sep="\t")
+            print(other.id, found.fingerprint or "-", words, socket_of(other, "l1") or "-", sep="	")
     for gone in revocations.revoked(settings.home):
         print(gone.id, fingerprint(gone.identity), f"revoked by {fingerprint(gone.issuer)}", "-", sep="\t")
     for id in sorted(pinned.refused):
@@ -219,23 +204,35 @@ def _list(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _remove(settings: Settings, options: argparse.Namespace) -> int:
-    id = bare_id(options.id)
+@command("remove", "stop trusting a member, effective at once", "pycmbs member remove rome", _FLAGS, member)
+@click.argument("said", metavar="ID")
+@reported
+def _remove(settings: Settings, said: str) -> int:
+    id = bare_id(said)
     there = trust.pinned(settings.home)
     if id in there.refused or (id not in there.by_id and id not in _known(settings).by_id):
-        raise NotFound(f"{options.id} is not trusted here", hint="pycmbs member list shows who is.")
+        raise NotFound(f"{said} is not trusted here", hint="pycmbs member list shows who is.")
     trust.without_member(settings.home, id)
-    return done(settings, "member remove", options.id, f"{options.id} is no longer trusted")
+    return done(settings, "member remove", said, f"{said} is no longer trusted")
 
 
-def _revoke(settings: Settings, options: argparse.Namespace) -> int:
+@command(
+    "revoke",
+    "have no member trust this one any more, for ever, and fail what waits for it",
+    "pycmbs member revoke rome",
+    _FLAGS,
+    member,
+)
+@click.argument("said", metavar="ID")
+@reported
+def _revoke(settings: Settings, said: str) -> int:
     make_private(settings.home)
-    id, keys = bare_id(options.id), own_keys(settings.home)
+    id, keys = bare_id(said), own_keys(settings.home)
     ring = Trust(settings.home, keys, _NoMembers)
     ring.learned(_known(settings))
     identity = ring.identity(id)
     if identity is None:
-        raise NotFound(f"{options.id} is not trusted here", hint="pycmbs member list shows who is.")
+        raise NotFound(f"{said} is not trusted here", hint="pycmbs member list shows who is.")
     revocations.revoke(settings.home, keys, id, identity)
     held = trust.own_certificates(settings.home)
     hints = (

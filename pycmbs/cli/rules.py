@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 
-from pycmbs.cli.home import AddFlags, Commands, done, file_of, group, verb
+import click
+
+from pycmbs.cli.home import command, done, file_of, group, reported
 from pycmbs.config import Settings
 from pycmbs.errors import ConfigurationError, NotFound
 from pycmbs.handlers import load
@@ -13,22 +14,20 @@ from pycmbs.services.access.rulebook import RULES
 from pycmbs.services.access.rules import ROLES as SHIPPED
 from pycmbs.services.access.rules import Rule, check, parse
 
-
-def add_parser(commands: Commands, add_flags: AddFlags) -> None:
-    """Add ``rule`` and its commands. ``add_flags(parser, names)`` adds the flags of settings."""
-    rule = group(commands, "rule", "add, list and remove rules: who may do what")
-    parser = verb(rule, "add", "add a rule", _add_rule, add_flags)
-    parser.add_argument(
-        "rule", metavar="RULE", nargs="+", help="SUBJECT OPERATION KIND, and conditions: doc/security.md"
-    )
-    parser = verb(rule, "list", "list the rules of this broker", _list_rules, add_flags)
-    parser.add_argument("--all", action="store_true", help="those that come with the roles, too")
-    parser = verb(rule, "remove", "remove a rule", _remove_rule, add_flags)
-    parser.add_argument("rule", metavar="RULE", nargs="+", help="the rule, or its number in the list")
+rule = group(
+    "rule",
+    "add, list and remove rules: who may do what; a broker that runs follows at once",
+    "pycmbs rule add 'user:ci send message topic=network.>'\npycmbs rule list",
+)
 
 
-def _add_rule(settings: Settings, options: argparse.Namespace) -> int:
-    added = parse(" ".join(options.rule), "the command")
+@command("add", "add a rule", "pycmbs rule add 'user:ci send message topic=network.>'", into=rule)
+@click.argument(
+    "words", metavar="RULE...", nargs=-1, required=True, help="SUBJECT OPERATION KIND, and conditions: doc/security.md"
+)
+@reported
+def _add_rule(settings: Settings, words: tuple[str, ...]) -> int:
+    added = parse(" ".join(words), "the command")
     check(added, load(settings.handlers.split()), "the command")
     with file_of(settings, RULES) as (text, replace):
         ending = "" if text.endswith("\n") or not text else "\n"
@@ -36,19 +35,25 @@ def _add_rule(settings: Settings, options: argparse.Namespace) -> int:
     return done(settings, "rule add", "; ".join(map(str, added)), *map(str, added))
 
 
-def _list_rules(settings: Settings, options: argparse.Namespace) -> int:
-    for rule in parse(SHIPPED, "pycmbs") if options.all else ():
-        print(f"-\t{rule}")
-    for rule in parse(settings.allow):
-        print(f"allow\t{rule}")
+@command("list", "list the rules of this broker", "pycmbs rule list --all", into=rule)
+@click.option("--all", "shipped", is_flag=True, help="those that come with the roles, too")
+@reported
+def _list_rules(settings: Settings, *, shipped: bool) -> int:
+    for one in parse(SHIPPED, "pycmbs") if shipped else ():
+        print(f"-\t{one}")
+    for one in parse(settings.allow):
+        print(f"allow\t{one}")
     with file_of(settings, RULES) as (text, _replace):
-        for number, rule in enumerate(rules_in(text), 1):
-            print(f"{number}\t{rule}")
+        for number, one in enumerate(rules_in(text), 1):
+            print(f"{number}\t{one}")
     return 0
 
 
-def _remove_rule(settings: Settings, options: argparse.Namespace) -> int:
-    wanted = " ".join(options.rule)
+@command("remove", "remove a rule", "pycmbs rule remove 3", into=rule)
+@click.argument("words", metavar="RULE...", nargs=-1, required=True, help="the rule, or its number in the list")
+@reported
+def _remove_rule(settings: Settings, words: tuple[str, ...]) -> int:
+    wanted = " ".join(words)
     with file_of(settings, RULES) as (text, replace):
         rules = rules_in(text)
         if wanted.isdigit():

@@ -9,19 +9,17 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import get_completion_class
 
 from pycmbs import __version__
 from pycmbs.trust import masked
 
 COMPLETE = "_PYCMBS_COMPLETE"
 """The variable by which a shell asks what could follow."""
-CLASSIC = "pycmbs.cli.classic"
-"""The commands that argparse parses."""
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Brokers": {
-        "serve": (CLASSIC, "start a broker, and run it until Ctrl-C or SIGTERM"),
+        "serve": ("pycmbs.cli.serving", "start a broker, and run it until Ctrl-C or SIGTERM"),
         "demo": ("pycmbs.cli.demo", "show three brokers at work for some seconds"),
     },
     "Messages": {
@@ -41,20 +39,20 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "ping": ("pycmbs.cli.sending", "measure how long a message takes to a member"),
         "sub": ("pycmbs.cli.sending", "subscribe this broker's member to topics"),
         "handlers": ("pycmbs.cli.reading", "list what a member lets this broker call there"),
-        "invite": (CLASSIC, "let another broker's member in: print a line for pycmbs join there"),
-        "join": (CLASSIC, "join the broker that printed this line; the two trust each other then"),
-        "member": (CLASSIC, "list and remove the members that this broker trusts"),
-        "key": (CLASSIC, "show this broker's keys and their fingerprint"),
+        "invite": ("pycmbs.cli.membership", "let another broker's member in: print a line for pycmbs join there"),
+        "join": ("pycmbs.cli.membership", "join the broker that printed this line; the two trust each other then"),
+        "member": ("pycmbs.cli.membership", "list and remove the members that this broker trusts"),
+        "key": ("pycmbs.cli.membership", "show this broker's keys and their fingerprint"),
     },
     "Access": {
-        "user": (CLASSIC, "make, change and remove the users of a broker"),
-        "token": (CLASSIC, "make, list and revoke tokens"),
-        "rule": (CLASSIC, "add, list and remove rules: who may do what"),
+        "user": ("pycmbs.cli.users", "make, change and remove the users of a broker"),
+        "token": ("pycmbs.cli.users", "make, list and revoke tokens"),
+        "rule": ("pycmbs.cli.rules", "add, list and remove rules: who may do what"),
     },
     "The store": {
-        "backup": (CLASSIC, "copy the store to a new SQLite file; the broker may go on"),
-        "restore": (CLASSIC, "replace the store by a backup; the old store is kept beside it"),
-        "store": (CLASSIC, "check, copy, back up or compact a store"),
+        "backup": ("pycmbs.cli.store", "copy the store to a new SQLite file; the broker may go on"),
+        "restore": ("pycmbs.cli.store", "replace the store by a backup; the old store is kept beside it"),
+        "store": ("pycmbs.cli.store", "check, copy, back up or compact a store"),
     },
     "This command": {
         "context": ("pycmbs.cli.contexts", "keep named brokers, each with its URL and credentials"),
@@ -82,8 +80,9 @@ class Tree(click.Group):
         del ctx
         for group in COMMANDS.values():
             if cmd_name in group:
-                module, help = group[cmd_name]
-                return _classic(cmd_name, help) if module == CLASSIC else _imported(module, cmd_name)
+                module, _ = group[cmd_name]
+                found: click.Command = getattr(import_module(module), cmd_name)
+                return found
         return None
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -96,46 +95,6 @@ class Tree(click.Group):
         for title, group in COMMANDS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, help) for name, (_, help) in group.items()])
-
-
-def _imported(module: str, name: str) -> click.Command:
-    found: click.Command = getattr(import_module(module), name)
-    return found
-
-
-class _Classic(click.Command):
-    """A command that argparse parses; a shell completes its commands and flags all the same."""
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """See :meth:`click.Command.shell_complete`."""
-        from pycmbs.cli import classic
-
-        possible = classic.possible([str(self.name), *ctx.params.get("arguments", ())])
-        wanted = [
-            one for one in possible if one.startswith(incomplete) and one.startswith("-") == incomplete.startswith("-")
-        ]
-        return [CompletionItem(one) for one in sorted(wanted)]
-
-
-def _complete_word(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    del param
-    return ctx.command.shell_complete(ctx, incomplete)
-
-
-def _classic(name: str, help: str) -> click.Command:
-    def call(arguments: tuple[str, ...]) -> int:
-        from pycmbs.cli import classic
-
-        return classic.main([name, *arguments])
-
-    return _Classic(
-        name,
-        callback=call,
-        params=[click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED, shell_complete=_complete_word)],
-        help=help,
-        add_help_option=False,
-        context_settings={"ignore_unknown_options": True},
-    )
 
 
 @click.group(
@@ -194,6 +153,9 @@ def _asked_help(arguments: Sequence[str] | None) -> bool:
 
 def _misused(error: click.UsageError) -> int:
     """Say what is wrong, and what may have been meant; the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group that was asked for nothing
+        print(error.format_message(), file=sys.stderr)
+        return 2
     message, context = error.format_message(), error.ctx
     possible = list(getattr(error, "possibilities", None) or ())
     wrong = getattr(error, "option_name", None) or getattr(error, "command_name", None)

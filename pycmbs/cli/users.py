@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import getpass
 import math
@@ -13,7 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pycmbs.cli.home import AddFlags, Commands, audited, done, file_of, group, verb
+import click
+
+from pycmbs.cli.home import Run, audited, command, done, file_of, group, reported
 from pycmbs.cli.rules import rules_in
 from pycmbs.config import Settings
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, NotFound
@@ -29,54 +30,31 @@ _SPAN = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
 Entry = User | Token
 
 
-def add_parsers(commands: Commands, add_flags: AddFlags) -> None:
-    """Add ``user`` and ``token``, and their commands. ``add_flags(parser, names)`` adds the flags of settings."""
-    user = group(commands, "user", "make, change and remove the users of a broker")
-    for name, help, run in (
-        ("add", "add a user with a role", _add_user),
-        (
-            "passwd",
-            "set a user's password; the old one and the user's tokens stop working",
-            _passwd,
-        ),
-        ("roles", "give a user other roles", _roles),
-        ("remove", "remove a user, and the user's tokens", _remove),
-    ):
-        parser = verb(user, name, help, run, add_flags)
-        parser.add_argument("name", metavar="NAME")
-        if name in ("add", "roles"):
-            _add_role(parser, required=True)
-        if name in ("add", "passwd"):
-            parser.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
-        if name == "add":
-            parser.add_argument(
-                "--certificate", metavar="SUBJECT", default="", help="known by a client's certificate with this subject"
-            )
-    verb(user, "list", "list the users", _list_users, add_flags)
-    token = group(commands, "token", "make, list and revoke tokens")
-    parser = verb(
-        token,
-        "create",
-        "make a token, for a user or with a name of its own, and print it once",
-        _create,
-        add_flags,
-    )
-    parser.add_argument("name", metavar="NAME", help="a user's, or a new one")
-    _add_role(parser, required=False)
-    parser.add_argument(
-        "--valid", metavar="SPAN", default="", help="for how long, such as 90d or 12h (default: for ever)"
-    )
-    verb(token, "list", "list the tokens, without their secrets", _list_tokens, add_flags)
-    parser = verb(token, "revoke", "revoke tokens", _revoke, add_flags)
-    parser.add_argument("name", metavar="NAME|ID", help="whose, or which")
+user = group(
+    "user",
+    "make, change and remove the users of a broker; one that runs follows at once",
+    "pycmbs user add admin --role admin\n"
+    "pycmbs token create ci --role publisher --valid 90d\n"
+    "pycmbs rule add 'user:ci send message topic=network.>'",
+)
+user.epilog = """Roles: admin may all; operator all but the broker's own kinds, and DELETE /; publisher makes and sends
+messages, and reads its own and the members; consumer reads received messages; reader reads all."""
+token = group(
+    "token",
+    "make, list and revoke tokens; a broker that runs follows at once",
+    "pycmbs token create ci --role publisher --valid 90d\npycmbs token list",
+)
+
+_name = click.argument("name")
+_password_stdin = click.option("--password-stdin", is_flag=True, help="read the password from standard input")
 
 
-def _add_role(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    parser.add_argument(
+def _role(*, required: bool) -> Callable[[Run], Run]:
+    return click.option(
         "--role",
         metavar="ROLE",
         required=required,
-        default="",
+        default=None if required else "",
         help=f"{', '.join(ROLES)}, or several with commas between",
     )
 
@@ -84,44 +62,67 @@ def _add_role(parser: argparse.ArgumentParser, *, required: bool) -> None:
 # Users
 
 
-def _add_user(settings: Settings, options: argparse.Namespace) -> int:
-    name, roles = check_name(options.name), _known_roles(settings, options.role)
-    if options.certificate and not options.certificate.isprintable():
+@command("add", "add a user with a role", "pycmbs user add admin --role admin", into=user)
+@_name
+@_role(required=True)
+@_password_stdin
+@click.option("--certificate", metavar="SUBJECT", default="", help="known by a client's certificate with this subject")
+@reported
+def _add_user(settings: Settings, name: str, role: str, certificate: str, *, password_stdin: bool) -> int:
+    check_name(name)
+    roles = _known_roles(settings, role)
+    if certificate and not certificate.isprintable():
         raise InvalidRequest("the subject of a certificate is one line of text")
     with _users(settings) as file:
-        if any(one.name == name and bool(one.certificate) == bool(options.certificate) for one in file.users):
+        if any(one.name == name and bool(one.certificate) == bool(certificate) for one in file.users):
             raise Conflict(
                 f"there is a user {name}", hint="pycmbs user passwd sets a password, pycmbs user roles the roles."
             )
-        password = "" if options.certificate else passwords.hashed(_password(options))
-        file.change(lambda _one: True, User(name, password, options.certificate, roles))
+        password = "" if certificate else passwords.hashed(_password(name, given=password_stdin))
+        file.change(lambda _one: True, User(name, password, certificate, roles))
     return done(settings, "user add", name, f"user {name} is {_words(roles)}")
 
 
-def _passwd(settings: Settings, options: argparse.Namespace) -> int:
+@command(
+    "passwd",
+    "set a user's password; the old one and the user's tokens stop working",
+    "pycmbs user passwd anna",
+    into=user,
+)
+@_name
+@_password_stdin
+@reported
+def _passwd(settings: Settings, name: str, *, password_stdin: bool) -> int:
     with _users(settings) as file:
-        user = file.user(options.name)
-        password = passwords.hashed(_password(options))
-        tokens = [one for one in file.entries if isinstance(one, Token) and one.name == user.name]
-        kept = User(user.name, password, roles=user.roles)
-        file.change(lambda one: one.name != user.name or (isinstance(one, User) and bool(one.certificate)), kept)
+        there = file.user(name)
+        password = passwords.hashed(_password(name, given=password_stdin))
+        tokens = [one for one in file.entries if isinstance(one, Token) and one.name == name]
+        kept = User(name, password, roles=there.roles)
+        file.change(lambda one: one.name != name or (isinstance(one, User) and bool(one.certificate)), kept)
     also = f", and {len(tokens)} tokens are revoked" if tokens else ""
-    return done(settings, "user passwd", user.name, f"the password of {user.name} is set{also}")
+    return done(settings, "user passwd", name, f"the password of {name} is set{also}")
 
 
-def _roles(settings: Settings, options: argparse.Namespace) -> int:
-    roles = _known_roles(settings, options.role)
+@command("roles", "give a user other roles", "pycmbs user roles anna --role operator,reader", into=user)
+@_name
+@_role(required=True)
+@reported
+def _roles(settings: Settings, name: str, role: str) -> int:
+    roles = _known_roles(settings, role)
     with _users(settings) as file:
-        name = file.user(options.name).name
+        file.user(name)
         found = [one for one in file.users if one.name == name]
         changed = [User(one.name, one.password, one.certificate, roles) for one in found]
         file.change(lambda one: one not in found, *changed)
-    return done(settings, "user roles", options.name, f"user {options.name} is {_words(roles)}")
+    return done(settings, "user roles", name, f"user {name} is {_words(roles)}")
 
 
-def _remove(settings: Settings, options: argparse.Namespace) -> int:
+@command("remove", "remove a user, and the user's tokens", "pycmbs user remove anna", into=user)
+@_name
+@reported
+def _remove(settings: Settings, name: str) -> int:
     with _users(settings) as file:
-        name = file.user(options.name).name
+        file.user(name)
         file.change(lambda one: one.name != name)
         left = any(True for _ in file.entries)
     print(f"user {name} is removed, and all tokens of that name")
@@ -131,7 +132,9 @@ def _remove(settings: Settings, options: argparse.Namespace) -> int:
     return 0
 
 
-def _list_users(settings: Settings, _options: argparse.Namespace) -> int:
+@command("list", "list the users", "pycmbs user list", into=user)
+@reported
+def _list_users(settings: Settings) -> int:
     with _users(settings) as file:
         for one in file.users:
             how = f"certificate {one.certificate}" if one.certificate else "password"
@@ -142,10 +145,21 @@ def _list_users(settings: Settings, _options: argparse.Namespace) -> int:
 # Tokens
 
 
-def _create(settings: Settings, options: argparse.Namespace) -> int:
-    name, roles = check_name(options.name), _known_roles(settings, options.role)
-    until = time.time() + span_of(options.valid) if options.valid else math.inf
-    token = passwords.new_token()
+@command(
+    "create",
+    "make a token, for a user or with a name of its own, and print it once",
+    "pycmbs token create ci --role publisher --valid 90d",
+    into=token,
+)
+@click.argument("name", help="a user's, or a new one")
+@_role(required=False)
+@click.option("--valid", metavar="SPAN", default="", help="for how long, such as 90d or 12h (default: for ever)")
+@reported
+def _create(settings: Settings, name: str, role: str, valid: str) -> int:
+    check_name(name)
+    roles = _known_roles(settings, role)
+    until = time.time() + span_of(valid) if valid else math.inf
+    made = passwords.new_token()
     with _users(settings) as file:
         owners = [one for one in file.users if one.name == name]
         if owners and (more := [role for role in roles if not any(role in one.roles for one in owners)]):
@@ -154,14 +168,16 @@ def _create(settings: Settings, options: argparse.Namespace) -> int:
             raise InvalidRequest(
                 f"there is no user {name}, so the token needs a role of its own", hint=f"Add --role {ROLES[-1]}, say."
             )
-        file.change(lambda _one: True, Token(name, secrets.token_hex(4), passwords.digest(token), roles, until))
-    print(token)
+        file.change(lambda _one: True, Token(name, secrets.token_hex(4), passwords.digest(made), roles, until))
+    print(made)
     print("pycmbs: keep it: it is not shown again", file=sys.stderr)
     audited(settings, "token create", name)
     return 0
 
 
-def _list_tokens(settings: Settings, _options: argparse.Namespace) -> int:
+@command("list", "list the tokens, without their secrets", "pycmbs token list", into=token)
+@reported
+def _list_tokens(settings: Settings) -> int:
     with _users(settings) as file:
         for one in file.entries:
             if isinstance(one, Token):
@@ -172,11 +188,14 @@ def _list_tokens(settings: Settings, _options: argparse.Namespace) -> int:
     return 0
 
 
-def _revoke(settings: Settings, options: argparse.Namespace) -> int:
+@command("revoke", "revoke tokens", "pycmbs token revoke ci", into=token)
+@click.argument("name", metavar="NAME|ID", help="whose, or which")
+@reported
+def _revoke(settings: Settings, name: str) -> int:
     with _users(settings) as file:
-        going = [one for one in file.entries if isinstance(one, Token) and options.name in (one.name, one.id)]
+        going = [one for one in file.entries if isinstance(one, Token) and name in (one.name, one.id)]
         if not going:
-            raise NotFound(f"there is no token {options.name}", hint="pycmbs token list shows names and ids.")
+            raise NotFound(f"there is no token {name}", hint="pycmbs token list shows names and ids.")
         file.change(lambda one: one not in going)
     number = f"{len(going)} tokens are" if len(going) > 1 else "1 token is"
     return done(settings, "token revoke", going[0].name, f"{number} revoked")
@@ -223,12 +242,12 @@ def _users(settings: Settings) -> Iterator[_Users]:
         yield _Users(text, replace)
 
 
-def _password(options: argparse.Namespace) -> str:
-    """The password that is to be. Raises InvalidRequest."""
-    if options.password_stdin:
+def _password(name: str, *, given: bool) -> str:
+    """The password that is to be, ``given`` on standard input or asked for. Raises InvalidRequest."""
+    if given:
         password = sys.stdin.buffer.read(65536).decode("utf-8").removesuffix("\n").removesuffix("\r")
     elif sys.stdin.isatty():
-        password = getpass.getpass(f"password of {options.name}: ")
+        password = getpass.getpass(f"password of {name}: ")
         if getpass.getpass("once more: ") != password:
             raise InvalidRequest("the passwords differ")
     else:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
+from pycmbs.cli import tree
 from tests.cli.conftest import Run
 from tests.harness import ROOT, Broker, free_port
 
@@ -51,6 +54,38 @@ def test_what_is_misspelled_is_asked_back(run: Run, words: tuple[str, ...], mean
     assert f"(did you mean {meant}?)" in done.stderr
 
 
+def commands(group: click.Group, *words: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """All commands there are, and those of groups, by their words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        found = group.get_command(context, name)
+        assert found is not None
+        yield (*words, name), found
+        if isinstance(found, click.Group):
+            yield from commands(found, *words, name)
+
+
+def test_the_help_of_every_command_has_an_example_of_it() -> None:
+    """Also of the commands of groups; nobody learns a command from its flags alone."""
+    without = [
+        " ".join(words)
+        for words, found in commands(tree.pycmbs)
+        if not isinstance(found, click.Group)
+        and f"pycmbs {words[0]}" not in (found.help or "").partition("example:")[2]
+        and f"pycmbs {words[-1]}" not in (found.help or "").partition("example:")[2]
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize("words", [("user",), ("token",), ("rule",), ("key",), ("member",), ("store",), ("context",)])
+def test_a_group_alone_shows_its_commands_with_exit_code_2(run: Run, words: tuple[str, ...]) -> None:
+    """Nothing was done; the help says what could be."""
+    done = run(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Commands:" in done.stderr
+    assert "error" not in done.stderr
+
+
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 def test_what_only_looks_prints_json_that_parses_and_tables_without_colours(
     paris: Path, run: Run, words: tuple[str, ...]
@@ -83,6 +118,8 @@ def test_without_a_broker_every_command_says_so_in_one_object(run: Run, words: t
         ("pycmbs pub x --dead", "--deadline"),
         ("pycmbs led", "ledger"),
         ("pycmbs context a", "add"),
+        ("pycmbs token cr", "create"),
+        ("pycmbs member remove --store-", "--store-password-file"),
     ],
 )
 def test_a_shell_completes_commands_and_flags(run: Run, words: str, found: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator
 
 import click
 from click.shell_completion import get_completion_class
 
-from pycmbs.cli import classic, tree
+from pycmbs.cli import tree
 
 PACKAGING = "packaging"
 SHELLS = {"bash": "pycmbs", "zsh": "_pycmbs", "fish": "pycmbs.fish"}
@@ -73,12 +72,10 @@ the brokers that \fBpycmbs context\fR knows
 def manual() -> str:
     """The page pycmbs(1)."""
     parts = [_TOP]
-    parsers = _children(classic._parser())
     for title, commands in tree.COMMANDS.items():
         parts.append(f".SH {_text(title).upper()}\n")
-        for name, (module, help) in commands.items():
-            made = _of_argparse(f"pycmbs {name}", parsers[name]) if module == tree.CLASSIC else _of_click(name)
-            parts += [f".SS pycmbs {_text(name)}\n{_text(help)}\n", *made]
+        for name, (_, help) in commands.items():
+            parts += [f".SS pycmbs {_text(name)}\n{_text(help)}\n", *_of_click(name)]
     return "".join([*parts, _END])
 
 
@@ -101,45 +98,28 @@ def _of_click(name: str) -> Iterator[str]:
     if isinstance(command, click.Group):
         for child in sorted(command.commands):
             one = command.commands[child]
-            yield f".TP\n.B {_text(child)} {_arguments(one)}\n{_text(one.get_short_help_str(200))}\n"
+            yield f".TP\n.B {_text(f'{child} {_arguments(one)}')}\n{_text(one.get_short_help_str(200))}\n"
             yield from _flags(one)
     else:
-        yield f".PP\n.B pycmbs {_text(name)} {_arguments(command)}\n"
+        yield f".PP\n.B {_text(f'pycmbs {name} {_arguments(command)}')}\n"
         yield from _flags(command)
 
 
 def _arguments(command: click.Command) -> str:
-    return _text(
-        " ".join(
-            one.human_readable_name + " …" * (one.nargs == -1)
-            for one in command.params
-            if isinstance(one, click.Argument)
-        )
+    return " ".join(
+        one.human_readable_name + " …" * (one.nargs == -1 and not one.human_readable_name.endswith("..."))
+        for one in command.params
+        if isinstance(one, click.Argument)
     )
 
 
 def _flags(command: click.Command) -> Iterator[str]:
     for one in command.params:
+        if isinstance(one, click.Argument) and one.help:
+            yield f".TP\n.B {_text(one.human_readable_name)}\n{_text(one.help)}\n"
         if isinstance(one, click.Option) and not one.hidden:
             value = "" if one.is_flag or one.count else f" {one.metavar or (one.type.name or '').upper()}"
-            yield f".TP\n.B {_text(', '.join(one.opts))}{_text(value)}\n{_text(one.help or '')}\n"
-
-
-def _of_argparse(prefix: str, parser: argparse.ArgumentParser) -> Iterator[str]:
-    for one in parser._actions:
-        if isinstance(one, argparse._SubParsersAction):
-            for name, child in one.choices.items():
-                yield f".PP\n.B {_text(prefix)} {_text(name)}\n.br\n{_text(child.description or '')}\n"
-                yield from _of_argparse(f"{prefix} {name}", child)
-        elif one.dest != "help" and one.help != argparse.SUPPRESS:
-            value = "" if one.nargs == 0 else f" {one.metavar or one.dest.upper()}"
-            label = ", ".join(one.option_strings) + value if one.option_strings else str(one.metavar or one.dest)
-            yield f".TP\n.B {_text(label)}\n{_text((one.help or '').replace('%%', '%'))}\n"
-
-
-def _children(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    (found,) = (one for one in parser._actions if isinstance(one, argparse._SubParsersAction))
-    return dict(found.choices)
+            yield f".TP\n.B {_text(', '.join(one.opts) + value)}\n{_text(one.help or '')}\n"
 
 
 def _text(text: str) -> str:

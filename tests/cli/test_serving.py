@@ -140,7 +140,7 @@ def test_help_loads_neither_eventlet_nor_zmq():
 
 
 def test_a_password_in_a_flag_is_warned_of_once_and_never_repeated(served, capsys, monkeypatch):
-    """Other users see flags, not variables; and what argparse refuses is not repeated with a password in it."""
+    """Other users see flags, not variables; and what is refused is not repeated with a password in it."""
     url = "couchdb://me:s3cret@h/db"
     assert cli.main(["serve", "--store", url]) == 0
     said = capsys.readouterr().err
