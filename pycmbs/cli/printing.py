@@ -54,11 +54,26 @@ def layer_name(layer: str) -> str:
 
 
 def ledger(rows: Sequence[Row]) -> str:
-    """Who got it, and why, and why not."""
-    return table(
-        ["MEMBER", "STATE", "TRIES", "WHY", "REASON"],
-        [[one.member or one.document.get("socket"), one.state, one.attempts, one.why, _reason(one)] for one in rows],
-    )
+    """Who got it, and why, and why not; over whom, where some were reached over others."""
+    shown = [[_name(one), one.state, one.attempts, one.why, _reason(one)] for one in rows]
+    titles = ["MEMBER", "STATE", "TRIES", "WHY", "REASON"]
+    if any(one.via for one in rows):
+        titles.insert(3, "VIA")
+        for row, cells in zip(rows, shown, strict=True):
+            cells.insert(3, row.via)
+    return table(titles, shown)
+
+
+def history(rows: Sequence[Row]) -> str:
+    """What became of a message at each recipient, step by step."""
+    steps = [
+        [_name(one), step.get("at"), step.get("state"), step.get("reason")] for one in rows for step in one.history
+    ]
+    return table(["MEMBER", "AT", "STATE", "REASON"], steps)
+
+
+def _name(row: Row) -> str:
+    return row.member or str(row.document.get("socket") or "")
 
 
 def _reason(row: Row) -> str:
@@ -76,17 +91,22 @@ def report(sent: Sent, about: str) -> str:
         who = waiting[0].member if len(waiting) == 1 else f"{len(waiting)} others"
         verb = "is" if len(waiting) == 1 else "are"
         ends.append(f"{who} {verb} tried until {waiting[0].deadline} (pycmbs ledger {sent.id})")
-    return f"{head}\n{ledger(sent.ledger)}\n{'; '.join(ends)}"
+    return "\n".join([head, ledger(sent.ledger), *_warning(sent.warning), "; ".join(ends)])
+
+
+def _warning(said: str) -> list[str]:
+    return [f"warning: {said}"] if said else []
 
 
 def plan(found: Plan) -> str:
     """Who would get it."""
     lines = [f"dry run  {layer_name(found.layer)}: nothing was sent"]
     if found.recipients:
-        rows = [[one.member or one.document.get("socket"), one.why, one.reason] for one in found.recipients]
+        rows = [[_name(one), one.why, one.reason] for one in found.recipients]
         lines.append(table(["MEMBER", "WHY", "WARNING"], rows))
     else:
         lines.append("there is no recipient")
+    lines += _warning(found.warning)
     lines += [f"{one} is not a known member" for one in found.unknown]
     lines += [f"{one} is not interested" for one in found.uninterested]
     return "\n".join(lines)

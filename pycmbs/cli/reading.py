@@ -6,7 +6,7 @@ import click
 
 from pycmbs.cli import following, printing
 from pycmbs.cli.completion import complete_members
-from pycmbs.cli.session import DONE, FAILED, Session, asking
+from pycmbs.cli.session import DONE, FAILED, Session, asking, usage
 from pycmbs.client import verbs
 from pycmbs.errors import CmbsError, Unavailable
 
@@ -55,16 +55,21 @@ def show(session: Session, message: str) -> None:
 @asking(
     "ledger",
     "show who got a message, and who did not and why",
-    "pycmbs ledger 01a22b7e-5c1b-7b8e-8a53-2f1d7c9f4d11\npycmbs ledger 01a22b7e-5c1b-7b8e-8a53-2f1d7c9f4d11 --follow",
+    "pycmbs ledger 01a22b7e-5c1b-7b8e-8a53-2f1d7c9f4d11 --history\n"
+    "pycmbs ledger 01a22b7e-5c1b-7b8e-8a53-2f1d7c9f4d11 --follow",
 )
 @click.argument("message")
 @click.option("--follow", is_flag=True, help="Go on until nothing more is to come of it; the exit code says what came.")
-def ledger(session: Session, message: str, follow: bool) -> int:
+@click.option("--history", "-v", is_flag=True, help="Also what became of it at each recipient, step by step.")
+def ledger(session: Session, message: str, follow: bool, history: bool) -> int:
     """What became of it."""
+    if follow and history:
+        raise usage("--follow shows each step as it comes, and --history those there were: take one of them")
     if follow:
         return following.ledger(session, message)
     found = session.do(verbs.message(message))
-    session.show(following.document(found), lambda: printing.ledger(found.ledger), lambda: found.state)
+    steps = f"\n\n{printing.history(found.ledger)}" if history else ""
+    session.show(following.document(found), lambda: printing.ledger(found.ledger) + steps, lambda: found.state)
     return DONE
 
 

@@ -24,7 +24,8 @@ def plain_id(uri: str) -> str:
 @dataclass(frozen=True, slots=True)
 class Row:
     """What became of a message at one recipient. ``why`` it is one; ``reason``: why it is not delivered, yet or ever.
-    ``result`` and ``error`` are what its execution came to."""
+    ``via``: the members over which it was confirmed; empty where directly. ``history``: its states so far, each with ``at``,
+    ``state`` and perhaps a ``reason``. ``result`` and ``error`` are what its execution came to."""
 
     member: str
     state: str
@@ -35,6 +36,8 @@ class Row:
     accepted: str = ""
     updated: str = ""
     deadline: str = ""
+    via: str = ""
+    history: Sequence[Mapping[str, str]] = ()
     result: Any = None
     error: Mapping[str, Any] | None = None
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -54,13 +57,15 @@ def row(document: Mapping[str, Any]) -> Row:
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A message that was accepted, and how far it is. ``state`` sums the ledger up; ``reason``: why no one gets it;
-    ``not_listening``: recipients that say they do not listen on the layer now."""
+    ``not_listening``: recipients that say they do not listen on the layer now. ``warning``: what keeps it from some, in a
+    sentence."""
 
     id: str
     layer: str
     state: str
     ledger: Sequence[Row]
     reason: str = ""
+    warning: str = ""
     not_listening: Sequence[str] = ()
     uninterested: Sequence[str] = ()
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -91,6 +96,7 @@ def sent(id: str, layer: str, report: Mapping[str, Any]) -> Sent:
         str(report.get("state", "")),
         [row(one) for one in report.get("deliveries", ())],
         str(report.get("reason", "")),
+        str(report.get("warning", "")),
         report.get("not_listening", ()),
         report.get("uninterested", ()),
         document,
@@ -106,11 +112,13 @@ def sent_before(message: Message) -> Sent:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who would get a message, and why; nothing was sent. ``unknown``: names that are no member's."""
+    """Who would get a message, and why; nothing was sent. ``unknown``: names that are no member's.
+    ``warning``: what would keep it from some, in a sentence."""
 
     layer: str
     recipients: Sequence[Row]
     unknown: Sequence[str]
+    warning: str = ""
     not_listening: Sequence[str] = ()
     uninterested: Sequence[str] = ()
     document: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -122,6 +130,7 @@ def plan(layer: str, report: Mapping[str, Any]) -> Plan:
         layer,
         [row({"state": "", **one}) for one in report.get("recipients", ())],
         report.get("unknown", ()),
+        str(report.get("warning", "")),
         report.get("not_listening", ()),
         report.get("uninterested", ()),
         {"layer": layer, **report},
