@@ -17,7 +17,7 @@ from nacl.signing import SigningKey
 from pycmbs.services.federation.keys import KeyPair, OwnKeys, own_keys, text_of
 from pycmbs.services.federation.statements import DEPARTURE, DESCRIPTION, certify, state
 from tests.harness import Broker, wait_until
-from tests.peer import version
+from tests.peer import Peer, version
 
 MEMBER = "http://houssem.org/cmbs#member"
 
@@ -89,6 +89,22 @@ class Keyed:
     ) -> dict[str, Any] | None:
         """What the broker answers on L1; None for nothing within ``seconds``."""
         return ask(broker, type, body, self.key, self.id, seconds=seconds, **said)
+
+
+class Door(Peer):
+    """A member made of a raw socket that has keys and listens, to whoever comes."""
+
+    def __init__(self) -> None:
+        self.keyed = Keyed()
+        super().__init__(self.keyed.id)
+
+    def secure(self, router: zmq.Socket[bytes]) -> None:
+        """With its key."""
+        router.curve_server, router.curve_secretkey = True, bytes(self.keyed.key)
+
+    def introduction(self, **changed: Any) -> dict[str, Any]:
+        """Signed."""
+        return {**self.keyed.introduction(socket=self.url), **changed}
 
 
 def ask(

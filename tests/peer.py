@@ -91,9 +91,13 @@ class Peer:
         """Answer over the connection that something came over."""
         self._out.put((to, {"cmbs": 1, "type": type, "id": datagram["id"], "from": self.id, "body": body, **said}))
 
+    def secure(self, router: zmq.Socket[bytes]) -> None:
+        """Prepare the socket before it is bound: here it needs no keys."""
+
     def _run(self) -> None:
         with self._context.socket(zmq.ROUTER) as router:
             router.linger = 0
+            self.secure(router)
             router.bind(self.url)
             while not self._closing.is_set():
                 with contextlib.suppress(queue.Empty):
