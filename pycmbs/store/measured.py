@@ -23,6 +23,6 @@ class Measured(Wrapper):
             raise
         STORE_SECONDS.observe(time.monotonic() - begun)
         STORE_BATCH.observe(sum(map(len, batches)))
-        if conflicts := sum(isinstance(one, RevisionConflict) for one in results):
+        if conflicts := list(map(type, results)).count(RevisionConflict):
             STORE_CONFLICTS.count(by=conflicts)
         return results

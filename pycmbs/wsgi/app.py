@@ -21,6 +21,7 @@ from pycmbs.errors import (
     UnsupportedMediaType,
 )
 from pycmbs.metrics.table import ERRORS, HTTP_REQUESTS, HTTP_SECONDS
+from pycmbs.occi.naming import new_id
 from pycmbs.occi.rendering.text import error_header
 from pycmbs.occi.steps import MOST
 from pycmbs.queues import Budget
@@ -28,13 +29,13 @@ from pycmbs.runtime import asked
 from pycmbs.scope import Scope
 from pycmbs.services.access.access import Access, forbidden
 from pycmbs.services.access.principal import OPEN
-from pycmbs.tracing import said, tracing
+from pycmbs.tracing import REQUEST_ID, said, tracing
 from pycmbs.wsgi.auditor import CHANGING, Auditor
 from pycmbs.wsgi.auth import PRINCIPAL, Gate
 from pycmbs.wsgi.errors import FAILED, SERVER, problem, status_of
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.guard import Guard
-from pycmbs.wsgi.middleware import compressed, log_request, request_id
+from pycmbs.wsgi.middleware import compressed, log_request
 from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition, wants_problem
 from pycmbs.wsgi.observation import Observation
 from pycmbs.wsgi.routes import Routes, route_name
@@ -92,7 +93,8 @@ class Application:
         """Answer a request."""
         begun = time.monotonic()
         exchange = Exchange(environ, DEFAULT, max_body=self._max_body, bodies=self._bodies)
-        id, traced = request_id(environ), said(environ)
+        traced = said(environ)
+        id = traced.get(REQUEST_ID) or new_id()
         token = tracing.set(traced) if traced else None
         try:
             with asked() as scope:

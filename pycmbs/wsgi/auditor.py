@@ -53,6 +53,8 @@ class Auditor:
         self._methods = () if which == "off" else CHANGING
         self._statuses = () if which == "off" else _REFUSED
         self._noted: list[_Noted] = []
+        self._about: _About | None = None
+        """What the last request had in common with those before it."""
         self._dropped = 0
         self._writing = False
         self._failed = False
@@ -69,7 +71,12 @@ class Auditor:
         if len(path) + len(query) > _LONGEST:
             action = _ACTION.search(query)
             path, query = path[:_LONGEST], action[0][:_LONGEST] if action else ""
-        self._noted.append((time.time(), id, (get(PRINCIPAL), get("REMOTE_ADDR", ""), method, path, query, status)))
+        about: _About = (get(PRINCIPAL), get("REMOTE_ADDR", ""), method, path, query, status)
+        if about == self._about:
+            about = self._about  # mostly the same client goes on with the same: it is kept once
+        else:
+            self._about = about
+        self._noted.append((time.time(), id, about))
         if not self._writing:
             self._writing = True
             self._runtime.spawn("audit", self._write)
@@ -105,18 +112,20 @@ class Auditor:
 
 
 def _text(noted: list[_Noted]) -> str:
-    """The lines. An id is a plain word: see :func:`~pycmbs.wsgi.middleware.request_id`."""
-    found = []
+    """The lines. An id is a plain word: see :func:`~pycmbs.tracing.said`."""
+    found: list[str] = []
     last: _About | None = None
-    begin = end = when = ""
+    before = begin = after = ""
     since = until = 0.0
     for at, id, about in noted:
-        if about != last:  # mostly the same client goes on with the same
-            last = about
-            begin, end = _around(*about)
-        if not since <= at < until:  # many are answered within a millisecond
-            since, until, when = at, (int(at * 1000) + 1) / 1000, stamp(at)
-        found.append(f'{{"time":"{when}",{begin},"request":"{id}",{end}\n')
+        if about is not last or not since <= at < until:  # many are alike, and are answered within a millisecond
+            if about is not last:
+                last = about
+                begin, end = _around(*about)
+                after = f'",{end}\n'
+            since, until = at, (int(at * 1000) + 1) / 1000
+            before = f'{{"time":"{stamp(at)}",{begin},"request":"'
+        found += (before, id, after)
     return "".join(found)
 
 

@@ -1,18 +1,16 @@
-"""Middleware: request ids, the access log, and gzip for clients that accept it."""
+"""Middleware: the access log, and gzip for clients that accept it."""
 
 from __future__ import annotations
 
 import functools
 import gzip
 import logging
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from webob import Response
 from webob.acceptparse import create_accept_encoding_header
 
-from pycmbs.occi.naming import new_id
 from pycmbs.tracing import log_fields
 from pycmbs.wsgi.auth import PRINCIPAL
 
@@ -21,13 +19,6 @@ access = logging.getLogger("pycmbs.access")
 SMALL = 1024
 """Bytes of a body below which compressing it costs more than it saves."""
 _LEVEL = 1  # the hub waits for it
-_ID = re.compile(r"[A-Za-z0-9._:=+/-]{1,128}")
-
-
-def request_id(environ: dict[str, Any]) -> str:
-    """The request's id: the client's or a proxy's own where it is a plain word, else a new one."""
-    given = environ.get("HTTP_X_REQUEST_ID", "")
-    return given if given and _ID.fullmatch(given) else new_id()
 
 
 def log_request(environ: Mapping[str, Any], id: str, status: str, seconds: float, traced: Mapping[str, str]) -> None:

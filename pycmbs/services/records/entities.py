@@ -70,10 +70,12 @@ def _array_keys(keys: dict[str, tuple[str, ...]], name: str, value: list[Any]) -
 
 
 def _private_keys(keys: dict[str, tuple[str, ...]], private: dict[str, Any]) -> None:
-    if "folders" in private:  # it is not below its kind's location
-        keys["folder"] = tuple(private["folders"])
     if by := private.get("by"):
         keys[BY] = (by,)
+        if len(private) == 1:  # there is nothing else of most
+            return
+    if "folders" in private:  # it is not below its kind's location
+        keys["folder"] = tuple(private["folders"])
     if made := private.get(REQUEST):
         keys[BY_REQUEST] = (made[0],)
     if (since := private.get("settled")) is not None:
