@@ -7,23 +7,23 @@ from typing import Any
 
 
 class Scope:
-    """Each part belongs to the module that knows what it means; here they are only together."""
+    """Each part belongs to the module that knows what it means; they are only kept together here."""
 
-    # As it is to begin with; nothing is called to make one.
+    # Defaults of the class, so that making a scope calls nothing.
     asked_at: float | None = None
-    """Of :mod:`pycmbs.runtime`: when it was asked for."""
+    """Used by :mod:`pycmbs.runtime`: when the request or operation came."""
     principals: tuple[Any, ...] = ()
-    """Of :mod:`pycmbs.services.access.access`: for whom it is done."""
+    """Used by :mod:`pycmbs.services.access.access`: for whom it is done."""
     steps: int | None = None
-    """Of :mod:`pycmbs.occi.steps`: how much may still be checked; None: no one counts."""
+    """Used by :mod:`pycmbs.occi.steps`: how much may still be checked; None: it is not counted."""
 
 
 current: ContextVar[Scope | None] = ContextVar("scope", default=None)
-"""This thread's: a green thread has a context of its own, too."""
+"""This thread's scope; green threads have contexts of their own, too."""
 
 
 def entered() -> tuple[Scope, Token[Scope | None] | None]:
-    """This thread's scope, and if there was none the token by which the new one is left again."""
+    """This thread's scope, and, if it is a new one, the token that ends it."""
     scope = current.get()
     if scope is not None:
         return scope, None

@@ -14,7 +14,7 @@ from pycmbs.client.views import Member
 from pycmbs.errors import CmbsError
 
 _ANSWER_SECONDS = 0.3
-"""Seconds that the broker may take: who presses a key does not wait longer."""
+"""Seconds that the broker may take: someone who presses a key does not wait longer."""
 
 
 @click.command(
@@ -24,14 +24,14 @@ _ANSWER_SECONDS = 0.3
 )
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """For a shell's start file."""
+    """What to add to a shell's start file."""
     made = get_completion_class(shell)
     assert made is not None
     click.echo(made(click.Command("pycmbs"), {}, "pycmbs", COMPLETE).source())
 
 
 def complete_members(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names of members; none when there is no broker."""
+    """The names of members; none if no broker answers."""
     del param
     return [CompletionItem(one.id, help=one.health) for one in _members(ctx.params) if one.id.startswith(incomplete)]
 

@@ -20,7 +20,7 @@ def _help(help: str, example: str) -> str:
 
 
 class _Contexts(click.Group):
-    """Its commands' errors are a sentence and a code."""
+    """A group whose commands report errors with a sentence and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """See :meth:`click.Command.invoke`."""
@@ -61,7 +61,7 @@ def add(name: str, url: str, token_stdin: bool, ca: str) -> None:
 
 
 def keep(some: Mapping[str, Mapping[str, str]]) -> None:
-    """Have these contexts, by name, besides the others."""
+    """Add these contexts, by name, to the others."""
     document = _document()
     if "contexts" not in document:
         document["contexts"] = tomlkit.table(is_super_table=True)
@@ -71,7 +71,7 @@ def keep(some: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def forget(names: Collection[str]) -> None:
-    """Have none of these, if there are any."""
+    """Remove these contexts, if they exist."""
     document = _document()
     for name in _names(document).keys() & set(names):
         del document["contexts"][name]
@@ -141,8 +141,8 @@ def _unknown(name: str) -> ConfigurationError:
 
 
 def _document() -> Any:
-    """The file, with what a person wrote beside."""
-    contexts()  # raises when it is not a broker's URL
+    """The file, with anything else that a person wrote into it."""
+    contexts()  # raises if it is not a broker's URL
     path = contexts_file()
     return tomlkit.parse(path.read_text(encoding="utf-8")) if path.exists() else tomlkit.document()
 

@@ -16,7 +16,7 @@ example:
   pycmbs demo --keep
   pycmbs demo --secure"""
 _PREFIX = "demo-"
-"""What the names of their contexts begin with."""
+"""How the names of their contexts begin."""
 
 
 @click.command("demo", help=_HELP)
@@ -24,7 +24,7 @@ _PREFIX = "demo-"
 @click.option("--secure", is_flag=True, help="Show what keys do: an invitation, a stranger, a revocation.")
 def demo(keep: bool, secure: bool) -> int:
     """Show it."""
-    from pycmbs.demo import run  # nothing else needs it
+    from pycmbs.demo import run  # no other command needs it
 
     try:
         return run(_kept if keep else None, secure=secure)

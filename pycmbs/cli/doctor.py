@@ -24,13 +24,13 @@ from pycmbs.errors import CmbsError
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 _ANSWER_SECONDS = 2.0
 """Seconds for a port to answer."""
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104 - where one listens
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "*": "127.0.0.1"}  # noqa: S104 - addresses to listen on
 _LITTLE = 256_000_000
-"""Bytes of disk that are little."""
+"""Fewer free bytes of disk than this are reported."""
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at: how it is, what it is, and a sentence."""
+    """One thing that was checked: its state, its name, and a sentence."""
 
     level: str
     about: str
@@ -57,7 +57,7 @@ def doctor(session: Session) -> int:
 
 
 def _home_of(place: Place) -> tuple[Path, dict[str, Any]] | None:
-    """The home of the broker, if that runs on this machine and its home is known, and what the home says of who runs."""
+    """The home of the broker, if it runs on this machine and the home is known, and the home's record of who runs."""
     said = click.get_current_context().params.get("home") or os.environ.get("PYCMBS_HOME") or HOME
     home = Path(said).expanduser()
     try:
@@ -134,7 +134,7 @@ def _other(one: Member, *, here: bool) -> Iterator[Finding]:
 
 
 def _unreachable(url: str) -> str:
-    """What is wrong with the port of a socket, as seen from here; nothing if it can be connected to."""
+    """What is wrong with the port of a socket, as seen from here; empty if a connection is possible."""
     parts = urlsplit(url)
     host = _ANYWHERE.get(parts.hostname or "", parts.hostname)
     try:

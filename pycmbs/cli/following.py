@@ -17,7 +17,7 @@ from pycmbs.client.calls import MOST_WAIT, path_of
 from pycmbs.client.views import GOOD, Message, Sent, message, sent_before
 
 PATIENCE = 30.0
-"""Seconds without the broker, until one who follows something gives up."""
+"""Seconds without the broker, after which following gives up."""
 
 
 def document(found: Message) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def document(found: Message) -> dict[str, Any]:
 def follow(session: Session, id: str) -> Iterator[Message]:
     """A message as it is, and then with each change of it. Ends when it is gone."""
     path = path_of(verbs.MESSAGES, id)
-    since = session.do(verbs.cursor(path))  # before it is read: what changes in between is told, too
+    since = session.do(verbs.cursor(path))  # before it is read, so that changes in between are seen, too
     yield session.do(verbs.message(id))
     with session.client() as client:
         for change in client.watch(path, since=since, patience=PATIENCE):
@@ -38,8 +38,8 @@ def follow(session: Session, id: str) -> Iterator[Message]:
 
 
 def ledger(session: Session, id: str) -> int:
-    """Show a ledger until nothing more is to come of it; the exit code. On a terminal in one place, else a line for every row
-    that is another than before."""
+    """Show a ledger until it is settled; the exit code. On a terminal it is redrawn in place, elsewhere each changed row is
+    a new line."""
     last: Message | None = None
     with _Screen(session) as screen:
         for found in follow(session, id):
@@ -74,7 +74,7 @@ class _Screen:
             self._display.__exit__(*raised)
 
     def show(self, found: Message, last: Message | None) -> None:
-        """The message as it is now; ``last``: as it was shown."""
+        """The message as it is now; ``last``: as it was shown before."""
         if self._display is not None:
             from rich.text import Text
 
@@ -91,7 +91,7 @@ class _Screen:
 
 
 def waited(session: Session, sent: Sent, seconds: float) -> Sent:
-    """A message after so many seconds, or as soon as it is settled; how far it is meanwhile is on standard error, which is a
+    """A message after so many seconds, or as soon as it is settled. Its progress is shown on standard error, which is a
     terminal."""
     path, end = path_of(verbs.MESSAGES, sent.id), time.monotonic() + seconds
     since = session.do(verbs.cursor(path))

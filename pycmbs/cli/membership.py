@@ -53,7 +53,7 @@ _ANSWER_SECONDS = 10.0
 
 
 class _Line(NamedTuple):
-    """What a line of ``pycmbs invite`` says."""
+    """What a line of ``pycmbs invite`` contains."""
 
     url: str
     curve: bytes
@@ -139,7 +139,7 @@ def join(settings: Settings, printed: str, id: str) -> int:
     mine = [one for one in given if (one.id, one.identity, one.issuer) == (id, keys.identity.public, identity)]
     other = Trusted(bare_id(joined.get("id")), identity, line.curve, line.url, issuer=bool(mine))
     trust.with_member(settings.home, other)
-    if mine:  # and those by whom the other one was let in, with the right to invite
+    if mine:  # and those that let the other one in, with the right to invite
         deputing = [one for one in given if one.may_invite and one.identity == identity and one.issuer != identity]
         trust.with_issuers(settings.home, [one.issuer for one in deputing])
         trust.with_certificates(settings.home, [*mine, *deputing])
@@ -244,7 +244,7 @@ def _revoke(settings: Settings, said: str) -> int:
 
 
 def _own(settings: Settings) -> tuple[str, str]:
-    """The id of the own member, and the socket where others meet it by its key; empty where there is none."""
+    """The id of the own member, and the socket at which others reach it by its key; empty if there is none."""
     own = _roster(settings).own
     if own is None:
         return "", ""
@@ -252,7 +252,7 @@ def _own(settings: Settings) -> tuple[str, str]:
 
 
 class _NoMembers:
-    """Who asks for no addresses needs no members: see :class:`~pycmbs.services.federation.ring.MemberIds`."""
+    """For callers that need no addresses, no members are read: see :class:`~pycmbs.services.federation.ring.MemberIds`."""
 
     def local_id(self) -> str:
         """There is none."""
@@ -268,7 +268,7 @@ class _NoMembers:
 
 
 def _known(settings: Settings) -> Roster:
-    """The same, or none while the store is not there."""
+    """The same, or none while the store is not available."""
     try:
         return _roster(settings)
     except CmbsError:
@@ -321,7 +321,7 @@ class _Guest:
 
 
 def _ask(line: _Line, pair: KeyPair, question: Envelope) -> Envelope:
-    """The answer of whoever made the line. Raises Unavailable when there is none."""
+    """The answer of the broker that made the line. Raises Unavailable if there is none."""
     answers: queue.Queue[Arrival] = queue.Queue()
     made: Any = SEAM.load("zeromq")
     transport = made(keyring=_Guest(line, pair))

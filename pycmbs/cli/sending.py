@@ -17,12 +17,12 @@ from pycmbs.client.views import Sent
 from pycmbs.errors import CmbsError
 
 _QUICK = 0.2
-"""Seconds that one waits without being told how far it is."""
+"""Seconds of waiting before progress is shown."""
 _BODY = "JSON, or any text; @FILE and - (standard input) are read"
 
 
 def _timing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The flags of what is delivered."""
+    """The flags of commands that deliver something."""
     deadline = click.option(
         "--deadline", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Give it up after so many seconds."
     )
@@ -33,7 +33,7 @@ def _timing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def body_of(text: str | None) -> Any:
-    """What a BODY on the command line stands for. Raises ConfigurationError for a file that cannot be read."""
+    """The content that a BODY on the command line stands for. Raises ConfigurationError for a file that cannot be read."""
     if text is None:
         return None
     if text == "-":
@@ -51,7 +51,7 @@ def _no_json(name: str) -> Any:
 
 
 def _sent(session: Session, verb: Callable[[float], Verb[Sent]], wait: float) -> Sent:
-    """What became of a message within ``wait`` seconds. ``verb`` sends it, and waits for so long."""
+    """What became of a message within ``wait`` seconds. ``verb`` sends it, and waits as long."""
     if not session.watched or wait <= _QUICK:
         return session.do(verb(wait))
     sent = session.do(verb(_QUICK))

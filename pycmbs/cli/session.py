@@ -37,17 +37,17 @@ class Session:
 
     @property
     def watched(self) -> bool:
-        """Whether a person looks on, and sees the progress."""
+        """Whether a person watches, and should see the progress."""
         return sys.stderr.isatty() and self.output == "table" and not (self.quiet or self._curl)
 
     def client(self) -> Client:
-        """A client, to be closed."""
+        """A client, which the caller must close."""
         from pycmbs.client.synchronous import Client
 
         return Client(place=self.place)
 
     def do(self, verb: Verb[T]) -> T:
-        """Do what a verb says. With ``--curl``, print its calls instead of those that change something, and be done."""
+        """Run a verb. With ``--curl``, print its calls, make only those that change nothing, and end."""
         with self.client() as client:
             return client.run(_printed(self.place, verb) if self._curl else verb)
 
@@ -79,7 +79,7 @@ class Session:
 
 
 def _printed(place: Place, verb: Verb[T]) -> Verb[T]:
-    """The verb, until it is to change something: its calls are printed."""
+    """The verb, with its calls printed, up to the first that would change something."""
     answers: list[Any] | None = None
     while True:
         try:
@@ -92,12 +92,12 @@ def _printed(place: Place, verb: Verb[T]) -> Verb[T]:
             raise click.exceptions.Exit(DONE)
         try:
             answers = yield calls
-        except CmbsError:  # what else it would ask depends on an answer that there is not
+        except CmbsError:  # its further calls depend on an answer that does not exist
             raise click.exceptions.Exit(DONE) from None
 
 
 def settled_code(sent: Sent, wait: float) -> int:
-    """What became of a message, to a script. Without waiting, only whether there are recipients is reported."""
+    """The exit code for a message. Without waiting, it only tells whether there are recipients."""
     if not sent.recipients:
         return NOBODY
     if any(one.settled and one.state not in ("delivered", "executed") for one in sent.ledger):
@@ -106,7 +106,7 @@ def settled_code(sent: Sent, wait: float) -> int:
 
 
 def exit_code(error: CmbsError) -> int:
-    """What an error is to a script."""
+    """The exit code for an error."""
     status = error.data.get("status")
     if isinstance(error, NotSettled | Failed):
         return UNSETTLED if isinstance(error, NotSettled) else FAILED

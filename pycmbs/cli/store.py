@@ -166,7 +166,7 @@ def _check_unused(settings: Settings, opened: Store) -> None:
 
 
 def _check_replaceable(settings: Settings) -> None:
-    """The same of the store that is to be replaced. What is not there, or cannot be read, is not in use."""
+    """The same for the store that is to be replaced. One that does not exist, or cannot be read, is not in use."""
     with contextlib.ExitStack() as stack:
         there = None
         with contextlib.suppress(ConfigurationError, StoreUnavailable):
@@ -192,9 +192,9 @@ def _opened(settings: Settings, url: str, *, create: bool = False) -> Iterator[S
 
 
 def _progress(what: str, documents: int) -> tqdm[None]:
-    from tqdm import tqdm  # large, and a broker that serves has no use for it
+    from tqdm import tqdm  # large, and of no use to a broker that serves
 
-    return tqdm(total=documents, desc=what, unit=" documents", disable=None, leave=False)  # only where a person looks
+    return tqdm(total=documents, desc=what, unit=" documents", disable=None, leave=False)  # only where a person watches
 
 
 def _advance(bar: tqdm[None], done: int, of: int) -> None:

@@ -18,7 +18,7 @@ _MOST = 15
 """Messages that are shown."""
 _PAUSE = 0.2
 _LONGEST = 5.0
-"""Seconds between two pictures, at least and at most."""
+"""The least and the most seconds between two screens."""
 
 
 @asking(
@@ -46,10 +46,10 @@ def _look_on(session: Session) -> None:
 
     with Live(screen=True, auto_refresh=False) as display, session.client() as client:
         while True:
-            since = client.run(verbs.cursor("/"))  # before it is read: what changes in between is shown next
+            since = client.run(verbs.cursor("/"))  # before it is read, so that changes in between are shown next
             picture = _text(*client.run(_picture()))
             display.update(Text.from_ansi(f"{session.place.url}/  {time.strftime('%T')}\n\n{picture}"), refresh=True)
-            time.sleep(_PAUSE)  # what else changes meanwhile is shown with it
+            time.sleep(_PAUSE)  # further changes in this time are shown with it
             client.run(verbs.cursor("/", since, _LONGEST))
 
 

@@ -17,15 +17,15 @@ class Detours:
         self._tellers: dict[str, dict[str, None]] = {}
 
     def note(self, member: str, by: str) -> None:
-        """``by`` knows ``member``, and may be able to reach it."""
+        """Note that ``by`` knows ``member``, and may be able to reach it."""
         self._tellers.setdefault(member, {})[by] = None
 
     def forget(self, member: str) -> None:
-        """A member is no longer known."""
+        """Forget a member that is no longer known."""
         self._tellers.pop(member, None)
 
     def relays(self, vitals: Vitals, known: Iterable[Vitals]) -> list[Vitals]:
-        """Members that may reach this one: those that told of it first, then others; not the same few after every miss."""
+        """Members that may reach this one: first those that told of it, then others; different ones after each miss."""
         near = [one for one in known if one.reachable_directly and one.id not in (vitals.id, vitals.via)]
         told = self._tellers.get(vitals.id, {})
         near.sort(key=lambda one: one.id not in told)

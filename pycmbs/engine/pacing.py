@@ -7,7 +7,7 @@ from pycmbs.engine.vitals import SUSPECT_RETRY_SECONDS
 _MOST_A_SECOND = 10.0
 """Probes a second, over all members: with many, each is probed less often."""
 _BURST = 20.0
-"""How many members may be probed at once, when that many are new or looked after; more follow twice as fast as usually."""
+"""How many members may be probed at once, when so many are new or silent; more follow at twice the usual rate."""
 
 
 class Pace:
@@ -17,15 +17,15 @@ class Pace:
         """``interval``: seconds between two probes of a member that is alive, while there are few members."""
         self._interval = interval
         self._allowed, self._counted = _BURST, 0.0
-        """Rounds that may begin, as of when."""
+        """Rounds that may begin, and when that was counted."""
 
     def between(self, members: int) -> float:
-        """Seconds between two probes of a member that is alive, with so many members."""
+        """Seconds between two probes of a member that is alive, given the number of members."""
         return max(self._interval, members / _MOST_A_SECOND)
 
     def until_retry(self, suspects: int) -> float:
-        """Seconds until a suspect is probed again. Where all are suspects, this machine has no time, or no network: more
-        probes would not help it."""
+        """Seconds until a suspect is probed again. If all are suspects, this machine is overloaded or has no network, and more
+        probes would not help."""
         return max(SUSPECT_RETRY_SECONDS, suspects / _MOST_A_SECOND)
 
     def allowed(self, now: float) -> int:
@@ -35,7 +35,7 @@ class Pace:
         return int(self._allowed)
 
     def began(self, rounds: int) -> None:
-        """So many of them have."""
+        """Count the rounds that began."""
         self._allowed -= rounds
 
     @property

@@ -1,8 +1,8 @@
 """Limits what each member may send: datagrams and bytes a second.
 
-It is counted by the key that a member proved, so no one uses up another's; where members are not asked for keys nothing is.
-What is over is refused with a sentence that the sender's ledger shows, and sent again later. Of those refusals each member
-gets a few a second; the rest of a flood is dropped unread, before it takes the place of what others send.
+Datagrams are counted by the key that a member proved, so no member can use up another's quota; where members are not asked for
+keys, nothing is counted. Datagrams over the quota are refused with an error that the sender's ledger shows, and sent again
+later. Each member gets a few such refusals a second; the rest of a flood is dropped unread, so that it displaces nothing.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from enum import Enum
 from pycmbs.errors import OverQuota
 
 _RATE = 5000.0
-"""Datagrams a second of one member: more than a broker takes in."""
+"""Datagrams a second from one member: more than a broker can take in."""
 _BYTES = 32.0 * 1024 * 1024
-"""Bytes a second of one member."""
+"""Bytes a second from one member."""
 _BURST = 5000.0
-"""Datagrams that may come at once of a member that was quiet before: half of those that may wait to be taken in."""
+"""Datagrams that may come at once from a member that was quiet before: half of what ``Inbound`` lets wait."""
 _BURST_BYTES = 16.0 * 1024 * 1024
-"""Bytes of these; likewise."""
+"""Bytes of these: half of what ``Inbound`` lets wait."""
 _REFUSALS = 50.0
-"""Refusals a second that one member gets; what is over beyond them is dropped."""
+"""Refusals a second that one member gets; beyond them, datagrams over the quota are dropped."""
 _MOST = 10_000
-"""Members of which it is known how much they sent; the one that is forgotten beyond that may send a burst."""
+"""Members whose use is remembered; one that is forgotten beyond that may send a burst again."""
 
 
 class Verdict(Enum):
@@ -39,7 +39,7 @@ class Verdict(Enum):
 
 @dataclass(slots=True)
 class _Left:
-    """What a member may still send, and be refused, as of a moment."""
+    """How much a member may still send, and how many refusals it may still get, at a given time."""
 
     at: float
     datagrams: float = _BURST
@@ -47,7 +47,7 @@ class _Left:
     refusals: float = _REFUSALS
 
     def renew(self, now: float) -> None:
-        """Time gives back."""
+        """Add what the time since then gives back."""
         passed, self.at = now - self.at, now
         self.datagrams = min(_BURST, self.datagrams + passed * _RATE)
         self.size = min(_BURST_BYTES, self.size + passed * _BYTES)
@@ -55,7 +55,7 @@ class _Left:
 
 
 class Quotas:
-    """What each member has left. Every method may be called from any thread."""
+    """How much of its quota each member has left. Every method may be called from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -63,7 +63,7 @@ class Quotas:
         self._lock = threading.Lock()
 
     def asked(self, who: str | None, size: int) -> Verdict:
-        """A member sent a datagram of ``size`` bytes. ``who``: as its key proves; None where members have none."""
+        """Count a datagram of ``size`` bytes from a member. ``who``: as its key proves; None where members have no keys."""
         if who is None:
             return Verdict.TAKEN
         with self._lock:
@@ -72,9 +72,9 @@ class Quotas:
                 if len(self._left) >= _MOST:
                     del self._left[next(iter(self._left))]
                 left = self._left[who] = _Left(self._clock())
-            if left.datagrams < 1 or left.size <= 0:  # the clock is asked only when it matters
+            if left.datagrams < 1 or left.size <= 0:  # the clock is read only when it matters
                 left.renew(self._clock())
-            # One that is larger than what is left still passes: nothing is too large for a quota.
+            # A datagram larger than what is left still passes: none is too large for the quota.
             if left.datagrams >= 1 and left.size > 0:
                 left.datagrams -= 1
                 left.size -= size
@@ -86,7 +86,7 @@ class Quotas:
 
 
 def over_quota(who: str) -> OverQuota:
-    """What a member is told that is over."""
+    """What a member over its quota is told."""
     return OverQuota(
         f"{who} sends more than {_RATE:.0f} datagrams or {_BYTES / 1048576:.0f} MiB a second, and is to try again later",
         id=who,

@@ -1,6 +1,6 @@
 """Checks that an envelope comes from the member that it names as its sender, by connection key or seal.
 
-What comes through others is said by the member that sealed it.
+The speaker of what others pass on is the member that sealed it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pycmbs.transport.envelope import Envelope
 
 
 def said(who: str | None, envelope: Envelope, seals: Seals | None) -> Envelope:
-    """An envelope as its sender said it, by itself or sealed, through others. ``who``: by whom it came. Raises ForgedSender."""
+    """The envelope as its sender made it; one that came through others is unsealed. ``who``: the member that delivered it.
+    Raises ForgedSender."""
     if seals is not None and is_sealed(envelope):
         envelope = seals.opened(envelope)
         check_speaker(plain_id(envelope.sender), envelope)
@@ -23,14 +24,14 @@ def said(who: str | None, envelope: Envelope, seals: Seals | None) -> Envelope:
 
 
 def check_plain(who: str | None, envelope: Envelope, seals: Seals | None) -> None:
-    """Where some members have keys and some have none: a member that has is believed by its key only. Raises ForgedSender."""
+    """Where only some members have keys, those that do are believed only by their keys. Raises ForgedSender."""
     if who is None and seals is not None and not is_sealed(envelope) and seals.must_prove(envelope.sender):
         raise ForgedSender(f"{envelope.sender} has keys, and is believed by those only", id=envelope.sender)
 
 
 def check_passing(who: str | None, envelope: Envelope) -> None:
-    """What is meant for another member: where members have keys it is sealed, and comes from its sender, or from the one that
-    passed it on last. Raises ForgedSender, NoRoute."""
+    """Check an envelope for another member: where members have keys it must be sealed, and come from its sender or from the
+    member that passed it on last. Raises ForgedSender, NoRoute."""
     if who is None:
         return
     last = envelope.path[-1] if envelope.path else envelope.sender
@@ -41,8 +42,8 @@ def check_passing(who: str | None, envelope: Envelope) -> None:
 
 
 def check_speaker(who: str | None, envelope: Envelope) -> None:
-    """``who`` sent it, as the transport knows; None where that is not asked. Raises ForgedSender for what says that it is
-    someone else's, or introduces another member as the one that speaks."""
+    """``who``: the sender, as the transport knows it; None where members are not asked for keys. Raises ForgedSender for an
+    envelope that names another sender, or introduces another member as the speaker."""
     if who is None:
         return
     if envelope.sender != who and plain_id(envelope.sender) != who:

@@ -1,7 +1,7 @@
 """Counters and histograms of one process, cheap enough for every path.
 
-No lock is taken. The interpreter changes threads at calls and jumps, and there is neither between reading a number here and
-writing it.
+No lock is taken. The interpreter switches threads only at calls and jumps, and there is neither between reading a number here
+and writing it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 Labels = tuple[str, ...]
 Row = list[float]
-"""Of a counter its value; of a histogram how many were in each bucket, in the last those beyond all, and the sum."""
+"""For a counter its value; for a histogram the count in each bucket, with a last one for larger values, and the sum."""
 
 PREFIX = "pycmbs_"
 
@@ -29,7 +29,7 @@ class Metric:
 
 
 class Counter(Metric):
-    """Only rises."""
+    """A number that only rises."""
 
     kind = "counter"
 
@@ -45,7 +45,7 @@ class Histogram(Metric):
     kind = "histogram"
 
     def __init__(self, name: str, help: str, labels: Labels, bounds: tuple[float, ...]) -> None:
-        """``bounds``: the upper ones of the buckets; a last one has what is beyond."""
+        """``bounds``: the upper bounds of the buckets; a last bucket takes larger values."""
         super().__init__(name, help, labels)
         self.bounds = bounds
 
@@ -57,14 +57,14 @@ class Histogram(Metric):
 
 
 class Gauge(Metric):
-    """Rises and falls. It is not counted: whoever is asked for it looks."""
+    """A number that rises and falls. It is not counted, but read when it is asked for."""
 
     kind = "gauge"
     look: Callable[[], float] | None = None
-    """Says what it is in this process; None: it is not of processes."""
+    """Returns its value in this process; None: it does not belong to processes."""
 
 
 class Sampled(Metric):
-    """A counter that something else counts, such as the operating system: whoever is asked for it looks."""
+    """A counter that something else counts, such as the operating system: it is read when it is asked for."""
 
     kind = "counter"

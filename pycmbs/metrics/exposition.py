@@ -28,7 +28,7 @@ def exposed(counts: Counts, accept: str) -> tuple[bytes, str]:
 
 
 def as_document(counts: Counts) -> dict[str, Any]:
-    """The same as JSON: by name what it is, and its values; of a histogram how many were at most as large as each bound."""
+    """The same as JSON: by name, its type and values; for a histogram how many values were at most as large as each bound."""
     found: dict[str, Any] = {}
     for metric, rows in _shown(counts):
         samples = [{"labels": labels, **_sample(metric, row)} for labels, row in rows]
@@ -37,8 +37,8 @@ def as_document(counts: Counts) -> dict[str, Any]:
 
 
 def _shown(counts: Counts) -> Iterator[Shown]:
-    """Each metric of which there is something, with its rows by their labels. One without labels that only counts is 0 before
-    it counted anything."""
+    """Each metric that has values, with its rows by their labels. A counter without labels is 0 before it counts
+    anything."""
     rows: dict[str, list[tuple[tuple[str, ...], list[float]]]] = {}
     for (name, labels), row in counts.items():
         rows.setdefault(name, []).append((labels, row))
@@ -58,13 +58,13 @@ def _sample(metric: Metric, row: list[float]) -> dict[str, Any]:
 
 
 def _buckets(metric: Histogram, row: list[float]) -> list[tuple[str, float]]:
-    """By bound, as text, how many were not above it."""
+    """By bound, as text, how many values were not above it."""
     bounds = [*(f"{one:g}" for one in metric.bounds), "+Inf"]
     return list(zip(bounds, itertools.accumulate(row[:-1]), strict=True))
 
 
 class _Collector:
-    """What prometheus-client asks for families of samples."""
+    """The object that prometheus-client asks for families of samples."""
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts

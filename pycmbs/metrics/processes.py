@@ -14,11 +14,11 @@ from pycmbs.metrics.reports import Counts
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CPU = slice(11, 13)
-"""Where in ``/proc/PID/stat``, behind the name, processor time is: the process's own, in the program and in the kernel."""
+"""Where processor time is in ``/proc/PID/stat``, after the name: the process's own, in user mode and in the kernel."""
 
 
 def processes(record: Path) -> Counts:
-    """What is known of each process. ``record``: the supervisor's file of them, which may not be there yet."""
+    """What is known of each process. ``record``: the supervisor's file of processes, which may not exist yet."""
     try:
         document = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):

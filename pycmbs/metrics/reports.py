@@ -1,7 +1,7 @@
 """Merges the metrics of several processes: fronts report to the engine.
 
-A report is numbered, and is made again with the same number until the engine has taken it: so it counts once, however often it
-arrives. When the engine ends, the sum begins again, as a counter may.
+A report is numbered, and repeated with the same number until the engine has accepted it, so that it counts once, however often
+it arrives. When the engine ends, the sum starts again at zero, as counters may.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def counted() -> Counts:
 
 
 def gauges() -> dict[str, float]:
-    """What this process looks at itself, by name."""
+    """The gauges that this process reads itself, by name."""
     return {one.name: one.look() for one in METRICS if isinstance(one, Gauge) and one.look is not None}
 
 
@@ -60,12 +60,12 @@ def as_json(counts: Mapping[tuple[str, Labels], Row]) -> list[list[Any]]:
 
 
 def from_json(rows: Iterable[Any]) -> Counts:
-    """What :func:`as_json` wrote, as far as this version knows the metrics."""
+    """Read what :func:`as_json` wrote, as far as this version knows the metrics."""
     return {(name, tuple(labels)): list(row) for name, labels, row in rows if name in BY_NAME}
 
 
 def _since(now: Counts, before: Counts) -> Counts:
-    """What was counted between two moments."""
+    """What was counted between two readings."""
     found: Counts = {}
     for key, row in now.items():
         known = before.get(key)
@@ -83,12 +83,12 @@ class Reporter:
         self._life = os.urandom(8).hex()
         self._number = 0
         self._taken: Counts = {}
-        """What the engine had taken with the last report."""
+        """The counts that the engine had after the last report."""
         self._due: tuple[Counts, list[list[Any]]] | None = None
-        """What it will have with the one that is under way, and that."""
+        """The counts that it will have after the report under way, and that report."""
 
     def report(self) -> dict[str, Any]:
-        """The report that is to be taken next, with the gauges of this process."""
+        """The next report for the engine, with the gauges of this process."""
         if self._due is None:
             now = counted()
             self._number += 1
@@ -96,7 +96,7 @@ class Reporter:
         return {"life": self._life, "number": self._number, "counts": self._due[1], "gauges": gauges()}
 
     def taken(self, number: int) -> None:
-        """The engine has the report of this number."""
+        """Note that the engine has the report of this number."""
         if number == self._number and self._due is not None:
             self._taken, self._due = self._due[0], None
 
@@ -108,10 +108,10 @@ class Tally:
         self._lock = threading.Lock()  # never held across a wait
         self._sum: Counts = {}
         self._last: OrderedDict[str, tuple[int, float, dict[str, float]]] = OrderedDict()
-        """By reporter: the number of its last report, when that came, and its gauges."""
+        """For each reporter: the number of its last report, when that came, and its gauges."""
 
     def take(self, report: Mapping[str, Any]) -> None:
-        """Add a report, if that is not done yet."""
+        """Add a report, unless it was added before."""
         life, number = str(report["life"]), int(report["number"])
         counts = from_json(report["counts"])
         present = {str(name): float(value) for name, value in report["gauges"].items()}
@@ -124,7 +124,7 @@ class Tally:
                 self._last.popitem(last=False)
 
     def total(self) -> Counts:
-        """The sum, with what this process counted itself, and gauges of the fronts that report."""
+        """The sum, including what this process counted itself, and the gauges of the fronts that report."""
         total = counted()
         fresh = time.monotonic() - _FRESH_SECONDS
         with self._lock:

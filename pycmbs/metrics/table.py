@@ -72,5 +72,5 @@ LAYERS = ("l1", "l2", "l31", "l32", "l4")
 
 
 def layer_label(layer: object) -> str:
-    """A layer as a label: what others write there is one of these, or none."""
+    """A layer as a label: what other members write there becomes one of these, or none."""
     return layer if isinstance(layer, str) and layer in LAYERS else "other"

@@ -26,9 +26,9 @@ from pycmbs.wsgi.negotiation import JSON_TYPES
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 1.0
-"""Between two reports of what a front has counted."""
+"""Between two reports of a front's counts."""
 _SECONDS = 2.0
-"""For the engine to tell all numbers."""
+"""How long the engine may take to answer with all numbers."""
 _MEMBERS_SECONDS = 10.0
 """The same with those of each member."""
 _JSON = "application/json"
@@ -36,12 +36,12 @@ _NO_STORE = ("Cache-Control", "no-store")
 
 
 class Observation:
-    """Answers from this process, the engine, and what the supervisor notes."""
+    """Answers from this process, the engine, and the supervisor's file of processes."""
 
     def __init__(
         self, engine: EngineLink, access: Access, readiness: ReadinessService, *, record: Path, store: str
     ) -> None:
-        """``record``: the supervisor's file of processes. ``store``: of which kind it is."""
+        """``record``: the supervisor's file of processes. ``store``: the kind of store."""
         self._engine = engine
         self._access = access
         self._readiness = readiness
@@ -49,14 +49,14 @@ class Observation:
         self._store = store
         self._reporter = Reporter()
         self.handlers = {"/livez": self.livez, "/readyz": self.readyz, "/metrics": self.metrics}
-        """By path; all are for GET."""
+        """The handlers by path; all are for GET."""
 
     def drain(self) -> None:
-        """This process is about to stop."""
+        """Note that this process is about to stop."""
         self._readiness.draining = True
 
     def report_for_ever(self, sleep: Callable[[float], None]) -> None:
-        """For ever: tell the engine what was counted. What it cannot be told now it is told later."""
+        """For ever: report to the engine what was counted. A report that fails is repeated later."""
         while True:
             sleep(REPORT_SECONDS)
             try:
@@ -68,11 +68,11 @@ class Observation:
                 log.exception("what was counted cannot be told")
 
     def livez(self, _exchange: Exchange) -> Response:
-        """200 while this process answers; asks neither store nor engine."""
+        """200 while this process answers; checks neither store nor engine."""
         return _answer({"alive": True})
 
     def readyz(self, _exchange: Exchange) -> Response:
-        """200 while messages are taken in, else 503 with the reasons."""
+        """200 while messages are accepted and sent, else 503 with the reasons."""
         found = self._readiness.now()
         reasons = [{"code": code, "message": text} for code, text in found.reasons.items()]
         return _answer({"ready": not reasons, "reasons": reasons, "notes": found.notes}, 503 if reasons else 200)
@@ -88,7 +88,7 @@ class Observation:
         return _bytes(body, type)
 
     def _counts(self, *, members: bool) -> Counts:
-        """The sum that the engine has; while it does not answer, what this process knows."""
+        """The engine's sum; while it does not answer, the numbers of this process."""
         found = processes(self._record)
         try:
             parameters = {"report": self._reporter.report(), "members": members}
@@ -104,7 +104,7 @@ class Observation:
 
 
 def _wants_members(query: str) -> bool:
-    """Raises InvalidRequest for what it does not know."""
+    """Raises InvalidRequest for an unknown parameter."""
     asked = parse_qsl(query, keep_blank_values=True)
     for name, value in asked:
         if (name, value) not in (("members", "1"), ("members", "0")):

@@ -23,9 +23,9 @@ from pycmbs.wsgi.preconditions import NO_ENTITY, Tagged, tags
 from pycmbs.wsgi.query import NO_QUERY, Query, parse
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?([0-9]{1,9})\"?\s*(?:$|[,;])", re.IGNORECASE)
-"""How long a client prefers to wait (RFC 7240)."""
+"""How long a client would wait, in a Prefer header (RFC 7240)."""
 _KEY = re.compile(r"[!-~](?:[ -~]{0,253}[!-~])?")
-"""What an Idempotency-Key may be."""
+"""The form of an Idempotency-Key."""
 _ENDS = ("occi.core.source", "occi.core.target")
 _PIECE = 65_536
 """Bytes of a body that are read at a time."""
@@ -35,8 +35,8 @@ T = TypeVar("T")
 
 
 class _once(Generic[T]):  # noqa: N801 - a decorator
-    """A property that is made when it is first asked for. Python's own takes a lock for it until 3.12, which is half of the
-    cost, and a request has one thread."""
+    """A property that is computed on first access. Python's own version takes a lock until 3.12, which is half of its cost,
+    and a request has only one thread."""
 
     def __init__(self, make: Callable[[Any], T]) -> None:
         self._make = make
@@ -56,17 +56,17 @@ class _once(Generic[T]):  # noqa: N801 - a decorator
 
 
 class Question:
-    """A request, read with care."""
+    """A request, whose parts are checked when they are read."""
 
     place: Place
-    """Where the broker is for this client; known once the request was let in."""
+    """The URL by which this client reaches the broker; known once the request was admitted."""
 
     def __init__(self, environ: dict[str, Any], *, max_body: int, bodies: Budget) -> None:
-        """``max_body``: bytes. ``bodies``: for those of all requests under way."""
+        """``max_body``: in bytes. ``bodies``: the budget for the bodies of all requests under way."""
         self.environ = environ
         self.method: str = environ["REQUEST_METHOD"]
         self.sent = media_type(environ.get("CONTENT_TYPE") or "")
-        """The media type that the client says its body has; empty when it says none."""
+        """The media type that the client gives for its body; empty if it gives none."""
         self._bodies = bodies
         self._held = 0
         self._max_body = max_body
@@ -74,7 +74,7 @@ class Question:
     @_once
     def path(self) -> str:
         """The path, decoded. Raises InvalidRequest for one that is not text, or that has an encoded slash: a proxy
-        that guards the broker by paths sees another path there."""
+        that filters by path would see a different path."""
         environ = self.environ
         if RAW_PATH in environ and "%2f" in environ[RAW_PATH].lower():
             raise InvalidRequest("the path has an encoded slash (%2F)", hint="Write / where a slash is meant.")
@@ -90,12 +90,12 @@ class Question:
 
     @_once
     def query(self) -> Query:
-        """The parameters. Raises InvalidRequest for one that is not known: a mistyped filter must not select everything."""
+        """The parameters. Raises InvalidRequest for an unknown one: a mistyped filter must not select everything."""
         text = self.environ.get("QUERY_STRING")
         return parse(text) if text else NO_QUERY
 
     def invocation(self, term: str) -> Invocation:
-        """The action that the URL and the body ask for, its attributes from both. Raises InvalidRequest for one that is said
+        """The action that the URL and the body ask for, with attributes from both. Raises InvalidRequest for one that is given
         twice, MalformedBody."""
         asked = self.reader.invocation(self.body, term)
         if "HTTP_PREFER" in self.environ and (preferred := self._preferred):
@@ -112,12 +112,12 @@ class Question:
         return replace(asked, attributes={**asked.attributes, **options})
 
     def following(self, term: str) -> Invocation:
-        """The action that the URL asks for on what the body describes."""
+        """The action that the URL asks for on the entities that the body describes."""
         return Invocation(naming.canonical(term), attributes=dict(self.query.options), preferred=self._preferred)
 
     @property
     def key(self) -> RequestKey | None:
-        """What the client calls this request, to be told apart from its others. Raises InvalidRequest."""
+        """The key by which the client identifies this request among its others. Raises InvalidRequest."""
         said = self.environ.get("HTTP_IDEMPOTENCY_KEY")
         if said is None:
             return None
@@ -133,7 +133,7 @@ class Question:
         return RequestKey(text, "\n".join((self.path, self.query.then or "", "")).encode() + self.body)
 
     def refuse_key(self) -> None:
-        """Raises InvalidRequest for an Idempotency-Key where it would not keep a request from being done twice."""
+        """Raises InvalidRequest for an Idempotency-Key where it would not prevent a request from being done twice."""
         if "HTTP_IDEMPOTENCY_KEY" in self.environ:
             raise InvalidRequest(
                 "Idempotency-Key is for what creates entities",
@@ -147,7 +147,7 @@ class Question:
         return {"wait": int(found[1])} if found else {}
 
     def refuse_action(self) -> None:
-        """Raises InvalidRequest for ``?action=`` with a method that performs none: nothing would happen, silently."""
+        """Raises InvalidRequest for ``?action=`` with a method that performs none: it would silently do nothing."""
         if self.query.action is not None:
             raise InvalidRequest(f"{self.method} performs no action", hint="Use -X POST.", parameter="action")
         self.refuse_then()
@@ -162,13 +162,13 @@ class Question:
             )
 
     def refuse_parameters(self) -> None:
-        """Raises InvalidRequest for any parameter, where none has a meaning."""
+        """Raises InvalidRequest for any parameter, where none has any meaning."""
         self.refuse_action()
         self.refuse_filters()
         self.refuse_pages()
 
     def refuse_filters(self) -> None:
-        """Raises InvalidRequest for what selects entities, where there is nothing to select."""
+        """Raises InvalidRequest for parameters that select entities, where there is nothing to select."""
         if self.query.categories or self.query.attributes:
             raise InvalidRequest(f"{self.method} {self.path} has nothing to filter", parameter="category")
 
@@ -178,7 +178,7 @@ class Question:
             raise InvalidRequest(f"{self.method} {self.path} cannot be watched", hint="Use GET.", parameter="watch")
 
     def refuse_pages(self) -> None:
-        """Raises InvalidRequest for ``?page=`` where there are none: only a part would be meant, and all be done."""
+        """Raises InvalidRequest for ``?page=`` where there are no pages: the client would mean a part, and get all."""
         self.refuse_watch()
         self.refuse_windows()
 
@@ -191,13 +191,13 @@ class Question:
 
     @property
     def body(self) -> bytes:
-        """What the client says: the body, or what its headers stand for (``text/occi``)."""
+        """What the client sent: the body, or its equivalent in headers (``text/occi``)."""
         return self._content[1]
 
     @_once
     def _content(self) -> tuple[str, bytes]:
-        """The media type of :attr:`body`, and that. A request without a body may have its fields in headers, whatever it says
-        its type is: GFD.223 5.3.2 filters so."""
+        """The media type of :attr:`body`, and the body. A request without a body may have its fields in headers, whatever type
+        it gives: filters do so in GFD.223 5.3.2."""
         body = self._raw_body()
         if "HTTP_CE_SPECVERSION" in self.environ and self.method == "POST":
             return CLOUD_EVENT, from_headers(self._of_event(), self.environ.get("CONTENT_TYPE") or "", body)
@@ -216,7 +216,7 @@ class Question:
         return f.from_headers((name, text) for name, text in names if text)
 
     def _raw_body(self) -> bytes:
-        """The whole body. Raises TooLarge without reading more than the limit, InvalidRequest when it breaks off."""
+        """The whole body. Raises TooLarge without reading more than the limit, InvalidRequest if it is cut off."""
         environ = self.environ
         length = environ.get("CONTENT_LENGTH") or ""
         chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
@@ -245,7 +245,7 @@ class Question:
         return body
 
     def _received(self, most: int) -> bytes:
-        """At most so many bytes of the body, each piece of which counts as soon as it is there. Raises QueueFull."""
+        """At most so many bytes of the body; each piece counts towards the budget as soon as it arrives. Raises QueueFull."""
         source, pieces = self.environ["wsgi.input"], []
         while most and (piece := source.read(min(most, _PIECE))):
             if not self._bodies.take(len(piece)):
@@ -274,16 +274,16 @@ class Question:
         return reader(self._content[0])
 
     def drafts(self, *, inline: bool = False) -> list[Draft]:
-        """The entities that the body describes, the ends of links as paths where they are here; ``inline`` as in
+        """The entities that the body describes, with the ends of links as paths if they are at this broker; ``inline`` as in
         :class:`~pycmbs.occi.rendering.Reader`. Raises MalformedBody or a more exact InvalidRequest."""
         return [self._localised(draft) for draft in self.reader.drafts(self.body, inline=inline)]
 
     def filters(self) -> list[Draft]:
-        """The partial entities that the body filters by, as :meth:`drafts`."""
+        """The partial entities by which the body filters, read as by :meth:`drafts`."""
         return [self._localised(draft) for draft in self.reader.entity_filter(self.body)]
 
     def value(self, attribute: str, value: Any) -> Any:
-        """What a client says that an attribute is: the ends of links as paths where they are here."""
+        """The attributes as the client gives them, with the ends of links as paths if they are at this broker."""
         if attribute not in _ENDS or not isinstance(value, str):
             return value
         local = any(value.startswith(base + "/") for base in self.place.bases) or (
@@ -301,13 +301,13 @@ class Question:
 
     @property
     def precondition(self) -> Precondition:
-        """What If-Match and If-None-Match ask of the entity that this changes."""
+        """The conditions that If-Match and If-None-Match set for the entity that is changed."""
         match, none_match = self.environ.get("HTTP_IF_MATCH"), self.environ.get("HTTP_IF_NONE_MATCH")
         return ALWAYS if match is None and none_match is None else Tagged(tags(match), tags(none_match))
 
     def check_whole(self) -> None:
-        """Raises PreconditionFailed for a change of a collection, or of the categories, that depends on a tag: the tag is not
-        compared together with the change."""
+        """Raises PreconditionFailed for a change of a collection, or of the categories, that depends on a tag: the tag could
+        not be compared in one step with the change."""
         precondition = self.precondition
         if precondition is not ALWAYS:
             precondition.check(self.path, NO_ENTITY)

@@ -1,8 +1,8 @@
 """Server-sent event streams: format, heartbeats, limit on open streams, renewed authorization, shutdown.
 
-What they have in common, whatever they tell of: how an event is written, the heartbeat by which a client that went away is
-noticed, the bound of their number, who asks (asked again before something is told, if that is a second ago, since what he may
-do can end before his stream), and their end when the process stops.
+Here is what all streams have in common: how an event is written, the heartbeat that reveals when a client has gone, the limit
+of their number, the check whether the client may still read (repeated before each event, if a second has passed, since rights
+may end before a stream does), and their end when the process stops.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ log = logging.getLogger(__name__)
 
 EVENT_STREAM = "text/event-stream"
 HEARTBEAT_SECONDS = 15.0
-"""Between signs of life of a stream on which nothing happens."""
+"""Between heartbeats of a stream on which nothing happens."""
 ASK_SECONDS = 1.0
-"""For which it is believed that who asks may ask."""
+"""How long the result of checking a client's rights is reused."""
 MOST_STREAMS = 2000
-"""Of a front, those that wait for a long poll included."""
+"""Streams of a front, long polls included."""
 PIECE = 65_536
-"""Bytes of events that are sent together, or one event."""
+"""Bytes of events that are sent together; a larger event is sent by itself."""
 _RETRY = 1500
-"""Milliseconds until a client connects again, at least; at random up to twice as long, so that not all come at once."""
+"""The fewest milliseconds until a client connects again; at random up to twice as long, so that not all come at once."""
 _SOON = 500
-"""The same when the process ends: another front is there."""
+"""The same when the process ends: another front is already there."""
 
 
 class Source(Protocol):
-    """What a stream tells."""
+    """Where a stream's events come from."""
 
     @property
     def position(self) -> str:
-        """The id from which a client can go on that has seen all so far."""
+        """The id from which a client that has seen everything so far can resume."""
 
     def begin(self) -> bytes:
         """Events that come first, if any."""
 
     def more(self, seconds: float) -> list[bytes]:
-        """The next events, in pieces as :func:`pieces` makes them, waited for so long at most: none after that, or when the
-        process ends."""
+        """The next events, in pieces as :func:`pieces` makes them. Waits at most the given seconds; none after that, or when
+        the process ends."""
 
     def close(self) -> None:
-        """Nobody listens any more."""
+        """The stream has ended: nobody listens any more."""
 
 
 def event(data: bytes, *, name: str = "", id: str = "") -> bytes:
@@ -62,7 +62,7 @@ def event(data: bytes, *, name: str = "", id: str = "") -> bytes:
 
 
 def pieces(events: Sequence[bytes]) -> list[bytes]:
-    """The events together, in pieces of a size that is sent at once."""
+    """The events joined into pieces that are sent at once."""
     found: list[bytes] = []
     some: list[bytes] = []
     size = 0
@@ -84,7 +84,7 @@ class Streams:
     """The streams of a front."""
 
     def __init__(self, admit: Callable[[dict[str, Any]], Principal], over: Callable[[], bool]) -> None:
-        """``admit`` says who asks, or raises; ``over``: whether the process ends."""
+        """``admit`` returns who the client is, or raises; ``over``: whether the process ends."""
         self._admit = admit
         self._over = over
         self.open = 0
@@ -117,7 +117,7 @@ class Streams:
         return Response(app_iter=stream, status=200, headerlist=fields)
 
     def permitted(self, environ: dict[str, Any]) -> Principal | None:
-        """Who asks, as of now; None where he may not ask any more."""
+        """Who the client is now; None once it may no longer read."""
         try:
             return self._admit(environ)
         except CmbsError:
@@ -143,7 +143,7 @@ class _Stream:
         return self._events
 
     def close(self) -> None:
-        """Called at the end, whoever ended it (PEP 3333)."""
+        """Called at the end, whichever side ended it (PEP 3333)."""
         if not self._left:
             self._left = True
             self._streams.leave()
@@ -155,7 +155,7 @@ class _Stream:
         yield f"retry: {wait}\n".encode() + (f"id: {said}\n".encode() if said else b"") + b"\n" + source.begin()
         principal, asked = None, float("-inf")
         while not self._streams.over:
-            if time.monotonic() - asked > ASK_SECONDS:  # who asks may not be allowed to any more, or not be there
+            if time.monotonic() - asked > ASK_SECONDS:  # the client may have lost its rights, or be gone
                 principal, asked = self._streams.permitted(self._environ), time.monotonic()
             if principal is None:
                 return

@@ -34,12 +34,12 @@ from pycmbs.services.federation.statements import (
 )
 
 _MOST_INSTANCE = 200
-"""Characters of an instance that are looked at."""
+"""The most characters of an instance that are used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A member as it is described, by itself or by others. ``statement`` is what it signed, if it did."""
+    """A description of a member, by itself or by others. ``statement`` is what it signed, if it signed one."""
 
     draft: Draft
     version: int
@@ -53,7 +53,7 @@ class Told:
         return self.draft.id or ""
 
     def is_of(self, member: Entity) -> bool:
-        """Whether a stored member is just this, by the bytes that were signed."""
+        """Whether a stored member is the same, compared by the bytes that were signed."""
         if self.statement is None:
             return False
         kept = member.private.get(SIGNED), member.private.get(CERTIFICATES)
@@ -61,36 +61,36 @@ class Told:
 
 
 class Proofs:
-    """Which descriptions are believed here, and what is told of members."""
+    """Decides which descriptions are believed here, and what others are told about members."""
 
     def __init__(self, trust: Trust | None = None) -> None:
-        """``trust``: who is known by which key, where members sign; None where they are believed."""
+        """``trust``: who is known by which key, if members sign; None if they are believed without."""
         self.trust = trust
         self._tellable: tuple[Roster, Hashable, list[Entity]] = Roster(), None, []
-        """Who could be told of, as of which roster, files and second: each greeting asks several times."""
+        """The last result of :meth:`tellable`, with its roster, files and second: each greeting asks several times."""
 
     # What is told
 
     def introduction(self, roster: Roster) -> Mapping[str, Any]:
-        """The own member as it introduces itself; nothing is said of one that is not there."""
+        """The own member as it introduces itself; without an own member, empty values."""
         if self.trust is None or roster.own is None:
             return roster.introduction
         signed = self.trust.introduction(roster.own)
         return {**roster.introduction, **signed} if self.trust.mixed else signed
 
     def introduce(self, member: Entity) -> dict[str, Any]:
-        """One of :meth:`tellable`, as it is told to others."""
+        """One of :meth:`tellable`, in the form that others get."""
         if self.trust is None:
             return introduce(member)
         signed = {**member.private.get(SIGNED, {}), CERTIFICATES: member.private.get(CERTIFICATES, [])}
         return {**introduce(member), **signed} if self.trust.mixed else signed
 
     def tellable(self, roster: Roster) -> list[Entity]:
-        """Of the other members those that others can be told of, in order of creation."""
+        """The other members that this one can tell others about, in order of creation."""
         trust = self.trust
         if trust is None:
             return list(roster.others)
-        now = trust.version, int(time.monotonic())  # certificates end
+        now = trust.version, int(time.monotonic())  # certificates expire
         of, as_of, found = self._tellable
         if of is not roster or as_of != now:
             found = [
@@ -102,17 +102,17 @@ class Proofs:
         return found
 
     def is_plain(self, id: str) -> bool:
-        """Whether a member is believed without keys, since it has none."""
+        """Whether a member is believed without keys because it has none."""
         return self.trust is None or (self.trust.mixed and not self.trust.knows(id))
 
     def is_told_plain(self, said: Mapping[str, Any], sender: str) -> bool:
-        """Whether what a member says of itself is not signed, and need not be."""
+        """Whether what a member says about itself is unsigned, and may be."""
         return self.trust is None or (SIGNED not in said and self.is_plain(sender))
 
     # What is heard
 
     def told(self, introduction: Any, by: str | None = None) -> Told:
-        """What another member tells. ``by``: who says so of itself, where that is known. Raises InvalidRequest,
+        """What another member says. ``by``: the member that says it about itself, if that is known. Raises InvalidRequest,
         ForgedSender."""
         said = introduction if isinstance(introduction, dict) else {}
         if self.trust is None or (self.trust.mixed and SIGNED not in said):
@@ -125,7 +125,7 @@ class Proofs:
         return Told(plain.draft, plain.version, plain.instance, statement, tuple(certificates(said.get(CERTIFICATES))))
 
     def check(self, told: Told) -> dict[str, Any]:
-        """What is to be kept of a description of another member that is believed. Raises UnknownKey, ForgedSender,
+        """What to keep of a description of another member, if it is believed. Raises UnknownKey, ForgedSender,
         ClaimedId."""
         if told.statement is None and not self.is_plain(told.id):
             raise ForgedSender(f"{told.id} has keys, and this is not signed", id=told.id)
@@ -135,12 +135,12 @@ class Proofs:
         return {SIGNED: told.statement.told(), CERTIFICATES: [one.statement.told() for one in shown]}
 
     def check_echo(self, told: Told, id: str) -> None:
-        """What others say of the own member must be what it said. Raises ClaimedId."""
+        """What others say about the own member must be what it said itself. Raises ClaimedId."""
         if self.trust is not None and (told.statement is None or not self.trust.is_own(told.statement)):
             raise ClaimedId(f"two members claim the id {id}", hint="Give one of them another id.", id=id)
 
     def is_behind(self, known: Entity, told: Told, *, direct: bool) -> bool | None:
-        """Whether signed news replaces what is known of a member; None where nothing is signed."""
+        """Whether a signed description replaces what is known of a member; None where nothing is signed."""
         if self.trust is None:
             return None
         if told.statement is None:
@@ -153,19 +153,19 @@ class Proofs:
     # Which members are no longer trusted
 
     def revoked(self) -> dict[str, Any]:
-        """What a greeting says of those that are revoked."""
+        """What a greeting says about revoked identities."""
         return self.trust.revocations.told() if self.trust is not None else {}
 
     def revoked_since(self, greeting: Mapping[str, Any]) -> list[dict[str, str]]:
-        """What issuers signed of those that another one does not know to be revoked."""
+        """The revocations, as issuers signed them, that another member does not know yet."""
         return self.trust.revocations.missing(greeting) if self.trust is not None else []
 
     def lacks_revoked(self, greeting: Mapping[str, Any]) -> bool:
-        """Whether another one knows of more."""
+        """Whether another member knows of more revocations."""
         return self.trust is not None and self.trust.revocations.lacks(greeting)
 
     def hear_revoked(self, greeting: Mapping[str, Any]) -> None:
-        """Another one tells what issuers signed."""
+        """Take in revocations that another member passes on."""
         if self.trust is not None:
             self.trust.revocations.hear(greeting.get(STATEMENTS))
 
@@ -175,7 +175,7 @@ class Proofs:
             raise Revoked(f"the member {id} is revoked", id=id)
 
     def learned(self, roster: Roster) -> None:
-        """These members are known now."""
+        """Take note that these members are known now."""
         if self.trust is not None:
             self.trust.learned(roster)
 
@@ -186,7 +186,7 @@ def _of(statement: Statement) -> Any:
 
 
 def _plain(told: Mapping[str, Any]) -> Told:
-    """A description as it stands. Raises InvalidRequest."""
+    """A description as it came. Raises InvalidRequest."""
     description, version, instance = (told.get(name) for name in ("description", "version", "instance"))
     attributes = description.get("attributes") if isinstance(description, dict) else None
     if not isinstance(description, dict) or description.get("kind") != cmbs.MEMBER or not isinstance(attributes, dict):
@@ -198,7 +198,7 @@ def _plain(told: Mapping[str, Any]) -> Told:
 
 
 def attributes(draft: Draft, registry: Registry) -> dict[str, Any]:
-    """What of a description the member kind here has; a newer broker may send more."""
+    """The attributes of a description that the member kind has here; a newer broker may send more."""
     schema = registry.schema(registry.kind(cmbs.MEMBER), ())
     wanted = {name: schema.definitions[name] for name in schema.definitions if name.startswith("cmbs.member.")}
     given = draft.attributes or {}

@@ -39,31 +39,31 @@ from pycmbs.transport.base import Keyring
 log = logging.getLogger(__name__)
 
 CERTIFICATE_SECONDS = 10 * 365 * 86400
-"""How long a certificate stands: longer than machines do. It is withdrawn sooner, and does not end unnoticed."""
+"""How long a certificate is valid: longer than machines last. It should end by being revoked, not unnoticed."""
 
 
 _SILENT_SECONDS = 10.0
-"""Seconds without a word from a member that has two keys, after which it is met with the other one."""
+"""Seconds of silence from a member that has two keys, after which its other key is tried."""
 
 
 class MemberIds(Protocol):
-    """What of the members is needed here: see :class:`~pycmbs.services.federation.members.MemberService`."""
+    """What is needed here of the members: see :class:`~pycmbs.services.federation.members.MemberService`."""
 
     def local_id(self) -> str:
         """The id of the own member, empty while there is none."""
 
     def met_at(self, url: str) -> str:
-        """The id of the member with this L1 socket, or where it is met by its key; empty when there is none."""
+        """The id of the member with this L1 socket, or with this address for members with keys; empty if there is none."""
 
     def curve_sockets(self, id: str) -> Sequence[str]:
-        """Where a member is reached by those that know its key, if that is not where others reach it."""
+        """The address of a member for those that know its key, if it differs from the one for others."""
 
 
 class Trust(Keyring):
     """The :class:`~pycmbs.transport.base.Keyring` of this broker. May be asked by any thread."""
 
     def __init__(self, home: Path, keys: OwnKeys, members: Callable[[], MemberIds], *, mixed: bool = False) -> None:
-        """``members``: who knows which ids there are. ``mixed``: whether members without keys are believed, too."""
+        """``members``: knows which ids there are. ``mixed``: whether members without keys are believed, too."""
         self.mixed = mixed
         self._home = home
         self._keys = keys
@@ -81,14 +81,14 @@ class Trust(Keyring):
         self._changing: Mapping[bytes, str] = {}
         """The keys of members that have two."""
         self._proven: dict[str, tuple[bytes, float]] = {}
-        """Of these, which key they proved last, and when."""
+        """Which key each of these proved last, and when."""
         self._learned: Roster | None = None
         self._introduced: tuple[Entity | None, int, dict[str, Any]] = None, 0, {}
         self._for_itself: dict[str, dict[str, str]] = {}
 
     @property
     def keys(self) -> OwnKeys:
-        """The own ones, as they are now: their key for connections may change."""
+        """The own keys, as they are now: the one for connections may change."""
         return self._curve_file.value
 
     def _reread(self, _text: str) -> OwnKeys:
@@ -100,7 +100,7 @@ class Trust(Keyring):
 
     @property
     def keys_version(self) -> int:
-        """Changes with them, and rises."""
+        """Rises with every change of them."""
         return self._curve_file.version
 
     @property
@@ -146,7 +146,7 @@ class Trust(Keyring):
         return id if described is not None and self.identity(id) == described.identity else None
 
     def _stands(self, id: str, identity: bytes, key: bytes) -> bool:
-        """Whether a pinned key counts still: its member may have changed it since, or be revoked."""
+        """Whether a pinned key still counts: its member may have changed it since, or be revoked."""
         described = self._described.get(id)
         retired = described is not None and described.identity == identity and key in described.retired
         return not retired and identity not in self.revocations
@@ -173,8 +173,8 @@ class Trust(Keyring):
         )
 
     def _met_with(self, id: str, curves: tuple[bytes, ...]) -> bytes:
-        """The key with which a member is met: the one that it says is in use, or proved last. Where neither is heard of for a
-        while, both are tried in turn: it may have changed it, and be unable to say so."""
+        """The key to expect of a member: the one that it says is in use, or that it proved last. If it is silent for a while,
+        both keys are tried in turn: it may have changed its key, and be unable to say so."""
         if len(curves) == 1:
             return curves[0]
         key, at = self._proven.setdefault(id, (curves[0], time.monotonic()))
@@ -184,7 +184,7 @@ class Trust(Keyring):
         return curves[int(now / _SILENT_SECONDS) % len(curves)]
 
     def sockets(self) -> list[str]:
-        """Where trusted members are met first."""
+        """The addresses at which trusted members are reached at first."""
         return list(self._pinned.value.by_url)
 
     def plain_at(self, url: str) -> bool:
@@ -199,7 +199,7 @@ class Trust(Keyring):
     # Which members are trusted
 
     def knows(self, id: str) -> bool:
-        """Whether a member has keys here, or had some: then nothing is believed of it without them."""
+        """Whether a member has keys here, or had some: then nothing is believed about it without them."""
         pinned = self._pinned.value
         return id in pinned.refused or id in self.revocations.ids or self.identity(id) is not None
 
@@ -216,14 +216,14 @@ class Trust(Keyring):
         return self.keys.identity.public if id and id == self._ids().local_id() else None
 
     def vouched(self, id: str) -> Certificate | None:
-        """By which certificate a member is trusted that the file does not name."""
+        """The certificate by which a member is trusted that the file does not name."""
         pinned, found = self._pinned.value, self._described.get(id)
         if found is None or id in pinned.by_id or id in pinned.refused:
             return None
         return vouching(self._unrevoked(found.certificates), id, found.identity, self._issuers(), pinned.refused)
 
     def learned(self, roster: Roster) -> None:
-        """These members are known now, with what they signed."""
+        """Take note that these members are known now, with what they signed."""
         if roster is self._learned:
             return
         before, found = self._described, {}
@@ -243,18 +243,18 @@ class Trust(Keyring):
         self._described, self._by_curve, self._learned = found, by_curve, roster
         changing = {id: one for id, one in found.items() if len(one.curves) > 1}
         self._changing = {key: id for id, one in changing.items() for key in one.curves}
-        # What a member that says something new says it uses comes first.
+        # A new description decides which key comes first.
         same = {id for id, one in changing.items() if id in before and before[id].curves == one.curves}
         self._proven = {id: proven for id, proven in self._proven.items() if id in same}
 
     def is_current(self, member: Entity) -> bool:
-        """Whether what is stored of a member was signed by whom its id stands for now."""
+        """Whether what is stored of a member was signed by the identity that its id stands for now."""
         described = self._described.get(member.id)
         return described is not None and described.identity == self.identity(member.id)
 
     def check(self, description: Statement, shown: Iterable[Certificate]) -> list[Certificate]:
-        """Whether a description is of whom its id stands for, signed, with keys that are no one else's; returns the
-        certificates that are what they say. Raises UnknownKey, ForgedSender, ClaimedId."""
+        """Check that a description is signed by the identity that its id stands for, with keys that no one else has; returns
+        the valid certificates. Raises UnknownKey, ForgedSender, ClaimedId."""
         id, identity, pinned = description.id, description.identity, self._pinned.value
         given = [one for one in self._unrevoked(shown) if one.statement.by(one.issuer)]
         if id in pinned.refused:
@@ -275,7 +275,7 @@ class Trust(Keyring):
         return given
 
     def is_revoked(self, id: str) -> bool:
-        """Whether a member was revoked, and no other one has its id since."""
+        """Whether a member was revoked, and no other has its id now."""
         return id in self.revocations.ids and self.identity(id) is None
 
     def inviters(self) -> Collection[bytes]:
@@ -297,7 +297,7 @@ class Trust(Keyring):
         return statement.identity == self.keys.identity.public and statement.by(self.keys.identity.public)
 
     def introduction(self, own: Entity) -> dict[str, Any]:
-        """The own member as it introduces itself, signed, with who vouches for it. Signed once for each change."""
+        """The own member as it introduces itself, signed, with its certificates. Signed once for each change."""
         as_of = self._certificates.version + self.keys_version
         before = self._introduced[0]
         if before is None or (before.id, before.revision) != (own.id, own.revision) or self._introduced[1] != as_of:
@@ -314,7 +314,7 @@ class Trust(Keyring):
         return self._introduced[2]
 
     def farewell(self, id: str, version: int, instance: str) -> dict[str, str]:
-        """That the own member was deleted, signed."""
+        """The signed statement that the own member was deleted."""
         return state(self.keys, DEPARTURE, id, {"version": version, "instance": instance})
 
     def departed(self, told: Any) -> Statement:
@@ -328,7 +328,7 @@ class Trust(Keyring):
         return statement
 
     def _own_certificate(self, id: str) -> dict[str, str]:
-        """What an issuer says of itself, so that those know it whom others invited in its name."""
+        """What an issuer says about itself, so that members which others invited in its name know it."""
         if id not in self._for_itself:
             self._for_itself = {id: self._certificate(id, self.keys.identity.public, may_invite=True)}
         return self._for_itself[id]
@@ -339,8 +339,8 @@ class Trust(Keyring):
     # Joining
 
     def admit(self, guest: str, says: object) -> dict[str, Any]:
-        """Let in a guest that comes by an invitation and says who it is; what that is answered, with certificates. ``guest``:
-        by :meth:`who`.
+        """Let in a guest that comes by an invitation and introduces itself; returns the answer, with certificates.
+        ``guest``: as :meth:`who` names it.
 
         Raises InvalidRequest for what says nothing of the kind, Conflict for an invitation that was used, or an id that is
         another member's."""
@@ -359,7 +359,7 @@ class Trust(Keyring):
         self._check_free(newcomer)
         trust.with_member(self._home, newcomer)
         if not again:
-            with changing(path) as put:  # what was added meanwhile stays
+            with changing(path) as put:  # what was added in the meantime stays
                 text = file_text(path)
                 used = trust.numbered(text, number).used_by(newcomer.identity)
                 kept = trust.read_invitations(text).values()
@@ -371,8 +371,8 @@ class Trust(Keyring):
         return {"id": own, "identity": text_of(self.keys.identity.public), CERTIFICATES: [given, *shown]}
 
     def _check_free(self, newcomer: trust.Trusted) -> None:
-        """Raises Conflict for an id or a key that is another member's, for which only others vouch, and for one that is
-        revoked."""
+        """Raises Conflict for an id or a key that belongs to another member, for an id that only others vouch for, and for
+        a revoked identity."""
         if newcomer.identity in self.revocations:
             raise Conflict(f"the fingerprint {fingerprint(newcomer.identity)} is revoked")
         if self.identity(newcomer.id) not in (None, newcomer.identity):

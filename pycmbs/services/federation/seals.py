@@ -1,12 +1,12 @@
 """End-to-end encryption of message bodies that go through relays: only sender and recipient can read or forge them.
 
 The body of an envelope that goes through a relay is ``{"sealed": "…"}``, of a message with its ``layer`` beside it, by which a
-relay finds the way. In the seal, a box of NaCl between the identities of sender and recipient, in base64, are ``body`` (with
-its ``layer``), what the envelope says outside (``type``, ``id``, ``from``, ``to``), and ``at``, when it was sealed, by the wall
-clock.
-Relays give each datagram an id of their own; so a question keeps the one inside, an answer says the question's inside, and the
-one that asked compares. What is opened too late for its message's receipt to be there still is refused: it may be there a
-second time.
+relay finds the way. The seal is a NaCl box between the identities of sender and recipient, in base64. It holds ``body``
+(with its ``layer``), the fields of the envelope outside (``type``, ``id``, ``from``, ``to``), and ``at``, the wall-clock time
+of sealing.
+Relays give each datagram an id of their own; so a question keeps its own id inside, its answer has that id inside, and the
+member that asked compares them. A seal that is opened so late that its message's receipt may be gone is refused, since the
+message may be a repeated one.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pycmbs.transport.envelope import MAX_DEPTH, MESSAGE, Envelope
 SEALED: Final = "sealed"
 _NONCE = 24
 _MOST_SECRETS = 4096
-"""Members whose shared secrets are kept; beyond, all are reckoned again when they are needed."""
+"""Members whose shared secrets are kept; beyond that, all are computed again when they are needed."""
 
 
 def is_sealed(envelope: Envelope) -> bool:
@@ -66,16 +66,16 @@ class Seals:
         self._secrets: dict[bytes, bytes] = {}
 
     def is_for_me(self, envelope: Envelope) -> bool:
-        """Whether the own member is who may open it."""
+        """Whether the own member is the one that may open it."""
         return bool(envelope.to) and plain_id(envelope.to) == self._own()
 
     def must_prove(self, member: str) -> bool:
-        """Whether nothing is believed of a member that it does not say by its key."""
+        """Whether a member is believed only if it speaks by its key."""
         return self._knows is None or self._knows(plain_id(member))
 
     def closed(self, envelope: Envelope) -> Envelope:
-        """The envelope with its body sealed for its recipient. An answer (``sealed_as``) says inside what it answers. Raises
-        ForgedSender for a recipient whose identity is not known. What is for a member without keys stays as it is."""
+        """The envelope with its body sealed for its recipient. An answer has inside the id that it answers (``sealed_as``).
+        An envelope for a member without keys stays as it is. Raises ForgedSender for a recipient of unknown identity."""
         if not self.must_prove(envelope.to):
             return envelope
         said = {
@@ -86,7 +86,7 @@ class Seals:
             "at": self._wall_clock(),
         }
         shared = self._shared(envelope.to)
-        # By NaCl's functions, not its classes: it is done for each message.
+        # NaCl's functions are used, not its classes: this runs for each message.
         nonce = os.urandom(_NONCE)
         sealed = self._seal(codec.dumps({**said, "body": envelope.body}), nonce, shared)
         text = binascii.b2a_base64(nonce + sealed, newline=False).decode()
@@ -95,7 +95,7 @@ class Seals:
 
     def opened(self, envelope: Envelope) -> Envelope:
         """The envelope as its sender sealed it, with ``sealed_as``, the id that it had there. Raises ForgedSender for what that
-        sender did not seal, not so, or too long ago."""
+        sender did not seal, sealed differently, or sealed too long ago."""
         inside = self._inside(envelope)
         body, at, id = inside.get("body"), _number(inside.get("at")), inside.get("id")
         if not isinstance(body, dict) or at is None or not isinstance(id, str) or not id:
@@ -119,7 +119,7 @@ class Seals:
         return inside
 
     def _check_time(self, sender: str, at: float, body: dict[str, Any]) -> None:
-        """Raises ForgedSender for what may have been here before, so long ago that nothing is known of that."""
+        """Raises ForgedSender for what may have come before, so long ago that its receipt may be gone."""
         now = self._wall_clock()
         left = min(max(_number(body.get("deadline")) or 0.0, 0.0), MOST_SECONDS)
         if at > now + AHEAD_SECONDS or now > at + left + KEEP_SECONDS - AHEAD_SECONDS:
@@ -128,7 +128,7 @@ class Seals:
             )
 
     def _shared(self, member: str) -> bytes:
-        """The secret between the own identity and a member's. Raises ForgedSender."""
+        """The secret that the own identity shares with a member's. Raises ForgedSender."""
         identity = self._identity_of(plain_id(member) or member)
         if identity is None:
             raise ForgedSender(f"the identity of {member} is not known here", id=member)

@@ -23,18 +23,18 @@ from pycmbs.services.federation.keys import MOST_RETIRED, OwnKeys, bytes_of, key
 DESCRIPTION, DEPARTURE, CERTIFICATE = "description", "departure", "certificate"
 SIGNED, SIGNATURE, CERTIFICATES = "signed", "sig", "certificates"
 MOST_BYTES = 65536
-"""Of a statement."""
+"""The most bytes of a statement."""
 MOST_CURVES = 2
-"""Keys for connections that a member has at a time: it needs a second one only while it changes the first."""
+"""Keys for connections that a member has at a time: it needs a second one only while it changes its key."""
 MOST_CERTIFICATES = 4
-"""That a member shows."""
+"""The most certificates that a member shows."""
 _MOST_DEPTH = 32
 _PREFIX = b"pycmbs says: "
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One that was read. It says nothing until it is known :meth:`by` whom it is."""
+    """A statement that was read. It proves nothing until :meth:`by` has told who signed it."""
 
     said: Mapping[str, Any]
     signed: str
@@ -42,7 +42,7 @@ class Statement:
 
     @property
     def id(self) -> str:
-        """The member that it is of."""
+        """The member that it is about."""
         return str(self.said["id"])
 
     @property
@@ -51,17 +51,17 @@ class Statement:
         return key_of(self.said["identity"])
 
     def by(self, identity: bytes) -> bool:
-        """Whether this identity said so."""
+        """Whether this identity signed it."""
         return verified(identity, _PREFIX + bytes_of(self.signed), bytes_of(self.signature))
 
     def told(self) -> dict[str, str]:
-        """It as it came."""
+        """The statement as it came."""
         return {SIGNED: self.signed, SIGNATURE: self.signature}
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """``issuer`` says until when (seconds since the epoch) the member ``id`` is who has this identity, and whether it may
+    """``issuer`` certifies that the member ``id`` has this identity, until when (seconds since the epoch), and whether it may
     invite others."""
 
     id: str
@@ -72,12 +72,12 @@ class Certificate:
     statement: Statement
 
     def stands(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it has not expired."""
         return self.until > time.time()
 
 
 def state(keys: OwnKeys, kind: str, id: str, said: Mapping[str, Any]) -> dict[str, str]:
-    """Sign something of a member: of the own one, or in a certificate of another."""
+    """Sign a statement about a member: the own one, or, in a certificate, another."""
     identity = {"identity": text_of(keys.identity.public)}
     data = codec.dumps({"type": kind, "id": id, **identity, **said, "at": int(time.time())})
     return {SIGNED: text_of(data), SIGNATURE: text_of(keys.sign(_PREFIX + data))}
@@ -95,7 +95,7 @@ def certify(keys: OwnKeys, id: str, identity: bytes, until: float, *, may_invite
 
 
 def read(told: Any, kind: str, *, stored: bool = False) -> Statement:
-    """What another one says; who said it is not looked at. ``stored``: it was read before. Raises InvalidRequest."""
+    """Read a statement without checking who signed it. ``stored``: it was checked before. Raises InvalidRequest."""
     signed, signature = (told.get(name) if isinstance(told, dict) else None for name in (SIGNED, SIGNATURE))
     if not isinstance(signed, str) or not isinstance(signature, str):
         raise InvalidRequest(f"this {kind} is not signed")
@@ -115,7 +115,7 @@ def read(told: Any, kind: str, *, stored: bool = False) -> Statement:
 
 
 def read_certificate(told: Any) -> Certificate:
-    """A certificate; who signed it is not looked at. Raises InvalidRequest."""
+    """Read a certificate without checking who signed it. Raises InvalidRequest."""
     one = read(told, CERTIFICATE, stored=True)  # when it ends is what counts
     until = one.said.get("until")
     if type(until) is not int:
@@ -125,7 +125,7 @@ def read_certificate(told: Any) -> Certificate:
 
 
 def certificates(told: Any) -> list[Certificate]:
-    """Those that a member shows; what is not a certificate is ignored, and so is what exceeds the limit."""
+    """The certificates that a member shows; anything else is ignored, and so are those beyond the limit."""
     found = []
     for one in told[:MOST_CERTIFICATES] if isinstance(told, list) else ():
         try:
@@ -136,7 +136,7 @@ def certificates(told: Any) -> list[Certificate]:
 
 
 def curves_of(description: Statement) -> tuple[bytes, ...]:
-    """The keys for connections that a description says, the one in use first. Raises InvalidRequest."""
+    """The keys for connections that a description lists, the one in use first. Raises InvalidRequest."""
     told = description.said.get("curve")
     if not isinstance(told, list) or not 0 < len(told) <= MOST_CURVES:
         raise InvalidRequest(f"a description says 1 to {MOST_CURVES} keys for connections")
@@ -144,7 +144,7 @@ def curves_of(description: Statement) -> tuple[bytes, ...]:
 
 
 def retired_of(description: Statement) -> frozenset[bytes]:
-    """The keys for connections that a description says count no more. Raises InvalidRequest."""
+    """The keys for connections that a description lists as retired. Raises InvalidRequest."""
     told = description.said.get("retired")
     return frozenset(map(key_of, told[:MOST_RETIRED])) if isinstance(told, list) else frozenset()
 

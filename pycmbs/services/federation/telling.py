@@ -10,16 +10,16 @@ NEWS_A_SECOND = 10.0
 
 
 class Telling:
-    """What each member may still bring. What is over is left out, and is told again as long as it is lacking here."""
+    """How much each member may still bring. The rest is left out, and told again as long as it is missing here."""
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """``most``: members that may be known, which is what one may bring at once, and of how many this is kept."""
+        """``most``: how many members may be known; one member may bring as many at once, and of as many this is remembered."""
         self._most = most
         self._clock = clock
         self._left: dict[str, tuple[float, float]] = {}
 
     def may(self, by: str) -> bool:
-        """Whether the member ``by`` may bring one more, which then counts; empty: it is not known who brings it."""
+        """Whether the member ``by`` may bring one more, which is then counted. Empty: it is unknown who brings it."""
         if not by:
             return True
         now = self._clock()
