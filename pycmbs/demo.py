@@ -239,7 +239,7 @@ def _wait_until(condition: Any, what: str) -> None:
 
 
 def _environ() -> dict[str, str]:
-    """That of brokers and commands: with this package, and without settings of whoever runs the demo."""
+    """The environment of brokers and commands: with this package, and without the settings of the user that runs the demo."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYCMBS_")}
     environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent.parent), environ.get("PYTHONPATH", "")])
     return environ

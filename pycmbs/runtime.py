@@ -95,7 +95,7 @@ class ThreadRuntime:
 
 @contextlib.contextmanager
 def in_turn() -> Iterator[None]:
-    """What this thread does meanwhile is one turn: see :meth:`Runtime.turn`. It was all asked for when that began."""
+    """Inside this, all that the thread does is one turn (see :meth:`Runtime.turn`), and was asked for when that began."""
     _thread.turn = next(_turns)
     try:
         with asked():

@@ -77,7 +77,7 @@ class Pool:
         self._threads.shutdown()
 
     def submit(self, work: Callable[P, T], *args: P.args, **named: P.kwargs) -> Future[T]:
-        """Do ``work``; whoever looks at the future gets its outcome, and sees from an error where it was raised. Raises
+        """Do ``work``; the future has its outcome, and an error shows where it was raised. Raises
         RuntimeError when the pool is closed."""
         return self._threads.submit(lambda: self._named(work, *args, **named))
 

@@ -1,6 +1,6 @@
 """What commands that run a broker, or work on its home, have in common: settings as flags, errors as sentences, the audit log.
 
-Those that change files of the home work before the first start and while the broker runs, which follows at once.
+Those that change files of the home work before the first start and while the broker runs, which follows the change at once.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def file_of(settings: Settings, name: str) -> Iterator[tuple[str, Callable[[str]
 
 
 def done(settings: Settings, operation: str, name: str, *lines: str) -> int:
-    """Say what was done, and have it in the audit log; the exit code."""
+    """Print what was done, and write it to the audit log; the exit code."""
     for line in lines:
         print(line)
     audited(settings, operation, name)
@@ -147,7 +147,7 @@ def done(settings: Settings, operation: str, name: str, *lines: str) -> int:
 
 
 def audited(settings: Settings, operation: str, name: str) -> None:
-    """Have the audit log say that this was done here."""
+    """Write to the audit log that this was done here."""
     if settings.audit == "off":
         return
     try:

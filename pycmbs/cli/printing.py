@@ -16,12 +16,12 @@ _COLORS = {
     "failed": "red", "expired": "red", "unknown": "red", "dead": "red",
 }  # fmt: skip
 _WIDE = 10_000
-"""Columns of what is not a terminal: nothing is cut for a program that reads it."""
+"""The width where output is not a terminal: nothing is cut for a program that reads it."""
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Rows below titles, in columns."""
-    from rich.console import Console  # takes time, and JSON needs none of it
+    """A table: rows below titles, in columns."""
+    from rich.console import Console  # its import takes time, and JSON does not need it
     from rich.table import Table
     from rich.text import Text
 
@@ -44,7 +44,7 @@ def _cell(value: Any) -> str:
         return f"{value:.1f}"
     if isinstance(value, list | tuple):
         return " ".join(map(str, value)) or "-"
-    # What others said is shown, and moves no cursor.
+    # Text from others is shown, but cannot move the cursor.
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(value))
 
 
@@ -99,7 +99,7 @@ def _warning(said: str) -> list[str]:
 
 
 def plan(found: Plan) -> str:
-    """Who would get it."""
+    """The dry run: who would get the message."""
     lines = [f"dry run  {layer_name(found.layer)}: nothing was sent"]
     if found.recipients:
         rows = [[_name(one), one.why, one.reason] for one in found.recipients]
@@ -153,7 +153,7 @@ def messages(found: Sequence[Message]) -> str:
 
 
 def short(content: Any) -> str:
-    """Content, in a few words."""
+    """Content, shortened to a few words."""
     text = plain(content) if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
     return text if len(text) <= 60 else text[:59] + "…"
 

@@ -15,7 +15,7 @@ from pycmbs import __version__
 from pycmbs.trust import masked
 
 COMPLETE = "_PYCMBS_COMPLETE"
-"""The variable by which a shell asks what could follow."""
+"""The environment variable by which a shell asks for completions."""
 
 COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
     "Brokers": {
@@ -127,7 +127,7 @@ def run(arguments: Sequence[str] | None) -> int:
         return 2
     except click.Abort:
         return 130
-    except BrokenPipeError:  # the reader has seen enough
+    except BrokenPipeError:  # whatever reads the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     if code == 0 and _asked_help(arguments):
@@ -136,7 +136,7 @@ def run(arguments: Sequence[str] | None) -> int:
 
 
 def _complete(instruction: str) -> int:
-    """Answer a shell: ``bash_complete`` and the like, or ``bash_source``. Nothing is said where there is nothing to say."""
+    """Answer a shell: ``bash_complete`` and the like, or ``bash_source``. Without completions it prints nothing."""
     shell, _, what = instruction.partition("_")
     found = get_completion_class(shell)
     if found is None or what not in ("complete", "source"):
@@ -152,7 +152,7 @@ def _asked_help(arguments: Sequence[str] | None) -> bool:
 
 
 def _misused(error: click.UsageError) -> int:
-    """Say what is wrong, and what may have been meant; the exit code."""
+    """Print what is wrong, and what may have been meant; the exit code."""
     if isinstance(error, click.exceptions.NoArgsIsHelpError):  # a group that was asked for nothing
         print(error.format_message(), file=sys.stderr)
         return 2

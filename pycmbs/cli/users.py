@@ -220,7 +220,7 @@ class _Users:
 
     @property
     def users(self) -> Iterator[User]:
-        """The users; one is there twice who has a password and a certificate."""
+        """The users; one with both a password and a certificate is listed twice."""
         return (one for one in self.entries if isinstance(one, User))
 
     def user(self, name: str) -> User:
@@ -258,7 +258,7 @@ def _password(name: str, *, given: bool) -> str:
 
 
 def _known_roles(settings: Settings, text: str) -> tuple[str, ...]:
-    """The roles. Raises InvalidRequest for one that neither comes with the broker nor is in a rule: it is misspelled."""
+    """The roles. Raises InvalidRequest for one that is neither the broker's own nor in a rule, so probably misspelled."""
     roles = check_roles(text)
     named = {one.subject for one in (*rules_in(text_of(settings.home / RULES)), *parse(settings.allow))}
     for role in roles:

@@ -333,7 +333,7 @@ def subscribe(topics: Sequence[str]) -> Verb[list[str]]:
             return wanted
         change = {"attributes": {"cmbs.member.topics": wanted}}
         yield (Call("POST", path_of(MEMBERS, mine.id), change, repeatable=True),)
-        # Someone else may have written meanwhile: what counts is what is there.
+        # Someone else may have written in between: what is there now counts.
         mine = yield from own()
         if set(topics) <= set(mine.topics):
             return list(mine.topics)

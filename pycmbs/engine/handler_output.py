@@ -79,7 +79,7 @@ class HandlerOutput:
 
 @contextlib.contextmanager
 def printing_to(path: str) -> Iterator[None]:
-    """In the process of the handler: have standard output and error go there meanwhile, of programs that it runs, too."""
+    """In the handler's process: inside this, standard output and error go there, also those of programs that it runs."""
     pipe = os.open(path, os.O_WRONLY)
     kept = [os.dup(number) for number in (1, 2)]
     try:

@@ -70,7 +70,7 @@ class Rows:
         self._settling.put(row)
 
     def store(self) -> Settled:
-        """Store what was put, with one commit. Raises Unavailable when the store is away: nothing may be sent meanwhile."""
+        """Store what was put, with one commit. Raises Unavailable when the store is away: nothing may be sent then."""
         return self._settling.store()
 
     def set_aside(self, row: Delivery) -> None:

@@ -16,7 +16,7 @@ from pycmbs.services.records.deliveries import Delivery
 log = logging.getLogger(__name__)
 
 _TRIES = 3
-"""How often rows are written together before it is looked whether one of them is the reason that they cannot be."""
+"""How often rows are written together before each is written by itself, in case one of them is the reason for failing."""
 _UNSTORABLE = RemoteError("what it answered cannot be stored here")
 
 Settled = list[tuple[Delivery, Delivery | None]]
@@ -24,7 +24,7 @@ Settled = list[tuple[Delivery, Delivery | None]]
 
 
 class Settling:
-    """What was answered and is not stored yet; whoever waits for it is told once it is."""
+    """Answers that are not stored yet; those that wait for one are told once it is stored."""
 
     def __init__(self, outbox: OutboxService, awaiting: Awaiting, waiters: Waiters) -> None:
         self._outbox = outbox
@@ -43,7 +43,7 @@ class Settling:
         self._rows[row.id] = row if known is None else known.raised(row)
 
     def store(self) -> Settled:
-        """Write them. Raises Unavailable when the store is away: they wait here, and nothing may be sent meanwhile."""
+        """Write them. Raises Unavailable when the store is away: they wait here, and nothing may be sent before."""
         if not self._rows:
             return []
         rows = list(self._rows.values())

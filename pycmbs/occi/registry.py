@@ -203,7 +203,7 @@ def _within(own: Mapping[str, AttributeDefinition], brought: Mapping[str, Attrib
 
 
 def _own_attributes(category: Category) -> Mapping[str, AttributeDefinition]:
-    """The attributes that a category defines. Those of OCCI Core are defined by its kinds alone, whoever repeats them."""
+    """The attributes that a category defines. Those of OCCI Core are defined only by its kinds, even if others repeat them."""
     if category in CORE_KINDS or not any(name.startswith(f"{CORE_NAME}.") for name in category.attributes):
         return category.attributes
     return {name: one for name, one in category.attributes.items() if not name.startswith(f"{CORE_NAME}.")}

@@ -36,7 +36,7 @@ def run_forked(work: Callable[[], str]) -> str:
 
 
 def _answer(work: Callable[[], str], writer: int) -> None:
-    """In the other process: work, write, end, whatever happens; and be killed like any other meanwhile."""
+    """In the other process: work, write, and end, whatever happens. Signals kill it as they kill any other process."""
     try:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -152,7 +152,7 @@ class Restored(NamedTuple):
 
 
 def back_up(source: Store, path: Path, advance: Progress) -> int:
-    """Back a store up to a new SQLite file, whoever writes to it meanwhile; returns how many documents that holds.
+    """Back a store up to a new SQLite file, even while others write to it; returns how many documents that holds.
 
     It is what the store was at one moment. Of one that cannot tell (CouchDB), all is in it that was written before this was
     called; what is written meanwhile is in it as far as it came in order. Raises ConfigurationError for a file that cannot be

@@ -51,7 +51,7 @@ class Keys:
         """The keys that may have signed this. Raises Unavailable while there are no keys at all."""
         if self._keys and time.monotonic() - self._read_at > _FRESH_SECONDS[self._remote]:
             if self._remote:
-                self._runtime.spawn("keys", self._refresh)  # those that are there will do meanwhile
+                self._runtime.spawn("keys", self._refresh)  # the present ones will do until then
             else:
                 self._refresh()
         found = self._matching(algorithm, id)

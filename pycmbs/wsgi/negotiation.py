@@ -52,7 +52,7 @@ _PARAMETER = re.compile(r";\s*(?!q\s*=)([A-Za-z0-9_-]+)\s*=\s*(\"[^\"]*\"|[^;,\s
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """How an answer is written. ``pretty`` for curl, and for whoever did not ask for a type: most likely a person."""
+    """How an answer is written. ``pretty`` for curl, and for clients that did not ask for a type: most likely people."""
 
     writer: Writer
     content_type: str

@@ -68,7 +68,7 @@ class _Channel:
         return self._state[2] is _CLOSE
 
     def receive(self, *, idle: bool) -> bytes:
-        """See :class:`~pycmbs.wsgi.connection.Channel`. Always waits, so whoever else is ready goes first."""
+        """See :class:`~pycmbs.wsgi.connection.Channel`. Always waits, so that other threads that are ready go first."""
         if idle:
             if self._state[2] is _CLOSE:
                 return b""

@@ -83,7 +83,7 @@ class _Events:
         try:
             seen = self._watch.seen(seconds)
         except StoreUnavailable:
-            return []  # it will be back, and nothing is lost meanwhile
+            return []  # it will be back, and nothing is lost until then
         found: list[bytes] | None = seen.kept.get(EVENT_STREAM)
         if found is None:  # else it was made for another who is told the same
             found = pieces([event(shown, name=told.event, id=told.cursor) for told, shown in seen.events])

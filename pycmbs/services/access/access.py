@@ -42,7 +42,7 @@ Keys = dict[str, str]
 
 
 class asking:  # noqa: N801 - a context, and one of a generator costs three times as much
-    """What this thread does meanwhile is asked for by a principal, besides those that ask already."""
+    """Inside this, the thread acts for a principal, in addition to those for which it acts already."""
 
     __slots__ = ("_before", "_principal", "_scope", "_token")
 

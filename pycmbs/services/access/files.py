@@ -48,7 +48,7 @@ class Watched(Generic[T]):
         self.due = 0.0
         """When to look again, on the monotonic clock."""
         self.said_version = 0
-        """What :attr:`value` and :attr:`version` were at the last look: for whoever has just had one."""
+        """What :attr:`value` and :attr:`version` were at the last look: for callers that have just looked."""
         self.broken = False
         """Whether it is there and cannot be read: then it counts as it was, and nothing follows from what it does not say."""
 

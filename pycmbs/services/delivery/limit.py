@@ -11,7 +11,7 @@ from pycmbs.services.records.deliveries import DELIVERY
 from pycmbs.store.base import Query, Store
 
 FRESH_SECONDS = 1.0
-"""How long a count is good for; what this process accepts meanwhile is added to it."""
+"""How long a count is used; what this process accepts in that time is added to it."""
 
 
 class OutboxBound:

@@ -56,7 +56,7 @@ class OutboxService:
         """The body of the envelope for one recipient; None when the row does not count: its message was deleted, or sent
         again, or, in a store that is not atomic, is not there yet, and perhaps never will be.
 
-        Raises NoLocalMember when the own member was deleted meanwhile.
+        Raises NoLocalMember if the own member has been deleted.
         """
         roster = self._members.now()
         message = self._entities.stored_many([row.message]).get(row.message)

@@ -58,9 +58,7 @@ class _Question:
             self._ask()
             error = ""
         except CmbsError as exc:
-            log.info(
-                "not ready: %s", exc.message
-            )  # whoever asks need not say who he is, and is not told where the store is
+            log.info("not ready: %s", exc.message)  # needs no credentials, so it must not tell where the store is
         finally:
             self._error = error
             asked, self._asked = self._asked, None

@@ -284,7 +284,7 @@ class EntityService:
 
     def delete_all(self, location: str, selection: Selection = EVERYTHING) -> int:
         """Delete the entities of a collection, all or none up to :data:`_TOGETHER`, more in steps of as many; returns how many.
-        One that was deleted meanwhile is fine."""
+        One that has been deleted in between is fine."""
         self._finder.check_all("delete", location, selection)
         paths = self.find(location, selection)
         deleted = 0

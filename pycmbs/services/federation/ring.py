@@ -1,7 +1,7 @@
 """Trust decisions and the keyring: verifies members' signed descriptions and certificates, signs the broker's own.
 
 A member is trusted if the file ``members`` says its identity, or if an issuer that is trusted signed a certificate for it, or
-gave one that lets invite to whoever signed it. Its keys for connections are those that it signed itself.
+allowed the signer of its certificate to invite. Its keys for connections are those that it signed itself.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Commit:
             try:
                 return [self._apply(batch[0])]
             except RevisionConflict as exc:  # it has changed nothing
-                return exc.with_traceback(None)  # it is a result: whoever keeps it keeps no frames of ours
+                return exc.with_traceback(None)  # it is a result: keeping it must not keep our frames alive
         last, heads, mark = self._last, dict(self._heads), self._index.mark()
         outcome: list[Document] | RevisionConflict
         if not alone:
@@ -78,7 +78,7 @@ class Commit:
         except RevisionConflict as exc:
             if alone:
                 self._connection.execute("ROLLBACK")
-                self._connection.execute("BEGIN")  # with nothing in it: whoever began a transaction ends one
+                self._connection.execute("BEGIN")  # an empty one, since the caller ends one
             else:
                 self._connection.execute("ROLLBACK TO batch")
             self._last, self._heads = last, heads

@@ -29,7 +29,7 @@ def make(path: Path) -> None:
 
 
 def snapshot(path: Path, target: Path, advance: Advance) -> int:
-    """Copy a store as it is at one moment, whoever writes to it; returns how many documents there are.
+    """Copy a store as it is at one moment, even while others write to it; returns how many documents there are.
 
     Raises ConfigurationError for one that is damaged, FileExistsError, OSError, sqlite3.Error."""
     with under_way(target) as new:

@@ -73,7 +73,7 @@ def belongs(path: Path) -> bool:
     status = path.stat()
     with _ids_lock:
         if _in_use[status.st_dev, status.st_ino]:
-            return True  # whoever opened it has looked
+            return True  # it was checked when it was opened
         for _ in range(_TRIES):
             before = _heads(path, log)
             found = _ids(log)

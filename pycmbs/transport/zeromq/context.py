@@ -142,7 +142,7 @@ def new_socket(context: Context, kind: int, endpoint: str, limits: Limits, lock:
         # Only where the address says so: with it, libzmq prefers IPv6 for everything.
         socket.set(zmq.IPV6, int("[" in endpoint))
         # A heartbeat waits behind a datagram that is under way, and is all that counts beside whole datagrams: so long, a
-        # slow connection may take for one. Whoever asks and is not answered finds out sooner that a peer has vanished.
+        # slow connection may take for one. A missing answer to a probe shows sooner that a peer has vanished.
         socket.set(zmq.HEARTBEAT_IVL, 10_000)
         socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_SECONDS * 1000)
         socket.set(zmq.HEARTBEAT_TTL, HEARTBEAT_SECONDS * 1000)

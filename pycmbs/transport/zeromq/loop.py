@@ -152,7 +152,7 @@ class Loop:
                 except Exception:
                     log.exception("a turn of the ZeroMQ transport failed; it carries on")
                     time.sleep(CALM)
-            self._run_commands()  # whoever waits for one gets its answer
+            self._run_commands()  # threads that wait for a command get its answer
         finally:
             try:
                 self._finish()
@@ -191,7 +191,7 @@ class Loop:
             self._woken = False
 
     def _run_commands(self) -> None:
-        for _ in range(len(self._commands)):  # those that come meanwhile have the next turn
+        for _ in range(len(self._commands)):  # those that come later are for the next turn
             try:
                 self._commands.popleft()()
             except Exception:

@@ -84,7 +84,7 @@ class ZeroMQTransport(Transport):
         self._waiting = Budget(self._limits.all_bytes)
         self._lock = threading.Lock()
         """Guards the links, their queues' fill and ``_closed``; never held while waiting."""
-        # By address, whether it is the one apart, and the key of whoever is there; the one unused for longest first.
+        # By address, whether it is the separate link, and the key of the member there; the one unused for longest first.
         self._links: OrderedDict[tuple[str, bool, bytes], Link] = OrderedDict()
         self._listeners: dict[str, Listener] = {}  # changed by the loop's thread only
         self._wanted: dict[str, str] = {}  # the endpoints of those; likewise
