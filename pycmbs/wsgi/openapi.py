@@ -8,11 +8,14 @@ from typing import Any
 
 from pycmbs import __version__, errors
 from pycmbs.errors import CmbsError
+from pycmbs.occi import cmbs
 from pycmbs.occi.attribute import AttributeDefinition
 from pycmbs.occi.category import ENTITY, Kind, Mixin
 from pycmbs.occi.layers import layer_of
 from pycmbs.occi.pattern import enumeration
 from pycmbs.occi.registry import Registry
+from pycmbs.occi.rendering import cloud_events
+from pycmbs.wsgi.negotiation import CLOUD_EVENT, CLOUD_EVENTS, PROBLEM
 
 Document = dict[str, Any]
 
@@ -32,7 +35,8 @@ _ABOUT = (
     "A federated message broker with the Open Cloud Computing Interface. Each kind has a collection, and its entities are "
     "below that. "
     "JSON is nested and bare as in 2012, or flat and whole as in OCCI 1.2 for Accept: application/occi+json;version=1.2 "
-    "or OCCI/1.2 in User-Agent. ?watch with a GET tells what changes, as text/event-stream."
+    "or OCCI/1.2 in User-Agent. ?watch with a GET tells what changes, as text/event-stream. CloudEvents become messages, "
+    "also those of the binary mode, with headers that begin with ce-. Who accepts application/problem+json gets errors so."
 )
 _PAGING: list[Document] = [
     {"name": name, "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": most}, "description": about}
@@ -50,6 +54,12 @@ _KEY: Document = {
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     "description": "what the client calls this creation: the same again makes nothing more",
 }
+_PREFER: Document = {
+    "name": "Prefer",
+    "in": "header",
+    "schema": {"type": "string"},
+    "description": "wait=5 is the parameter wait (RFC 7240)",
+}
 _FILTERS: list[Document] = [
     {
         "name": "category",
@@ -66,6 +76,7 @@ def open_api(registry: Registry, base: str, *, secured: bool) -> Document:
     mixins = [one for one in registry if isinstance(one, Mixin) and one.location]
     paths = {"/": _everything(), "/-/": _categories()}
     schemas: Document = {"Error": _error(), "Locations": _locations(), "Categories": _OBJECT, "Report": _OBJECT}
+    schemas |= {"Problem": _problem(), "CloudEvent": _cloud_event()}
     for kind in kinds:
         if re.search(r"[{}?#]", kind.location):
             continue
@@ -85,7 +96,7 @@ def open_api(registry: Registry, base: str, *, secured: bool) -> Document:
         "paths": paths,
         "components": {
             "schemas": schemas,
-            "responses": {"Error": _answer("what was wrong, where, and what to do", "Error")},
+            "responses": {"Error": _refusal()},
         },
     }
     if secured:
@@ -116,6 +127,12 @@ def _answer(description: str, schema: str) -> Document:
     content: Document = {type: {"schema": _ref(schema)} for type in _JSON_TYPES}
     content |= {type: {"schema": {"type": "string"}} for type in _TEXT_TYPES}
     return {"description": description, "content": content}
+
+
+def _refusal() -> Document:
+    answer = _answer("what was wrong, where, and what to do", "Error")
+    answer["content"][PROBLEM] = {"schema": _ref("Problem")}
+    return answer
 
 
 def _operation(id: str, summary: str, answers: Mapping[str, tuple[str, str]], **more: Any) -> Document:
@@ -179,14 +196,39 @@ def _locations() -> Document:
     return {"type": "object", "properties": {"X-OCCI-Location": urls, "Location": urls}}
 
 
+def _codes() -> list[str]:
+    return sorted({one.code for one in vars(errors).values() if isinstance(one, type) and issubclass(one, CmbsError)})
+
+
+def _problem() -> Document:
+    """An error as RFC 9457 has it."""
+    texts = {name: {"type": "string"} for name in ("type", "title", "detail", "hint")}
+    return {
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "code"],
+        "properties": {**texts, "status": {"type": "integer"}, "code": {"enum": _codes()}},
+    }
+
+
+def _cloud_event() -> Document:
+    """An event as CloudEvents 1.0 has it, which becomes a message with its type as the topic."""
+    texts = {name: {"type": "string"} for name in ("subject", "time", "datacontenttype", "dataschema", "data_base64")}
+    required = {name: {"type": "string", "minLength": 1} for name in cloud_events.REQUIRED}
+    return {
+        "type": "object",
+        "required": [*required],
+        "properties": {**required, "specversion": {"const": "1.0"}, **texts, "data": {}},
+        "not": {"required": ["data", "data_base64"]},
+    }
+
+
 def _error() -> Document:
-    codes = {one.code for one in vars(errors).values() if isinstance(one, type) and issubclass(one, CmbsError)}
     error = {
         "type": "object",
         "required": ["status", "code", "message"],
         "properties": {
             "status": {"type": "integer"},
-            "code": {"enum": sorted(codes)},
+            "code": {"enum": _codes()},
             "message": {"type": "string"},
             "hint": {"type": "string"},
         },
@@ -223,21 +265,37 @@ def _listing(id: str, what: str, schema: str) -> Document:
 
 
 def _acting(terms: list[str]) -> list[Document]:
+    """What says which action is to be performed, and how."""
     if not terms:
         return []
-    return [
-        {
-            "name": "action",
-            "in": "query",
-            "schema": {"enum": terms},
-            "description": "what is to be done; the body has the action's attributes then",
-        }
-    ]
+    action = {
+        "name": "action",
+        "in": "query",
+        "schema": {"enum": terms},
+        "description": "what is to be done; the body or the query has the action's attributes then",
+    }
+    return [action, *(_sending() if _sends(terms) else [])]
+
+
+def _sends(terms: list[str]) -> list[str]:
+    return [term for term in terms if layer_of("send", term)]
+
+
+def _sending() -> list[Document]:
+    """What a send takes, with ``action`` or ``then``."""
+    found: list[Document] = []
+    for name, one in cmbs.SEND_OPTIONS.items():
+        schema = _attribute(one)
+        about = schema.pop("description")
+        if one.maximum is not None:
+            schema |= {"minimum": one.minimum, "maximum": one.maximum}
+        found.append({"name": name, "in": "query", "schema": schema, "description": f"with a send: {about}"})
+    return [*found, _PREFER]
 
 
 def _creating(terms: list[str]) -> list[Document]:
     """What a creation may have besides what it makes."""
-    sends = [term for term in terms if layer_of("send", term)]
+    sends = _sends(terms)
     then = {
         "name": "then",
         "in": "query",
@@ -257,7 +315,7 @@ def _collection(kind: Kind, name: str, terms: list[str]) -> Document:
             f"make entities of {title}, all or none, or act on all",
             made,
             parameters=[*_acting(terms), *_creating(terms)],
-            requestBody=_body(_many(name), _ref(name)),
+            requestBody=_creation(kind, name),
         ),
         "delete": _operation(
             f"delete all {location}",
@@ -268,8 +326,20 @@ def _collection(kind: Kind, name: str, terms: list[str]) -> Document:
     }
 
 
+def _creation(kind: Kind, name: str) -> Document:
+    """A body of a POST to a collection."""
+    body = _body(_many(name), _ref(name))
+    if kind.identifier == cmbs.MESSAGE:
+        body["content"][CLOUD_EVENT] = {"schema": _ref("CloudEvent")}
+        body["content"][CLOUD_EVENTS] = {"schema": {"type": "array", "minItems": 1, "items": _ref("CloudEvent")}}
+    return body
+
+
 def _member(kind: Kind, name: str, terms: list[str]) -> Document:
     location, title = kind.location, kind.title or kind.term
+    reading = _operation(f"read {location}", f"read one of {title}", {"200": ("it", name)})
+    if kind.identifier == cmbs.MESSAGE:
+        reading["responses"]["200"]["content"][CLOUD_EVENT] = {"schema": _ref("CloudEvent")}
     id: Document = {
         "name": "id",
         "in": "path",
@@ -278,7 +348,7 @@ def _member(kind: Kind, name: str, terms: list[str]) -> Document:
     }
     return {
         "parameters": [id],
-        "get": _operation(f"read {location}", f"read one of {title}", {"200": ("it", name)}),
+        "get": reading,
         "put": _operation(
             f"replace {location}",
             f"make one of {title} here, or replace it",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pycmbs.occi import cmbs
 from tests.wsgi.conftest import FOLDER
 
 PATH = "/openapi.json"
@@ -31,7 +32,9 @@ def test_every_kind_is_described_as_soon_as_it_is_registered(front):
     (action,) = after["paths"]["/compute/{id}"]["post"]["parameters"]
     assert "start" in action["schema"]["enum"]
     creation = {one["name"]: one for one in after["paths"]["/cmbs/message/"]["post"]["parameters"]}
-    assert creation.keys() == {"action", "then", "Idempotency-Key"}
+    assert creation.keys() == {"action", "then", "wait", "dry_run", "Prefer", "Idempotency-Key"}
+    assert creation["wait"]["schema"] == {"type": "number", "minimum": 0, "maximum": cmbs.MOST_WAIT}
+    assert creation["dry_run"]["schema"] == {"type": "boolean"}
     assert creation["then"]["schema"]["enum"] == ["send_l1", "send_l2", "send_l31", "send_l32", "send_l4"]
     assert "order" in {one["name"] for one in after["paths"]["/compute/"]["get"]["parameters"]}
     schema = after["components"]["schemas"]["compute"]["properties"]["attributes"]["properties"]
@@ -43,6 +46,35 @@ def test_attributes_of_parents_and_mixins_are_described(front):
     flat = described(front)["components"]["schemas"]["cmbs_message"]["properties"]["attributes"]["properties"]
     assert flat["cmbs.message.topics"]["type"] == "array"
     assert flat["cmbs.message.deliveries"]["readOnly"]
+
+
+def test_events_and_problems_are_described_as_they_are_taken_and_given(front):
+    """By the schema that is there for them: what it says is taken and what it does not is not; answers are as it says."""
+    jsonschema = pytest.importorskip("jsonschema")
+    found = described(front)
+    paths, schemas = found["paths"], found["components"]["schemas"]
+    taken = paths["/cmbs/message/"]["post"]["requestBody"]["content"]
+    one, some = "application/cloudevents+json", "application/cloudevents-batch+json"
+    assert taken[one]["schema"] == taken[some]["schema"]["items"] == {"$ref": "#/components/schemas/CloudEvent"}
+    assert one not in paths["/cmbs/member/"]["post"]["requestBody"]["content"]
+    event = {"specversion": "1.0", "id": "1", "source": "/here", "type": "a.b"}
+    wrong = [{**event, "specversion": "0.3"}, {**event, "id": ""}, {**event, "data": 1, "data_base64": ""}, []]
+    for given in [event, {**event, "data": {"x": 1}}, *wrong]:
+        valid = jsonschema.Draft202012Validator(schemas["CloudEvent"]).is_valid(given)
+        assert valid == (given not in wrong)
+        answer = front.request(
+            "POST", "/cmbs/message/", {**given, "id": "2"} if "data" in given else given, Content_Type=one
+        )
+        assert answer.status_code == (201 if valid else 400), answer.text
+    read = paths["/cmbs/message/{id}"]["get"]["responses"]["200"]["content"]
+    assert one in read
+    where = front.request("GET", "/cmbs/message/").json["X-OCCI-Location"][0].removeprefix("http://localhost")
+    shown = front.request("GET", where, Accept=one)
+    assert shown.headers["Content-Type"].startswith(one)
+    jsonschema.validate(shown.json, schemas["CloudEvent"])
+    refused = front.request("GET", "/cmbs/message/none", Accept="application/problem+json")
+    assert "application/problem+json" in found["components"]["responses"]["Error"]["content"]
+    jsonschema.validate(refused.json, schemas["Problem"])
 
 
 def test_the_tag_changes_with_the_categories(front):
