@@ -17,6 +17,7 @@ from pycmbs.services.entities.feed import Feed
 from pycmbs.services.entities.occupants import entities_at
 from pycmbs.services.entities.watching import Watching
 from pycmbs.wsgi import auth
+from pycmbs.wsgi.access_log import AccessLog
 from pycmbs.wsgi.app import Application
 from pycmbs.wsgi.auditor import Auditor
 from pycmbs.wsgi.client_certificates import ClientCertificates
@@ -83,7 +84,7 @@ def application(broker: Broker, settings: Settings, runtime: Runtime | None = No
         auditor,
         observation,
         max_body=settings.max_body,
-        access_log=settings.access_log,
+        access_log=AccessLog(runtime, settings.access_log),
         ending=end,
     )
 

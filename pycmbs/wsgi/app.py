@@ -30,12 +30,13 @@ from pycmbs.scope import Scope
 from pycmbs.services.access.access import Access, forbidden
 from pycmbs.services.access.principal import OPEN
 from pycmbs.tracing import REQUEST_ID, said, tracing
+from pycmbs.wsgi.access_log import AccessLog
 from pycmbs.wsgi.auditor import CHANGING, Auditor
 from pycmbs.wsgi.auth import PRINCIPAL, Gate
 from pycmbs.wsgi.errors import FAILED, SERVER, problem, status_of
 from pycmbs.wsgi.exchange import Exchange
 from pycmbs.wsgi.guard import Guard
-from pycmbs.wsgi.middleware import compressed, log_request
+from pycmbs.wsgi.middleware import compressed
 from pycmbs.wsgi.negotiation import DEFAULT, WRITERS, check_version, default, rendition, wants_problem
 from pycmbs.wsgi.observation import Observation
 from pycmbs.wsgi.routes import Routes, route_name
@@ -66,15 +67,14 @@ class Application:
         observation: Observation,
         *,
         max_body: int,
-        access_log: str = "off",
+        access_log: AccessLog,
         ending: Callable[[], None] = lambda: None,
     ) -> None:
-        """``observation`` is that of the routes. ``max_body``: bytes. ``access_log``: as the setting. ``ending`` is to be
+        """``observation`` is that of the routes. ``max_body``: bytes. ``ending`` is to be
         called when the process will end: see :attr:`ending`."""
         self.ending = ending
         """Ends what goes on by itself: streams."""
-        self._logged = {"off": "9", "errors": "4", "all": ""}[access_log]
-        """The statuses from which on a request is logged."""
+        self._access_log = access_log
         self._auditor = auditor
         self._access = access
         self._routes = routes
@@ -123,8 +123,8 @@ class Application:
         HTTP_REQUESTS.count(name, method if method in _METHODS else "other", status[:3])
         seconds = time.monotonic() - begun
         HTTP_SECONDS.observe(seconds, name)
-        if status >= self._logged:
-            log_request(environ, id, status, seconds, traced)
+        if status >= self._access_log.least:
+            self._access_log.note(environ, id, status, seconds, traced)
         # What webob would do besides is to make URLs absolute: they are.
         start_response(status, response.headerlist)
         answer: Iterable[bytes] = response.app_iter
@@ -133,6 +133,7 @@ class Application:
     def close(self) -> None:
         """Nothing is answered any more: write what is still to be written of what was."""
         self._auditor.flush()
+        self._access_log.flush()
 
     def _respond(self, exchange: Exchange, scope: Scope) -> Response:
         environ = exchange.environ
