@@ -111,6 +111,27 @@ def test_two_at_the_same_time_make_one(site):
     assert len(site.broker.outbox.pending(after=0, limit=10)) == 1
 
 
+@pytest.mark.parametrize("query", ["", "?then=send_l2"])
+def test_two_different_ones_at_the_same_time_make_one(site, query):
+    """Each with an id of its own, so that nothing else keeps the second from being made."""
+    site.store.before_write = lambda: post(site, body(id="first"), "k", query)
+    answer = post(site, body(id="second"), "k", query)
+    assert (answer.status_code, answer.json["error"]["code"]) == (422, "key-reused"), answer.text
+    assert site.broker.entities.find(MESSAGES) == [MESSAGES + "first"]
+    assert len(site.broker.outbox.pending(after=0, limit=10)) == len(query and [1])
+
+
+def test_keys_leave_nothing_that_grows(site):
+    """Besides what they make: however many there are, they share some documents."""
+    from pycmbs.services.entities.idempotency import RequestKey
+
+    assert len({RequestKey(str(number), b"").guard("anna") for number in range(20_000)}) <= 4096
+    post(site, body(), "k")
+    post(site, body(), "k")
+    site.broker.entities.delete_all(MESSAGES)
+    assert post(site, body(), "k").status_code == 201
+
+
 def test_what_could_not_be_made_twice_anyway_is_repeated_too(front):
     """A second own member is refused, the same one again is not."""
     given = {"kind": cmbs.MEMBER, "id": "rome"}

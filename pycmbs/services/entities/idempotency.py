@@ -13,6 +13,8 @@ from pycmbs.services.records.entities import REQUEST
 
 _NAMES = uuid.UUID("6a3f0b52-7b2e-5c7d-9a51-3f1d0c6b2e48")
 """The name space of ids that are made of keys (RFC 9562, version 5)."""
+_DIGITS = 3
+"""Hexadecimal digits of a key's digest that say which guard it has: 4096 of them, so that few requests wait for one another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,10 @@ class RequestKey:
     def name(self, subject: str) -> str:
         """What entities that it makes for someone are found by."""
         return _digest(f"{subject}\n{self.text}".encode())
+
+    def guard(self, subject: str) -> str:
+        """The document that requests of this key change in turn. Others share it; so there is a bounded number of them."""
+        return f"guard:request:{self.name(subject)[:_DIGITS]}"
 
     def note(self, entity: Entity, subject: str) -> None:
         """Note on a new entity which request makes it."""

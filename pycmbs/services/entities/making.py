@@ -81,9 +81,6 @@ class Maker:
         if key is None:
             return self._made(location, registry, own, drafts, invocation)
         drafts = key.named(location, self._access.subject, drafts)
-        repeated = self._repeated(registry, own, drafts, invocation, key)
-        if repeated is not None:
-            return repeated
         try:
             return self._made(location, registry, own, drafts, invocation, key)
         except (Conflict, Forbidden):
@@ -101,17 +98,24 @@ class Maker:
         invocation: Invocation | None,
         key: RequestKey | None = None,
     ) -> Made:
-        def attempt() -> tuple[list[Entity], Beginning | None]:
-            entities = [made(registry, draft, own) for draft in self._giving_way(drafts)]
+        def attempt() -> Made | tuple[list[Entity], Beginning | None]:
+            along: list[Write] = []
             if key is not None:
-                for entity in entities:
-                    key.note(entity, self._access.subject)
+                # Before one looks: what another request of this key makes from now on fails the write.
+                along = [self._turn(key)]
+                repeated = self._repeated(registry, own, drafts, invocation, key)
+                if repeated is not None:
+                    return repeated
+            entities = self._described(registry, own, drafts, key)
             if invocation is not None:
-                return entities, self._write_begun(registry, entities, drafts, invocation)
-            self.write(registry, entities, drafts)
+                return entities, self._write_begun(registry, entities, drafts, invocation, along)
+            self.write(registry, entities, drafts, along)
             return entities, None
 
-        entities, beginning = retried(location, attempt)
+        found = retried(location, attempt)
+        if isinstance(found, Made):
+            return found
+        entities, beginning = found
         if beginning is not None and beginning.tried:
             entities = []
         for entity in entities:
@@ -119,6 +123,23 @@ class Maker:
         if beginning is None:
             return Made(entities)
         return Made(entities, beginning.identifier, beginning.stored())
+
+    def _described(
+        self, registry: Registry, own: Kind | None, drafts: Sequence[Draft], key: RequestKey | None
+    ) -> list[Entity]:
+        """What drafts describe, with a note of the request."""
+        entities = [made(registry, draft, own) for draft in self._giving_way(drafts)]
+        if key is not None:
+            for entity in entities:
+                key.note(entity, self._access.subject)
+        return entities
+
+    def _turn(self, key: RequestKey) -> Write:
+        """The write by which requests of one key take turns: of two at the same time, one finds its revision changed."""
+        id = key.guard(self._access.subject)
+        there = self._store.get(id)
+        turn = (there.body["turn"] if there else 0) + 1
+        return Write(id, "guard", {"turn": turn}, revision=there.revision if there else None)
 
     def _repeated(
         self,
@@ -163,13 +184,20 @@ class Maker:
         _check_number(number)
         return registry, kind if isinstance(kind, Kind) else None
 
-    def write(self, registry: Registry, entities: Sequence[Entity], drafts: Sequence[Draft]) -> None:
-        """Store new entities with the inline links of their drafts."""
+    def write(
+        self, registry: Registry, entities: Sequence[Entity], drafts: Sequence[Draft], along: Sequence[Write] = ()
+    ) -> None:
+        """Store new entities with the inline links of their drafts, and what goes along."""
         new = [*self._inline(registry, entities, drafts), *entities]
-        self.store(new, self.writes(registry, new))
+        self.store(new, self.writes(registry, new, along))
 
     def _write_begun(
-        self, registry: Registry, entities: Sequence[Entity], drafts: Sequence[Draft], invocation: Invocation
+        self,
+        registry: Registry,
+        entities: Sequence[Entity],
+        drafts: Sequence[Draft],
+        invocation: Invocation,
+        along: Sequence[Write],
     ) -> Beginning:
         """The same, with what an action on the entities begins with."""
         new = [*self._inline(registry, entities, drafts), *entities]
@@ -182,7 +210,7 @@ class Maker:
         try:
             for mine, more in zip(before[len(new) - len(entities) :], beginning.writes, strict=True):
                 mine.extend(more)
-            self.store(new, self._joined(new, before))
+            self.store(new, self._joined(new, before, along))
         except BaseException:
             beginning.refused()
             raise
