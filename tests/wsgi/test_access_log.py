@@ -90,7 +90,7 @@ def test_who_wants_all_lines_gets_all(clock, caplog):
 
 
 def test_a_front_bounds_what_it_writes(caplog):
-    """Whoever asks, and with any error."""
+    """Any error counts, with any client."""
     caplog.set_level(logging.INFO, "pycmbs.access")
     front = Front(access_log="errors")
     for _ in range(2 * MOST_LINES):
