@@ -50,10 +50,12 @@ class TestMember(BackendContract):
         return add_own(broker)
 
     def test_it_does_what_the_readme_stops(self, backend):
-        """Every layer can be started and stopped, and the neighbours checked."""
+        """Every layer can be started and stopped, all of them at once, too, and the neighbours checked."""
         layers = ("l1", "l2", "l31", "l32", "l4")
         assert set(backend.actions) == {
             "check_neighbors",
+            "start",
+            "stop",
             *(f"{verb}_{one}" for verb in ("start", "stop") for one in layers),
         }
 
