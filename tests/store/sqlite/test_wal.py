@@ -117,7 +117,7 @@ def test_an_older_state_under_a_newer_log_is_refused(
     store.write([Write(document.id, document.type, {"changed": True}, revision=document.revision)])
     left = killed(store, path, tmp_path / "left")
     shutil.copy(tmp_path / "backup.db", left)
-    with pytest.raises(ConfigurationError, match="was not begun on it") as caught:
+    with pytest.raises(ConfigurationError, match="does not belong to it") as caught:
         opened(left)
     assert str(left) in caught.value.message
     assert "pycmbs restore" in caught.value.hint
@@ -134,7 +134,7 @@ def test_the_log_of_another_store_is_refused(store: SqliteStore, path: Path, tmp
     other.write([create("other")])
     other.close()
     shutil.copy(tmp_path / "other.db", left)
-    with pytest.raises(ConfigurationError, match="was not begun on it"):
+    with pytest.raises(ConfigurationError, match="does not belong to it"):
         opened(left)
 
 
