@@ -353,10 +353,11 @@ def test_actions_on_one_and_on_many(shared: Broker) -> None:
 
 
 def test_layers_are_actions_too(shared: Broker) -> None:
-    """A member's actions are offered with it, those of 2012 and the stop of each layer."""
+    """A member's actions are offered with it: those of 2012, the stop of each layer, and both for all layers."""
     path = create(shared, "/cmbs/member/", member())
     offered = {one["href"].partition("=")[2] for one in shared.get(path)["actions"]}
-    assert offered == {"check_neighbors", *(f"{verb}_{layer}" for verb in ("start", "stop") for layer in LAYERS)}
+    each = {f"{verb}_{layer}" for verb in ("start", "stop") for layer in LAYERS}
+    assert offered == {"check_neighbors", "start", "stop", *each}
     refusal(shared.request("POST", f"{path}?action=start_l1", {}), 400, "invalid-request", path)
 
 
