@@ -1,4 +1,4 @@
-"""Turns entities into responses: full entities, or only their URLs where a rendering (2012 JSON, text) has no more."""
+"""Answers with entities: one read or replaced is whole; new ones and lists are URLs, but whole in OCCI 1.2 JSON."""
 
 from __future__ import annotations
 

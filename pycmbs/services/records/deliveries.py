@@ -1,4 +1,4 @@
-"""Delivery rows, one per message and recipient: states, transitions, and whether an overdue one is expired or unknown.
+"""Delivery rows, one per message and recipient, and their states. Deadlines are set in sending.py; outbound.py expires rows.
 
 The rows are the outbox and the ledger at once.
 
