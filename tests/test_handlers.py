@@ -29,7 +29,9 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
 def test_by_decorator(entries: list[EntryPoint]) -> None:
     """A module that the setting names brings all its decorated functions, with what they declare of themselves."""
     found = load([MODULE])
-    assert found["echo"] == Handler("echo", MODULE, "echo", handlers.DEADLINE, False)
+    assert found["echo"] == Handler(
+        "echo", MODULE, "echo", handlers.DEADLINE, False, about="Answers what it was asked."
+    )
     assert (found["linger-again"].deadline, found["linger-again"].idempotent) == (30, True)
     assert find(found["echo"])(Call("echo", "/x"))["target"] == "/x"
 
@@ -42,7 +44,9 @@ def test_by_entry_point(entries: list[EntryPoint]) -> None:
         EntryPoint("other", "nowhere:nothing", "another.group"),
     ]
     found = load([])
-    assert found["plain"] == Handler("plain", "posixpath", "basename")
+    assert found["plain"] == Handler(
+        "plain", "posixpath", "basename", about="Returns the final component of a pathname"
+    )
     assert (found["patient"].function, found["patient"].deadline) == ("linger", 30)
     assert "other" not in found
 

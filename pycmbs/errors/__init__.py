@@ -33,7 +33,7 @@
     │   └── SocketUnavailable     a socket that cannot be bound
     │       └── Unprotected       a socket that others could reach, while members are not asked for their keys
     ├── PreconditionFailed        what the request says it knows of the entity is not so any more
-    ├── Unauthenticated           the broker wants to know who asks
+    ├── Unauthenticated           the request lacks valid credentials
     ├── TooManyAttempts           wrong passwords came too fast
     ├── UnknownHost               the request is for a host that is not this one
     ├── UnsupportedVersion        a version of OCCI that is newer than this broker
