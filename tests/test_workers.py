@@ -67,7 +67,7 @@ def test_what_a_pool_does_is_never_lost(caplog: pytest.LogCaptureFixture, work: 
     with Pool("helpers", 1) as pool:
         pool.do(work)  # type: ignore[arg-type]
         assert pool.submit(lambda: 7).result(10) == 7
-    assert "work of the pool helpers, which nobody waits for, ended by an error" in caplog.text
+    assert "unattended work of the pool helpers ended by an error" in caplog.text
 
 
 def test_who_waits_for_a_pool_is_told_which() -> None:
