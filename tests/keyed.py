@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -90,6 +92,17 @@ class Keyed:
         """What the broker answers on L1; None for nothing within ``seconds``."""
         return ask(broker, type, body, self.key, self.id, seconds=seconds, **said)
 
+    @contextlib.contextmanager
+    def connected(self, broker: Broker) -> Iterator[Callable[[], bool]]:
+        """A connection that stays open; what it yields tells whether the broker answers a probe over it."""
+        with dialled(broker, self.key) as dealer:
+
+            def answered() -> bool:
+                dealer.send(json.dumps({"cmbs": 1, "type": "probe", "id": "x", "from": self.id, "body": {}}).encode())
+                return bool(dealer.poll(500) and dealer.recv())
+
+            yield answered
+
 
 class Door(Peer):
     """A member made of a raw socket that has keys and listens, to whoever comes."""
@@ -107,6 +120,19 @@ class Door(Peer):
         return {**self.keyed.introduction(socket=self.url), **changed}
 
 
+@contextlib.contextmanager
+def dialled(broker: Broker, key: PrivateKey | None) -> Iterator[zmq.Socket[bytes]]:
+    """A socket that is connected to the broker's L1, with a key or without."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    with context, context.socket(zmq.DEALER) as dealer:
+        dealer.linger = 0
+        if key is not None:
+            dealer.curve_secretkey, dealer.curve_publickey = bytes(key), bytes(key.public_key)
+            dealer.curve_serverkey = own_keys(broker.home).curve.public
+        dealer.connect(broker.socket("l1"))
+        yield dealer
+
+
 def ask(
     broker: Broker,
     type: str,
@@ -118,13 +144,7 @@ def ask(
     **said: Any,
 ) -> dict[str, Any] | None:
     """The same, with a key or without."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    with context, context.socket(zmq.DEALER) as dealer:
-        dealer.linger = 0
-        if key is not None:
-            dealer.curve_secretkey, dealer.curve_publickey = bytes(key), bytes(key.public_key)
-            dealer.curve_serverkey = own_keys(broker.home).curve.public
-        dealer.connect(broker.socket("l1"))
+    with dialled(broker, key) as dealer:
         envelope = {"cmbs": 1, "type": type, "id": uuid.uuid4().hex, "from": sender, "body": body, **said}
         dealer.send(json.dumps(envelope).encode())
         return json.loads(dealer.recv()) if dealer.poll(int(seconds * 1000)) else None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import zmq
 from nacl.public import PrivateKey
 
 from pycmbs.services.federation.keys import own_keys, text_of
@@ -111,17 +109,7 @@ def test_who_is_removed_is_not_heard(pair: tuple[Broker, Broker]) -> None:
     one, other = pair
     b = Keyed()
     trusting(one, b)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    with context, context.socket(zmq.DEALER) as dealer:
-        dealer.linger = 0
-        dealer.curve_secretkey, dealer.curve_publickey = bytes(b.key), bytes(b.key.public_key)
-        dealer.curve_serverkey = own_keys(one.home).curve.public
-        dealer.connect(one.socket("l1"))
-
-        def answered() -> bool:
-            dealer.send(json.dumps({"cmbs": 1, "type": "probe", "id": "x", "from": b.id, "body": {}}).encode())
-            return bool(dealer.poll(300) and dealer.recv())
-
+    with b.connected(one) as answered:
         wait_until(answered)
         assert "no longer trusted" in command(one.home, "member", "remove", b.id)
         wait_until(lambda: not answered(), 5, "it is not heard any more")

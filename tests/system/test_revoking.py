@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import pytest
-import zmq
 
 from pycmbs.services.federation.keys import own_keys
 from tests.harness import Broker, wait_until
@@ -35,17 +33,7 @@ def test_who_is_revoked_is_out_everywhere(three: tuple[Broker, Broker, Broker]) 
     one, other, lost = three
     guest = Keyed()
     trusting(one, guest)
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    with context, context.socket(zmq.DEALER) as dealer:
-        dealer.linger = 0
-        dealer.curve_secretkey, dealer.curve_publickey = bytes(guest.key), bytes(guest.key.public_key)
-        dealer.curve_serverkey = own_keys(one.home).curve.public
-        dealer.connect(one.socket("l1"))
-
-        def answered() -> bool:
-            dealer.send(json.dumps({"cmbs": 1, "type": "probe", "id": "x", "from": guest.id, "body": {}}).encode())
-            return bool(dealer.poll(500) and dealer.recv())
-
+    with guest.connected(one) as answered:
         wait_until(answered)
         assert "is revoked" in command(one.home, "member", "revoke", guest.id)
         wait_until(lambda: not answered(), 10, "it is not heard any more")
