@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import click
 
 from pycmbs.cli.home import command, done, group, reported
-from pycmbs.cli.users import span_of
+from pycmbs.cli.users import span_of, utc
 from pycmbs.config import Settings
 from pycmbs.errors import CmbsError, Conflict, InvalidRequest, NotFound, RemoteError, Unavailable, from_dict
 from pycmbs.occi import cmbs
@@ -160,7 +160,7 @@ def _show(settings: Settings) -> int:
     print(f"identity    {text_of(keys.identity.public)}")
     print(f"curve       {text_of(keys.curve.public)}")
     if keys.second is not None:
-        at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(keys.second.at))
+        at = utc(keys.second.at)
         words = f"next, made {at}" if keys.second.phase == NEXT else f"old, valid until {at}"
         print(f"curve       {text_of(keys.second.pair.public)} ({words})")
     return 0

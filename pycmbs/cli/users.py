@@ -181,9 +181,7 @@ def _list_tokens(settings: Settings) -> int:
     with _users(settings) as file:
         for one in file.entries:
             if isinstance(one, Token):
-                until = (
-                    "" if one.until == math.inf else time.strftime("until %Y-%m-%dT%H:%M:%SZ", time.gmtime(one.until))
-                )
+                until = "" if one.until == math.inf else f"until {utc(one.until)}"
                 print(f"{one.id}\t{one.name}\t{','.join(one.roles) or 'as the user'}\t{until}".rstrip())
     return 0
 
@@ -268,6 +266,11 @@ def _known_roles(settings: Settings, text: str) -> tuple[str, ...]:
                 hint=f"Known: {', '.join(ROLES)}; a rule for role:{role} makes another: pycmbs rule add.",
             )
     return roles
+
+
+def utc(at: float) -> str:
+    """A time, in seconds since the epoch, as commands show it: RFC 3339, UTC, whole seconds."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
 
 
 def span_of(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Replaces files atomically, safe against crashes."""
+"""Gives new files their names once they are complete and on the disk; replaces none."""
 
 from __future__ import annotations
 
